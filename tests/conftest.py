@@ -1,4 +1,4 @@
-"""Settings of all tests: how tasks are named, and how many examples a property is tried with."""
+"""How tasks are named, and how many examples a property is tried with."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hypothesis import settings
 def pytest_configure(config: pytest.Config) -> None:
     """Name tasks in remedies as ``invoke`` does, and choose the number of examples.
 
-    The quick tests try a property with a quarter of the examples, unless
-    ``--hypothesis-profile full`` is given. No example has a deadline.
+    The quick tests try a property with a quarter of the examples, unless ``--hypothesis-profile
+    full`` is given. No example has a deadline.
     """
     os.environ["HARNESS_RUNNER"] = "invoke"
     settings.register_profile("quick", deadline=None, max_examples=25)

@@ -1,6 +1,6 @@
 """Give all tests of a file that has a group to one worker.
 
-pytest-xdist marks a group in the names of its tests. pytest 9.2 no longer allows that, and
+pytest-xdist marks a group in the names of its tests, which pytest 9.2 no longer allows:
 ``--dist loadgroup`` spread every group without a message. A group here is always one file.
 """
 
@@ -15,14 +15,12 @@ _MARK = "pytest.mark.xdist_group("
 
 
 class ByFileOfAGroup(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Give a file whose tests have a group to one worker, and any other test to any worker."""
-
     def _split_scope(self, nodeid: str) -> str:
         return scope_of(nodeid, Path(self.config.rootpath))
 
 
 def scope_of(nodeid: str, root: Path) -> str:
-    """Return what a test is run together with: its file if that has a group, or the test alone."""
+    """Return the test's file if that has a group, or the test alone."""
     file, _, _ = nodeid.partition("::")
     return file if _has_a_group(root / file) else nodeid
 

@@ -12,7 +12,6 @@ GITLAB = (ROOT / "docs" / "how-to" / "ci-gitlab.md").read_text(encoding="utf-8")
 
 
 def step(name: str) -> str:
-    """Return the commands of one step of the action."""
     text = ACTION.split(f"- name: {name}\n")[1].split("\n\n")[0]
     return dedent(text.split("run: |\n")[1])
 

@@ -27,7 +27,6 @@ MADE = "This page is made from code by `python -m tests.reference`."
 
 
 def reference_pages() -> dict[str, str]:
-    """Return the generated pages of docs/reference by the names of their files."""
     makers: dict[str, Callable[[], str]] = {
         "tasks.md": _tasks,
         "settings.md": _settings,

@@ -20,7 +20,6 @@ def places(error: BaseException, secrets: Collection[str], *, of: str) -> list[s
 
 
 def _texts(error: BaseException, of: str) -> Iterator[tuple[str, str]]:
-    """Yield each text that the error holds, with its place."""
     walked: set[int] = set()
     seen: set[int] = set()
     errors: list[BaseException | None] = [error]

@@ -8,7 +8,6 @@ import sys
 
 
 def main() -> None:
-    """Run the task that the command line names, and exit with its code."""
     try:
         from vault_harness.cli import run
 
@@ -17,7 +16,7 @@ def main() -> None:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         run(sys.argv[1:])
     except KeyboardInterrupt:
-        # Before any task began; each task reports its own interrupt.
+        # Each task reports its own interrupt.
         sys.stderr.write("interrupted before anything was done\n")
         raise SystemExit(130) from None
 

@@ -11,7 +11,6 @@ _LOOPBACK = "127.0.0.1"
 
 
 def base_url(listen: str, *, tls: bool = False) -> str:
-    """Return the base URL of a server that listens at ``host:port``."""
     return f"{'https' if tls else 'http'}://{listen}"
 
 
@@ -22,13 +21,12 @@ def host_and_port(url: str) -> tuple[str, int]:
 
 
 def joined(url: str) -> str:
-    """Return ``host:port`` of a base URL for a proxy; an IPv6 address gets brackets."""
+    """Return ``host:port`` of a base URL; an IPv6 address gets brackets."""
     host, port = host_and_port(url)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def is_base_url(text: str) -> bool:
-    """Return whether this is ``http(s)://host``, with or without a port."""
     try:
         parts = urlsplit(text)
         return parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0
@@ -37,13 +35,12 @@ def is_base_url(text: str) -> bool:
 
 
 def leads_to_one_of(url: str, others: Iterable[str]) -> bool:
-    """Return whether a base URL leads to the same place as one of ``others``."""
     place = _place(url)
     return place is not None and place in map(_place, others)
 
 
 def _place(url: str) -> tuple[str, str, int] | None:
-    """Return the parts of a base URL that say where it leads; None if it is no URL."""
+    """Return scheme, host and port; None if it is no URL."""
     try:
         host, port = host_and_port(url)
     except ValueError:
@@ -52,7 +49,7 @@ def _place(url: str) -> tuple[str, str, int] | None:
 
 
 def _is_here(host: str) -> bool:
-    """Return whether a name leads to the loopback address on which a stack's servers listen.
+    """Return whether a name leads to the loopback address.
 
     A machine may know ``localhost`` as ``::1`` only.
     """
@@ -66,6 +63,5 @@ def _is_here(host: str) -> bool:
 
 
 def without_password(url: str) -> str:
-    """Return a URL without user and password."""
     scheme, mark, rest = url.rpartition("://")
     return f"{scheme}{mark}{rest.rpartition('@')[2]}"

@@ -17,51 +17,47 @@ from vault_harness.errors import SettingsError, named
 from vault_harness.files import private_directory, write_private, write_text
 
 if TYPE_CHECKING:
-    import trustme  # which takes a while, and most tasks make and read no certificate
+    import trustme  # takes a while to import, and most tasks do not need it
 
 CA_NAME = "ca.pem"
 CA_KEY_NAME = "ca-key.pem"
 CLIENTS_NAME = "clients.pem"
 
 OPERATOR = "operator"
-"""The tasks' name for a server that asks for client certificates, and the joining nodes' name."""
+"""The common name in the tasks' client certificate, and in that of joining nodes."""
 
 LIFE = timedelta(days=90)
-"""The default life of a certificate."""
 
 NEAR = timedelta(days=14)
-"""A certificate should be renewed this long before its end."""
+"""Renew a certificate this long before its end."""
 
 NOW = timedelta()
-"""The default beginning of a certificate's life, relative to now."""
 
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
 
 _CLIENT_HOST = "client.invalid"
-"""The host name in a client's certificate. No host has it, so no server can use the certificate.
+"""No host has this name, so no server can use a client's certificate.
 
 Go's verification refuses a certificate without a name.
 """
 
 _FLIGHTS = 4
-"""Messages in each direction that are enough for a handshake; TLS 1.2 needs two."""
+"""Messages in each direction of a handshake; TLS 1.2 needs two."""
 
 _LONGEST_NAME = 64  # the limit of X.520 for a common name
 
 _SKEW = timedelta(hours=1)
-"""A certificate is valid from this long before it is made, as containers' clocks may be late."""
+"""A certificate is valid from this long ago, as containers' clocks may be late."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TlsFiles:
-    """PEM files of a server that uses TLS, read when it starts and at each reload.
+    """PEM files of a server that uses TLS, read at its start and at each reload.
 
     Attributes:
-        certificate: The server's certificate and those between it and the CA. It must name each of
-            the node's `hosts`.
-        ca: The CA certificate by which clients and other nodes verify it.
-        clients: CA certificates, one of which must have signed a client's certificate; None if
-            clients need none.
+        certificate: With those between it and the CA. It must name each of the node's `hosts`.
+        clients: CA certificates, one of which must have signed a client's; None if clients need
+            none.
     """
 
     certificate: Path
@@ -71,7 +67,6 @@ class TlsFiles:
 
     @classmethod
     def within(cls, directory: Path) -> Self:
-        """Return the files by their usual names in a folder; `clients` only if it exists."""
         clients = directory / CLIENTS_NAME
         return cls(
             certificate=directory / "certificate.pem",
@@ -81,16 +76,12 @@ class TlsFiles:
         )
 
     def own(self, name: str) -> Path | None:
-        """Return the certificate of the client ``name`` in this folder; None if none is needed."""
+        """Return the file of a client's certificate; None if none is needed."""
         return self.ca.with_name(f"{name}.pem") if self.clients is not None else None
 
 
 def shown_beside(ca_cert: Path | str | None) -> Path | None:
-    """Return the client certificate for servers verified with this CA file, or None.
-
-    It lies in the same folder, with its key. So a task that knows the CA file also finds the client
-    certificate.
-    """
+    """Return the client certificate in the folder of this CA file, or None."""
     own = Path(ca_cert).with_name(f"{OPERATOR}.pem") if ca_cert is not None else None
     return own if own is not None and own.exists() else None
 
@@ -110,10 +101,7 @@ class Authority:
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        """Load the authority that `save` left in a folder.
-
-        Raise `SettingsError` if it is missing or unusable.
-        """
+        """Load the authority that `save` left in a folder."""
         import trustme
 
         try:
@@ -137,11 +125,9 @@ class Authority:
 
     @property
     def certificate(self) -> bytes:
-        """Its own certificate, as PEM, for clients to trust."""
         return self._ca.cert_pem.bytes()
 
     def save(self, directory: Path) -> None:
-        """Save it in a folder: the certificate readable for all, the key for the owner only."""
         private_directory(directory)
         write_private(directory / CA_KEY_NAME, self._ca.private_key_pem.bytes())
         write_text(directory / CA_NAME, self.certificate.decode())
@@ -157,15 +143,12 @@ class Authority:
     ) -> TlsFiles:
         """Write a new certificate into a folder, in place of an old one.
 
-        The key is written before the certificate, each by renaming. A reader that gets one old and
-        one new file notices that they do not match, and tries again.
+        Key and certificate are two renamings. A reader that gets one old and one new file notices
+        that they do not match, and tries again.
 
         Args:
-            directory: The folder, with the names of `TlsFiles.within`.
-            hosts: Names and addresses for which it is valid.
-            life: How long it is valid.
-            begins: When its life begins, relative to now.
-            name: Its common name, if that matters.
+            begins: Relative to now.
+            name: The common name, if that matters.
             beside: Further CA certificates to trust, as PEM.
         """
         made = self._signed(*hosts, life=life, begins=begins, name=name)
@@ -178,11 +161,10 @@ class Authority:
         return files
 
     def issue_client(self, file: Path, name: str, *, life: timedelta = LIFE) -> None:
-        """Write a new client certificate and its key into one file.
+        """Write a new client certificate and its key into one private file.
 
-        One renaming replaces the file, so no reader gets the certificate of one renewal and the key
-        of another. Only the owner can read it. ``VAULT_CLIENT_CERT`` and ``VAULT_CLIENT_KEY`` may
-        both name it.
+        One renaming replaces it, so no reader gets the certificate of one renewal and the key of
+        another. ``VAULT_CLIENT_CERT`` and ``VAULT_CLIENT_KEY`` may both name it.
         """
         made = self._signed(_CLIENT_HOST, life=life, name=name[:_LONGEST_NAME])
         private_directory(file.parent)
@@ -202,7 +184,7 @@ class Authority:
 class Shown:
     """A certificate that a server showed in a verified handshake.
 
-    `serial` is in hexadecimal digits, `ends` in UTC, and `content` is the certificate as DER.
+    `serial` is hexadecimal, `ends` in UTC, `content` DER.
     """
 
     serial: str
@@ -214,20 +196,18 @@ def shown_by(address: str, *, ca_cert: Path | None, timeout: float = 3.0) -> Sho
     """Return the certificate that a server shows to a new connection.
 
     Args:
-        address: Its base URL; the certificate must be for its host.
         ca_cert: The CA file to trust, or None for the system's authorities.
         timeout: Seconds for each step.
 
     Raises:
-        ssl.SSLCertVerificationError: The certificate is not trusted, has expired, or is for another
-            host.
-        OSError: There is no server, or the server does not use TLS.
+        ssl.SSLCertVerificationError: It is not trusted, has expired, or is for another host.
+        OSError: There is no server, or none with TLS.
     """
     host, port = host_and_port(address)
     context = client_context(ca_cert)
     with connected(host, port, context, timeout=timeout) as connection:
         said, content = connection.getpeercert(), connection.getpeercert(binary_form=True)
-    assert said is not None  # it was requested and verified
+    assert said is not None
     assert content is not None
     ends = ssl.cert_time_to_seconds(str(said["notAfter"]))
     return Shown(
@@ -236,13 +216,10 @@ def shown_by(address: str, *, ca_cert: Path | None, timeout: float = 3.0) -> Sho
 
 
 def connected(host: str, port: int, context: ssl.SSLContext, *, timeout: float) -> ssl.SSLSocket:
-    """Return a connection with TLS, which the caller closes; a failed one is closed.
+    """Return a connection with TLS, which the caller closes; ``timeout`` is for each step.
 
     The TLS socket is made before it connects. If the server resets a connected socket before TLS
     begins, `ssl` makes another socket and leaves the first open (Python 3.11).
-
-    ``timeout`` is in seconds for each step. Raise `OSError` if there is no server, or none with
-    trusted TLS.
     """
     refused = OSError(f"{host} has no address")
     for family, kind, protocol, _, address in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM):
@@ -268,8 +245,7 @@ def connected(host: str, port: int, context: ssl.SSLContext, *, timeout: float) 
 def client_context(ca_cert: Path | None) -> ssl.SSLContext:
     """Return the context to verify a server and to show our certificate; see `shown_beside`.
 
-    ``ca_cert`` None means the system's authorities. Raise `OSError` if a file is unreadable or
-    invalid.
+    ``ca_cert`` None means the system's authorities.
     """
     context = ssl.create_default_context(cafile=str(ca_cert) if ca_cert is not None else None)
     if (own := shown_beside(ca_cert)) is not None:
@@ -282,11 +258,8 @@ def server_context(
 ) -> ssl.SSLContext:
     """Return the context of this project's own servers.
 
-    Args:
-        files: Certificate and key.
-        protocols: The protocols for ALPN.
-        clients: CA certificates, as PEM, one of which must have signed a client's certificate; None
-            asks for no certificate.
+    ``clients`` are CA certificates, as PEM, one of which must have signed a client's; None asks for
+    no certificate.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(files.certificate, files.key)
@@ -301,7 +274,6 @@ def server_context(
 
 
 def _belong_together(certificate: bytes, key: bytes) -> bool:
-    """Return whether key and certificate match; raise `ValueError` if one is invalid."""
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -312,13 +284,12 @@ def _belong_together(certificate: bytes, key: bytes) -> bool:
 def is_good(files: TlsFiles) -> bool:
     """Return whether a handshake between a server with these files and its client succeeds.
 
-    The handshake is tried. The key may not match, the certificate may have expired or come from
-    another authority, for instance after an interrupted renewal.
+    After an interrupted renewal, for instance, the key may not match.
     """
     there_in, there_out = ssl.MemoryBIO(), ssl.MemoryBIO()
     try:
         trusting = ssl.create_default_context(cafile=str(files.ca))
-        trusting.check_hostname = False  # the name does not matter here
+        trusting.check_hostname = False
         showing = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         showing.load_cert_chain(files.certificate, files.key)
         client = trusting.wrap_bio(there_out, there_in)
@@ -333,7 +304,7 @@ def is_good(files: TlsFiles) -> bool:
 
 
 def end_of(path: Path) -> datetime | None:
-    """Return when the first certificate of a PEM file ends, in UTC; None if there is none."""
+    """Return when the first certificate of a PEM file ends; None if there is none."""
     from cryptography import x509
 
     try:
@@ -344,7 +315,7 @@ def end_of(path: Path) -> datetime | None:
 
 
 def in_file(path: Path) -> tuple[bytes, ...]:
-    """Return the certificates of a PEM file, as DER, in order."""
+    """Return the certificates of a PEM file, as DER."""
     return tuple(map(ssl.PEM_cert_to_DER_cert, _CERTIFICATE.findall(path.read_text())))
 
 
@@ -354,5 +325,5 @@ def first_in_file(path: Path) -> str:
 
 
 def pems(text: str) -> list[str]:
-    """Return the certificates of a PEM text, each as PEM, in order; skip other blocks."""
+    """Return the certificates of a PEM text; skip other blocks."""
     return _CERTIFICATE.findall(text)

@@ -1,4 +1,4 @@
-"""Objects that a ``with`` block or a call closes."""
+"""Objects that close."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Self
 
 
 class Closable(ABC):
-    """Closes itself at the end of a ``with`` block; exceptions pass."""
+    """Closes itself at the end of a ``with`` block."""
 
     @abstractmethod
     def close(self) -> None:

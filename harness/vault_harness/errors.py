@@ -1,42 +1,39 @@
-"""Every error that the harness raises on purpose, and what is in its message and its frames.
+"""Every error that the harness raises on purpose.
 
 ::
 
     HarnessError
-    ├── SettingsError          a setting or an option is invalid
-    ├── BlueprintError         a blueprint file is wrong: file, line, field
-    ├── EngineError            a server could not be run
-    │   ├── ProgramMissing     a binary was not found
-    │   ├── EngineUnavailable  the wanted engine does not answer here
-    │   ├── ImageMissing       the engine answers, an image is missing
-    │   ├── PortTaken          another program listens on a port
-    │   ├── ServerDied         a server ended before it was ready
-    │   └── CapabilityMissing  this engine cannot do that (pause an external Vault)
-    ├── DeadlineExceeded       a condition did not come true in time
-    ├── StackError             the local stack is not in the state that a task needs
-    │   ├── NotUp              nothing runs
-    │   ├── Busy               another task holds the stack
-    │   └── KeyringMissing     the keys of an initialised Vault are missing
-    ├── OperatorError          Vault refused an operator's request
-    │   ├── VaultIsSealed      it must be unsealed first
-    │   ├── NamespaceError     the namespace is missing, sealed, or impossible
-    │   └── NotInitialised     it must be initialised first
-    ├── ToxiproxyError         the Toxiproxy server refused, or does not answer
-    ├── ClientNotMade          a published client could not be built
-    ├── NotJudged              a run of the suite broke down, and says nothing about the client
-    ├── HarnessDefect          a bug in the harness
-    │   └── ScenarioDefect     a scenario asks for what its entry lacks, or could never fail
-    └── SubjectError           the client under test broke its contract with the harness
-        ├── SubjectDied        its process ended by itself
-        └── SubjectHung        a call did not end (in ``vault_harness.judge.subjects``)
+    ├── SettingsError
+    ├── BlueprintError
+    ├── EngineError
+    │   ├── ProgramMissing
+    │   ├── EngineUnavailable
+    │   ├── ImageMissing
+    │   ├── PortTaken
+    │   ├── ServerDied
+    │   └── CapabilityMissing
+    ├── DeadlineExceeded
+    ├── StackError
+    │   ├── NotUp
+    │   ├── Busy
+    │   └── KeyringMissing
+    ├── OperatorError
+    │   ├── VaultIsSealed
+    │   ├── NamespaceError
+    │   └── NotInitialised
+    ├── ToxiproxyError
+    ├── ClientNotMade
+    ├── NotJudged
+    ├── HarnessDefect
+    │   └── ScenarioDefect
+    └── SubjectError
+        ├── SubjectDied
+        └── SubjectHung        in ``vault_harness.judge.subjects``
 
-The reference client has its own errors in ``resilient_vault_client``, because an application
-installs it alone.
+The reference client has its own errors, because an application installs it alone.
 
-Every message has a cause, what was looked at, and a remedy: the three arguments of `HarnessError`.
-A remedy can be pasted into a shell: `named` names a task as the reader types it. ``./dev``,
-``vault-harness``, ``python -m vault_harness`` and ``invoke`` run the same tasks; a message names
-the one in use.
+A remedy can be pasted into a shell: `named` names a task as the reader types it, with the runner in
+use.
 
 A traceback keeps every frame that it passed, with all locals: tokens, unseal keys, passwords. A
 tool that records locals (an error tracker, rich, ``pytest -l``) would print them, so
@@ -86,7 +83,6 @@ class HarnessError(Exception):
 
     @property
     def in_a_line(self) -> str:
-        """All three parts on one line, for a table or a verdict."""
         more = [
             f"{what}: {' '.join(text.split())}"
             for what, text in (("looked at", self.looked_at), ("what to do", self.remedy))
@@ -118,7 +114,6 @@ class ProgramMissing(EngineError):
 
     @classmethod
     def vault(cls, searched: Iterable[str]) -> ProgramMissing:
-        """Return the error for a missing ``vault`` and ``bao``."""
         return cls(
             "no Vault server here: neither vault nor bao was found",
             looked_at=", ".join(searched),
@@ -128,7 +123,6 @@ class ProgramMissing(EngineError):
 
     @classmethod
     def toxiproxy(cls, searched: Iterable[str]) -> ProgramMissing:
-        """Return the error for a missing real Toxiproxy that was asked for."""
         return cls(
             "no toxiproxy-server here, and HARNESS_TOXIPROXY=binary asks for one",
             looked_at=", ".join(searched),
@@ -138,7 +132,6 @@ class ProgramMissing(EngineError):
 
     @classmethod
     def postgresql(cls, name: str, searched: Iterable[str]) -> ProgramMissing:
-        """Return the error for a missing PostgreSQL, or a missing user to run it."""
         return cls(
             f"no PostgreSQL can be run here: {name} was not found",
             looked_at=", ".join(searched),
@@ -148,7 +141,6 @@ class ProgramMissing(EngineError):
 
     @classmethod
     def not_executable(cls, path: str, *, setting: str) -> ProgramMissing:
-        """Return the error for a setting that names no executable file."""
         return cls(
             f"{setting} names {path}, which is not an executable file",
             looked_at=path,
@@ -157,15 +149,15 @@ class ProgramMissing(EngineError):
 
 
 class EngineUnavailable(EngineError):
-    """The wanted engine does not answer here."""
+    """The wanted engine does not answer."""
 
 
 class ImageMissing(EngineError):
-    """The engine answers, but an image is missing and cannot be pulled."""
+    """An image is missing and cannot be pulled."""
 
 
 class PortTaken(EngineError):
-    """Another program listens on a port that is needed."""
+    """Another program listens on a port."""
 
 
 class ServerDied(EngineError):
@@ -173,11 +165,11 @@ class ServerDied(EngineError):
 
 
 class CapabilityMissing(EngineError):
-    """This engine cannot do what was asked, and does not pretend to."""
+    """This engine cannot do that, such as pause an external Vault."""
 
 
 class DeadlineExceeded(HarnessError):
-    """A condition did not come true in time; the cause names the condition and the time."""
+    """A condition did not come true in time."""
 
     exit_code = 10
 
@@ -193,17 +185,17 @@ class NotUp(StackError):
 
 
 class Busy(StackError):
-    """Another task holds the stack right now."""
+    """Another task holds the stack."""
 
 
 class KeyringMissing(StackError):
-    """The unseal keys of an initialised Vault are missing here."""
+    """The unseal keys of an initialised Vault are missing."""
 
 
 class OperatorError(HarnessError):
     """Vault refused an operator's request.
 
-    `passing` is true after a 5xx: a later request may succeed.
+    `passing`: a 5xx, after which a later request may succeed.
     """
 
     exit_code = 6
@@ -241,7 +233,7 @@ class NotJudged(HarnessError):
 
 
 class HarnessDefect(HarnessError):
-    """A bug in the harness, which is no evidence for or against a client."""
+    """A bug in the harness, no evidence about a client."""
 
     exit_code = 9
 
@@ -258,7 +250,7 @@ class HarnessDefect(HarnessError):
 class ScenarioDefect(HarnessDefect):
     """A scenario asks for what its catalogue entry lacks, or could never fail.
 
-    Its author can fix it, and may be somebody outside this project.
+    Its author may be outside this project.
     """
 
     def __init__(self, cause: str, *, looked_at: str, remedy: str) -> None:
@@ -278,11 +270,8 @@ class SubjectDied(SubjectError):
 def refuse_empty(option: str, given: Iterable[object]) -> None:
     """Refuse an empty value, which often comes from a variable that is not set.
 
-    Silently ignored, it would mean another client, the whole suite in each part, or a score that is
-    compared with nothing; all of these may pass.
-
-    ``option`` is as typed. A value that is not a string counts as given. Raise `SettingsError` if
-    one holds only blanks and commas.
+    Ignored, it would mean another client, the whole suite in each part, or a score that is compared
+    with nothing; all of these may pass. Blanks and commas are empty too.
     """
     for text in given:
         if isinstance(text, str) and not text.replace(",", "").strip():
@@ -297,10 +286,9 @@ def refuse_empty(option: str, given: Iterable[object]) -> None:
 
 
 RUNNER_VARIABLE = "HARNESS_RUNNER"
-"""``./dev`` sets it to its own path, for messages."""
+"""``./dev`` sets it to its own path."""
 
 PROGRAM = "vault-harness"
-"""The console script of the installed package."""
 
 
 def runner() -> str:
@@ -319,15 +307,14 @@ def runner() -> str:
 
 
 def named(task: str, *words: object) -> str:
-    """Return the command for a task, ``rotate.secret-id``, with its arguments quoted."""
+    """Return the command for a task, with its arguments quoted."""
     return " ".join([runner(), task, *(shlex.quote(str(word)) for word in words)])
 
 
 def without_frames(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a function raise its errors without inner frames and without causes.
+    """Let a function raise its errors without inner frames and causes.
 
-    An unexpected error gets a note with the places that it passed, because nothing else is left to
-    find the bug.
+    An unexpected error gets a note with the places that it passed, to find the bug.
     """
 
     @functools.wraps(function)
@@ -347,7 +334,6 @@ def without_frames(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def forget_frames(error: BaseException) -> BaseException:
-    """Remove an error's frames and its causes."""
     error.__traceback__ = error.__cause__ = error.__context__ = None
     error.__suppress_context__ = True
     return error

@@ -1,4 +1,4 @@
-"""Write files as a whole and for their owner only, and name files in messages."""
+"""Write private files as a whole, and name files in messages."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def told(path: Path, otherwise: str) -> str:
     """Name an unreadable file in a message, unless its name may be a secret.
 
     A user may give a key, a token or a passphrase instead of its file, and must not find it in a
-    log. So only a path that leads to a file or folder, or that looks like a file name, is shown.
-    Otherwise return ``otherwise``, which says which option or variable names the file.
+    log. So only a path that exists or looks like a file name is shown. ``otherwise`` says which
+    option or variable names the file.
     """
     text = str(path)
     with contextlib.suppress(OSError, ValueError):  # too long for a file name
@@ -36,16 +36,16 @@ def told(path: Path, otherwise: str) -> str:
             or (str(path.parent) not in {".", path.anchor} and path.parent.is_dir())
         ):
             return text
-        if path.exists():  # checked last, since its folder may be closed to us
+        if path.exists():  # last, since its folder may be closed to us
             return text
     return otherwise
 
 
 def make_private(path: Path) -> None:
-    """Make a directory that only its owner can enter (0700); keep the mode of an existing one.
+    """Make a directory that only its owner can enter; keep the mode of an existing one.
 
-    New parents are writable for the owner only, whatever the umask. Another user who can write to
-    one could replace this directory.
+    New parents are writable for the owner only, whatever the umask: who can write to one could
+    replace this directory.
     """
     for parent in reversed(path.parents):
         if not parent.exists():
@@ -54,10 +54,7 @@ def make_private(path: Path) -> None:
 
 
 def private_directory(path: Path) -> Path:
-    """Make a directory that only its owner can enter (0700), and return it.
-
-    An existing directory is closed to others too.
-    """
+    """Make a directory that only its owner can enter, or close an existing one to others."""
     make_private(path)
     if path.stat().st_mode & 0o077:
         path.chmod(0o700)
@@ -65,7 +62,7 @@ def private_directory(path: Path) -> Path:
 
 
 def keep_from_git(directory: Path) -> None:
-    """Make git ignore everything in a folder that holds keys; keep an existing file."""
+    """Make git ignore a folder that holds keys; keep an existing file."""
     file = directory / GITIGNORE
     with contextlib.suppress(OSError):  # a full disk must not stop the task
         if not os.path.lexists(file):
@@ -73,7 +70,6 @@ def keep_from_git(directory: Path) -> None:
 
 
 def keeps_from_git(directory: Path) -> bool:
-    """Return whether `keep_from_git` wrote the existing file and it is unchanged."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         return (directory / GITIGNORE).read_text(encoding="utf-8") == _IGNORE_ALL
     return False
@@ -82,8 +78,7 @@ def keeps_from_git(directory: Path) -> bool:
 def write_private(path: Path, content: str | bytes) -> None:
     """Write a private file so that a crash leaves the old content or the new, never a mixture.
 
-    It writes a temporary file in the same directory with mode 0600, syncs and renames it, and syncs
-    the directory. An `OSError` names the file.
+    An `OSError` names the file.
     """
     data = content.encode() if isinstance(content, str) else content
     with _naming(path):
@@ -103,7 +98,7 @@ def write_private(path: Path, content: str | bytes) -> None:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Put the file's name into an error, since a full disk's error has none or a temporary name."""
+    """Put the file's name into an error: a full disk's has none, or a temporary one."""
     try:
         yield
     except OSError as error:
@@ -112,10 +107,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def check_room(directory: Path, size: int = 1024 * 1024) -> None:
-    """Check that a directory's disk has room for ``size`` more bytes, and free them again.
-
-    An `OSError` names the directory.
-    """
+    """Check that a directory's disk has room for ``size`` more bytes."""
     with _naming(directory), tempfile.TemporaryFile(dir=directory) as file:
         file.write(bytes(size))
         file.flush()
@@ -123,20 +115,17 @@ def check_room(directory: Path, size: int = 1024 * 1024) -> None:
 
 
 def led_to(path: Path) -> Path:
-    """Return where a write to a path goes, so that a symbolic link stays one.
-
-    A user who has linked a file to another disk finds the new content there.
-    """
+    """Return where a write to a path goes, so that a link to another disk stays one."""
     return path.resolve() if path.is_symlink() else path
 
 
 def leads_nowhere(path: Path) -> bool:
-    """Return whether it is a link to a missing file, perhaps on a disk that is not mounted."""
+    """Return whether it is a link to a missing file, perhaps on an unmounted disk."""
     return path.is_symlink() and not path.exists()
 
 
 def encodable(text: str) -> str:
-    """Return a text that can be encoded: half characters, which JSON allows, are escaped.
+    """Escape half characters, which JSON allows and UTF-8 cannot encode.
 
     Clients cut their messages anywhere, and file names may be bytes that are no text.
     """
@@ -144,7 +133,7 @@ def encodable(text: str) -> str:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write a file for everybody to read, replaced as a whole; make its folder if necessary."""
+    """Write a file for everybody to read, replaced as a whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with _naming(path):
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -161,8 +150,8 @@ def write_text(path: Path, content: str) -> None:
 def copy_directory(source: Path, target: Path) -> None:
     """Copy a directory completely or not at all, and keep the modes.
 
-    Nobody may write to the source meanwhile. The unfinished copy of an earlier run is removed. An
-    `OSError` names the first file that could not be copied.
+    Nobody may write to the source meanwhile. An `OSError` names the first file that could not be
+    copied.
     """
     unfinished = target.with_name(f".{target.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -185,7 +174,7 @@ def copy_directory(source: Path, target: Path) -> None:
 
 
 def _copy_tree(source: Path, target: Path) -> None:
-    """Copy like `shutil.copytree`, but stop at the first error and raise that one."""
+    """Copy like `shutil.copytree`, but stop at the first error."""
     failed: list[OSError] = []
 
     def copy(one: str, other: str) -> None:
@@ -205,7 +194,7 @@ def _copy_tree(source: Path, target: Path) -> None:
 
 
 def remove_directory(path: Path) -> None:
-    """Delete a folder and its content; an `OSError` has the full path of the obstacle."""
+    """Delete a folder; an `OSError` has the full path of the obstacle."""
 
     def tell(_function: object, name: str, found: tuple[Any, Any, Any]) -> None:
         error = found[1]
@@ -219,8 +208,8 @@ def remove_directory(path: Path) -> None:
 def sync_directory(path: Path) -> None:
     """Sync a directory, so that a new name in it is on the disk too.
 
-    Some file systems refuse this for a folder, for instance network file systems and those that a
-    virtual machine's host shares. They keep names by themselves.
+    Some file systems refuse this (network, or shared by a virtual machine's host) and keep names by
+    themselves.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -233,7 +222,7 @@ def sync_directory(path: Path) -> None:
 
 
 def as_removed(path: Path) -> str:
-    """Name a path that is about to be removed; of a link, only the link is removed."""
+    """Name a path that is about to be removed; a link's target stays."""
     stays = f", a link; what it leads to stays: {path.readlink()}" if path.is_symlink() else ""
     return f"{path}{stays}"
 
@@ -241,8 +230,7 @@ def as_removed(path: Path) -> str:
 def closed_to_owner(path: Path) -> str:
     """Return what the mode of a file or a directory denies its owner, or "".
 
-    A file must be readable; it is replaced as a whole and never written to. A directory must be
-    readable, writable and enterable. A link counts as its target.
+    A file need not be writable, since it is replaced as a whole.
     """
     with contextlib.suppress(FileNotFoundError):
         status = path.stat()
@@ -256,10 +244,7 @@ _OF_A_FOLDER = {stat.S_IRUSR: "read it", stat.S_IXUSR: "enter it", stat.S_IWUSR:
 
 
 def tail(path: Path, lines: int | None = None) -> str:
-    """Return the last ``lines`` lines of a text file, or all for None; "" if it is missing.
-
-    Only the end of a long log is read.
-    """
+    """Return the last lines of a text file, or all for None; "" if it is missing."""
     try:
         with path.open("rb") as file:
             content = file.read() if lines is None else _end(file, lines)
@@ -270,9 +255,9 @@ def tail(path: Path, lines: int | None = None) -> str:
 
 
 def _end(file: BinaryIO, lines: int) -> bytes:
-    """Return the end of a file, from before its last ``lines`` lines."""
+    """Return the end of a long file, from before its last ``lines`` lines."""
     at, blocks, found = file.seek(0, os.SEEK_END), deque[bytes](), 0
-    while at and found <= lines:  # the last line may be unfinished, and the first one cut
+    while at and found <= lines:  # the first one may be cut
         size = min(at, _BLOCK)
         at -= size
         file.seek(at)

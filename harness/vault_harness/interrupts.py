@@ -1,4 +1,4 @@
-"""Handle interrupts: they lose nothing that Vault tells only once, and leave nothing running."""
+"""Handle interrupts: lose nothing that Vault tells only once, and leave nothing running."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from types import FrameType
 from vault_harness.errors import HarnessError
 
 SAME_SECONDS = 2.0
-"""A repeated signal within this time, in seconds, counts as the same one.
+"""Seconds within which a repeated signal counts as the same one.
 
-``timeout`` sends a signal to a process and then to its group. A closing terminal sends SIGHUP and
-then perhaps SIGTERM. A person presses Ctrl-C several times.
+``timeout`` signals a process and then its group. A closing terminal sends SIGHUP and then perhaps
+SIGTERM. A person presses Ctrl-C several times.
 """
 
 
 class Ended(KeyboardInterrupt):
-    """SIGTERM or SIGHUP ends this process, which cleans up first."""
+    """SIGTERM or SIGHUP ends this process."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -30,10 +30,7 @@ class Ended(KeyboardInterrupt):
 
 
 class EndedHalfWay(Ended):
-    """A signal came while something was begun that must be finished.
-
-    ``left`` tells a person what that is and what finishes it.
-    """
+    """A signal came while something was begun that must be finished; ``left`` says what and how."""
 
     def __init__(self, number: int, left: str) -> None:
         super().__init__(number)
@@ -47,12 +44,8 @@ def telling_what_is_left(
     """Let an interrupt or an error report what it leaves unfinished.
 
     Args:
-        left: Returns what is left and what finishes it, or "". Called only after an interrupt or
-            error.
+        left: Returns what is left and what finishes it, or "".
         but: Errors that already say how to go on.
-
-    Raises:
-        EndedHalfWay: Replaces the interrupt if something is left.
     """
     try:
         yield
@@ -69,7 +62,7 @@ def telling_what_is_left(
 
 @contextlib.contextmanager
 def until_ctrl_c() -> Iterator[None]:
-    """Let Ctrl-C end a block that has no other end; SIGTERM and SIGHUP still end the task."""
+    """Let Ctrl-C end a block that has no other end."""
     try:
         yield
     except KeyboardInterrupt as interrupt:
@@ -81,9 +74,9 @@ def until_ctrl_c() -> Iterator[None]:
 def ended_by_signals() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end the block like Ctrl-C.
 
-    By default either ends a process at once and leaves its temporary files behind, such as a copy
-    of a Vault with its keys. A second Ctrl-C during the clean-up would do the same. Signals that
-    are ignored (``nohup``) or handled elsewhere are left alone.
+    By default either ends a process at once and leaves its temporary files, such as a copy of a
+    Vault with its keys. A second Ctrl-C during the clean-up would do the same. Signals that are
+    ignored (``nohup``) or handled elsewhere stay so.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # signals arrive in the main thread only
@@ -126,12 +119,12 @@ def _is_tidying_up() -> bool:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Delay Ctrl-C and SIGTERM until the end of the block.
+    """Delay Ctrl-C, SIGTERM and SIGHUP until the end of the block.
 
-    Use it between the moment Vault issues a key or token and the moment it is on disk or revoked.
+    Use it from the moment Vault issues a key or token until it is on disk or revoked.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals arrive in the main thread only
+        yield
         return
     received: list[int] = []
 

@@ -1,8 +1,7 @@
 """Names of namespaces, and the paths that have none.
 
-A namespace is a Vault within a Vault. OpenBao has them since 2.3, HashiCorp Vault in its Enterprise
-edition. A name has no slash at its ends here: ``team-a``, ``team-a/shop``. The root namespace is
-the empty name.
+OpenBao has namespaces since 2.3, HashiCorp Vault in its Enterprise edition. A name has no slash at
+its ends here: ``team-a/shop``. The root namespace is "".
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import re
 
 HEADER = "X-Vault-Namespace"
-"""The header that names a request's namespace."""
 
 RESERVED = frozenset({"root", "sys", "audit", "auth", "cubbyhole", "identity"})
 """https://developer.hashicorp.com/vault/docs/enterprise/namespaces#namespace-naming-restrictions"""
@@ -37,22 +35,21 @@ ROOT_LEVEL = (
     "sys/storage",
     "sys/unseal",
 )
-"""Paths of the whole server, each with everything below it. A request for them names no namespace.
+"""Paths of the whole server, and those below. A request for them names no namespace.
 
-With the header OpenBao 2.7.2 answers most of them with 400 ("operation unavailable in namespaces"),
-and the others like the root namespace.
+With the header OpenBao 2.7.2 answers most with 400 ("operation unavailable in namespaces"), the
+others like the root namespace.
 """
 
-# Other characters mean something else in a URL, a header or a policy's path, or a server refuses
-# them.
+# Others mean something else in a URL, a header or a policy's path, or servers refuse them.
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._~-]")
 
 
 def normal(name: str) -> str:
     """Return a namespace's name without slashes at its ends; "" for the root namespace.
 
-    The root namespace may be called ``root``, as servers call it, since a job may have set that for
-    other tools. Raise `ValueError` with the reason if the name is impossible.
+    Servers call the root ``root``, and a job may have set that for other tools. Raise `ValueError`
+    with the reason if the name is impossible.
     """
     bare = name.strip("/")
     if bare == "root":
@@ -79,12 +76,11 @@ def normal(name: str) -> str:
 
 
 def below(above: str, name: str) -> str:
-    """Return the name of a namespace within another."""
     return f"{above}/{name}" if above and name else above or name
 
 
 def joined(above: str, name: str) -> str:
-    """Return the namespace ``name`` as seen from ``above``; both are `normal`.
+    """Return the namespace ``name`` as seen from ``above``.
 
     If ``above`` ends with ``name``, it already is that namespace: the output of one task may be in
     the environment of the next.
@@ -95,12 +91,11 @@ def joined(above: str, name: str) -> str:
 
 
 def above(name: str, last: str) -> str:
-    """Return a namespace's name without its ending ``last``."""
     return name.removesuffix(last).rstrip("/")
 
 
 def levels(name: str) -> list[str]:
-    """Return the namespaces on the way to one, the outermost first and itself last."""
+    """Return the namespaces on the way to one, itself last."""
     parts = name.split("/") if name else []
     return ["/".join(parts[: count + 1]) for count in range(len(parts))]
 

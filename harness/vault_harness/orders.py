@@ -1,7 +1,4 @@
-"""Orders over HTTP to a program beside the servers. Orders and answers are JSON.
-
-Only programs on this machine send them.
-"""
+"""Orders to a program beside the servers, as JSON over HTTP, from this machine only."""
 
 from __future__ import annotations
 
@@ -18,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 _LONGEST = 64 * 1024
-"""The most bytes of an order."""
+"""Bytes."""
 
 
 class OrderHandler(BaseHTTPRequestHandler):
-    """The common part of such handlers; each adds ``do_GET`` and the like."""
+    """The common part of such handlers."""
 
     def order(self) -> bytes | None:
         """Return a request's body; answer 413 and return None if it is too long."""
@@ -33,7 +30,6 @@ class OrderHandler(BaseHTTPRequestHandler):
         return None
 
     def answer(self, status: int, content: Mapping[str, Any]) -> None:
-        """Answer a request."""
         body = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -42,24 +38,18 @@ class OrderHandler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its own name
-        """Log nothing, since callers poll the state."""
+        """Log nothing: callers poll."""
 
 
 def begin(
     module: str, signals: Iterable[signal.Signals], arguments: Sequence[str] | None
 ) -> dict[str, Any]:
-    """Read a program's configuration file and start its log.
-
-    Args:
-        module: The program's name.
-        signals: Blocked for `signal.sigwait`.
-        arguments: The command line; None for this process's own.
-    """
+    """Read a program's configuration file and start its log; block ``signals`` for `sigwait`."""
     parser = argparse.ArgumentParser(prog=f"python -m {module}")
     parser.add_argument("-config", required=True, type=Path, help="the file; see the module")
     told: dict[str, Any] = json.loads(parser.parse_args(arguments).config.read_text())
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
-    # Before any thread starts, since a thread would take the signals that this one waits for.
+    # Before any thread starts, which would take the signals.
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     return told
 

@@ -1,4 +1,4 @@
-"""Every setting of the harness, read from the environment when it is asked for."""
+"""Every setting of the harness, read from the environment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ ToxiproxyChoice = Literal["embedded", "binary"]
 
 _PACKAGE = Path(__file__).resolve().parent
 PACKAGE_ROOT = _PACKAGE.parent
-"""The folder that holds this package."""
 
 DEFAULT_VAULT_IMAGE = "hashicorp/vault:1.20.4"
 DEFAULT_TOXIPROXY_IMAGE = "ghcr.io/shopify/toxiproxy:2.12.0"
@@ -33,25 +32,22 @@ DEFAULT_HAPROXY_IMAGE = "haproxy:3.2.4"
 
 
 def checkout() -> Path | None:
-    """Return the root of the checkout, or None for an installed wheel."""
+    """Return the root of the checkout; None for an installed wheel."""
     root = PACKAGE_ROOT.parent
     return root if (root / "tasks.py").is_file() and (root / "compose").is_dir() else None
 
 
 def resources() -> Path:
-    """Return the folder with blueprints, policies and compose files."""
     root = checkout()
     return root / "compose" if root is not None else _PACKAGE / "_compose"
 
 
 def scenarios_folder() -> Path:
-    """Return the folder with the scenarios and their catalogue."""
     root = checkout()
     return root / "scenarios" if root is not None else _PACKAGE / "scenarios"
 
 
 def documents() -> Path:
-    """Return the folder with the documents."""
     root = checkout()
     return root / "docs" if root is not None else _PACKAGE / "_docs"
 
@@ -61,7 +57,7 @@ def _default_data_dir() -> Path:
 
 
 def _alias(name: str) -> AliasChoices:
-    """Accept a variable with our prefix and under the name that other tools use."""
+    """Accept a variable with our prefix or without."""
     return AliasChoices(f"HARNESS_{name}", name)
 
 
@@ -215,10 +211,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def from_environment(cls, **overrides: object) -> Settings:
-        """Read the environment; ``overrides`` win over it unless they are None.
-
-        Raise `SettingsError`, which names the variable, if a value is invalid.
-        """
+        """Read the environment; ``overrides`` win unless they are None."""
         given = {name: value for name, value in overrides.items() if value is not None}
         try:
             return cls.model_validate({**_environment_values(cls), **given}) if given else cls()
@@ -241,7 +234,7 @@ def _settings_error(error: ValidationError) -> SettingsError:
 
 
 def _variable(field: str) -> str:
-    """Return the variable that a field was read from, since some fields have two."""
+    """Return the variable that set a field, since some fields have two."""
     own = field if field.isupper() else f"HARNESS_{field.upper()}"
     for each in Settings.model_fields.values():
         names = each.validation_alias

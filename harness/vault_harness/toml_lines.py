@@ -1,4 +1,4 @@
-"""Find the line of a key in a TOML text, which the standard library's parser does not report."""
+"""Find the line of a key in a TOML text, which `tomllib` does not report."""
 
 from __future__ import annotations
 
@@ -15,10 +15,7 @@ KeyPath = tuple[str | int, ...]
 
 
 def line_of(text: str, path: Sequence[str | int]) -> int:
-    """Return the line (from 1) that sets ``path`` or its nearest parent; 1 if there is none.
-
-    A key inside an inline table or array gets the line of the pair that holds it.
-    """
+    """Return the line (from 1) that sets ``path`` or its nearest parent; 1 if there is none."""
     lines = _lines(text)
     for length in range(len(path), 0, -1):
         found = lines.get(tuple(part for part in path[:length] if isinstance(part, str)))
@@ -48,7 +45,7 @@ def _remember(found: dict[KeyPath, int], path: KeyPath, number: int) -> None:
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the numbered lines that are not inside a multi-line string."""
+    """Yield the numbered lines outside multi-line strings."""
     closing = ""
     # `splitlines` also splits at characters that TOML allows within a string.
     for number, line in enumerate(re.split(r"\r?\n", text), start=1):

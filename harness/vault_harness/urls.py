@@ -1,7 +1,7 @@
-"""Make, read and change URLs with a password.
+"""URLs with a password.
 
 The readers of these URLs (redis-py, kombu, dj-database-url) use the standard library, and so does
-this module. yarl would be one more dependency and would rewrite the rest of the URL.
+this module. yarl would rewrite the rest of the URL.
 """
 
 from __future__ import annotations
@@ -21,15 +21,14 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
     "redis": ("redis", "valkey", "sentinel"),
     "others": ("amqp", "mongo", "mysql", "mariadb", "http", "smtp", "ldap", "kafka", "nats", "ftp"),
 }
-"""Parts of the schemes of each kind of server. Many libraries add a scheme of their own."""
+"""Parts of schemes, since many libraries add their own."""
 
 
 @dataclass(frozen=True)
 class Login:
-    """A URL with a password in it.
+    """A URL with a password, at ``url[start:end]``.
 
-    The ``repr`` hides `url`. `user` is decoded, and "" if the URL names none. The password is
-    ``url[start:end]``.
+    `user` is decoded, and "" if the URL names none.
     """
 
     url: str = field(repr=False)
@@ -38,7 +37,6 @@ class Login:
     end: int
 
     def with_password(self, password: str) -> str:
-        """Return the URL with another password; all other bytes stay."""
         return f"{self.url[: self.start]}{quote(password, safe='')}{self.url[self.end :]}"
 
 
@@ -64,17 +62,13 @@ def each(text: str) -> list[str]:
 
 
 def change_each(text: str, change: Callable[[str], str]) -> str:
-    """Change each URL of a list, or the text itself."""
     parts = _BETWEEN.split(text)
     parts[::2] = [change(url) for url in parts[::2]]
     return "".join(parts)
 
 
 def find_login(url: str, password: str) -> Login | None:
-    """Find where a URL has this password, encoded or as it is.
-
-    No client of a URL can read a password that was put into it without encoding.
-    """
+    """Find where a URL has this password, encoded or, which no client can read, not."""
     if not password:
         return None
     user, found = read_login(url)
@@ -94,7 +88,7 @@ def read_login(url: str) -> tuple[str, str]:
     """Return the user and the password in a URL, each "" if missing."""
     try:
         parts = urlsplit(url)
-    except ValueError:  # brackets that are no IPv6 address, for example
+    except ValueError:  # such as brackets that are no IPv6 address
         return "", ""
     if not parts.scheme:
         return "", ""
@@ -102,12 +96,12 @@ def read_login(url: str) -> tuple[str, str]:
 
 
 def holds(text: str, password: str) -> bool:
-    """Return whether a text has this password, encoded or not; a short one may be chance."""
+    """Return whether a text has this password, encoded or not."""
     return len(password) >= _NO_CHANCE and (password in text or password in unquote(text))
 
 
 _NO_CHANCE = 8
-"""A password of this length does not appear in other texts by chance."""
+"""A shorter password may appear in other texts by chance."""
 
 
 def server_of(url: str) -> str:
@@ -119,16 +113,10 @@ def server_of(url: str) -> str:
 
 
 def is_of_another(url: str, named: str, *, own: str, kind: ServerKind) -> bool:
-    """Return whether a URL is for another account, by its server or its user.
+    """Return whether a URL is for another account than ``own``, by its server or its user.
 
-    Poolers and hosts may extend a user's name (``app.project``, ``app@server``). A Redis without
-    users accepts any.
-
-    Args:
-        url: The URL.
-        named: The user that it names.
-        own: The account's user; "" for the server's default user.
-        kind: The account's server.
+    ``own`` is "" for the server's default user. Poolers and hosts may extend a user's name
+    (``app.project``, ``app@server``). A Redis without users accepts any.
     """
     if server_of(url) not in {"", kind}:
         return True

@@ -16,13 +16,13 @@ _listeners: list[Callable[[str], None]] = []
 
 
 def in_words(seconds: float) -> str:
-    """Format seconds for a message: ``30 s`` for 29.9901, ``0.25 s``."""
+    """Format seconds: ``30 s`` for 29.9901, ``0.25 s``."""
     return f"{round(seconds, 1 if seconds >= 1 else 2):g} s"
 
 
 @contextlib.contextmanager
 def telling_waits(listener: Callable[[str], None]) -> Iterator[None]:
-    """Call ``listener`` with a line for each `Awaited` that takes longer than `PATIENT_SECONDS`."""
+    """Call ``listener`` with a line for each long wait."""
     _listeners.append(listener)
     try:
         yield
@@ -31,10 +31,7 @@ def telling_waits(listener: Callable[[str], None]) -> Iterator[None]:
 
 
 class Awaited:
-    """One wait, reported once if it takes long.
-
-    ``what`` follows "waiting for". ``most`` is the longest time in seconds, None if unknown.
-    """
+    """One wait, reported once if it takes long. ``what`` follows "waiting for"."""
 
     def __init__(self, what: str, most: float | None = None) -> None:
         self._what = what
@@ -43,10 +40,7 @@ class Awaited:
         self._told = False
 
     def still(self, state: Callable[[], str] = str) -> None:
-        """Note at each check that the wait goes on.
-
-        ``state`` describes how things are now; it is called only for a report, and asks no server.
-        """
+        """Note that the wait goes on; ``state`` is called only for a report, and asks no server."""
         if self._told or not _listeners or time.monotonic() < self._tell_at:
             return
         self._told = True
@@ -65,18 +59,13 @@ def wait_until(
     evidence: Callable[[], str] = lambda: "",
     remedy: str = "",
 ) -> None:
-    """Wait until a condition holds.
+    """Wait until a condition holds, or raise `DeadlineExceeded`.
 
     Args:
-        condition: Called again and again; its exceptions end the wait.
-        what: The condition in words, to follow "waited for".
-        timeout: Seconds.
+        condition: Its exceptions end the wait.
+        what: Follows "waiting for".
         interval: Seconds between two looks.
         evidence: Called at the deadline; returns the last observation.
-        remedy: What to do if it never comes true.
-
-    Raises:
-        DeadlineExceeded: The condition did not hold in time.
     """
     deadline = time.monotonic() + timeout
     awaited = Awaited(what, timeout)
@@ -92,10 +81,7 @@ def wait_until(
 
 
 def rest(seconds: float, what: str) -> None:
-    """Let a fixed time pass, if there is no condition to await.
-
-    ``what`` follows "waiting for".
-    """
+    """Let a fixed time pass, if there is no condition to await."""
     awaited, end = Awaited(what, seconds), time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         awaited.still()
@@ -103,12 +89,11 @@ def rest(seconds: float, what: str) -> None:
 
 
 MOST_CROWDED = 8.0
-"""A start may take at most this many times longer on a busy machine."""
 
 
 def crowding() -> float:
-    """Return how many processes want to run on each core, between 1 and `MOST_CROWDED`.
+    """Return how many processes want to run on each core, up to `MOST_CROWDED`.
 
-    This is an average over the last minute, so a wait asks again when its time is over.
+    It is an average over the last minute, so a wait asks again when its time is over.
     """
     return min(MOST_CROWDED, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))

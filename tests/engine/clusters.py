@@ -1,5 +1,3 @@
-"""What tests of a cluster ask on every engine: a client that reads, nodes that vote."""
-
 from __future__ import annotations
 
 import contextlib
@@ -13,7 +11,6 @@ from vault_harness.local.stack.local import LocalStack
 from vault_harness.waiting import wait_until
 
 THREE = ["vault", "vault-2", "vault-3"]
-"""Names of the nodes of a new cluster."""
 
 
 @contextlib.contextmanager
@@ -37,7 +34,6 @@ def backend(stack: LocalStack) -> Iterator[hvac.Client]:
 
 
 def secret_key(client: hvac.Client) -> str:
-    """Return a secret that the backend may read."""
     found = client.secrets.kv.v2.read_secret_version(
         "backend/django", mount_point="ecommerce", raise_on_deleted_version=True
     )
@@ -45,8 +41,6 @@ def secret_key(client: hvac.Client) -> str:
 
 
 def reads_again(client: hvac.Client, key: str) -> None:
-    """Wait until a client reads the same value as before."""
-
     def reads() -> bool:
         with contextlib.suppress(Exception):
             return secret_key(client) == key

@@ -1,5 +1,3 @@
-"""What tests of real servers need on this machine."""
-
 from __future__ import annotations
 
 import pytest

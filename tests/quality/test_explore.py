@@ -28,16 +28,16 @@ MUTANTS = {
     "returns-a-gateway-page-as-a-secret": "page-200",
     "no-total-deadline": "dripping",
 }
-"""Mutants that a search must find, and the fault to which it is limited, to be short."""
+"""Mutants that a search must find, each limited to one fault to be short."""
 
 MINUTES = 4.0
-"""How long the singles of a correct client are tried here; a release tries all."""
+"""For the singles of a correct client here; a release tries all."""
 
 SAMPLE = 12
-"""Mutants, drawn at random, of which a test below prints how many are found."""
+"""Mutants, drawn at random."""
 
 SEED = 1
-"""Of that draw: the same sample tells whether explore has become better."""
+"""The same sample tells whether explore has become better."""
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,7 +45,6 @@ ROOT = Path(__file__).parents[2]
 def explored(
     subject: str, minutes: float | None, *, only: frozenset[str] = frozenset()
 ) -> Explorer:
-    """Explore the single faults of a client."""
     options = Options(minutes=minutes, at_once=AT_ONCE, quiet=QUIET, pairs=False, only=only, seed=1)
     with opened(Settings(engine="process"), subject, seed=1), workers(AT_ONCE) as pool:
         explorer = Explorer(partial(carry_out, subject), pool, options, print)
@@ -55,13 +54,11 @@ def explored(
 
 @pytest.mark.parametrize(("name", "fault"), MUTANTS.items())
 def test_a_broken_client_is_found(name: str, fault: str) -> None:
-    """A mutant breaks without the scenario that was written for it."""
     assert explored(CATALOGUE[name].subject, MINUTES, only=frozenset({fault})).broken
 
 
 @pytest.mark.parametrize("subject", ["reference", "python:tests.subjects.lazy_client:LazyClient"])
 def test_a_correct_client_survives_single_faults(subject: str) -> None:
-    """A correct client has no finding in as many single faults as the time allows."""
     explorer = explored(subject, MINUTES)
     assert [prose(one, subject) for one in explorer.broken] == []
     assert explorer.coverage.failed == []

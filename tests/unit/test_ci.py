@@ -29,7 +29,6 @@ def test_two(lab):
 
 
 def touched(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run `.ci/touched.py` for all changes since the first commit."""
     return subprocess.run(
         [sys.executable, ROOT / ".ci" / "touched.py", *words],
         cwd=folder,
@@ -47,7 +46,6 @@ def _git(folder: Path, *words: str) -> None:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """Return a repository with two scenarios and a catalogue."""
     (tmp_path / "scenarios").mkdir()
     (tmp_path / "scenarios" / "test_aaa.py").write_text(SCENARIO)
     (tmp_path / "scenarios" / "catalogue.toml").write_text("[AAA-01]\nttl = 8\n[AAA-02]\nttl = 8\n")
@@ -71,7 +69,7 @@ def repository(tmp_path: Path) -> Path:
 def test_scenarios_that_changed(
     repository: Path, file: str, before: str, after: str, expected: str
 ) -> None:
-    """A scenario is touched by its function, its helper and its entry."""
+    """Its function, its helper and its entry touch it."""
     path = repository / "scenarios" / file
     path.write_text(path.read_text().replace(before, after))
     _git(repository, "commit", "-qam", "change")
@@ -79,7 +77,6 @@ def test_scenarios_that_changed(
 
 
 def test_slow_tests_of_a_room_that_changed(repository: Path) -> None:
-    """A change in a room runs the slow tests of that room only."""
     room = repository / "harness" / "vault_harness" / "local" / "stack"
     room.mkdir(parents=True)
     (room / "new.py").touch()
@@ -98,7 +95,7 @@ def test_files_that_changed(repository: Path) -> None:
 
 
 def test_every_slow_test_is_run_for_some_change() -> None:
-    """Each folder with slow tests is named or has its own step, and each name exists."""
+    """Each folder with slow tests is named or has its own step."""
     text = (ROOT / ".ci" / "touched.py").read_text()
     named = [ROOT / path for path in re.findall(r'^    "(tests/\S+)":', text, re.MULTILINE)]
     own_step = [ROOT / "tests" / "engine" / "docker", ROOT / "tests" / "mutants"]
@@ -113,7 +110,6 @@ def test_every_slow_test_is_run_for_some_change() -> None:
 
 
 def test_rooms_that_run_slow_tests_exist() -> None:
-    """Each room that CI names exists."""
     text = (ROOT / ".ci" / "touched.py").read_text()
     rooms = re.findall(r'f"\{PACKAGE\}/([\w/]+)"', text)
     package = ROOT / "harness" / "vault_harness"

@@ -1,5 +1,3 @@
-"""Documents have a title, short paragraphs, and links that lead somewhere."""
-
 from __future__ import annotations
 
 import re
@@ -48,7 +46,6 @@ def _anchors(document: Path) -> set[str]:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_named)
 def test_it_begins_with_its_title(document: Path) -> None:
-    """A document begins with its only title."""
     text = document.read_text(encoding="utf-8")
     assert text.startswith("# ")
     assert len(re.findall(r"^# ", _CODE.sub("", text), re.MULTILINE)) == 1
@@ -56,7 +53,6 @@ def test_it_begins_with_its_title(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_named)
 def test_its_links_lead_somewhere(document: Path) -> None:
-    """Each link leads to an existing file and heading."""
     broken = []
     for link in _LINK.findall(_CODE.sub("", document.read_text(encoding="utf-8"))):
         path, _, anchor = link.partition("#")
@@ -88,7 +84,7 @@ def test_its_paragraphs_are_short(document: Path) -> None:
 
 
 def test_pages_about_judging_are_short() -> None:
-    """A page about judging has at most 450 words."""
+    """They have at most 450 words."""
     first = ROOT / "docs" / "judging.md"
     pages = re.findall(r"\((explanation/[\w-]+\.md)\)", first.read_text(encoding="utf-8"))
     assert len(pages) > 10
@@ -100,7 +96,6 @@ def test_pages_about_judging_are_short() -> None:
 
 
 def test_documents_and_headings_that_code_names_exist() -> None:
-    """Documents and headings that code and configuration name exist."""
     found = {
         named
         for folder in ("harness", "scenarios", "compose", ".github", ".ci")
@@ -119,7 +114,7 @@ def test_documents_and_headings_that_code_names_exist() -> None:
 
 @pytest.mark.parametrize("folder", [".", "harness/resilient_vault_client"])
 def test_the_changelog_has_the_current_version(folder: str) -> None:
-    """The changelog has the current version, or "Unreleased" during development."""
+    """During development it has "Unreleased"."""
     version = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]["version"]
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     newest = re.findall(r"^## (.+)$", changes, re.MULTILINE)
@@ -130,7 +125,6 @@ def test_the_changelog_has_the_current_version(folder: str) -> None:
 
 
 def test_the_harness_takes_its_own_client() -> None:
-    """The harness accepts the version of its own client."""
     stated = [
         tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]
         for folder in (".", "harness/resilient_vault_client")

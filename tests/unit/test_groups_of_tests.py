@@ -1,5 +1,3 @@
-"""Tests of a group run on one worker."""
-
 from __future__ import annotations
 
 import re
@@ -32,7 +30,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def test_a_file_with_a_group_is_one_scope() -> None:
-    """A file with a group is a scope of its own; a test without a group is one, too."""
+    """A test without a group is one, too."""
     file = "tests/contract/toxiproxy/test_golden_transcript.py"
     assert scope_of(f"{file}::test_x[a::b]", ROOT) == file
     assert scope_of("tests/conftest.py::test_x", ROOT) == "tests/conftest.py::test_x"
@@ -40,7 +38,7 @@ def test_a_file_with_a_group_is_one_scope() -> None:
 
 @pytest.mark.slow  # only CI runs tests by group
 def test_one_worker_has_the_whole_group(tmp_path: Path) -> None:
-    """With ``--dist loadgroup`` one worker runs the whole group."""
+    """``--dist loadgroup`` asks for it."""
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_group.py").write_text(GROUP)
     ended = subprocess.run(

@@ -31,7 +31,6 @@ ROOT = Path(__file__).parents[2]
 
 
 def text(name: str) -> str:
-    """Return the text of a document."""
     return (ROOT / f"{name}.md").read_text(encoding="utf-8")
 
 
@@ -57,19 +56,16 @@ ALL = "\n".join(
 
 
 def test_options_of_the_scenarios() -> None:
-    """Each option has a row with its entry in the configuration file."""
     said = {words(row[1])[0]: words(row[0])[0] for row in rows(SCENARIOS, "option")}
     assert said == {f"vault_{name}": f"--vault-{name.replace('_', '-')}" for name in HELP}
 
 
 def test_options_that_are_named() -> None:
-    """Each option that a document names exists."""
     named = set(re.findall(r"--vault-([a-z]+(?:-[a-z]+)*)", ALL))
     assert named <= {name.replace("_", "-") for name in HELP}
 
 
 def test_exit_codes_of_tasks() -> None:
-    """The table has the exit codes of all errors that end a task."""
     kinds = [one for one in vars(errors).values() if inspect.isclass(one)]
     raised = [one for one in kinds if issubclass(one, errors.HarnessError)]
     of_a_client = (errors.SubjectError, errors.HarnessDefect)
@@ -80,20 +76,18 @@ def test_exit_codes_of_tasks() -> None:
 
 
 def test_exit_codes_of_a_run() -> None:
-    """The table has the exit codes of a run, pytest's code for no tests among them."""
+    """The code for no tests is pytest's."""
     said = ", ".join(row[0] for row in rows(JUDGE, "exit code")).split(", ")
     assert {int(code) for code in said} == {*Outcome, pytest.ExitCode.NO_TESTS_COLLECTED}
 
 
 def test_variables_that_are_named() -> None:
-    """Each variable that a document names is read."""
     read = {f"HARNESS_{name.upper()}" for name in Settings.model_fields}
     read |= {PASSPHRASE_VARIABLE, POSTGRESQL_VARIABLE, REDIS_VARIABLE}
     assert set(re.findall(r"HARNESS_[A-Z_]+", ALL)) <= read
 
 
 def test_fields_of_an_entry() -> None:
-    """Each field of a catalogue's entry is in the example or the table."""
     example = re.findall(r"^([a-z_]+) = ", SCENARIOS, re.MULTILINE)
     table = [word for row in rows(SCENARIOS, "field") for cell in row for word in words(cell)]
     said = {word.partition(" ")[0] for word in (*example, *table, "incidents")}
@@ -101,13 +95,11 @@ def test_fields_of_an_entry() -> None:
 
 
 def test_fields_of_an_agent() -> None:
-    """The table has each field of an agent's configuration."""
     cells = " ".join(row[0] for row in rows(text("docs/how-to/agent"), "field"))
     assert set(re.findall(r"[a-z]+", " ".join(words(cells)))) == set(AgentConfig.model_fields)
 
 
 def test_services_of_the_guide() -> None:
-    """The table has each service with its port and AppRole."""
     said: dict[str, tuple[object, ...]] = {}
     for names, ports, role in rows(text("docs/how-to/containers"), "service"):
         first, *others = [int(port) for port in re.findall(r"\d+", ports)]
@@ -119,33 +111,29 @@ def test_services_of_the_guide() -> None:
 
 
 def test_alerts() -> None:
-    """The table has the alerts of the rules for Prometheus."""
     rules = (ROOT / "compose" / "monitoring" / "rules.yml").read_text(encoding="utf-8")
     said = [words(row[0])[0] for row in rows(text("docs/how-to/monitoring"), "alert")]
     assert said == re.findall(r"- alert: (\w+)", rules)
 
 
 def test_practices() -> None:
-    """The table has the practices in their order."""
     assert [row[0] for row in rows(text("docs/how-to/production"), "practice")] == list(PRACTICES)
 
 
 def test_inputs_of_the_action() -> None:
-    """Each input of the action is documented."""
     part = text("docs/how-to/ci-github")
     for name in re.findall(r"^  (\w+):\n    description", ACTION, re.MULTILINE):
         assert re.search(rf"`{name}`|^ +{name}:", part, re.MULTILINE), name
 
 
 def test_how_many_come_first() -> None:
-    """Four scenarios come first, as the document says."""
     entries = load(ROOT / "scenarios" / "catalogue.toml").values()
     assert sum(one.first for one in entries) == 4
     assert "the four scenarios that tell most first" in JUDGE
 
 
 def test_floors() -> None:
-    """Each layer that `./dev lint` knows is in the drawing."""
+    """`./dev lint` knows the layers."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     layers = project["tool"]["importlinter"]["contracts"][0]["layers"]
     drawing = text("CONTRIBUTING").split("```")[1]
@@ -154,7 +142,6 @@ def test_floors() -> None:
 
 
 def test_factories_of_fixtures() -> None:
-    """Each factory takes the documented arguments."""
     for row in rows(FIXTURES, "factory"):
         ((name, given),) = re.findall(r"fixtures\.(\w+)\((.*)\)", row[0])
         taken = str(inspect.signature(getattr(fixtures, name)))
@@ -163,7 +150,6 @@ def test_factories_of_fixtures() -> None:
 
 
 def test_what_a_test_can_do_with_its_vault() -> None:
-    """Each documented method exists."""
     part = FIXTURES.partition("## What a test can do")[2].partition("\n## ")[0]
     named = set(re.findall(r"`(\w+)\(", part)) - {"vault_server"}
     assert len(named) > 8
@@ -171,7 +157,6 @@ def test_what_a_test_can_do_with_its_vault() -> None:
 
 
 def test_examples_of_scenarios() -> None:
-    """The examples import existing names and use existing attributes of the lab."""
     blocks = re.findall(r"```python\n(.*?)```", SCENARIOS, re.DOTALL)
     nodes = [node for block in blocks for node in ast.walk(ast.parse(block))]
     imported = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module]

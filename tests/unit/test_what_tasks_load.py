@@ -1,5 +1,3 @@
-"""A task starts quickly: it loads nothing that most tasks do not use."""
-
 from __future__ import annotations
 
 import subprocess
@@ -9,7 +7,7 @@ UNNEEDED = {"cryptography", "trustme", "docker", "psycopg", "rich", "jinja2", "p
 
 
 def test_the_stack_is_there_without_them() -> None:
-    """The stack, which most tasks load, does not load these modules."""
+    """Most tasks load the stack."""
     script = (
         "import sys\n"
         "from vault_harness.local.stack.local import LocalStack\n"

@@ -1,16 +1,15 @@
 """Run the HTTP recorder of a stack that developers break by hand, beside Vault and Toxiproxy.
 
-``python -m vault_harness.judge.by_hand -config FILE`` runs between the two, as the recorder does
-in a scenario. It stores no requests. The address ``api`` accepts and lists orders::
+It stores no requests. The address ``api`` accepts and lists orders::
 
     GET  /          {"faults": [{"order": {...}, "text": "login answered 503, the first 2",
                      "seen": 3, "acted": 2, "over": true}], "defects": []}
     POST /faults    an order (`judge.faults.Order`); replaces one about the same requests
     DELETE /faults  an order, of which only the requests count; ends the fault for them
 
-SIGHUP reloads its certificate. The file is JSON with ``listen``, ``api`` and ``upstream``, each
-``host:port``, and ``tls``, a folder with the files of `TlsFiles.within`, or null. If Vault requires
-client certificates, so does this program, and it presents its own to Vault.
+The configuration is JSON with ``listen``, ``api`` and ``upstream``, each ``host:port``, and
+``tls``, a folder with the files of `TlsFiles.within`, or null. SIGHUP reloads the certificate. If
+Vault requires client certificates, so does this program, and it presents its own to Vault.
 """
 
 from __future__ import annotations
@@ -45,7 +44,6 @@ class _Telling(Interference):
     """Log each request that the fault acts on, without its path, which may contain a token."""
 
     def takes(self, kind: RequestKind, path: str) -> bool:
-        """Count a request, and return whether this fault acts on it."""
         taken = super().takes(kind, path)
         if taken:
             log.info("%s: %s number %d", self.name, kind, self.seen)
@@ -65,8 +63,6 @@ class ByHand:
     """The recorder, and the faults that were ordered.
 
     Args:
-        listen: ``host:port`` to which Toxiproxy sends clients.
-        upstream: ``host:port`` of Vault, or of a balancer.
         tls: Folder with the certificate that Vault presents too; None for plain HTTP.
     """
 
@@ -74,7 +70,7 @@ class ByHand:
         self._tls = tls
         host, _, port = listen.rpartition(":")
         self._recorder = Recorder(
-            History(frozen=True),  # the history stores nothing
+            History(frozen=True),
             Forgetful(),
             upstream=upstream,
             listen=(host, int(port)),
@@ -95,14 +91,12 @@ class ByHand:
         return Tls(shown, upstream)
 
     def reload(self) -> None:
-        """Reload the certificate for new connections."""
         try:
             self._recorder.tls, self._recorder.upstream_tls = self._contexts()
         except OSError as error:
             log.warning("the certificate is the one before: %s", type(error).__name__)
 
     def order(self, order: Order) -> None:
-        """Put a fault in force; it replaces a fault about the same requests."""
         acting, undo = order.begun(_Telling), ExitStack()
         with self._lock:
             before = self._set.pop(order.subject, None)
@@ -113,7 +107,6 @@ class ByHand:
         log.info("from now on: %s", order)
 
     def undo(self, order: Order) -> None:
-        """End the fault about the same requests, if there is one."""
         with self._lock:
             before = self._set.pop(order.subject, None)
             if before is not None:
@@ -121,7 +114,6 @@ class ByHand:
         log.info("no longer: %s", order)
 
     def state(self) -> dict[str, Any]:
-        """Return the faults in force, as plain data."""
         with self._lock:
             found = list(self._set.values())
         return {
@@ -139,7 +131,6 @@ class ByHand:
         }
 
     def close(self) -> None:
-        """Close all connections."""
         self._recorder.close()
 
 
@@ -179,7 +170,6 @@ def _handler(by_hand: ByHand) -> type[OrderHandler]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until a signal ends the program."""
     told = begin("vault_harness.judge.by_hand", _SIGNALS, arguments)
     tls = Path(told["tls"]) if told["tls"] else None
     by_hand = ByHand(told["listen"], told["upstream"], tls)

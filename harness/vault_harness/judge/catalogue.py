@@ -1,4 +1,4 @@
-"""The scenarios' data: ids, promises, severities, sources, times, and measured durations."""
+"""The scenarios' data."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ Obligation = Literal["MUST", "SHOULD"]
 """Whether a broken promise fails the run or is only reported."""
 
 CATALOGUE = "catalogue.toml"
-"""Name of the file, in the scenarios' folder or in a folder above it."""
 
 DEFAULTS = "defaults"
-"""Name of the table with fields that all entries share."""
+"""The table with fields that all entries share."""
 
 _ID = re.compile(r"[A-Z][A-Z0-9]{1,9}-\d{2,3}")
 
@@ -43,49 +42,32 @@ class Entry(BaseModel):
     """One scenario of the catalogue. Times are in seconds; TTLs must be whole, as Vault truncates.
 
     Attributes:
-        id: Such as ``TOK-11``.
-        promise: What a good client does, in one line.
-        severity: How bad a broken promise is.
-        source: The bug or document behind the scenario.
-        incidents: Further incidents of this kind, such as ``hashicorp/vault#6837``.
+        incidents: Further ones, such as ``hashicorp/vault#6837``.
         needs: Capabilities that the subject must claim.
-        declares: Times that the subject must declare.
         process: Whether the subject must be a process of its own.
         clock: Whether the scenario sets the wall clock of the subject's process.
         named: Whether the subject finds Vault by a host name that moves.
         seconds: Approximate duration, unless ``durations.json`` has it. Long scenarios start first.
-        first: Whether the scenario starts before all others, because it tells most.
-        ttl: The token's TTL.
-        max_ttl: The token's max TTL.
-        role: Further parameters of the AppRole.
-        deadline: ``VAULT_CLIENT_TIMEOUT`` of the subject.
-        auth: How the subject gets its token. It must claim any way except ``approle``.
-        ids: ``environment`` gives role-id and secret-id by value, ``files`` by file.
-        storage: ``inmem``, ``raft`` if data must survive a restart, or ``postgresql`` if the
-            storage itself fails (one node of OpenBao).
+        first: Whether it starts before all others, because it tells most.
+        ttl: The token's, like `max_ttl`.
+        auth: How the subject logs in. It must claim any way except ``approle``.
+        ids: How role-id and secret-id are given: ``environment`` has the values, ``files`` the
+            paths.
+        storage: ``raft`` if data must survive a restart, ``postgresql`` if the storage itself fails
+            (one node of OpenBao).
         seal: ``transit`` if another Vault, behind its own proxy, unseals this one.
         server: Further configuration of the server, in its JSON form; for one node only.
-        lease_ttl: TTL of a database credential's lease. With it the scenario has a PostgreSQL.
-            If `engine_needs` lacks ``database``, only a subject that claims ``lease`` gets it.
-        lease_max_ttl: Max TTL of that lease.
-        rotation_period: Time between rotations of a static role's password, at least 5. With it
-            the scenario has a PostgreSQL with two static roles.
-        nodes: Number of servers; three are a raft cluster, and clients reach its leader.
+        lease_ttl: TTL of a database credential's lease. With it the scenario has a PostgreSQL. If
+            `engine_needs` lacks ``database``, only a subject that claims ``lease`` gets it.
+        rotation_period: Time between rotations of a static role's password, at least 5. With it the
+            scenario has a PostgreSQL with two static roles.
+        nodes: Three are a raft cluster, and clients reach its leader.
         direct: Whether the subject bypasses Toxiproxy, in which many clients would queue.
-        links: Whether the nodes of a cluster reach each other through proxies.
-        engine_needs: Capabilities that the engine must have.
-        environ: Further environment variables for the subject.
         wire: ``tls``, or ``h2`` (TLS that offers HTTP/2), whatever the run asks for.
         namespace: Vault namespace, with its own seal; empty for the root. With one, the subject
             must claim ``namespace``.
         leaks: Whether a leaked secret fails this scenario; others only report it.
         blueprint: File relative to the catalogue; by default the e-commerce platform's.
-        mount: Mount point of the KV engine.
-        approle: The AppRole that the subject logs in with.
-        path: The secret that is read by default, below the mount.
-        key: The key that is read.
-        spare_path: Another secret that the subject may read, which the closing act deletes.
-        spare_key: The key that is read.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -171,7 +153,6 @@ class Entry(BaseModel):
 
     @property
     def asks_for(self) -> frozenset[str]:
-        """Return what the subject must claim: capabilities, a way to log in, and ``namespace``."""
         namespace = {"namespace"} if self.namespace else set()
         return self.needs | ({self.auth} - {"approle"}) | namespace
 
@@ -182,27 +163,23 @@ class Entry(BaseModel):
 
     @property
     def needs_postgresql(self) -> bool:
-        """Return whether the scenario cannot run without a PostgreSQL."""
         return "database" in self.engine_needs or self.storage == "postgresql"
 
     @property
     def group(self) -> str:
-        """Return the letters of the id."""
         return self.id.split("-")[0]
 
     @property
     def all_incidents(self) -> tuple[str, ...]:
-        """Return the incidents of `source` and `incidents`."""
         return tuple(dict.fromkeys([*_INCIDENT.findall(self.source), *self.incidents]))
 
     @property
     def obligation(self) -> Obligation:
-        """Return ``MUST`` for critical and high severity, otherwise ``SHOULD``."""
         return "MUST" if self.severity in ("critical", "high") else "SHOULD"
 
     @property
     def shortest_life(self) -> float:
-        """Return the shortest life of a token, a lease or a password, in seconds."""
+        """In seconds, of a token, a lease or a password."""
         lives = (self.ttl, self.lease_ttl, self.rotation_period)
         return min(life for life in lives if life is not None)
 
@@ -213,10 +190,7 @@ class Entry(BaseModel):
         return entry.scaled(least / shortest) if least > shortest else entry
 
     def scaled(self, factor: float) -> Entry:
-        """Return the entry with TTLs and max TTLs multiplied and rounded up to whole seconds.
-
-        Times of the client, such as its deadline, stay the same.
-        """
+        """Multiply TTLs and max TTLs, rounded up to whole seconds, and no times of the client."""
         if factor == 1.0:
             return self
 
@@ -244,7 +218,7 @@ class Entry(BaseModel):
 
 
 def find_catalogue(beside: Path) -> Path:
-    """Return the catalogue of a file of scenarios: beside it, or in the nearest folder above."""
+    """Look beside a file of scenarios, and in the folders above."""
     for folder in beside.resolve().parents:
         if (folder / CATALOGUE).is_file():
             return folder / CATALOGUE
@@ -256,7 +230,6 @@ def find_catalogue(beside: Path) -> Path:
 
 
 def load(path: Path) -> dict[str, Entry]:
-    """Read a catalogue. `SettingsError` names the scenario and the field that is wrong."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as error:
@@ -300,14 +273,11 @@ def _entry(path: Path, name: str, shared: object, table: object) -> Entry:
 
 
 DURATIONS = "durations.json"
-"""Name of the file beside a catalogue."""
 
 DIGITS = 4
-"""Maximum number of digits in ``--shard``."""
 
 
 def load_durations(catalogue: Path) -> dict[str, float]:
-    """Return the measured seconds of a catalogue's scenarios; empty if there are none."""
     path = catalogue.with_name(DURATIONS)
     if not path.is_file():
         return {}
@@ -321,11 +291,7 @@ def load_durations(catalogue: Path) -> dict[str, float]:
 
 
 def shard(seconds: Mapping[str, float], number: int, of: int) -> frozenset[str]:
-    """Return the scenarios of part `number`, from 1. The `of` parts take about equally long.
-
-    The longest remaining scenario goes to the shortest part. So parts differ by at most one
-    scenario's duration, and the same table always gives the same parts.
-    """
+    """Return the scenarios of part `number`, from 1. The same table always gives the same parts."""
     parts: list[tuple[float, int, list[str]]] = [(0.0, n, []) for n in range(1, of + 1)]
     for name in sorted(seconds, key=lambda name: (-seconds[name], name)):
         least = min(parts, key=lambda part: part[:2])
@@ -334,7 +300,7 @@ def shard(seconds: Mapping[str, float], number: int, of: int) -> frozenset[str]:
 
 
 def parse_shard(text: str) -> tuple[int, int] | None:
-    """Parse ``2/4`` into two numbers; return None for an empty text."""
+    """Parse ``2/4``; return None for an empty text."""
     if not text:
         return None
     number, slash, of = text.partition("/")

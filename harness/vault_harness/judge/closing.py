@@ -1,8 +1,7 @@
 """Collect what a scenario asks, and carry out the closing act, with which every scenario ends.
 
-The act checks general promises. It rotates a value, which the client must see, and deletes another
-secret, which must be gone. It lets the client write, if the client can, and asks for its health,
-which must be good. Then it closes the client, which is not judged.
+The client must see a rotated value and a deleted one, write, and report good health. Its close is
+not judged.
 """
 
 from __future__ import annotations
@@ -22,17 +21,16 @@ from vault_harness.recorder.observations import Operation
 
 
 class Asking(Running):
-    """A running scenario that collects oracles, conditions and findings for its verdict."""
+    """Collects oracles, conditions and findings for the verdict of a running scenario."""
 
     def require(self, name: str, condition: Condition) -> None:
         """Add a condition that must be met for the verdict to mean anything.
 
-        If the condition is not met, the scenario is ``not exercised``, unless the subject broke a
-        promise that does not depend on it.
+        Otherwise the scenario is ``not exercised``, unless the subject broke a promise that does
+        not depend on the condition.
 
         Args:
-            name: The condition in plain words: ``a renewal seen``.
-            condition: Takes the history; returns a `Sighting`, the evidence as a text, or a bool.
+            condition: Returns a `Sighting`, the evidence as a text, or a bool.
         """
         self._conditions.append((name, condition))
 
@@ -63,11 +61,9 @@ class Asking(Running):
             self.require(_count(versions, "version"), conditions.versions_served(versions))
 
     def judge_later(self, *asked: Oracle) -> None:
-        """Ask these oracles too at the end of the scenario."""
         self._asked.extend(asked)
 
     def note(self, *found: Finding) -> None:
-        """Add findings of the scenario itself."""
         self._findings.extend(found)
 
 
@@ -76,26 +72,23 @@ def _count(number: int, what: str) -> str:
 
 
 LABEL = "closing"
-"""Label of the value that the act writes."""
 
 ACT = "the closing act"
-"""Name of the act in the report."""
 
 LATE = 1.0
 """Seconds after the last good read in which a client's late actions are seen."""
 
 PAUSE = 0.1
-"""Seconds between two reads while a change is awaited."""
 
 IN_A_ROW = 6
-"""Number of good reads in a row that each way of reading needs: a half-dead pool may answer one."""
+"""Good reads in a row that each way of reading needs: a half-dead pool may answer one."""
 
 
 def closing_act(lab: Asking, *, no_health: str = "", open_until: float = 0.0) -> None:
-    """Carry out the closing act, and note its findings and conditions in the lab.
+    """Carry out the closing act; findings and conditions go to the lab.
 
-    `no_health` is a reason not to ask for the subject's health. `open_until` is the earliest
-    moment to close the subject.
+    `no_health` is a reason not to ask for the subject's health. `open_until` is the earliest moment
+    to close the subject.
     """
     verbs: list[ReadVerb] = ["read", "read_cached"] if lab.can("cached") else ["read"]
     if lab.can("read_all"):
@@ -111,15 +104,12 @@ def closing_act(lab: Asking, *, no_health: str = "", open_until: float = 0.0) ->
         _healthy(lab, client)
     lab.watch(max(0.0, open_until - lab.history.now()))
     for driver in lab.drivers:
-        if not driver.closed:  # the last requests are judged, the close is not
+        if not driver.closed:
             driver.close(timeout=5.0, beyond=0.0)
 
 
 def _rotated_and_deleted(lab: Asking, client: Driver, verbs: Sequence[ReadVerb]) -> bool:
-    """Rotate one value and delete another, and check that all ways of reading see both in time.
-
-    Return whether both could be read before.
-    """
+    """Check that all ways of reading see both changes; return whether they read before."""
     entry, since = lab.entry, lab.history.now()
     before = [_read_on(lab, client, verb, since) for verb in verbs]
     steady, begun = all(call.good for call in before), lab.history.now()
@@ -178,7 +168,7 @@ def _see_it_gone(lab: Asking, client: Driver, verb: ReadVerb, changed: float) ->
 
 
 def _read_on(lab: Asking, client: Driver, verb: ReadVerb, since: float) -> Operation:
-    """Read until enough good reads follow each other; return the last read, good or not."""
+    """Read until `IN_A_ROW` good reads follow each other; return the last read, good or not."""
     history, bound = lab.history, _good_within(lab, verb)
     good = 0
     while True:
@@ -208,7 +198,7 @@ def _read_at_last(lab: Asking, client: Driver, verb: ReadVerb, since: float) -> 
 
 
 def _back_within(lab: Asking) -> float:
-    """Return the longest recovery time of the scenario and its faults, in seconds."""
+    """In seconds, of the scenario and its faults."""
     over = [fault for fault in lab.history.faults if fault.ended is not None]
     return max([lab.recovery, *(lab.recovery_after(fault) for fault in over)])
 
@@ -251,9 +241,9 @@ def _until(
     *,
     since: float,
 ) -> tuple[Operation, bool]:
-    """Read until a change is seen, or until it is late by more than a call's deadline.
+    """Read until a change is seen, or is late by more than a call's deadline.
 
-    Return the last read, and whether an earlier read came too late and did not see the change.
+    Return also whether an earlier read came too late and did not see the change.
     """
     history, late = lab.history, False
     while True:
@@ -266,7 +256,7 @@ def _until(
 
 
 def _written(lab: Asking, client: Driver) -> None:
-    """Check that a write succeeds, as writes often use a pool, circuit or token of their own.
+    """Check that a write succeeds: writes often use a pool, circuit or token of their own.
 
     There are several tries, since a client must not blindly repeat a write.
     """
@@ -287,7 +277,6 @@ def _written(lab: Asking, client: Driver) -> None:
 
 
 def _healthy(lab: Asking, client: Driver) -> None:
-    """Check that the client reports good health while it reads and nothing is broken."""
     since, bound = lab.history.now(), _back_within(lab)
     well = client.healthy()
     while not well and lab.history.now() < since + bound and not client.closed:

@@ -1,9 +1,4 @@
-"""Conditions: what must have happened for a verdict to mean anything.
-
-Scenarios use them with `Lab.require` and `Lab.must_have`. A condition takes a history. Times are
-seconds on the history's clock. `evidence_of` tells how a fault touched the subject's traffic.
-Without such evidence the run cannot pass.
-"""
+"""Conditions: what must have happened for a verdict to mean anything."""
 
 from __future__ import annotations
 
@@ -33,11 +28,9 @@ class Sighting:
 
 
 Condition = Callable[[History], "Sighting | str | bool | None"]
-"""Checks whether something happened, and returns the evidence: a text, True or a `Sighting`."""
 
 
 def look(name: str, condition: Condition, history: History) -> Seen:
-    """Evaluate a condition for the verdict."""
     found = condition(history)
     if isinstance(found, Sighting):
         if found.met:
@@ -50,12 +43,10 @@ def look(name: str, condition: Condition, history: History) -> Seen:
 
 
 def renewals(count: int, *, since: float = 0.0, until: float | None = None) -> Condition:
-    """Require at least `count` renewals that Vault granted."""
     return _exchanges(count, "renew", since, until, lambda e: e.good)
 
 
 def logins(count: int, *, since: float = 0.0, until: float | None = None) -> Condition:
-    """Require at least `count` logins that Vault accepted."""
     return _exchanges(count, "login", since, until, lambda e: e.good)
 
 
@@ -67,7 +58,6 @@ def refused(
     since: float = 0.0,
     until: float | None = None,
 ) -> Condition:
-    """Require at least `count` requests of a kind that Vault answered with one of `statuses`."""
     return _exchanges(count, kind, since, until, lambda e: e.status in statuses)
 
 
@@ -86,10 +76,10 @@ def _exchanges(
 
 
 def readers_refused(count: int, *, since: float = 0.0, until: float | None = None) -> Condition:
-    """Require at least `count` callers that each had a request of their own answered 403.
+    """Require different callers that each had a request of their own answered 403.
 
-    The recorder does not know the caller of a request. Each refusal is attributed to a caller
-    whose read was in progress, and no caller gets two.
+    The recorder does not know the caller. Each refusal is attributed to a caller whose read was in
+    progress, and no caller gets two.
     """
 
     def condition(history: History) -> Sighting:
@@ -117,8 +107,6 @@ def _under_way(operation: Operation, exchange: Exchange) -> bool:
 
 
 def versions_served(count: int, *, path: str | None = None) -> Condition:
-    """Require that callers read at least `count` different values of one secret."""
-
     def condition(history: History) -> Sighting:
         served: dict[str, set[str]] = {}
         for read in history.calls("read", "read_cached", where=lambda o: o.good):
@@ -154,7 +142,7 @@ _FAILED = re.compile(
     r"|ECONNREFUSED|ECONNRESET",
     re.IGNORECASE,
 )
-"""How programs in Go, Python, Java, Rust and JavaScript log a request without an answer."""
+"""How Go, Python, Java, Rust and JavaScript log a request without an answer."""
 
 
 def evidence_of(
@@ -162,9 +150,7 @@ def evidence_of(
 ) -> str | None:
     """Return how a fault is known to have touched the subject, or None.
 
-    Args:
-        accessors: The accessor of each token, by the token's label.
-        log: The log of a subject that renders files, and so has no calls.
+    `log` is that of a subject that renders files, and so has no calls.
     """
     mark = fault.signature
     until = history.now() if mark.lingers or fault.ended is None else fault.ended + AFTERMATH
@@ -192,7 +178,6 @@ def evidence_of(
 
 
 def _suffered(history: History, fault: Fault, until: float) -> str | None:
-    """Find a call that failed, was late or was held up during the fault."""
     late = fault.signature.late
     for operation in history.calls(until=until):
         what = f"{operation.verb} at +{operation.began:.2f} s"
@@ -208,7 +193,6 @@ def _suffered(history: History, fault: Fault, until: float) -> str | None:
 
 
 def _refused(history: History, fault: Fault, until: float) -> str | None:
-    """Find a handshake that was refused during the fault."""
     for handshake in list(history.handshakes):
         if handshake.refused and fault.began <= handshake.at <= until:
             return f"handshake refused at +{handshake.at:.2f} s ({handshake.refused})"
@@ -226,7 +210,6 @@ def _turned_away(history: History, fault: Fault) -> str | None:
 
 
 def _swallowed(history: History, fault: Fault, until: float) -> str | None:
-    """Find data that was sent over a dead connection during the fault."""
     for one in list(history.swallowed):
         if fault.began <= one.at <= until:
             return f"what came over connection {one.connection} at +{one.at:.2f} s was not heard"
@@ -234,10 +217,7 @@ def _swallowed(history: History, fault: Fault, until: float) -> str | None:
 
 
 def _logged(log: Sequence[LogLine], fault: Fault) -> str | None:
-    """Find a log line during the fault that says that a request got no answer.
-
-    A line seen right after the fault began may have been written before.
-    """
+    """A line seen right after the fault began may have been written before."""
     begun = fault.began + INTERVAL
     for line in log:
         within = begun <= line.at and (fault.ended is None or line.at <= fault.ended)
@@ -247,7 +227,7 @@ def _logged(log: Sequence[LogLine], fault: Fault) -> str | None:
 
 
 def _passed(history: History, fault: Fault, until: float) -> str | None:
-    """Find an answer that went through the proxy while the toxic was there.
+    """Find an answer that passed the toxic.
 
     A real Toxiproxy does not say on which connections a toxic acted. But every answer that passed
     the recorder at that time has passed the toxic.
@@ -259,7 +239,7 @@ def _passed(history: History, fault: Fault, until: float) -> str | None:
 
 
 def _at_that_time(touch: Touch, fault: Fault, until: float) -> bool:
-    """Return whether a connection lived during the fault; a later toxic may have the same name."""
+    """A later toxic may have the same name."""
     return touch.opened <= until and (touch.closed is None or touch.closed >= fault.began)
 
 

@@ -1,17 +1,15 @@
 """Confirmation: a scenario runs again, quietly, before a failure is reported.
 
-Scenarios run side by side, which makes a machine slow at the wrong moment. There is one rule:
+Scenarios run side by side, which makes a machine slow at the wrong moment.
 
 1. A first run that passes is a pass.
 2. Harm (a wrong value, a leak, a lost write) counts at once.
-3. After anything else the scenario runs again quietly, with few others beside it. If it breaks the
-   same promise again, or misses the same condition, that is the verdict. If it passes, and the
-   first run broke no promise or does not count, the verdict is pass. Otherwise a second quiet run
-   follows, and the two decide: both pass, both fail, or the client is flaky.
+3. After anything else a quiet run follows, with few scenarios beside it. If it breaks the same
+promise, or misses the same condition, that is the verdict. If it passes, and the first run broke no
+promise or does not count, the verdict is pass. Otherwise a second quiet run follows, and the two
+decide: both pass, both fail, or the client is flaky.
 4. A run in which the machine was too slow does not count. After `SLOW_RUNS` such quiet runs the
-   scenario is ``not exercised``.
-
-A run is passed as its record, since it may come from another process.
+scenario is ``not exercised``.
 """
 
 from __future__ import annotations
@@ -25,15 +23,11 @@ from vault_harness.judge.verdict import TOO_SLOW, Word
 from vault_harness.recorder.witness import Machine
 
 SLOW_RUNS = 3
-"""Number of slow quiet runs after which the scenario is not tried again."""
 
 WORK = 0.1
-"""CPU seconds that client and servers may need within a bound. If several programs want each core,
-the work takes several times longer.
-"""
+"""CPU seconds that client and servers may need within a bound."""
 
 RunRecord = Mapping[str, Any]
-"""The record of one run."""
 
 _WORST_FIRST: tuple[Word, ...] = ("fail", "flaky", "error", "not exercised", "skipped", "pass")
 
@@ -45,7 +39,7 @@ def too_slow(
 
     A run does not count if the machine was late by more than `bound` seconds: because it stood
     still or, unless the run passed, because many programs wanted each core. A finding counts if it
-    exceeds its limit by more than the machine was late. An error of the harness always counts.
+    exceeds its limit by more than that. An error of the harness always counts.
     """
     if word == "error":
         return ""
@@ -61,7 +55,7 @@ def too_slow(
 
 
 def settled(runs: Sequence[RunRecord]) -> Word | None:
-    """Return the verdict on a first run and its quiet runs; None if another run is needed."""
+    """Return None if another run is needed."""
     first, last = runs[0], runs[-1]
     if last["word"] == "skipped" or _did_harm(last):
         return _word(last)
@@ -84,10 +78,7 @@ def settled(runs: Sequence[RunRecord]) -> Word | None:
 
 
 def told(runs: Sequence[RunRecord]) -> dict[str, Any]:
-    """Make one record from the runs of a settled scenario.
-
-    The record shows the last run with that verdict, and the leaks of all runs.
-    """
+    """Make one record of a settled scenario: the last run with the verdict, and all leaks."""
     word = settled(runs)
     assert word is not None, "it has to be run again"
     likely = [run for run in runs if run["word"] == ("fail" if word == "flaky" else word)]
@@ -125,8 +116,8 @@ def told(runs: Sequence[RunRecord]) -> dict[str, Any]:
 def joined(records: Sequence[RunRecord]) -> dict[str, Any]:
     """Make one record from several verdicts (``--repeat``): ``flaky`` if one passes and one fails.
 
-    Otherwise the worst verdict counts. The record has the history of the first run that did harm,
-    or else of the first run with the verdict.
+    Otherwise the worst verdict counts. The history is that of the first run with the verdict, if
+    possible one that did harm.
     """
     words = [_word(one) for one in records]
     worst = min(words, key=_WORST_FIRST.index)
@@ -145,7 +136,6 @@ def joined(records: Sequence[RunRecord]) -> dict[str, Any]:
 
 
 def why_in_full(run: RunRecord) -> str:
-    """Return the reason of a run, with the broken promise if it failed."""
     findings = run["findings"] if run["word"] == "fail" else ()
     return next((f"{one['seen']} (promised: {one['promise']})" for one in findings), run["why"])
 
@@ -179,12 +169,11 @@ def _did_harm(run: RunRecord) -> bool:
 
 
 def _alike(one: RunRecord, other: RunRecord) -> bool:
-    """Return whether two runs have the same verdict and, if they fail, share a broken promise."""
     if one["word"] != other["word"]:
         return False
     return one["word"] != "fail" or bool(_promises(one) & _promises(other))
 
 
 def _promises(run: RunRecord) -> set[str]:
-    """Return the broken promises without numbers, which differ between runs."""
+    """Leave out numbers, which differ between runs."""
     return {re.sub(r"\d[\d.]*", "#", found["promise"]) for found in run["findings"]}

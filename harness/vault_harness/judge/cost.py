@@ -19,7 +19,7 @@ SHARE = 0.7
 """Share of the cores for scenarios; the rest keeps clocks and recorders on time."""
 
 LENGTH = 10.0
-"""Approximate length of a scenario in seconds. Most of it is waiting."""
+"""Approximate seconds of a scenario, most of them waiting."""
 
 OWN = 1.0
 """Approximate CPU seconds of a scenario without its subject."""
@@ -34,7 +34,7 @@ PAUSE = 0.1
 """Seconds between two of these reads, so that fast failures do not look like CPU cost."""
 
 STARVED = 1.5
-"""Processes per core that want to run, above which a machine is called starved."""
+"""Processes per core that want to run, above which a machine is starved."""
 
 
 @dataclass(frozen=True)
@@ -56,20 +56,17 @@ class Cost:
     alone: bool = False
 
     def workers(self, most: int, cores: int | None = None) -> int:
-        """Return how many scenarios may run side by side without overloading the machine."""
         if self.alone:
             return 1
         cores = cores or os.cpu_count() or 1
         return max(1, min(most, int(SHARE * cores * LENGTH / (self.cpu + OWN))))
 
     def start(self, workers: int, cores: int | None = None) -> float:
-        """Return the seconds allowed from a start to ``hello``, if all start at once."""
         at_once = max(1.0, workers / (cores or os.cpu_count() or 1))
         return min(LONGEST_START, max(START, 3.0 * self.hello * at_once))
 
     @property
     def starved(self) -> bool:
-        """Return whether the machine was already busy without the subject."""
         return self.load > STARVED
 
     def __str__(self) -> str:
@@ -86,7 +83,7 @@ class Cost:
 
 
 def measure(environment: Environment) -> Cost | str:
-    """Start a subject on a Vault without faults; return the cost, or why it did not start."""
+    """Start a subject without faults; return the cost, or why it did not start."""
     load = os.getloadavg()[0] / (os.cpu_count() or 1)
     folder = Path(tempfile.mkdtemp(prefix="cost-", dir=environment.directory))
     with Lab(environment, ENTRY, directory=folder / "lab") as lab:
@@ -98,7 +95,7 @@ def measure(environment: Environment) -> Cost | str:
             return " ".join(lab.history.operations[-1].message.split())
         hello = lab.history.now()
         last = hello + FIRST_READ
-        with suppress(NotClaimed):  # the subject renders other secrets
+        with suppress(NotClaimed):
             while not driver.read().good and driver.subject.is_alive() and lab.history.now() < last:
                 lab.watch(PAUSE)
         good = [read.ended for read in lab.history.calls("read") if read.good and read.ended]

@@ -1,4 +1,4 @@
-"""Provide what a subject logs in with (an AppRole, a JWT, a token), and know its role's tokens."""
+"""Provide what a subject logs in with, and know its role's tokens."""
 
 from __future__ import annotations
 
@@ -24,11 +24,7 @@ _KEY = "issuer"
 
 
 class JwtIssuer:
-    """Sign JWTs for one workload, and make ``auth/<mount>`` accept them.
-
-    Args:
-        mount: Where the JWT method is enabled.
-    """
+    """Signs JWTs for one workload, and makes ``auth/<mount>`` accept them."""
 
     def __init__(
         self, operator: VaultAdmin, *, mount: str = "jwt", subject: str = "backend"
@@ -43,7 +39,6 @@ class JwtIssuer:
         self.trust_all()
 
     def add_role(self, name: str, **parameters: object) -> None:
-        """Add a role for these JWTs."""
         self._operator.request(
             "POST",
             f"auth/{self._mount}/role/{name}",
@@ -54,7 +49,7 @@ class JwtIssuer:
         )
 
     def issue(self, *, life: float = 3600.0) -> str:
-        """Sign a JWT with the newest key, valid for ``life`` seconds."""
+        """`life` is in seconds."""
         now = int(time.time())
         claims = {"sub": self._subject, "iat": now, "nbf": now, "exp": now + int(life)}
         head = {"alg": "ES256", "typ": "JWT"}
@@ -68,16 +63,14 @@ class JwtIssuer:
         return f"{text}.{answer['data']['signature'].split(':')[-1]}"
 
     def rotate(self) -> None:
-        """Sign with a new key from now on; Vault still accepts JWTs of the older keys."""
+        """Vault still accepts JWTs of the older keys."""
         self._operator.request("POST", f"{self._transit}/keys/{_KEY}/rotate")
         self.trust_all()
 
     def trust_all(self) -> None:
-        """Accept JWTs of all keys."""
         self._trust(self._keys())
 
     def trust_newest(self) -> None:
-        """Accept only JWTs of the newest key."""
         self._trust(self._keys()[-1:])
 
     def _keys(self) -> list[str]:
@@ -93,11 +86,10 @@ def _base64(data: bytes) -> str:
 
 
 def project(file: Path, content: str) -> None:
-    """Put `content` behind `file`, as a kubelet does with a Secret or a pod's token.
+    """Put `content` behind the link `file`, as a kubelet does with a Secret or a pod's token.
 
-    The link `file` never changes. It leads through the link ``..<name>`` to a folder with one
-    content. Each content gets its own folder, and ``..<name>`` moves to it by renaming. So a path
-    that was resolved earlier still gives the old content.
+    Each content gets its own folder, so a path that was resolved earlier still gives the old
+    content.
     """
     folder = private_directory(file.parent / f"..{file.name}-{token_hex(4)}")
     write_private(folder / file.name, content)
@@ -107,7 +99,7 @@ def project(file: Path, content: str) -> None:
 
 
 def _lead(link: Path, target: Path) -> None:
-    """Point a link at a target; the link exists at every moment."""
+    """The link exists at every moment."""
     new = link.with_name(f".{link.name}.new")
     new.symlink_to(target)
     new.replace(link)
@@ -117,7 +109,7 @@ class Credentials:
     """What a scenario's subject logs in with.
 
     Attributes:
-        jwt: Issuer of the subject's JWTs; set only if it logs in with one.
+        jwt: Set only if the subject logs in with JWTs.
         agent_token: Accessor of the token in the subject's file; empty if there is none.
     """
 
@@ -138,7 +130,6 @@ class Credentials:
                 self.deliver_wrapping(self.wrap_secret_id())
 
     def environ(self) -> dict[str, str]:
-        """Return the variables that tell the subject how to log in."""
         match self._lab.entry.auth:
             case "jwt":
                 return {
@@ -162,7 +153,6 @@ class Credentials:
         }
 
     def approle_environ(self) -> dict[str, str]:
-        """Return the variables that name the files of an AppRole's ids."""
         role_id, secret_id = approle.credential_files(self._lab.entry.approle, self._lab.directory)
         return {"VAULT_ROLE_ID_FILE": str(role_id), "VAULT_SECRET_ID_FILE": str(secret_id)}
 
@@ -175,11 +165,10 @@ class Credentials:
 
     @property
     def jwt_file(self) -> Path:
-        """Return where the subject finds its JWT: a link, as in a pod."""
         return self._lab.directory / "jwt"
 
     def deliver_jwt(self, jwt: str) -> None:
-        """Put a JWT where the subject finds it, behind links, as Kubernetes does.
+        """Replace the subject's JWT as Kubernetes does.
 
         A client that resolves the links only once keeps the first JWT.
         """
@@ -189,11 +178,10 @@ class Credentials:
 
     @property
     def token_file(self) -> Path:
-        """Return where the subject finds a token that an agent keeps alive."""
         return self._lab.directory / "token"
 
     def new_agent_token(self, *, endless: bool = False) -> tuple[str, str]:
-        """Return a token as an agent would get it for the subject, and its accessor.
+        """Return a token as an agent would get it, and its accessor.
 
         An `endless` token is a root token, since Vault limits the life of all others.
         """
@@ -217,17 +205,14 @@ class Credentials:
             self._lab.stack.operator.client.auth.token.revoke_accessor(accessor)
 
     def deliver_token(self, made: tuple[str, str], *, ends: str = "") -> None:
-        """Replace the token in the subject's file; the file ends with `ends`."""
         token, self.agent_token = made
         self._put(self.token_file, token, ends=ends)
 
     @property
     def wrapping_file(self) -> Path:
-        """Return where the subject finds a wrapping token for its secret-id."""
         return self._lab.directory / "wrapped-secret-id"
 
     def wrap_secret_id(self) -> str:
-        """Return a wrapping token for a new secret-id."""
         return self._wrapped(f"auth/approle/role/{self._lab.entry.approle}/secret-id")
 
     def wrap_foreign(self, secret_id: str) -> str:
@@ -235,7 +220,6 @@ class Credentials:
         return self._wrapped("sys/wrapping/wrap", secret_id=secret_id)
 
     def deliver_wrapping(self, token: str) -> None:
-        """Replace the wrapping token in the subject's file."""
         self._put(self.wrapping_file, token)
 
     def _wrapped(self, path: str, **body: object) -> str:
@@ -259,16 +243,15 @@ class Tokens:
         self._parents: dict[str, str] = {}
 
     def accessor(self) -> str:
-        """Return the accessor of the token that the subject uses now."""
         login = self._lab.history.last_token()
         if login is None or login.accessor is None:
             raise NotExercised("the subject never logged in, so there is no token to break")
         return login.accessor
 
     def lives(self, accessor: str) -> bool:
-        """Return whether the token of this accessor lives in Vault.
+        """Return whether a token lives.
 
-        Only 403, 404 and "invalid accessor" mean that the token is gone. Other errors are raised.
+        Only 403, 404 and "invalid accessor" mean that it is gone. Other errors are raised.
         """
         return self._token(accessor) is not None
 
@@ -286,7 +269,6 @@ class Tokens:
         return data
 
     def alive(self) -> int:
-        """Return how many tokens of the subject's role live in Vault."""
         accessors = self._lab.operator.client.list("auth/token/accessors")["data"]["keys"]
         found = [token for accessor in accessors if (token := self._token(accessor)) is not None]
         mine = self._lab.entry.approle
@@ -296,12 +278,11 @@ class Tokens:
     def issue_instead(self, *, with_parent: bool = False, **parameters: object) -> None:
         """Answer each accepted login from now on with another token of its role.
 
-        Vault makes it with these parameters of ``auth/token/create``, and the login's own token is
-        revoked. This gives kinds of token that no AppRole can issue.
+        This gives kinds of token that no AppRole can issue. The login's own token is revoked.
 
         Args:
-            with_parent: Give each token its own parent (`parent_of`). By default tokens are
-                orphans, as tokens of logins are.
+            with_parent: Give each token its own parent. By default tokens are orphans, as tokens of
+                logins are.
         """
         client = self._lab.operator.client
 
@@ -323,14 +304,13 @@ class Tokens:
         self._lab.recorder.rewrite_login = rewrite
 
     def create(self, order: dict[str, object]) -> Mapping[str, Any]:
-        """Make a token and return the answer's ``auth``."""
         made: Mapping[str, Any] = self._lab.stack.operator.client.adapter.post(
             "/v1/auth/token/create", json=order
         )["auth"]
         return made
 
     def _child(self, order: dict[str, object]) -> Mapping[str, Any]:
-        """Make a token with its own parent, which lives unless it is revoked."""
+        """The parent lives unless it is revoked."""
         parent = self.create({"policies": ["root"], "ttl": "1h", "no_parent": True})
         self._lab.secrets.add("token", parent["client_token"], "a parent token")
         address = self._lab.stack.leader().address
@@ -344,5 +324,4 @@ class Tokens:
         return made
 
     def parent_of(self, accessor: str) -> str:
-        """Return the accessor of a token's parent."""
         return self._parents[accessor]

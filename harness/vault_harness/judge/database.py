@@ -1,7 +1,4 @@
-"""Run what a scenario may have beside its Vault: a database, and a holder of its unseal key.
-
-Vault makes users in the database, and the harness logs in as these users.
-"""
+"""Run what a scenario may have beside its Vault: a database, and a holder of its unseal key."""
 
 from __future__ import annotations
 
@@ -31,19 +28,17 @@ if TYPE_CHECKING:
     import psycopg
 
 MOUNT = "database"
-"""Mount of Vault's database engine."""
 
 CREDENTIALS, READ_ONLY = f"{MOUNT}/creds/app", f"{MOUNT}/creds/readonly"
-"""Paths of the two roles from which a client gets a user. Each role has its own group."""
+"""Each role has its own group."""
 
 SCHEDULED, BY_HAND = f"{MOUNT}/static-creds/app", f"{MOUNT}/static-creds/reports"
-"""Paths of the passwords of two static users; Vault rotates the first one on schedule."""
+"""Passwords of two static users; Vault rotates the first one on schedule."""
 
 NO_SCHEDULE = 86400
-"""Rotation period in seconds of the role that only an operator rotates."""
+"""Seconds; only an operator rotates that role."""
 
 POLICY = "scenario-database"
-"""Policy that allows a client to ask for users."""
 
 CONNECT_SECONDS = 3.0
 """Seconds that a login may take; PostgreSQL answers in a few milliseconds."""
@@ -51,7 +46,7 @@ CONNECT_SECONDS = 3.0
 # PostgreSQL gives the second or third message if the user is dropped during the login.
 _REFUSED = ("authentication failed", "does not exist", "cache lookup failed for role")
 
-# This is the statement of Vault's documentation, plus a group that marks this scenario's users.
+# From Vault's documentation, plus a group that marks this scenario's users.
 _CREATE = (
     "CREATE ROLE \"{{{{name}}}}\" WITH LOGIN PASSWORD '{{{{password}}}}' "
     "VALID UNTIL '{{{{expiration}}}}' IN ROLE {group}"
@@ -87,7 +82,6 @@ class Database:
         secrets.add("secret", server.password, "password of the database's administrator")
 
     def mount(self, operator: VaultAdmin) -> None:
-        """Mount the database engine."""
         self._operator = operator
         server = self._server
         operator.request("POST", f"sys/mounts/{MOUNT}", type="database")
@@ -103,7 +97,7 @@ class Database:
         )
 
     def add_roles(self, *, ttl: float, max_ttl: float) -> None:
-        """Add the two roles; leases of their users have these TTLs in seconds."""
+        """TTLs are in seconds."""
         for path, group in self._groups.items():
             self._operator.request(
                 "POST",
@@ -116,7 +110,7 @@ class Database:
             )
 
     def add_static_roles(self, *, period: float) -> None:
-        """Add the two static roles; Vault rotates one password every `period` seconds."""
+        """Let Vault rotate one of two passwords every `period` seconds."""
         for path, user in self._users.items():
             self._admin.execute(f"CREATE ROLE {user} LOGIN".encode())
             seconds = period if path == SCHEDULED else NO_SCHEDULE
@@ -129,18 +123,16 @@ class Database:
             )
 
     def user(self, path: str) -> str:
-        """Return the user of a static role."""
         return self._users[path]
 
     def password(self, path: str) -> Password:
-        """Return the latest password of a static role."""
         found = self._operator.client.adapter.get(f"/v1/{path}")["data"]
         label = self._secrets.add("credential", found["password"])
         set_at = datetime.fromisoformat(found["last_vault_rotation"])
         return Password(label, self._history.wall(set_at.timestamp()))
 
     def lives(self, path: str, seconds: float) -> None:
-        """Set the life of future leases of a role, and of their renewals, in seconds."""
+        """Set the life of a role's future leases and renewals, in seconds."""
         role, ttl = f"{MOUNT}/roles/{_role(path)}", f"{round(seconds)}s"
         self._operator.request("POST", role, default_ttl=ttl)
         # This breaks nothing, but from now on nothing counts as "before any fault".
@@ -148,7 +140,7 @@ class Database:
         self._history.end_fault(told)
 
     def accepts(self, credential: Credential) -> bool:
-        """Log in with the subject's credential; return whether the database accepted it.
+        """Return whether the database accepts the subject's credential.
 
         `psycopg.OperationalError` is raised if the database does not answer.
         """
@@ -186,7 +178,6 @@ class Database:
         return {str(row[0]) for row in found.fetchall()}
 
     def close(self) -> None:
-        """Close the connection. The groups go away with the server."""
         self._admin.close()
 
     def _connect(self, user: str, password: str) -> psycopg.Connection[Any]:
@@ -204,7 +195,6 @@ class Database:
 
 
 def allow(operator: VaultAdmin, role: str) -> None:
-    """Let future tokens of an AppRole ask for database users."""
     paths = (CREDENTIALS, READ_ONLY, SCHEDULED, BY_HAND)
     rules = "\n".join(f'path "{path}" {{ capabilities = ["read"] }}' for path in paths)
     operator.client.sys.create_or_update_policy(POLICY, rules)
@@ -225,7 +215,6 @@ class KeyHolder:
 
     Args:
         client: Folder of the Vault that is unsealed; the holder's token is stored there.
-        closing: The stack of callbacks that ends the holder.
 
     Attributes:
         seal: The seal stanza of the Vault that is unsealed.
@@ -260,6 +249,6 @@ class KeyHolder:
 
     @contextmanager
     def away(self) -> Iterator[None]:
-        """Refuse new connections to the holder, and end existing ones."""
+        """Cut all connections to the holder."""
         with self._proxy.disabled():
             yield

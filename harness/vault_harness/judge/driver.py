@@ -31,7 +31,7 @@ PATIENCE = 6.0
 Verb = Literal["read", "read_cached"]
 
 ReadVerb = Literal["read", "read_cached", "read_all"]
-"""How a secret is read: one key, one key from the cache, or the whole secret."""
+"""One key, one key from the cache, or the whole secret."""
 
 _OUTCOMES: dict[str, Outcome] = {
     "unavailable": "unavailable",
@@ -49,7 +49,6 @@ class Child:
     Attributes:
         operation: The child's whole life, as one call.
         values: The label of each value that it read.
-        failures: How each failed read ended.
     """
 
     operation: Operation
@@ -61,15 +60,14 @@ LETTERS = 300
 """Characters of a message that are kept, since there may be thousands of messages."""
 
 LETTERS_OF_A_START = 1500
-"""Characters that are kept of a failed start's message, which contains the end of a log."""
+"""A failed start's message contains the end of a log."""
 
 
 class Driver:
-    """A subject whose calls are noted in the history.
+    """A subject whose calls are noted in the history. Failures are in the returned `Operation`.
 
     Args:
         deadline: Seconds within which the client promises to end a call.
-        secret: Path and key that are read by default.
 
     Attributes:
         instance: Number of the operation that started the subject.
@@ -98,8 +96,7 @@ class Driver:
     def herd(self, count: int, *, timeout: float) -> list[Driver]:
         """Make a herd in the subject's process, and return a driver for each of its clients.
 
-        This driver is the first of them, and closes the subject for all. Raise `OperationFailed` or
-        `SubjectError` if the subject cannot make a herd.
+        This driver is the first of them, and closes the subject for all.
         """
         self.subject.herd(count, timeout=timeout)
         return [self, *(self._member(number) for number in range(1, count))]
@@ -117,11 +114,7 @@ class Driver:
         verb: Verb = "read",
         caller: int = 0,
     ) -> Operation:
-        """Read once, by default the scenario's own secret.
-
-        Failures are noted in the operation. `NotClaimed` is raised if the subject was configured
-        without this secret.
-        """
+        """Raise `NotClaimed` if the subject was configured without this secret."""
         path, key = path or self._path, key or self._key
         operation = self._begin(verb, path, key=key, caller=caller)
         call = self.subject.read if verb == "read" else self.subject.read_cached
@@ -141,7 +134,6 @@ class Driver:
     def ask(
         self, verb: ReadVerb, path: str | None = None, key: str | None = None, *, caller: int = 0
     ) -> Operation:
-        """Read once in this way, by default the scenario's own secret."""
         if verb == "read_all":
             return self.read_all(path or self._path, (key or self._key,), caller=caller)
         return self.read(path, key, verb=verb, caller=caller)
@@ -149,11 +141,10 @@ class Driver:
     def read_all(
         self, path: str, keys: Collection[str], *, without: Collection[str] = (), caller: int = 0
     ) -> Operation:
-        """Read a whole secret once; failures are in the operation.
+        """Read a whole secret once.
 
         The operation's value has each label once, and `NOTHING` for a missing key. Several labels
-        mean several versions. `without` has removed keys, whose labels are added if they are still
-        there.
+        mean several versions. `without` has removed keys.
         """
         operation = self._begin("read_all", path, caller=caller)
         try:
@@ -174,7 +165,6 @@ class Driver:
         return self._secrets.value_label(path, key, value) or "unknown"
 
     def fork(self, path: str, key: str, *, seconds: float, every: float) -> Child:
-        """Have the subject fork a child that reads repeatedly; failures are in the result."""
         operation = self._history.begin_operation("fork", path)
         try:
             reads = self.subject.fork(
@@ -196,15 +186,12 @@ class Driver:
         return self._timeout
 
     def reserve_callers(self, count: int) -> int:
-        """Reserve numbers for callers, and return the first one."""
         return self._history.reserve_callers(count)
 
     def write(self, path: str, data: Mapping[str, str]) -> Operation:
-        """Write once; failures are in the operation."""
         return self._store("write", self.subject.write, path, data)
 
     def update(self, path: str, data: Mapping[str, str]) -> Operation:
-        """Change some keys; failures are in the operation."""
         return self._store("update", self.subject.update, path, data)
 
     def _store(
@@ -220,17 +207,11 @@ class Driver:
         return operation
 
     def lease(self, path: str, failed: str | None = None) -> Credential | None:
-        """Ask for a credential at a path with its mount; return None if the subject gives none.
-
-        `failed` is the user that the database has just refused.
-        """
+        """`failed` is the user that the database has just refused."""
         return self._credential("lease", self.subject.lease, path, failed)
 
     def static(self, path: str, failed: str | None = None) -> Credential | None:
-        """Ask for a static role's credential, as `lease` does.
-
-        `failed` is the password that the database has just refused.
-        """
+        """`failed` is the password that the database has just refused."""
         return self._credential("static", self.subject.static, path, failed)
 
     def _credential(
@@ -247,7 +228,7 @@ class Driver:
         return credential
 
     def healthy(self) -> bool:
-        """Return what the subject says about its health; False if it does not answer."""
+        """Return False too if the subject does not answer."""
         operation = self._history.begin_operation("health")
         try:
             well = self.subject.health(timeout=self._timeout)
@@ -286,7 +267,7 @@ class Driver:
         self._history.end_operation(operation, outcome, value=label or "unknown")
 
     def look_again(self) -> None:
-        """Label values that were unknown when they were read but are known now."""
+        """Label values that were unknown when they were read."""
         for operation in self._history.calls("read", "read_cached", "warm-up"):
             value = self._unknown.get(operation.number)
             if value is not None and (label := self._known(operation, value)):
@@ -298,7 +279,7 @@ class Driver:
     def _failed(self, operation: Operation, error: OperationFailed | SubjectError) -> None:
         beside: Mapping[str, str] = {}
         if isinstance(error, OperationFailed):
-            # If a subject fails with "stale", it withholds an old value.
+            # A subject that fails with "stale" withholds an old value.
             outcome = _OUTCOMES.get(error.outcome or "", "error")
             outcome, text = ("unavailable" if outcome == "stale" else outcome), error.message
             beside, error.beside = error.beside, {}
@@ -315,7 +296,7 @@ class Driver:
         self._history.end_operation(operation, outcome, message=message)
 
     def _carried(self, beside: Mapping[str, str]) -> str:
-        """Return a note on secrets that an error carried in other places than its text."""
+        """Note secrets that an error carried outside its text."""
         return "".join(
             # `traceback` prints ``__notes__`` like a message, and no other attribute.
             f" [{'contains' if place.endswith('__') else 'carries'} {', '.join(leaked)} in {place}]"
@@ -325,10 +306,7 @@ class Driver:
 
 
 def in_a_line(error: OperationFailed | SubjectError) -> str:
-    """Return the text of a failure in one line.
-
-    The text of what was looked at comes last, since it may be a long log that is cut off.
-    """
+    """Return a failure in one line; what was looked at comes last, as it may be a long log."""
     if isinstance(error, OperationFailed):
         return str(error)
     parts = (("what to do", error.remedy), ("looked at", error.looked_at))
@@ -357,10 +335,7 @@ def reading(
 ) -> Iterator[None]:
     """Read repeatedly while the block runs, each caller one call at a time.
 
-    Callers of different blocks have different numbers.
-
     Args:
-        every: Seconds between the starts of two calls, or more if a call takes longer.
         stop: Set at the end of the block. Blocks that share one event end all their callers at
             once.
     """

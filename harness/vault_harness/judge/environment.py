@@ -20,7 +20,6 @@ from vault_harness.recorder.witness import Witness
 from vault_harness.settings import Settings
 
 Wire = Literal["plain", "tls", "h2"]
-"""Protocol between a client and Vault: HTTP in the clear, TLS, or TLS that offers HTTP/2."""
 
 WIRES: tuple[Wire, ...] = get_args(Wire)
 
@@ -36,15 +35,10 @@ class Environment:
         listen: Returns a free address for a proxy, as the Toxiproxy server sees it.
         reachable: Turns such an address into one for clients on this machine.
         reachable_from_nodes: Turns such an address into one for the engine's nodes.
-        directory: The folder in which each run of a scenario gets its own folder.
         declared: Times that the command line declares for the subject, which override its own.
-        seed: The seed of the Toxiproxy server, printed on failure.
         ttl_scale: Factor for all lives and the waits tied to them.
         turns: Lock file that all processes of a run share, to run a scenario alone.
-        start: Seconds from the subject's start to its ``hello``.
         watched: Context held around each scenario, given its lab; used to show progress.
-        wire: Protocol between clients and Vault, unless a scenario names its own.
-        postgresql: The PostgreSQL for scenarios with leases.
     """
 
     engine: Engine
@@ -67,7 +61,7 @@ class Environment:
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """What already runs; the environment starts the rest."""
+    """What already runs. The environment starts the rest, and stops only that."""
 
     toxiproxy: ToxiproxyProcess | None = None
     postgresql: Postgresql | None = None
@@ -82,10 +76,6 @@ def open_environment(
     seed: int,
     given: Given | None = None,
 ) -> Iterator[Environment]:
-    """Start an engine and a Toxiproxy server for scenarios, and stop them after the block.
-
-    What already ran is not stopped.
-    """
     given = given or Given()
     witness = given.witness
     with (
@@ -116,7 +106,7 @@ def open_environment(
 
 @dataclass
 class Spent:
-    """Measure the parts of a scenario that runs alone in its process.
+    """Measures the parts of a scenario that runs alone in its process.
 
     Attributes:
         wall: Seconds of wall time by purpose.
@@ -131,7 +121,6 @@ class Spent:
 
     @contextmanager
     def on(self, what: str) -> Iterator[None]:
-        """Add the wall time of the block."""
         began = time.monotonic()
         try:
             yield
@@ -139,10 +128,7 @@ class Spent:
             self.wall[what] = self.wall.get(what, 0.0) + time.monotonic() - began
 
     def told(self, waited: Mapping[str, float], *, seconds: float) -> dict[str, dict[str, float]]:
-        """Return all times as data, after the scenario's processes have ended.
-
-        `waited` has the seconds of each wait, `seconds` the scenario's duration.
-        """
+        """`waited` has the seconds of each wait. The scenario's processes must have ended."""
         wall = {**self.wall, **{f"waiting for {what}": s for what, s in waited.items()}}
         wall["else"] = max(0.0, seconds - sum(wall.values()))
         children = _of_children() - self._children

@@ -59,7 +59,7 @@ def read_audit(path: Path, history: History) -> list[AuditRecord]:
 
 
 def _unix(text: str) -> float | None:
-    """Return an RFC 3339 time in Unix seconds, or None if invalid."""
+    """Return None if it is invalid or has no time zone."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -75,7 +75,6 @@ class Lab(Asking):
 
     Attributes:
         client: The subject, after `start`.
-        verdict: The scenario's verdict, after `judge`.
         no_closing: Why the closing act was left out, or an empty text.
     """
 
@@ -95,8 +94,7 @@ class Lab(Asking):
         Args:
             fallback: Paths and keys for which the environment variable's value is right too.
             steady: Whether the subject must be in its steady state again.
-            no_health: Why the closing act does not ask for the subject's health.
-            no_closing: Why the closing act is left out. No reason is needed if the scenario has
+            no_closing: Why the closing act is left out. It needs no reason if the scenario has
                 ended the subject.
         """
         if not self.history.faults and not self._conditions:
@@ -114,8 +112,7 @@ class Lab(Asking):
             tried = self.history.operations[-1:]
             why = tried[0].message if tried else "nobody started it"
             self.note(Finding("it starts in the end", why, self.history.now()))
-        # The scenario's own oracles see only events before the closing act, except oracles on late
-        # events.
+        # The scenario's own oracles do not see the closing act, except oracles on late events.
         self._look_at_connections()
         self._look_again()
         own: list[Oracle] = [*self._asked, *asked]
@@ -123,7 +120,7 @@ class Lab(Asking):
         for oracle in own:
             if oracle not in to_the_end:
                 self._findings.extend(oracle(self.history))
-        self.look_at_command_lines()  # before the subject is closed
+        self.look_at_command_lines()
         open_until = self.history.now() + LATE if to_the_end else 0.0
         try:
             self._close_or_say_why(no_closing, no_health, steady=steady, open_until=open_until)
@@ -156,7 +153,7 @@ class Lab(Asking):
             driver.look_again()
 
     def abandon(self, why: str) -> None:
-        """Set the verdict ``not exercised`` for a reason, unless the subject has done harm."""
+        """Set the verdict ``not exercised``, unless the subject has done harm."""
         self.keep_logs()
         self.history.freeze()
         self._refuse_defects()
@@ -164,10 +161,7 @@ class Lab(Asking):
         self._decide(Seen("the scenario", why, met=False))
 
     def skip(self, why: str) -> None:
-        """Set the verdict ``skipped`` for a reason, unless the subject has done harm.
-
-        Other findings do not count.
-        """
+        """Set the verdict ``skipped``, unless the subject has done harm."""
         self.abandon(why)
         verdict = self.verdict
         assert verdict is not None, "it was abandoned"
@@ -197,7 +191,7 @@ class Lab(Asking):
         self.verdict.leaks = found
 
     def _with_their_ends(self) -> list[Finding]:
-        """Return the findings; a finding on a call or request ends when the call or request ended.
+        """Let a finding on a call or request end when the call or request ended.
 
         Otherwise a call that a fault delayed would count as "before any fault".
         """
@@ -212,7 +206,6 @@ class Lab(Asking):
         ]
 
     def _seen_faults(self) -> list[Seen]:
-        """Return how each fault touched the subject, or that it did not."""
         seen = []
         for fault in self.history.faults:
             if found := self._evidence_of(fault):
@@ -228,12 +221,11 @@ class Lab(Asking):
         return [look(name, condition, self.history) for name, condition in self._conditions]
 
     def _back_within(self) -> float:
-        """Return the longest recovery time of the faults, in seconds."""
         over = [fault for fault in self.history.faults if fault.ended is not None]
         return max((self.recovery_after(fault) for fault in over), default=self.recovery)
 
     def _until_read_again(self) -> None:
-        """Wait until a program that renders files has read the secret again, as other clients do.
+        """Wait until a program that renders files has read the secret again.
 
         Its files can be read at any time. Only its requests show that it has recovered.
         """
@@ -264,7 +256,7 @@ class Lab(Asking):
         try:
             closing_act(self, no_health=no_health, open_until=open_until)
         except NotClaimed as error:
-            # Without this, a subject that is configured without the act's secrets would escape most
+            # Otherwise a subject that is configured without the act's secrets would escape most
             # questions, although no claim excludes them.
             raise NotExercised(f"no closing act: {error}") from None
         finally:
@@ -273,7 +265,6 @@ class Lab(Asking):
             ]
 
     def _cannot_close(self, *, steady: bool) -> str:
-        """Return why the closing act is impossible, or ``""``."""
         if not self.started:
             return "the subject never started"
         if self.client.closed:
@@ -287,7 +278,6 @@ class Lab(Asking):
         return ""
 
     def _collect(self) -> None:
-        """Freeze the history, and add the audit log of each server."""
         self._look_at_connections()
         self.history.freeze()
         self._refuse_defects()

@@ -41,7 +41,7 @@ class LogLine:
 
 
 class LogWatch:
-    """Note in a thread when each log file grew, so that each line gets a time."""
+    """Notes in a thread when each log file grew, so that each line gets a time."""
 
     def __init__(self, files: Callable[[], list[Path]], now: Callable[[], float]) -> None:
         self._over = threading.Event()
@@ -65,7 +65,6 @@ class LogWatch:
             self.look()
 
     def look(self) -> None:
-        """Note how much the files have grown."""
         with self._lock:
             for file in self._files():
                 try:
@@ -77,7 +76,6 @@ class LogWatch:
                     marks.append((size, self._now()))
 
     def lines(self) -> list[LogLine]:
-        """Return all lines so far, in order. Unchanged files are not read again."""
         self.look()
         with self._lock:
             grown = {file: _state(file) for file in self._grown}
@@ -109,14 +107,14 @@ PROMISE = "no secret in a log or a message"
 class CommandLines:
     """The command lines of a subject's processes, which every user of the machine can read.
 
-    They are kept unredacted, since a secret may appear before the harness knows it.
+    A secret may appear before the harness knows it, so they are kept unredacted.
     """
 
     def __init__(self) -> None:
         self._seen: set[str] = set()
 
     def look(self, processes: Iterable[int]) -> None:
-        """Note the command lines of these processes and all their children."""
+        """Include all their children."""
         for process in processes:
             self._seen.update(_command_lines(process))
 
@@ -135,7 +133,6 @@ def leaks(
     """Return at most three findings on secrets in a subject's log, command lines or messages.
 
     Args:
-        history: The history, in which the driver has marked messages with secrets.
         carried: Whether a secret in an attribute of an error, which no log shows, is a finding too.
     """
     findings = _in_log(secrets, list(log))
@@ -167,7 +164,7 @@ OLD = 2
 def files_with_secrets(secrets: Secrets, folders: Iterable[Path], *, since: float) -> set[str]:
     """Return world-readable files changed after `since` that contain a secret, with its label.
 
-    Folders that others cannot enter are skipped. `since` is in seconds on the wall clock.
+    `since` is in seconds on the wall clock.
     """
     told = set()
     for file in {file for folder in folders for file in _new_for_all(folder, since, DEEP)}:
@@ -192,8 +189,6 @@ def _new_for_all(folder: Path, since: float, deep: int) -> Iterator[Path]:
 
 
 def _in_log(secrets: Secrets, log: list[LogLine]) -> list[Finding]:
-    """Return at most two findings on single lines, or one on a secret that spans lines."""
-    # Most logs contain nothing, so the whole log is searched first.
     everywhere = secrets.found_in("\n".join(line.text for line in log))
     if not everywhere:
         return []

@@ -1,6 +1,6 @@
 """Make the record of one scenario: all that happened, as data without secrets.
 
-The journal consists of records. Times are seconds since the scenario began.
+Times are seconds since the scenario began.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vault_harness.recorder.fault import Fault
 from vault_harness.recorder.secrets import Redaction
 
 FORMAT = 2
-"""Version of the journal's format; raised when a field changes its meaning."""
+"""Raised when a field of the journal changes its meaning."""
 
 ScenarioRecord = Mapping[str, Any]
 
@@ -31,11 +31,7 @@ def record_of(
     word: Word,
     why: str,
 ) -> dict[str, Any]:
-    """Return one scenario's record.
-
-    `lab` is None if the scenario never began. `why` is the reason in one line, for any verdict
-    except ``pass``.
-    """
+    """`lab` is None if the scenario never began."""
     record: dict[str, Any] = {
         "format": FORMAT,
         "id": entry.id,
@@ -86,8 +82,8 @@ def record_of(
 def _without_secrets(redaction: Redaction, value: object) -> Any:
     """Return observations as plain data, with secrets replaced string by string.
 
-    The document as a whole shows whether there is anything to replace, which is rare. It cannot be
-    replaced itself, because it escapes quotes and line ends of secrets.
+    The document shows whether there is anything to replace, which is rare. It cannot be replaced
+    itself, because it escapes quotes and line ends of secrets.
     """
     document = json.dumps(value, default=_as_data, ensure_ascii=False)
     plain = json.loads(document)
@@ -103,10 +99,7 @@ def _as_data(value: object) -> object:
 def leaks_of_others(
     shown: Iterable[Mapping[str, Any]], others: Mapping[str, Iterable[Mapping[str, Any]]]
 ) -> list[dict[str, Any]]:
-    """Return the leaks of the shown run, and of other runs with a name such as ``in run 2``.
-
-    A secret that leaked in one run of ten has leaked, whichever run is shown.
-    """
+    """A secret that leaked in one run of ten has leaked, whichever run is shown."""
     told = {str(leak["seen"]): dict(leak) for leak in shown}
     for called, leaks in others.items():
         for leak in leaks:

@@ -1,7 +1,4 @@
-"""Rehearse: try every operation of the protocol with a subject, on a Vault without faults.
-
-It tells the author of a subject at once what dozens of scenarios would say in different ways.
-"""
+"""Rehearse: try every operation of the protocol with a subject, on a Vault without faults."""
 
 from __future__ import annotations
 
@@ -33,13 +30,12 @@ ENTRY = Entry(
 )
 
 READY = 5.0
-"""A start whose ``hello`` takes more seconds is slow: dozens of scenarios wait for it."""
+"""Seconds until ``hello``, above which a start is slow: dozens of scenarios wait for it."""
 
 QUICK = 0.5
-"""An undisturbed call that takes more seconds is slow."""
+"""Seconds above which an undisturbed call is slow."""
 
 SIDE_BY_SIDE = 8
-"""Number of callers that read at once."""
 
 CHILD = 1.0
 """Seconds for which a forked child reads."""
@@ -48,7 +44,6 @@ OTHER_WITHIN = 2.0
 """Seconds between the first good reads of two secrets, since files are rendered one by one."""
 
 HERD = 3
-"""Number of clients in one process."""
 
 WRITTEN = "backend/rehearsal"
 """Path that a subject may write, if it claims ``write``."""
@@ -67,7 +62,7 @@ Shortcoming = Literal["wrong", "unsafe", "slow", "lacks"]
 
 @dataclass(frozen=True)
 class Step:
-    """One operation of the rehearsal: what was asked, how long it took, and the result."""
+    """One operation of the rehearsal."""
 
     name: str
     seconds: float
@@ -76,7 +71,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Remark:
-    """Something that the subject's author should know, and what to do.
+    """Something that the subject's author should know.
 
     `kind` is ``wrong`` for a broken contract, ``unsafe`` for a broken promise, ``slow`` for lost
     time, and ``lacks`` for what scenarios skip.
@@ -92,7 +87,7 @@ class Remark:
 
 @dataclass
 class Rehearsal:
-    """The result of a rehearsal: operations in order, remarks, and the log without secrets."""
+    """The result of a rehearsal; its log has no secrets."""
 
     steps: list[Step] = field(default_factory=list)
     remarks: list[Remark] = field(default_factory=list)
@@ -100,24 +95,20 @@ class Rehearsal:
 
     @property
     def well(self) -> bool:
-        """Return whether the subject has kept its contract and its promises so far."""
         return all(remark.kind not in ("wrong", "unsafe") for remark in self.remarks)
 
     def remark(self, kind: Shortcoming, text: str, remedy: str = "") -> None:
-        """Add a remark."""
         self.remarks.append(Remark(kind, " ".join(text.split()), remedy))
 
     def wrong(self, text: str, remedy: str) -> None:
-        """Add a remark on a broken rule of the contract."""
         self.remark("wrong", text, remedy)
 
     def unkept(self, capability: str, text: str) -> None:
-        """Add a remark on a claim that is not kept."""
         self.wrong(text, f"fix it, or leave {capability} out of its capabilities")
 
 
 def rehearse(environment: Environment, *, start: float) -> Rehearsal:
-    """Rehearse with the environment's subject; `start` limits the seconds to its ``hello``."""
+    """`start` limits the seconds to ``hello``."""
     came = Rehearsal()
     folder = Path(tempfile.mkdtemp(prefix="rehearsal-", dir=environment.directory))
     with Lab(environment, ENTRY, directory=folder / "lab") as lab:
@@ -179,7 +170,6 @@ def _claims(came: Rehearsal, driver: Driver) -> None:
 
 
 def _speak(came: Rehearsal, lab: Lab, driver: Driver) -> None:
-    """Ask for everything that the subject claims, with right and wrong arguments."""
     claimed = driver.subject.capabilities
     try:
         first = _first_read(came, lab, driver)
@@ -239,7 +229,6 @@ def _put(lab: Lab, data: dict[str, str]) -> None:
 
 
 def _stored(came: Rehearsal, lab: Lab, operation: Operation, wanted: dict[str, str]) -> None:
-    """Check that Vault has what the subject reported as stored."""
     verb = operation.verb
     _note(came, verb, operation)
     if operation.outcome != "ok":
@@ -281,7 +270,7 @@ def _herd(came: Rehearsal, lab: Lab, driver: Driver) -> None:
 
 
 def _first_read(came: Rehearsal, lab: Lab, driver: Driver) -> Operation:
-    """Return the first good read, or the last try: ``hello`` may come before the token."""
+    """Return the last try if none is good: ``hello`` may come before the token."""
     reads = [driver.read()]
     while not reads[-1].good and driver.subject.is_alive() and lab.history.now() < lab.ttl / 2:
         lab.watch(0.2)
@@ -309,9 +298,9 @@ def _health(came: Rehearsal, driver: Driver) -> None:
 
 
 def _other(came: Rehearsal, lab: Lab, driver: Driver) -> None:
-    """Check that the subject reads the other secret, which the closing act reads and deletes.
+    """Check that the subject reads the other secret, which the closing act needs.
 
-    An agent may be configured without it, and a client may know only one path.
+    An agent may be configured without it.
     """
     if not driver.subject.is_alive():
         return
@@ -335,7 +324,6 @@ def _other(came: Rehearsal, lab: Lab, driver: Driver) -> None:
 
 
 def _refused(came: Rehearsal, lab: Lab, driver: Driver) -> None:
-    """Check reads of a missing secret, and then of a value beyond ASCII."""
     try:
         missing = driver.read("backend/no-such-secret", "NO_SUCH_KEY")
     except NotClaimed:
@@ -359,7 +347,7 @@ def _refused(came: Rehearsal, lab: Lab, driver: Driver) -> None:
 
 
 def _letters(came: Rehearsal, lab: Lab, driver: Driver) -> None:
-    """Check that a value beyond ASCII comes out unchanged: a wrong value is harm."""
+    """A wrong value is harm."""
     wanted = lab.put("letters", path=LETTERS, key="LETTERS", value=f"canary-äß€-{token_hex(12)}")
     read = driver.read(LETTERS, "LETTERS")
     _note(came, "read of a value beyond ASCII", read)

@@ -1,4 +1,4 @@
-"""Run a scenario, for the pytest plugin, for tests and for other callers."""
+"""Run a scenario."""
 
 from __future__ import annotations
 
@@ -60,11 +60,7 @@ def place(file: Path | None, *, places: int, rank: int = 0) -> Iterator[None]:
     """Hold one of `places` while the block runs, for work that keeps a core busy, such as starts.
 
     Too many starts at once would disturb running scenarios, and short secret-ids would expire
-    before their use.
-
-    Args:
-        file: As for `turn`.
-        rank: The lowest rank goes first, so that the longest scenarios begin first.
+    before their use. The lowest `rank` goes first.
     """
     if file is None:
         yield
@@ -76,7 +72,7 @@ def place(file: Path | None, *, places: int, rank: int = 0) -> Iterator[None]:
             for number in range(places)
         ]
         with _waiting(file, rank) as mine:
-            # A scenario that waits too long goes on anyway. A dead process holds no lock.
+            # A dead process holds no lock.
             until = time.monotonic() + PATIENCE
             taken = None
             while taken is None and time.monotonic() < until:
@@ -89,7 +85,7 @@ def place(file: Path | None, *, places: int, rank: int = 0) -> Iterator[None]:
 
 @contextmanager
 def _waiting(file: Path, rank: int) -> Iterator[Path]:
-    """Make and lock a file for a waiting process; the files' names sort by turn."""
+    """The files' names sort by turn."""
     who = f"{os.getpid()}-{threading.get_ident()}"
     mine = file.with_name(f"{file.name}{_WAITS}{rank:05}-{time.monotonic():015.3f}-{who}")
     with mine.open("x") as held:
@@ -101,7 +97,6 @@ def _waiting(file: Path, rank: int) -> Iterator[Path]:
 
 
 def _others_before(mine: Path) -> bool:
-    """Return whether a living process waits with an earlier turn."""
     prefix = mine.name.partition(_WAITS)[0] + _WAITS
     before = sorted(f for f in mine.parent.glob(f"{prefix}*") if f.name < mine.name)
     for one in before:
@@ -126,26 +121,22 @@ def _take(descriptor: int, kind: int) -> None:
 
 
 Scenario = Callable[[Lab], None]
-"""A scenario's function, which ends with `Lab.judge`."""
 
 STARTS_PER_CORE = 2
-"""Number of scenarios that may start their servers at once, for each core."""
 
 MIN_TTL = "min_ttl"
-"""Name of the declaration: the shortest TTL, in seconds, that a subject's timers allow."""
+"""The shortest TTL, in seconds, that a subject's timers allow."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """The result of a run of a scenario.
+    """The result of a run of a scenario. Its texts have no secrets.
 
     Attributes:
-        entry: The scenario's data, with scaled lives.
-        word: ``pass``, ``fail``, ``not exercised``, ``skipped``; ``error`` if the harness failed.
-        why: The reason in one line without secrets, for any word except ``pass``.
-        verdict: The oracles' verdict; None if they were not asked.
-        record: All that happened, as data without secrets, for the journal.
-        trace: The traceback of `error`, without secrets.
+        entry: With scaled lives.
+        word: ``error`` if the harness failed.
+        why: The reason in one line, for any word except ``pass``.
+        verdict: None if the oracles were not asked.
     """
 
     entry: Entry
@@ -163,8 +154,8 @@ class Turn:
     """When a scenario runs, beside the others of a run.
 
     Attributes:
-        rank: The scenario's place, which decides whose servers start first.
-        alone: Whether the scenario waits until no other one runs.
+        rank: Decides whose servers start first.
+        alone: Whether it waits until no other scenario runs.
     """
 
     rank: int = 0
@@ -182,18 +173,13 @@ def run_scenario(
     when: Turn = PLAIN,
     make: Callable[..., Lab] = Lab,
 ) -> Result:
-    """Run one scenario once, on its own servers.
+    """Run one scenario once, on its own servers. Nothing is raised.
 
-    Nothing is raised. The result is ``skipped`` if the subject lacks a needed claim, ``not
-    exercised`` if the subject does not reach the scenario's beginning, and ``error`` if the harness
-    fails. The record says whether the run counts (`vault_harness.judge.confirmation`).
+    The result is ``skipped`` if the subject lacks a needed claim, ``not exercised`` if the subject
+    does not reach the scenario's beginning, and ``error`` if the harness fails.
 
-    Lives are scaled by the environment's `ttl_scale`. The scenario runs again with longer lives if
-    the subject declares that it needs them (``min_ttl``) or starts too slowly. Harm with the
-    shorter lives stays the verdict.
-
-    Args:
-        when: When it runs, beside the other scenarios of a run.
+    The scenario runs again with longer lives if the subject declares that it needs them
+    (``min_ttl``) or starts too slowly. Harm with the shorter lives stays the verdict.
     """
     scaled = _scaled(environment, entry)
     with turn(environment.turns, alone=when.alone):
@@ -211,11 +197,7 @@ def run_scenario(
 def judge_scenario(
     environment: Environment, entry: Entry, function: Scenario, subject: SubjectSpec | None = None
 ) -> Result:
-    """Run a scenario until its verdict is settled; no other scenario runs beside a quiet run.
-
-    Args:
-        subject: The client under test; the environment's by default.
-    """
+    """Run a scenario until its verdict is settled; no other scenario runs beside a quiet run."""
     if subject is not None:
         environment = replace(environment, subject=subject)
     results = [run_scenario(environment, entry, function)]
@@ -230,12 +212,7 @@ def _scaled(environment: Environment, entry: Entry) -> Entry:
 
 
 class _Run:
-    """One run of a scenario with given lives.
-
-    Attributes:
-        lab: The lab, once it is made.
-        began: When the run began, on the monotonic clock.
-    """
+    """One run of a scenario with given lives."""
 
     def __init__(self, environment: Environment, entry: Entry) -> None:
         self.environment = environment
@@ -313,10 +290,7 @@ class _Run:
         return Result(self.entry, word, record["why"], seconds, verdict, record)
 
     def _too_slow(self, record: dict[str, Any]) -> str:
-        """Return why this run does not count, or ``""``.
-
-        Stalls before the steady state are ignored.
-        """
+        """Return why this run does not count. Stalls before the steady state do not matter."""
         word, untouched, lab = record["word"], record["untouched"], self.lab
         slow = bool(untouched) and all(one.startswith(TOO_SLOW) for one in untouched)
         if word == "not exercised" and slow:
@@ -338,16 +312,13 @@ def _words(error: Exception) -> str:
 
 
 def _longer(lab: Lab, entry: Entry) -> float:
-    """Return the factor by which lives must grow for this subject; 1 or less if they need not."""
+    """Return the factor by which lives must grow; 1 or less if they need not."""
     least = lab.declared_or_none(MIN_TTL) or 0.0
     return max(least / entry.shortest_life, lab.wanted_ttl / entry.ttl)
 
 
 def leave_the_harm(verdict: Verdict) -> None:
-    """Keep only the harm in a verdict on lives that were too short.
-
-    The lives may explain all other findings, such as a late renewal.
-    """
+    """Keep only the harm: lives that were too short may explain all other findings."""
     if harm := _harm(verdict):
         rest = [finding for finding in verdict.findings if finding not in harm]
         verdict.set_aside += [SetAside(one, "its lives were shorter than it needs") for one in rest]

@@ -39,7 +39,6 @@ from vault_harness.recorder.history import SLACK
 from vault_harness.recorder.observations import Operation, Touch
 
 STEADY_READS = 3
-"""Number of good reads in a row that make a steady state."""
 
 STEADY_WITHIN = 10.0
 """Seconds from ``hello`` to the steady state, as ``hello`` may come before the token."""
@@ -48,9 +47,7 @@ LONGEST = 60.0
 """The longest declared back-off or deadline, in seconds, that a scenario waits for."""
 
 UNTOLD = 15.0
-"""Seconds of back-off that are allowed without a declaration, up to half of the TTL, if the length
-of no single fault sets the limit.
-"""
+"""Seconds of back-off allowed without a declaration, up to half of the TTL."""
 
 PROBE = 2.0
 """Seconds allowed beyond a back-off, for the next try and a login."""
@@ -63,12 +60,10 @@ class Running(Servers):
     """The servers of one scenario and the subject that runs against them.
 
     Attributes:
-        steady_since: When the steady state was reached; 0 if nobody waited for it.
-        threads_before: Threads of this process that ran before the scenario.
+        steady_since: 0 if nobody waited for the steady state.
         wanted_ttl: The TTL in seconds that the scenario needs, if its own is shorter. It then runs
             again.
         own: Variables that name the subject's own folders, if it has any.
-        credentials: What the subject logs in with.
     """
 
     steady_since = 0.0
@@ -101,33 +96,29 @@ class Running(Servers):
         return self.declared("deadline", self.entry.deadline)
 
     def declared(self, name: str, default: float) -> float:
-        """Return a declared time in seconds, or the default."""
         found = self.declared_or_none(name)
         return default if found is None else found
 
     def declared_or_none(self, name: str) -> float | None:
-        """Return a declared time in seconds, or None."""
         if name in self.environment.declared:
             return self.environment.declared[name]
         return self._subject.declares.get(name) if self._subject else None
 
     @property
     def recovery(self) -> float:
-        """Return the seconds until a good read must come, if no single fault's length is known."""
         return min(self.declared("backoff_cap", min(self.ttl / 2, UNTOLD)), LONGEST) + PROBE
 
     def recovery_after(self, fault: Fault) -> float:
         """Return how many seconds after a fault a good read must come.
 
-        A client that doubles its pauses waits at most about as long as the fault lasted. A client
-        that waits longer declares it (``backoff_cap``).
+        A client that doubles its pauses waits about as long as the fault lasted. One that waits
+        longer declares it (``backoff_cap``).
         """
         if (cap := self.declared_or_none("backoff_cap")) is not None:
             return min(cap, LONGEST) + PROBE
         return min(max(1.0, 1.5 * fault.length), self.ttl / 2, LONGEST) + PROBE
 
     def or_its_pause(self, seconds: float) -> float:
-        """Return `seconds`, or the declared back-off if that is longer."""
         cap = self.declared_or_none("backoff_cap")
         return seconds if cap is None else max(seconds, min(cap, LONGEST) + PROBE)
 
@@ -144,22 +135,21 @@ class Running(Servers):
 
     @property
     def start_under_a_fault(self) -> float:
-        """Return the seconds allowed from a start during a scenario to ``hello``.
+        """In seconds, from a start during a scenario to ``hello``.
 
-        This is less than for other starts, as a supervisor would stop a client that waits for ever.
+        It is less than for other starts, as a supervisor would stop a client that waits for ever.
         """
         return self.environment.start * 2 / 3
 
     @property
     def longest_start(self) -> float:
-        """Return the most seconds from the subject's start to its steady state."""
         return self.environment.start + self._steady_within
 
     @property
     def asks_within(self) -> float:
         """Return the seconds from a start until the subject must have sent a request.
 
-        This is less than the limit of ``hello``, so that a client that waits for Vault is not
+        It is less than the limit of ``hello``, so that a client that waits for Vault is not
         stopped.
         """
         return self.environment.start / 2
@@ -169,7 +159,6 @@ class Running(Servers):
         return max(STEADY_WITHIN, self.environment.start / 3)
 
     def environ(self) -> dict[str, str]:
-        """Return the subject's whole configuration."""
         return {
             "USE_VAULT": "true",
             "VAULT_ADDR": self.address,
@@ -188,7 +177,7 @@ class Running(Servers):
 
     @property
     def said(self) -> dict[str, object] | None:
-        """Return what the subject declares, as data; None if it did not start."""
+        """Return what the subject declares; None if it did not start."""
         if self._subject is None:
             return None
         declared = {**self._subject.declares, **self.environment.declared}
@@ -200,23 +189,19 @@ class Running(Servers):
 
     @property
     def started(self) -> bool:
-        """Return whether a subject was started."""
         return bool(self._drivers)
 
     @property
     def reports_outcomes(self) -> bool:
-        """Return whether the subject distinguishes failures, as far as is known."""
         return self.client.subject.reports_outcomes
 
     @property
     def client(self) -> Driver:
-        """Return the subject that was started last."""
         assert self._drivers, "the scenario did not call lab.start()"
         return self._drivers[-1]
 
     @property
     def drivers(self) -> list[Driver]:
-        """Return all clients that were started, in order."""
         return list(self._drivers)
 
     def _processes(self) -> list[int]:
@@ -224,7 +209,7 @@ class Running(Servers):
         return [pid for pid in pids if pid is not None]
 
     def look_at_command_lines(self) -> str:
-        """Note the command lines of the subject's running processes; return all seen so far.
+        """Return all command lines of the subject's processes seen so far.
 
         A subject within this process is skipped, since the children of this process are servers.
         """
@@ -234,7 +219,7 @@ class Running(Servers):
     def files_for_all(self, *, since: float) -> set[str]:
         """Return world-readable files with a secret in the temporary, home and working folders.
 
-        Only files that changed after `since`, in seconds on the wall clock, count.
+        `since` is in seconds on the wall clock.
         """
         # If the home contains a token, the program gets another home.
         homes = {Path.home(), self.directory / "home"}
@@ -242,7 +227,7 @@ class Running(Servers):
         return files_with_secrets(self.secrets, folders, since=since)
 
     def give_own_folders(self) -> str:
-        """Give the subject its own home and temporary folder from now on.
+        """Give the subject its own home and temporary folder.
 
         Return the label of a token that lies in that home, as a developer's token does.
         """
@@ -255,15 +240,13 @@ class Running(Servers):
         return self.secrets.add("token", token, "token of the home folder")
 
     def can(self, word: str) -> bool:
-        """Return whether the subject claims a capability."""
         return word in self.client.subject.capabilities
 
     def leaves(self, what: Literal["token", "file"]) -> bool:
-        """Return whether the subject declares that it leaves a token or a file behind."""
         return what in self.client.subject.leaves
 
     def open(self, *, timeout: float | None = None) -> Driver | None:
-        """Start the subject; return None if it refuses to start, which the history records.
+        """Start the subject; return None if it refuses to start.
 
         `timeout` limits the seconds to ``hello``.
         """
@@ -365,8 +348,8 @@ class Running(Servers):
     def mark_warm_up(self, reads: Sequence[Operation]) -> None:
         """Mark first reads that failed or were slow as a warm-up.
 
-        A subject need not be ready at once: a Java VM loads classes at the first call. `reads` are
-        the first reads of an instance that started without a fault.
+        A Java VM loads classes at the first call. `reads` are the first of an instance that started
+        without a fault.
         """
         good = [read for read in reads if read.good]
         ready = min(good, key=lambda o: o.ended or o.began, default=None)
@@ -415,22 +398,18 @@ class Running(Servers):
         path: str | None = None,
         key: str | None = None,
     ) -> AbstractContextManager[None]:
-        """Let callers read repeatedly while a block runs."""
         return reading(self.client, every=every, callers=callers, verb=verb, path=path, key=key)
 
     def watch(self, seconds: float) -> None:
-        """Wait for some seconds, or until the subject dies."""
         self.history.let_pass(seconds, unless=self._dead, what="time to pass")
 
     def until(self, condition: Callable[[], bool], *, within: float) -> bool:
-        """Wait until a condition holds; return whether it did within `within` seconds."""
         return self.history.wait_for(lambda: condition() or self._dead(), within) and condition()
 
     def _dead(self) -> bool:
         return any(o.outcome == "died" for o in list(self.history.operations))
 
     def until_good_read(self, *, since: float, within: float) -> None:
-        """Wait for a good read that began after `since`. An oracle decides if it was in time."""
         limit = within + AFTER + max(0.0, since - self.history.now())
         self.history.wait_for(
             lambda: any(o.good for o in self.history.calls("read", "read_cached", since=since)),
@@ -448,12 +427,10 @@ class Running(Servers):
     ) -> None:
         """Wait for a good read after a fault, and check later that it came in time.
 
-        Callers must be reading (`reading`).
+        Callers must be reading (`reading`), and the fault must be over.
 
         Args:
-            after: A fault that is already undone.
             within: Seconds; by default `recovery_after` the fault.
-            path: Count only reads of this secret.
             verb: ``read`` or ``read_cached``; by default either one counts.
         """
         bound = self.recovery_after(after) if within is None else within
@@ -468,11 +445,10 @@ class Running(Servers):
         self._asked.append(oracles.recovers_within(bound, since=after.end, path=path, verb=verb))
 
     def ask(self, oracle: Oracle) -> None:
-        """Also use this oracle when the scenario is judged."""
         self._asked.append(oracle)
 
     def logs_in_again(self, *, since: float, within: float) -> None:
-        """Wait for a login that Vault accepts, and check later that it came in time."""
+        """Wait for a login, and check later that it came in time."""
         left = max(0.0, since + within + AFTER - self.history.now())
         self.until(lambda: bool(self.history.logins(since=since)), within=left)
         self._asked.append(oracles.logs_in_again(since=since, within=within))
@@ -480,7 +456,7 @@ class Running(Servers):
     def hold(self, fault: Fault, seconds: float) -> None:
         """Keep a fault for some seconds, and longer until it touches the subject.
 
-        A client that answers from memory may notice a fault only at its next refresh.
+        A client that answers from memory may notice it only at its next refresh.
         """
         self.watch(seconds)
         if not self._dead():
@@ -490,7 +466,6 @@ class Running(Servers):
         self.look_at_command_lines()
 
     def touched(self, fault: Fault) -> bool:
-        """Return whether a fault has touched the subject's traffic."""
         self._look_at_connections()
         return self._evidence_of(fault) is not None
 
@@ -516,7 +491,6 @@ class Running(Servers):
         return last
 
     def _look_at_connections(self) -> None:
-        """Ask Toxiproxy which toxics acted, and when."""
         wall = self.history.wall
         connections = self.environment.toxiproxy.connections(self.proxy.name)
         self.history.touches_known = connections is not None
@@ -534,19 +508,16 @@ class Running(Servers):
         }
 
     def logs(self) -> list[Path]:
-        """Return the subject's log files, one for each start."""
         return list(self._logs)
 
     def keep_logs(self) -> None:
-        """Fetch the logs of open subjects that keep them elsewhere."""
         for driver in self.drivers:
             if not driver.closed:
                 driver.subject.logs()
 
     def log_lines(self) -> list[LogLine]:
-        """Return every line that the subject logged. Lines may contain secrets."""
+        """Lines may contain secrets."""
         return self._log_watch.lines()
 
     def log_times(self) -> list[float]:
-        """Return when each line of the log was first seen, in order."""
         return [line.at for line in self.log_lines()]

@@ -43,20 +43,18 @@ ROLE, MOUNT = "backend", "ecommerce"
 PATH, KEY = "backend/django", "SECRET_KEY"
 
 WRITTEN = "backend/written-at-last"
-"""Path that a client with the claim ``write`` writes in the closing act."""
+"""The closing act has a client write it."""
 
 _NOWHERE = 9
 """Port of a proxy's upstream until the real upstream is known."""
 
 
 def blueprint_of(entry: Entry) -> Blueprint:
-    """Return the blueprint of a scenario's Vault."""
     return Blueprint.load(entry.blueprint) if entry.blueprint else platform()
 
 
 @cache
 def platform() -> Blueprint:
-    """Return the e-commerce platform's blueprint, loaded once for all scenarios."""
     return Blueprint.default()
 
 
@@ -64,13 +62,9 @@ class Servers(Closable):
     """The servers of one scenario, and everything between them and a client.
 
     Attributes:
-        http: Faults of single requests, chosen by kind and count.
-        operator: The operator, who acts in the client's namespace, if there is one.
-        namespace: The client's namespace, or None.
+        operator: Acts in the client's namespace, if there is one.
         may_write: Whether the client's role may write `WRITTEN`.
         address: The URL at which a client finds Vault.
-        product: Name and version of the server.
-        wire: The protocol between client and Vault.
     """
 
     secret_id: approle.SecretId
@@ -154,8 +148,7 @@ class Servers(Closable):
     def prepare_database(self, *, leases: bool) -> None:
         """Start the database if the scenario needs it, or if it is optional and `leases` is true.
 
-        This happens only after the subject's claims are known, since a server of its own costs a
-        second.
+        The subject's claims must be known, since a server of its own costs a second.
         """
         entry = self.entry
         if not entry.logs_in or self._database is not None:
@@ -179,12 +172,10 @@ class Servers(Closable):
 
     @property
     def has_database(self) -> bool:
-        """Return whether there is a database."""
         return self._database is not None
 
     @property
     def database(self) -> Database:
-        """Return the PostgreSQL of this scenario, and Vault's engine for it."""
         if self._database is None:
             raise ScenarioDefect(
                 f"{self.entry.id} has no database",
@@ -233,7 +224,7 @@ class Servers(Closable):
         )
 
     def _new_link(self, node: str) -> Link:
-        """Make a proxy in front of a node's cluster listener; its upstream is set later."""
+        """The proxy's upstream is set later."""
         work = self.environment
         upstream = work.engine.reachable_from_toxiproxy(_NOWHERE)
         made = work.toxiproxy.create(f"link to {node}", listen=work.listen(), upstream=upstream)
@@ -243,10 +234,9 @@ class Servers(Closable):
 
     @contextmanager
     def link_is_late(self, node: Node, by: float) -> Iterator[Fault]:
-        """Delay what other nodes send to this node, its data included.
+        """Delay what other nodes send to this node, its data included. The entry needs `links`.
 
-        The scenario's entry must have `links`. `by` is in seconds, below raft's leader time-out of
-        1 s.
+        `by` is in seconds, below raft's leader time-out of 1 s.
         """
         # The node answers 404 for data that has not arrived.
         mark = Signature(statuses=frozenset({404}), kinds=frozenset({"read"}))
@@ -259,10 +249,7 @@ class Servers(Closable):
 
     @contextmanager
     def no_forwarding_to(self, leader: Node) -> Iterator[Fault]:
-        """Cut the standbys' way to the leader, so that they redirect.
-
-        The leader still reaches them. The scenario's entry must have `links`.
-        """
+        """Cut the standbys' way to the leader, so that they redirect. The entry needs `links`."""
         name = "standbys cannot forward"
         with self._links[leader.name].disabled():
             fault = self.history.begin_fault(name, Signature(statuses=frozenset({307})))
@@ -279,7 +266,6 @@ class Servers(Closable):
         self.history.end_fault(fault)
 
     def _forwards(self, node: Node) -> bool:
-        """Return whether a node performs or forwards a write."""
         with closing(self.stack.operator_at(node)) as operator:
             try:
                 operator.request("PUT", "sys/policies/acl/forwarded", policy="# a write")
@@ -288,7 +274,6 @@ class Servers(Closable):
         return True
 
     def _storage_outside(self) -> dict[str, object]:
-        """Return the configuration of a server that stores its data in its own PostgreSQL."""
         engine = self.environment.engine
         if engine.dialect is not OPENBAO:
             raise NotClaimed("only OpenBao makes its tables in a PostgreSQL by itself")
@@ -300,7 +285,6 @@ class Servers(Closable):
 
     @property
     def storage(self) -> Postgresql:
-        """Return the PostgreSQL that stores Vault's data."""
         if self._storage is None:
             raise ScenarioDefect(
                 f"{self.entry.id} has no storage outside",
@@ -311,7 +295,6 @@ class Servers(Closable):
 
     @property
     def holder(self) -> KeyHolder:
-        """Return the Vault that holds this Vault's key."""
         if self._holder is None:
             raise ScenarioDefect(
                 f"{self.entry.id} has no holder of a key",
@@ -321,7 +304,6 @@ class Servers(Closable):
         return self._holder
 
     def _move_in(self) -> None:
-        """Create and enter the entry's namespace, if any."""
         self.namespace: Namespace | None = None
         self.operator = self.stack.operator
         if not self.entry.namespace:
@@ -339,7 +321,6 @@ class Servers(Closable):
 
     @property
     def tls(self) -> ScenarioTls:
-        """Return the TLS between client and Vault."""
         if self._tls is None:
             raise ScenarioDefect(
                 f"{self.entry.id} is about TLS, and speaks none",
@@ -350,7 +331,6 @@ class Servers(Closable):
 
     @property
     def clock(self) -> ClientClock:
-        """Return the wall clock of the subject's process."""
         if self._clock is None:
             raise ScenarioDefect(
                 f"{self.entry.id} sets no clock",
@@ -361,7 +341,6 @@ class Servers(Closable):
 
     @property
     def name(self) -> MovingName:
-        """Return the host name by which the subject finds Vault."""
         if self._name is None:
             raise ScenarioDefect(
                 f"{self.entry.id} moves no name",
@@ -382,7 +361,6 @@ class Servers(Closable):
         self.new_secret_id()
 
     def _allow_one_write(self) -> None:
-        """Let the role write `WRITTEN`, if the blueprint has a policy with the role's name."""
         name, blueprint = self.entry.approle, self.stack.blueprint
         role = blueprint.approles.get(name)
         self.may_write = role is not None and name in role.policies
@@ -398,7 +376,6 @@ class Servers(Closable):
         return self.entry.ttl
 
     def _learn_what_is_there(self) -> None:
-        """Give a label to every value that the blueprint wrote."""
         for mount, path, values in self.stack.blueprint.paths():
             if mount != self.entry.mount:
                 continue
@@ -430,11 +407,8 @@ class Servers(Closable):
     ) -> str:
         """Write a new version of a secret, which reads must return from now on; return its label.
 
-        Args:
-            label: The version's label; for another secret than the default the result is
-                ``PATH:label``.
-            value: By default a new random value.
-            also: Further keys and values, which get the same label.
+        The label of another secret than the default is ``PATH:label``. Keys in `also` get the same
+        label.
         """
         path, key = path or self.entry.path, key or self.entry.key
         made = f"canary-{label}-{random.token_hex(12)}" if value is None else value
@@ -448,14 +422,13 @@ class Servers(Closable):
         return name
 
     def delete(self, path: str) -> None:
-        """Delete the latest version of a secret."""
         rotation = self.history.note_rotation(path, GONE)
         self._kv.delete_latest_version_of_secret(path, mount_point=self.entry.mount)
         self.history.end_rotation(rotation)
 
     @contextmanager
     def changing(self, label: str, *, path: str, key: str) -> Iterator[None]:
-        """Let the block change a value, and label the new value."""
+        """Label the value that the block writes."""
         rotation = self.history.note_rotation(path, self._value_label(path, label))
         yield
         self.secrets.add_value(path, key, str(self._stored(path)[key]), rotation.value)
@@ -465,7 +438,6 @@ class Servers(Closable):
         return label if path == self.entry.path else f"{path}:{label}"
 
     def new_secret_id(self, *, deliver: bool = True) -> approle.SecretId:
-        """Make a secret-id, and by default deliver it to the subject."""
         made = approle.new_secret_id(self.operator, self.entry.approle)
         self.secrets.add("secret-id", made.secret_id)
         if deliver:
@@ -498,8 +470,7 @@ class Servers(Closable):
     def condition(self, name: str, **marks: Any) -> Iterator[Fault]:
         """Record a situation that is no fault, but must touch the subject.
 
-        Args:
-            marks: Fields of its `Signature`; with ``optional=True`` it need not touch the subject.
+        `marks` are fields of its `Signature`. With ``optional=True`` it need not touch the subject.
         """
         optional: bool = marks.pop("optional", False)
         fault = self.history.begin_fault(name, Signature(**marks), optional=optional)
@@ -509,9 +480,7 @@ class Servers(Closable):
             self.history.end_fault(fault)
 
     def at_the_end(self, function: Callable[..., object], *given: object) -> None:
-        """Call a function when the scenario is closed."""
         self._closing.callback(function, *given)
 
     def close(self) -> None:
-        """Close everything, in reverse order."""
         self._closing.close()

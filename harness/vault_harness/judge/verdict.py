@@ -18,7 +18,7 @@ TOO_SLOW = "this machine is too slow"
 
 
 ENOUGH = 3
-"""Maximum number of findings that a verdict reports for one promise."""
+"""Findings that a verdict reports for one promise, at most."""
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,13 @@ class Finding:
     """One promise that was not kept.
 
     Attributes:
-        promise: What was promised, in one line.
-        seen: What was seen instead, with times.
-        at: When, in seconds on the history's clock; None for the whole scenario.
+        at: Seconds on the history's clock; None for the whole scenario.
         harm: Whether the finding counts whatever else happened: a wrong value is always wrong.
         rests_on: Names of the faults and conditions without which the finding means nothing. Empty
             for an excess, such as two renewals at once. None stands for the last fault that began
             before `at`.
         missed: Seconds beyond the limit; None if the event never came, or time does not matter.
         until: End of the time that the finding is about, which begins `at`; None if unknown.
-        closing: Whether the closing act found it.
     """
 
     promise: str
@@ -54,7 +51,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class SetAside:
-    """A finding that does not count, and why in a few words."""
+    """A finding that does not count, and why."""
 
     finding: Finding
     why: str
@@ -68,10 +65,8 @@ class Verdict:
     """The judgement on one run of a scenario.
 
     Attributes:
-        findings: Findings that count and make the verdict ``fail``.
         untouched: Reasons why the verdict is, or would be, ``not exercised``.
         evidence: How each fault touched the subject, and how each condition was met.
-        set_aside: Findings that do not count, and why.
         leaks: Secrets that leaked in a scenario on something else.
     """
 
@@ -84,7 +79,7 @@ class Verdict:
 
     @property
     def why(self) -> str:
-        """The reason in one line; empty for a pass."""
+        """Empty for a pass."""
         if self.word == "fail":
             return self.findings[0].seen
         return self.untouched[0] if self.untouched else ""
@@ -114,8 +109,7 @@ def decide(
     - Any other finding makes ``fail``, even if another fault was not met.
     - Without findings, a fault or condition that was not met makes ``not exercised``.
 
-    `vault_harness.judge.confirmation` decides whether the run counts. `faults` are in the
-    order in which they began.
+    `faults` are in the order in which they began.
     """
     seen = list(seen)
     reasons = [one.text for one in seen if not one.met]
@@ -147,12 +141,11 @@ def decide(
 
 
 def _kind(finding: Finding) -> Hashable:
-    """Return what makes findings alike, so that no other finding displaces harm."""
+    """No other finding may displace harm."""
     return finding.promise, finding.harm
 
 
 def _enough(found: Sequence[_Told], kind: Callable[[_Told], Hashable]) -> list[_Told]:
-    """Return the first `ENOUGH` items of each kind, in order."""
     told: Counter[Hashable] = Counter()
     kept = []
     for one in found:
@@ -169,7 +162,6 @@ def _over_by(finding: Finding, moment: float) -> bool:
 def _missing_ground(
     finding: Finding, faults: Sequence[Fault], seen: Collection[Seen]
 ) -> str | None:
-    """Return the unmet fault or condition that a finding rests on, if any."""
     if finding.rests_on is not None:
         return next((name for name in finding.rests_on if _not_met(name, finding, seen)), None)
     begun = [f for f in faults if finding.at is None or f.began <= finding.at]

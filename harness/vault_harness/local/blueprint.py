@@ -1,6 +1,6 @@
 """A blueprint: what a Vault must contain, read from TOML and checked before any write.
 
-``compose/blueprints/ecommerce.toml`` explains the file format by example.
+``compose/blueprints/ecommerce.toml`` explains the format by example.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _path(value: str) -> str:
 
 
 def _name(value: str) -> str:
-    # Vault keeps names of policies and roles in lower case, and they travel in URLs.
+    # Vault keeps names in lower case, and they travel in URLs.
     if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", value):
         raise ValueError(f"{value!r}: use lower-case letters, digits, and - _ .")
     return value
@@ -88,8 +88,8 @@ class _Model(BaseModel):
 class Mount(_Model):
     """A KV version 2 secrets engine.
 
-    `max_versions` is how many versions of a secret are kept; 0 means Vault's default of 10. With
-    `cas_required` each write must name the version that it replaces.
+    `max_versions` 0 means Vault's default of 10. With `cas_required` each write must name the
+    version that it replaces.
     """
 
     type: Literal["kv"] = "kv"
@@ -100,20 +100,14 @@ class Mount(_Model):
 
 
 class AuditDevice(_Model):
-    """A file audit device.
-
-    `file_path` is where the server writes; by default the engine's own audit log.
-    """
+    """A file audit device. `file_path` is on the server; by default the engine's own log."""
 
     type: Literal["file"] = "file"
     file_path: str | None = None
 
 
 class Policy(_Model):
-    """An ACL policy: HCL in a file beside the blueprint, or inline.
-
-    `file` is relative to the blueprint. After loading `rules` always holds the HCL.
-    """
+    """An ACL policy: HCL in a file beside the blueprint, or inline. `rules` is loaded from it."""
 
     file: str | None = None
     rules: str = ""
@@ -126,10 +120,7 @@ class Policy(_Model):
 
 
 class AppRole(_Model):
-    """An AppRole; the fields are Vault's, durations in seconds.
-
-    `bind_secret_id` must be true, because each role gets a secret-id.
-    """
+    """An AppRole; the fields are Vault's, durations in seconds."""
 
     policies: tuple[str, ...]
     token_ttl: Seconds = 0
@@ -165,18 +156,13 @@ class AppRole(_Model):
         return self
 
     def payload(self) -> dict[str, Any]:
-        """Return the fields as ``auth/approle/role/<name>`` takes and returns them."""
         fields = self.model_dump(exclude={"policies"})
         fields["token_policies"] = self.policies
         return {name: list(v) if isinstance(v, tuple) else v for name, v in fields.items()}
 
 
 class Value(_Model):
-    """One value of a secret, and its source. The repr hides it.
-
-    There is exactly one source: ``value``, ``template``, or ``env`` and/or ``generate``. If the
-    variable of ``env`` is not set, ``default`` or ``generate`` is used.
-    """
+    """One value of a secret, and its one source. The repr hides it."""
 
     value: Scalar | None = Field(default=None, repr=False)
     template: str | None = Field(default=None, repr=False)
@@ -208,7 +194,6 @@ class Value(_Model):
 
     @property
     def characters(self) -> str:
-        """The characters of a generated value."""
         return _ALPHABETS.get(self.alphabet, self.alphabet)
 
     @property
@@ -217,7 +202,6 @@ class Value(_Model):
         return self.generate is not None
 
     def new(self) -> str:
-        """Return a new random value; raise `ValueError` if it is not a generated one."""
         if self.generate is None:
             raise ValueError("this value is not generated")
         characters = self.characters
@@ -230,7 +214,7 @@ class Value(_Model):
         return [(found[0] or path, found[1]) for found in _PLACEHOLDER.findall(self.template)]
 
     def fill(self, path: str, known: Mapping[tuple[str, str], Any]) -> str:
-        """Return its template with the values of ``known`` filled in, encoded if it is a URL."""
+        """Return its template with values filled in, encoded if it is a URL."""
         pieces = _PLACEHOLDER.split(self.template or "")[::3]
         return urls.fill(pieces, [str(known[place]) for place in self.references(path)])
 
@@ -242,7 +226,7 @@ LEAST_ROTATION = 5
 
 
 class StaticRole(_Model):
-    """A user of an existing database, whose password Vault rotates."""
+    """A user of a database, whose password Vault rotates."""
 
     username: str
     rotation_period: Seconds = Field(default=86400, ge=LEAST_ROTATION)
@@ -253,10 +237,9 @@ class Database(_Model):
 
     Attributes:
         connection_url: With ``{{username}}`` and ``{{password}}`` in their places.
-        username: The user that Vault logs in as, who may change other users' passwords.
-        password: That user's password, as text or from the environment.
-        mount: The engine's mount; it is made if it is missing.
-        static_roles: Users whose passwords Vault rotates, by the names of their roles.
+        username: May change other users' passwords.
+        mount: Made if it is missing.
+        static_roles: Users whose passwords Vault rotates, by role name.
     """
 
     connection_url: str
@@ -277,13 +260,10 @@ class Blueprint(_Model):
     """The whole content of a Vault.
 
     Attributes:
-        namespace: The namespace of everything except the audit devices, which belong to the whole
-            server. It is relative to the namespace that the blueprint is applied in; empty for that
-            one.
+        namespace: Of everything except the audit devices, which belong to the whole server.
+            Relative to the namespace that the blueprint is applied in.
         services: The AppRole that each service logs in with.
         secrets: Values by mount, path and key.
-        databases: Connections of Vault's database engine, by name.
-        source: The file it was read from.
     """
 
     name: str
@@ -300,7 +280,6 @@ class Blueprint(_Model):
 
     @classmethod
     def default(cls) -> Blueprint:
-        """Return the blueprint of the e-commerce platform."""
         return cls.load(resources() / "blueprints" / f"{DEFAULT_BLUEPRINT}.toml")
 
     @classmethod
@@ -322,18 +301,12 @@ class Blueprint(_Model):
 
     @classmethod
     def parse(cls, text: str, *, source: Path) -> Blueprint:
-        """Read and check the text of a blueprint; policy files are relative to ``source``.
-
-        Raises `BlueprintError` like `load`.
-        """
+        """Check the text of a blueprint; policy files are relative to ``source``."""
         return cls.of(content_of(text, source=source), source=source, text=text)
 
     @classmethod
     def of(cls, content: Mapping[str, Any], *, source: Path, text: str | None = None) -> Blueprint:
-        """Check the content of a blueprint. Errors name a line of ``text``, if it is given.
-
-        Raises `BlueprintError` like `load`.
-        """
+        """Check the content of a blueprint. Errors name a line of ``text``."""
         complaint = _Complaint(text, source)
         try:
             blueprint = cls.model_validate({**content, "source": source})
@@ -343,7 +316,6 @@ class Blueprint(_Model):
         return blueprint.model_copy(update={"policies": _read_policies(blueprint, complaint)})
 
     def without_namespace(self) -> Blueprint:
-        """Return a copy that belongs to the namespace it is applied in."""
         return self.model_copy(update={"namespace": ""})
 
     def with_approle(self, role: str, **changes: object) -> Blueprint:
@@ -355,7 +327,6 @@ class Blueprint(_Model):
         return self.model_copy(update={"approles": {**self.approles, role: approle}})
 
     def with_policy(self, name: str, rules: str) -> Blueprint:
-        """Return a copy with a changed or new policy."""
         policy.parse(rules)
         return self.model_copy(update={"policies": {**self.policies, name: Policy(rules=rules)}})
 
@@ -370,11 +341,11 @@ class Blueprint(_Model):
 
     @property
     def mount(self) -> str:
-        """The first mount, which for most blueprints is the only one."""
+        """The first mount, for most blueprints the only one."""
         return next(iter(self.mounts))
 
     def where(self, *path: str) -> str:
-        """Return ``file:line: field`` of a setting, for messages."""
+        """Return ``file:line: field`` of a setting."""
         try:
             text = self.source.read_text(encoding="utf-8") if self.source is not None else ""
         except OSError:
@@ -390,7 +361,6 @@ class Blueprint(_Model):
 
 
 def content_of(text: str, *, source: Path) -> dict[str, Any]:
-    """Return what the TOML of a blueprint says; raise `BlueprintError` if it is not TOML."""
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

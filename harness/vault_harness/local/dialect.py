@@ -1,7 +1,7 @@
 """The differences between HashiCorp Vault and OpenBao, as data. No other module asks.
 
-OpenBao 2.7 was run. The column of HashiCorp Vault is from its documentation (configuration
-reference, storage back ends, release notes of 1.14 to 1.20) and was not run.
+OpenBao 2.7 was run. HashiCorp Vault was not: see its configuration reference, storage back ends,
+and release notes of 1.14 to 1.20.
 """
 
 from __future__ import annotations
@@ -20,18 +20,13 @@ class Dialect:
     """The properties of one product.
 
     Attributes:
-        product: Which of the two.
-        title: Its name for people.
         program: The name of its binary, which images have on PATH.
-        storages: The storage back ends that this project configures.
         audit_in_configuration: Whether the configuration file declares audit devices, and the API
-            refuses them. Otherwise only the API makes them (``sys/audit/<path>``).
+            refuses them. Otherwise only the API makes them.
         knows_disable_mlock: Whether ``disable_mlock`` is a setting, which raft then needs.
-        static_seal: Whether it has the seal with a key in a file; OpenBao since 2.4.
-        namespaces: Whether it has them; HashiCorp Vault only in its Enterprise edition, see
-            `has_namespaces`.
-        dead_token_message: What a 403 says about a dead token beyond ``permission denied``, or
-            None.
+        static_seal: The key in a file; OpenBao since 2.4.
+        namespaces: HashiCorp Vault has them only in Enterprise, see `has_namespaces`.
+        dead_token_message: What a 403 says about a dead token beyond ``permission denied``.
     """
 
     product: Product
@@ -45,13 +40,13 @@ class Dialect:
     dead_token_message: str | None
 
     def base_configuration(self) -> dict[str, object]:
-        """Return the top-level settings that this product needs to run unprivileged."""
+        """Return the settings that this product needs to run unprivileged."""
         return {"disable_mlock": True} if self.knows_disable_mlock else {}
 
     def audit_configuration(
         self, path: Path | str, *, raw: bool, name: str = "file"
     ) -> dict[str, object]:
-        """Return the settings that declare a file audit device; empty if the API does that."""
+        """Return the settings of a file audit device; empty if the API makes it."""
         if not self.audit_in_configuration:
             return {}
         return {"audit": [{"type": "file", "path": name, "options": audit_options(path, raw=raw)}]}
@@ -83,7 +78,6 @@ VAULT = Dialect(
 
 
 def of_product(product: Product) -> Dialect:
-    """Return the dialect of a product."""
     return OPENBAO if product == OPENBAO.product else VAULT
 
 
@@ -99,7 +93,6 @@ def has_namespaces(product: Product, version: str) -> bool:
 
 
 def audit_options(path: Path | str, *, raw: bool) -> dict[str, str]:
-    """Return the options of a file audit device, for a configuration file or the API."""
     options = {"file_path": str(path)}
     if raw:
         options["log_raw"] = "true"
@@ -107,7 +100,6 @@ def audit_options(path: Path | str, *, raw: bool) -> dict[str, str]:
 
 
 def of_version_output(text: str) -> Dialect | None:
-    """Read the output of ``bao version`` or ``vault version``; None if it is neither."""
     first = text.strip().splitlines()[0] if text.strip() else ""
     if first.startswith("OpenBao "):
         return OPENBAO
@@ -118,7 +110,7 @@ def of_seal_status(status: Mapping[str, object]) -> Dialect:
     """Tell the product from ``sys/seal-status``.
 
     OpenBao starts at version 2.0 and reports a ``commit_date`` (2.3 and newer). HashiCorp Vault
-    reports ``removed_from_cluster`` (1.19 and newer), and its older versions are below 2.0.
+    reports ``removed_from_cluster`` (1.19 and newer); older ones are below 2.0.
     """
     if "commit_date" in status:
         return OPENBAO

@@ -1,4 +1,4 @@
-"""Read Vault policies (HCL or JSON), as far as is needed to check them before Vault does."""
+"""Read Vault policies (HCL or JSON), as far as is needed to check them first."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Rule:
     """One ``path`` block.
 
     Attributes:
-        path: As written, with its ``*`` and ``+``.
-        capabilities: What it grants; empty if it grants in another way (``policy = "read"``).
-        line: The first line of the block, from 1.
-        settings: Its other settings by name: ``allowed_parameters``, ``min_wrapping_ttl``, ...
+        path: With its ``*`` and ``+``.
+        capabilities: Empty if it grants in another way (``policy = "read"``).
+        line: From 1.
+        settings: Names of its other settings.
     """
 
     path: str
@@ -48,10 +48,6 @@ class PolicyError(ValueError):
 
 
 def parse(text: str) -> list[Rule]:
-    """Return the rules of a policy.
-
-    Raise `PolicyError` if it is not such HCL or JSON, or names an unknown capability.
-    """
     rules = _from_json(text) if text.lstrip().startswith("{") else _Parser(text).rules()
     for rule in rules:
         unknown = sorted(rule.capabilities - CAPABILITIES)

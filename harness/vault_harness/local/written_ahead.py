@@ -1,7 +1,6 @@
 """Write down what a task is about to do, so that a later run can finish it or take it back.
 
-The deed follows the record, and the record is removed or closed last. A crash at any moment leaves
-the earlier record or the new one, never a mixture.
+A crash leaves the earlier record or the new one, never a mixture.
 """
 
 from __future__ import annotations
@@ -23,13 +22,12 @@ _Of = TypeVar("_Of")
 
 @dataclass(frozen=True)
 class WrittenAhead(Generic[_Of]):
-    """The record of one deed, in a file of its own.
+    """The record of one deed, in its own file.
 
     Attributes:
         make: Makes the record from the fields in the file.
-        refused: Makes the error for a file that is not such a record. Without it, such a file
-            counts as no record.
-        format: Number that the file must have; None if it has none.
+        refused: Makes the error for an invalid file; without it, such a file is no record.
+        format: Number that the file must have, if any.
     """
 
     file: Path
@@ -38,7 +36,6 @@ class WrittenAhead(Generic[_Of]):
     format: int | None = None
 
     def read(self) -> _Of | None:
-        """Return what was written down, or None if nothing was."""
         try:
             content: Any = json.loads(self.file.read_text())
             if self.format is None or content.pop("format") == self.format:
@@ -52,11 +49,10 @@ class WrittenAhead(Generic[_Of]):
         return None
 
     def write(self, content: Mapping[str, Any]) -> None:
-        """Write the fields of the record, before the deed and after each step of it."""
+        """Write the record, before the deed and after each step of it."""
         files.private_directory(self.file.parent)
         head = {} if self.format is None else {"format": self.format}
         files.write_private(self.file, json.dumps({**head, **content}, indent=2) + "\n")
 
     def remove(self) -> None:
-        """Remove the record, after the deed is done or undone."""
         self.file.unlink(missing_ok=True)

@@ -1,1 +1,1 @@
-"""What an operator does: rotate, migrate, back up, restore, audit, examine."""
+"""What an operator does."""

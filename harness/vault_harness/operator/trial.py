@@ -1,7 +1,7 @@
 """Try a running application: break what it needs of Vault, and say what it did.
 
-The application reaches Vault through a recorder of its own, with a secret-id of its own. Cuts and
-late answers concern nobody else, and end with this process. Only the seal concerns the whole stack.
+It reaches Vault through a recorder and a secret-id of its own, so that cuts and late answers
+concern nobody else. Only the seal concerns the whole stack.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ from vault_harness.waiting import in_words
 Verdict = Literal["survived", "broken", "not exercised"]
 
 START_SECONDS = 60.0
-"""The longest time until the command has logged in, and is healthy."""
+"""Until the command has logged in, and is healthy."""
 
 LATE_SECONDS = 2.0
 LEAST_SECONDS = 5.0
-"""The end of a fault is watched for this long at least: a late answer may still be on its way."""
+"""A late answer may still be on its way at the end of a fault."""
 _END_SECONDS = 10.0
 _HEALTH_SECONDS = 2.0
 _LOOK_SECONDS = 0.25
-_LINES = 5  # of the command's output, in an error
+_LINES = 5  # of output, in an error
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,7 @@ class Step:
     """What a command did about one fault.
 
     Attributes:
-        requests: How many there were, by kind and status, such as ``read 503``. A refused
-            connection brings none.
+        requests: How many, by kind and status: ``read 503``. A refused connection brings none.
         recovered: Seconds from the end of the fault to the first request that worked.
         unhealthy: Seconds for which the health URL failed; None if none was given.
     """
@@ -74,7 +73,7 @@ class Step:
 
 
 class Way:
-    """A way to Vault that one command takes alone: a recorder with a door that can be shut."""
+    """One command's own way to Vault: a recorder with a door that can be shut."""
 
     def __init__(self, endpoints: Endpoints, data_dir: Path, namespace: str) -> None:
         self._lease = PortLease()
@@ -89,12 +88,11 @@ class Way:
 
     @property
     def address(self) -> str:
-        """The address for the command; always in the clear."""
+        """Always in the clear."""
         return f"http://{self._lease.listen}"
 
     @contextlib.contextmanager
     def cut(self) -> Iterator[None]:
-        """End connections, and refuse new ones."""
         self._door.shut()
         try:
             yield
@@ -102,7 +100,6 @@ class Way:
             self._door = self.recorder.listen_too(LOOPBACK, self._lease.port)
 
     def close(self) -> None:
-        """Close it."""
         self.recorder.close()
         self._lease.release()
 
@@ -120,14 +117,14 @@ def _tls(endpoints: Endpoints, data_dir: Path) -> ssl.SSLContext | None:
 class Trial:
     """A command that runs with one service's variables while things break.
 
-    Use it as a context manager. It ends the command, and mends everything, also after Ctrl-C.
+    It ends the command, and mends everything, also after Ctrl-C.
 
     Args:
         command: As typed in a shell.
         service: As `service_environment` knows it.
         health: A URL that answers below 400 while the application is well.
         seconds: How long a fault lasts, and how long the command is watched afterwards.
-        log: Where the command's output goes; by default nowhere.
+        log: For the command's output; by default nowhere.
     """
 
     def __init__(
@@ -161,7 +158,6 @@ class Trial:
 
     @without_frames
     def __enter__(self) -> Self:
-        """Start the command."""
         stack = self._stack
         given = service_environment(stack, self._service)
         try:
@@ -201,19 +197,17 @@ class Trial:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the command, its token and its secret-id."""
         with uninterrupted():
             self._closing.close()
 
     @property
     def history(self) -> History:
-        """What the recorder saw."""
         return self.way.recorder.history
 
     def start(self) -> float | None:
         """Wait until the command has logged in, and is healthy.
 
-        Return the seconds that it took, or None if it never asked Vault or never got well.
+        Return the seconds, or None if it never asked Vault or never got well.
         """
 
         def begun() -> bool:
@@ -230,7 +224,7 @@ class Trial:
         return self.history.now() if came else None
 
     def step(self, fault: str) -> Step:
-        """Break one thing, mend it, and judge what the command did meanwhile and afterwards."""
+        """Break one thing, mend it, and judge what the command did."""
         if fault == "seal" and not self._can_seal():
             return Step(fault, "not exercised", "this Vault cannot be unsealed by keys")
         since = self.history.now()
@@ -325,7 +319,6 @@ class Trial:
         )
 
     def _watch(self) -> None:
-        """Ask for the application's health until the end."""
         with requests.Session() as session:
             session.trust_env = False
             while not self._over.is_set():
@@ -353,7 +346,7 @@ class Trial:
         return f"ended with exit code {code}" if code >= 0 else f"was ended by signal {-code}"
 
     def _said(self) -> str:
-        """Return the last lines of the command's output, without a secret that passed."""
+        """Return the command's last lines, without secrets."""
         lines = tail(self._output).strip().splitlines()[-_LINES:]
         return self.way.recorder.secrets.redact(" / ".join(lines))
 
@@ -385,7 +378,6 @@ def _status(one: Exchange) -> str:
 
 
 def _deed(seen: Sequence[Exchange]) -> str:
-    """Return what a command did to go on, in words."""
     if any(one.kind == "login" and one.good for one in seen):
         return "logged in again"
     if any(one.kind == "renew" and one.good for one in seen):
@@ -394,7 +386,6 @@ def _deed(seen: Sequence[Exchange]) -> str:
 
 
 def no_fault(name: str, known: Sequence[str]) -> SettingsError:
-    """Return the error for an unknown fault."""
     return SettingsError(
         f"there is no fault {name}",
         looked_at="--only",

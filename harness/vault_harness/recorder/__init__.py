@@ -1,1 +1,1 @@
-"""Record the requests between a client and Vault, and keep the history."""
+"""Record the requests between a client and Vault."""

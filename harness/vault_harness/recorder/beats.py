@@ -1,4 +1,4 @@
-"""Run the witness's clock, which beats in a process of its own.
+"""The witness's clock, which beats in a process of its own.
 
 An interpreter without site packages runs this file, so that it starts in a few milliseconds.
 Arguments: the file to write, and the pid of the parent, whose end ends the program.
@@ -10,22 +10,21 @@ import sys
 import time
 
 INTERVAL = 0.02
-"""Seconds between two beats."""
 
 LOOK = 0.1
-"""Seconds that each entry covers."""
+"""Seconds of each entry."""
 
 SLOTS = 6000
-"""Number of entries in the file: ten minutes, longer than any scenario."""
+"""Entries in the file: ten minutes, longer than any scenario."""
 
 ENTRY = struct.Struct("<4d")
-"""The time of the entry, the start and length of its longest stall, and the number of programs that
-wanted to run. Times are seconds on the monotonic clock, which all processes share.
+"""Its time, the start and length of its longest stall, and the programs that wanted to run. Times
+are seconds on the monotonic clock, which all processes share.
 """
 
 
 def wanted() -> int:
-    """Return how many other programs want to run now; 0 if unknown."""
+    """Return how many other programs want to run; 0 if unknown."""
     try:
         with open("/proc/loadavg", encoding="ascii") as file:  # noqa: PTH123 - do not load pathlib
             return max(0, int(file.read().split()[3].split("/")[0]) - 1)
@@ -34,7 +33,6 @@ def wanted() -> int:
 
 
 def beat(file: int, parent: int) -> None:
-    """Write entries until the parent ends."""
     number, written = 0, time.monotonic()
     due, at, length = written + INTERVAL, 0.0, 0.0
     while os.getppid() == parent:

@@ -1,4 +1,4 @@
-"""Handle both sides of a recorder's connection, in the clear or over TLS."""
+"""Both sides of a recorder's connection."""
 
 from __future__ import annotations
 
@@ -19,48 +19,40 @@ _PREFACE = len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 _HEAD = 9
 _GOAWAY = 7
 _TELLING = frozenset({2, 3, 4, _GOAWAY, 8})
-"""Frames that need no answer: PRIORITY, RST_STREAM, SETTINGS, GOAWAY and WINDOW_UPDATE."""
+"""Frames without an answer: PRIORITY, RST_STREAM, SETTINGS, GOAWAY, WINDOW_UPDATE."""
 _LARGEST = _HEAD + (1 << 14)
-"""Maximum size of a frame in bytes, by default."""
+"""Bytes of a frame, by default."""
 _CODE = slice(_HEAD + 4, _HEAD + 8)
-"""Position of a GOAWAY frame's error code, after the head and a stream number."""
+"""A GOAWAY's error code, after the head and a stream number."""
 _NO_ERROR = bytes(4)
 
 HEARD_OUT_SECONDS = 5.0
-"""Seconds from the recorder's goodbye to the close of a client's connection, as in nginx's
-``lingering_timeout``.
-"""
+"""Seconds from the recorder's goodbye to the close, as in nginx's ``lingering_timeout``."""
 
 ON_ITS_WAY_SECONDS = 0.3
-"""Seconds in which a client's requests may cross the recorder's goodbye."""
+"""Seconds in which requests may cross the recorder's goodbye."""
 
 ALL = (1 << 31) - 1
-"""Last stream in the first goodbye: the highest number, as the real one is unknown."""
+"""Last stream in the first goodbye, as the real one is unknown."""
 
 
 def closing(answer: bytes) -> bytes:
-    """Add ``Connection: close`` to an HTTP/1.1 answer."""
     line, ending, rest = answer.partition(b"\r\n")
     return line + ending + b"Connection: close\r\n" + rest
 
 
 def goaway(last: int) -> bytes:
-    """Return a GOAWAY frame without an error; `last` is the last answered stream.
-
-    h2 sends no GOAWAY if answers still follow.
-    """
+    """Return a GOAWAY frame without an error, since h2 sends none if answers still follow."""
     return struct.pack(">I", 8)[1:] + bytes([_GOAWAY, 0]) + struct.pack(">II", 0, last) + _NO_ERROR
 
 
 class Goodbye:
     """Remove a GOAWAY without an error from a client's bytes.
 
-    After such a GOAWAY, Vault still answers open requests (RFC 9113, 6.8), but h2 would send
-    nothing more.
+    After such a GOAWAY, Vault still answers open requests (RFC 9113, 6.8); h2 would not.
 
     Attributes:
-        said: Whether a GOAWAY has come.
-        asks: Whether the latest bytes contain a frame that needs an answer.
+        asks: Whether the latest bytes have a frame that needs an answer.
     """
 
     def __init__(self) -> None:
@@ -71,7 +63,6 @@ class Goodbye:
         self._passing = _PREFACE
 
     def without(self, data: bytes) -> bytes:
-        """Return the bytes for h2; an incomplete head of a frame is kept."""
         self._kept += data
         self.asks = bool(self._passing) and self._asking
         passed = b""
@@ -84,7 +75,7 @@ class Goodbye:
         return passed
 
     def _looked_at(self) -> bool:
-        """Decide how much of the next frame passes; return False if more bytes are needed."""
+        """Decide how much of the next frame passes; return False if it needs more bytes."""
         if len(self._kept) < _HEAD:
             return False
         length = _HEAD + int.from_bytes(self._kept[:3])
@@ -104,26 +95,26 @@ class Goodbye:
 Side = Literal["client", "server"]
 
 Heard = asyncio.Queue[tuple[Side, bytes]]
-"""Received bytes and their side; empty bytes mean that this side has ended."""
+"""Empty bytes mean that this side has ended."""
 
 HANDSHAKE_SECONDS = 60.0
-"""The most seconds of a TLS handshake: longer than any fault, as at a real server."""
+"""Longer than any fault, as at a real server."""
 
 FAREWELL_SECONDS = 1.0
-"""Seconds that a peer may take to close its side, before its connection is closed."""
+"""Seconds in which a peer may close its side."""
 
 
 _LAST_DATA = 52
-"""Offset of ``tcpi_last_data_recv`` in Linux's ``tcp_info``: milliseconds since the last data."""
+"""Offset of Linux's ``tcpi_last_data_recv``: milliseconds since the last data."""
 
 _ENDED = frozenset({7, 8})
-"""First byte of ``tcp_info`` if the peer has ended: ``TCP_CLOSE`` or ``TCP_CLOSE_WAIT``."""
+"""The peer has ended: ``TCP_CLOSE`` or ``TCP_CLOSE_WAIT``."""
 
 
 class End(asyncio.Protocol):
-    """One side of a connection. It puts received bytes into the queue that both sides share.
+    """One side of a connection, which shares a queue with the other.
 
-    Bytes that are written too early are kept until the connection is made.
+    Bytes that are written too early wait for the connection.
     """
 
     def __init__(self, name: Side, heard: Heard, ends: set[End]) -> None:
@@ -151,12 +142,12 @@ class End(asyncio.Protocol):
 
     @property
     def since_it_came(self) -> float:
-        """Return the seconds since the kernel received the latest data, read or not."""
+        """Seconds since the kernel received the latest data."""
         return max(0.0, time.monotonic() - self._came)
 
     @property
     def gone(self) -> bool:
-        """Return whether the peer has ended the connection; on Linux, even if unread."""
+        """Whether the peer has ended; on Linux, even if unread."""
         if self._transport is None:
             return False
         told = self._told()
@@ -171,7 +162,6 @@ class End(asyncio.Protocol):
         return float(milliseconds) / 1000
 
     def _told(self) -> bytes | None:
-        """Return the connection's ``tcp_info``, or None if there is none."""
         if self._transport is None:  # data may arrive before the handshake is reported
             return None
         plain = self._transport.get_extra_info("socket")
@@ -179,30 +169,27 @@ class End(asyncio.Protocol):
             return None
         try:
             told: bytes = plain.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA + 4)
-        except OSError:  # the connection is closed
+        except OSError:
             return None
         return told if len(told) == _LAST_DATA + 4 else None  # not Linux
 
     def write(self, data: bytes) -> None:
-        """Send, if the connection is still open."""
         if self._transport is None:
             self._kept += data
         elif data and not self._transport.is_closing():
             self._transport.write(data)
 
     def close(self) -> None:
-        """Send the remaining bytes and close."""
         if self._transport is not None:
             self._transport.close()
 
     def abort(self) -> None:
-        """Close at once."""
         if self._transport is not None:
             self._transport.abort()
 
 
 class Slammed(asyncio.Protocol):
-    """A connection that is aborted at once."""
+    """A connection that ends at once."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -230,8 +217,8 @@ async def shake_hands(
 ) -> str:
     """Do the TLS handshake, connect `end`, and return the protocol: ``h2`` or ``http/1.1``.
 
-    `OSError` is raised if a side does not trust the other or goes away. `host` is the name that the
-    peer's certificate must have; None on the server's side.
+    `host` is the name in the peer's certificate; None on the server's side. Raise `OSError` if a
+    side does not trust the other or goes away.
     """
     try:
         secured = await asyncio.get_running_loop().start_tls(
@@ -257,11 +244,10 @@ async def reach(
 ) -> asyncio.Task[None] | None:
     """Connect to a server and return the TLS handshake, if any, to be cancelled at the end.
 
-    The handshake goes on in the background, since a frozen server accepts a connection; data for it
-    is kept. `OSError` is raised if nothing listens there.
+    The handshake goes on in the background, since a frozen server accepts a connection.
 
     Args:
-        end: The server's side. If the server is not trusted, the queue gets the end of this side.
+        end: The queue gets its end if the server is not trusted.
         upstream: ``host:port``, an IPv6 address in brackets.
         context: None for a connection in the clear.
     """
@@ -283,18 +269,17 @@ async def reach(
 
 
 def refusal(error: OSError) -> str:
-    """Return why a handshake failed, in OpenSSL's words if possible."""
     if isinstance(error, ssl.SSLError) and error.reason:
         return str(error.reason).lower().replace("_", " ")
     return type(error).__name__
 
 
 Rewrite = Callable[[dict[str, object]], dict[str, object]]
-"""Takes the JSON of an accepted login and returns what the client gets instead."""
+"""Takes an accepted login's JSON and returns what the client gets."""
 
 
 class Notes(Protocol):
-    """The recorder, as a connection sees it; `Recorder` explains each member."""
+    """The recorder, as a connection sees it."""
 
     upstream: str
     upstream_tls: ssl.SSLContext | None

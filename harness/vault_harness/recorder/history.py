@@ -1,16 +1,15 @@
-"""Keep the history of a scenario: what subject, harness and server did, on one clock.
+"""What subject, harness and server did in a scenario, on one clock.
 
-The history uses the monotonic clock of this process. The server's audit log and Toxiproxy use the
-time of day. `History` reads both clocks at its start, and `History.wall` converts between them. On
-the process engine all of them share one machine's clock. These times may differ by
+The clock is this process's monotonic clock. The server's audit log and Toxiproxy use the time of
+day, which `History.wall` converts. These times may differ by
 
 - their resolution: a microsecond in an audit log, a millisecond in Toxiproxy;
-- corrections of the time of day during the history: at most 0.5 ms a second while it is slewed, and
-  any amount when it is set. `History.clock_gap` measures this, and the journal keeps it;
+- corrections of the time of day: at most 0.5 ms a second while it is slewed, any amount when it is
+  set. `History.clock_gap` measures this, and the journal keeps it;
 - for containers on another machine, the difference between the two machines' clocks.
 
-Over 231 logins on two busy cores, the times of a login in the audit log and in the recorder
-differed by 4 to 6 ms (median) and by at most 0.17 s. The gap of a run's clocks was 2 us.
+Over 231 logins on two busy cores, the audit log and the recorder differed by 4 to 6 ms (median),
+and by at most 0.17 s. The gap of a run's clocks was 2 us.
 """
 
 from __future__ import annotations
@@ -38,30 +37,25 @@ from vault_harness.recorder.observations import (
 from vault_harness.recorder.witness import Witness
 
 SLACK = 0.05
-"""Seconds that are added to every bound on a time, since several threads and processes are
-involved.
-"""
+"""Seconds added to every bound on a time, since several threads and processes are involved."""
 
 FIRST_ADDRESS = ""
-"""Stands for the recorder's first address."""
+"""The recorder's first address."""
 
 LOOK = 0.25
-"""Seconds between two checks of whether a wait should end early."""
+"""Seconds between two checks for an early end of a wait."""
 
 
 @dataclass
 class History:
-    """Everything that happened in one scenario, in seconds since the history began.
-
-    Several threads may write to it.
-    """
+    """Everything that happened in one scenario, in seconds since it began; thread-safe."""
 
     started_wall: float = field(default_factory=time.time)
     started: float = field(default_factory=time.monotonic)
     operations: list[Operation] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
     connections: list[float] = field(default_factory=list)
-    addresses: dict[int, str] = field(default_factory=dict)  # without the first address
+    addresses: dict[int, str] = field(default_factory=dict)  # without the first
     handshakes: list[Handshake] = field(default_factory=list)
     swallowed: list[Swallowed] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
@@ -86,7 +80,6 @@ class History:
         self._callers = 1
 
     def now(self) -> float:
-        """Return the seconds since the history began."""
         return time.monotonic() - self.started
 
     def wall(self, timestamp: float) -> float:
@@ -94,17 +87,16 @@ class History:
         return timestamp - self.started_wall
 
     def clock_gap(self) -> float:
-        """Return the seconds by which the time of day has moved against the monotonic clock."""
+        """Return by how many seconds the time of day has moved against the monotonic clock."""
         return (time.time() - self.started_wall) - (time.monotonic() - self.started)
 
     def look_at_machine(self) -> None:
-        """Ask the witness when the machine stood still."""
         if self.witness is not None and not self.frozen:
             now = time.monotonic()
             self.stalls = self.witness.seen(self.started, now, clock=self.started).stalls
 
     def lateness(self, since: float = 0.0, until: float | None = None) -> float:
-        """Return the machine's longest standstill in ``[since, until]``, in seconds."""
+        """Return the machine's longest standstill in ``[since, until]``."""
         self.look_at_machine()
         lengths = [
             stall.length
@@ -123,7 +115,7 @@ class History:
             self._notify()
 
     def reserve_callers(self, count: int) -> int:
-        """Reserve consecutive numbers for callers; return the first one, at least 1."""
+        """Reserve consecutive numbers for callers; return the first, at least 1."""
         with self._changed:
             first, self._callers = self._callers, self._callers + count
             return first
@@ -137,7 +129,6 @@ class History:
         caller: int = 0,
         instance: int | None = None,
     ) -> Operation:
-        """Note that the subject was called."""
         with self._changed:
             number, began = next(self._operation_numbers), self.now()
             operation = Operation(
@@ -150,7 +141,6 @@ class History:
     def end_operation(
         self, operation: Operation, outcome: Outcome, *, value: str | None = None, message: str = ""
     ) -> None:
-        """Note how a call ended."""
         with self._changed:
             operation.ended = self.now()
             operation.outcome, operation.value, operation.message = outcome, value, message
@@ -159,7 +149,6 @@ class History:
     def begin_exchange(
         self, connection: int, method: str, path: str, kind: RequestKind
     ) -> Exchange:
-        """Note that a request reached the recorder."""
         with self._changed:
             exchange = Exchange(
                 next(self._exchange_numbers), connection, self.now(), method, path, kind
@@ -170,13 +159,13 @@ class History:
             return exchange
 
     def end_exchange(self, exchange: Exchange) -> None:
-        """Note that an answer is complete, or will never be complete."""
+        """Note that an answer is complete, or never will be."""
         with self._changed:
             exchange.ended = self.now()
             self._notify()
 
     def note_connection(self, address: str = FIRST_ADDRESS) -> int:
-        """Note a new connection to the recorder; return its number."""
+        """Note a new connection; return its number."""
         with self._changed:
             if not self.frozen:
                 self.connections.append(self.now())
@@ -185,20 +174,18 @@ class History:
             return len(self.connections)
 
     def address_of(self, connection: int) -> str:
-        """Return the recorder's address to which a connection was made."""
         return self.addresses.get(connection, FIRST_ADDRESS)
 
     def note_handshake(
         self, connection: int, protocol: str | None = None, *, refused: str | None = None
     ) -> None:
-        """Note how a TLS handshake with a client ended."""
         with self._changed:
             if not self.frozen:
                 self.handshakes.append(Handshake(self.now(), connection, protocol, refused))
             self._notify()
 
     def note_swallowed(self, connection: int) -> None:
-        """Note that a client sent something over a connection that it cannot know to be dead."""
+        """Note data over a connection that the client cannot know to be dead."""
         with self._changed:
             if not self.frozen:
                 self.swallowed.append(Swallowed(self.now(), connection))
@@ -212,7 +199,6 @@ class History:
         *,
         optional: bool = False,
     ) -> Fault:
-        """Note that a fault is in force."""
         with self._changed:
             fault = Fault(name, signature, dict(detail or {}), began=self.now(), optional=optional)
             if not self.frozen:
@@ -221,7 +207,6 @@ class History:
             return fault
 
     def end_fault(self, fault: Fault) -> None:
-        """Note that a fault is undone."""
         with self._changed:
             fault.ended = self.now()
             self._notify()
@@ -235,7 +220,6 @@ class History:
             return rotation
 
     def end_rotation(self, rotation: Rotation) -> None:
-        """Note that the value is written."""
         with self._changed:
             rotation.done = self.now()
 
@@ -249,7 +233,6 @@ class History:
             return use
 
     def mark(self, text: str) -> Mark:
-        """Note a remark."""
         with self._changed:
             mark = Mark(self.now(), text)
             if not self.frozen:
@@ -259,9 +242,9 @@ class History:
     def wait_for(
         self, condition: Callable[[], bool], timeout: float, *, what: str = "an event"
     ) -> bool:
-        """Wait until `condition` holds, checked at each change and at least 20 times a second.
+        """Wait until `condition` holds, at most `timeout` seconds; return whether it held.
 
-        Return whether it held within `timeout` seconds. `what` names the wait in `waited`.
+        It is checked at each change and 20 times a second. `what` names the wait in `waited`.
         """
         began = time.monotonic()
         try:
@@ -274,7 +257,7 @@ class History:
         while True:
             with self._changed:
                 changes = self._changes
-            # Call it without the lock, since a condition may be slow or need the recorder.
+            # Without the lock: a condition may be slow or need the recorder.
             if condition():
                 return True
             left = deadline - time.monotonic()
@@ -287,10 +270,7 @@ class History:
     def let_pass(
         self, seconds: float, *, unless: Callable[[], bool] = lambda: False, what: str
     ) -> None:
-        """Let `seconds` pass, whatever happens.
-
-        `unless` ends the wait early, within `LOOK` seconds. `what` names it in `waited`.
-        """
+        """Let `seconds` pass; `unless` ends this early, within `LOOK` seconds."""
         began = time.monotonic()
         try:
             while not unless() and (left := began + seconds - time.monotonic()) > 0:
@@ -342,11 +322,9 @@ class History:
         return self.find("login", since=since, until=until, where=lambda e: e.good)
 
     def last_token(self) -> Exchange | None:
-        """Return the last login that Vault accepted, or None."""
         logins = self.logins()
         return logins[-1] if logins else None
 
 
 def between(items: Iterable[float], begin: float, end: float) -> int:
-    """Return the number of times in ``[begin, end]``."""
     return sum(begin <= item <= end for item in items)

@@ -1,4 +1,4 @@
-"""Read Vault's HTTP traffic: the purpose of a request, and the fields of an answer."""
+"""Read Vault's HTTP traffic."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import h11
 from vault_harness.recorder.fault import RequestKind
 
 _KINDS: tuple[tuple[str, str, RequestKind], ...] = (
-    # method pattern, path pattern below /v1/, kind; the first match wins
+    # method, path below /v1/, kind; the first match wins
     (r"POST|PUT", r"auth/.+/login(/.*)?", "login"),
     (r"POST|PUT", r"auth/token/renew.*", "renew"),
     (r".*", r"auth/token/lookup.*", "lookup"),
@@ -34,7 +34,7 @@ _KINDS: tuple[tuple[str, str, RequestKind], ...] = (
 
 
 def kind_of(method: str, target: str) -> RequestKind:
-    """Return the purpose of a request to Vault; `target` may have a query."""
+    """Return the purpose of a request; `target` may have a query."""
     return _kind_of(method, unquote(urlsplit(target).path).removeprefix("/v1/").lstrip("/"))
 
 
@@ -47,27 +47,26 @@ def _kind_of(method: str, path: str) -> RequestKind:
 
 
 def in_ascii(target: bytes) -> bytes:
-    """Return a request target with each byte beyond ASCII percent-encoded."""
+    """Percent-encode each byte beyond ASCII."""
     return re.sub(rb"[\x80-\xff]", lambda found: b"%%%02X" % found[0][0], target)
 
 
 class NotHttp(Exception):
-    """Raised if a peer's data is not HTTP, or does not answer the request."""
+    """A peer's data is not HTTP, or does not answer the request."""
 
 
 GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
-"""The answer to a client that waits before it sends the body."""
+"""Lets a client that waits send the body."""
 
 WITHOUT_BODY = frozenset({204, 304})
-"""Statuses of answers without a body."""
 
 MAX_HEAD = 1 << 20
-"""Maximum size of a message's head in bytes, the same as Vault's."""
+"""Bytes of a message's head, as in Vault."""
 
 
 @dataclass
 class Message:
-    """One HTTP request or response, received in part or whole."""
+    """An HTTP request or response, in part or whole."""
 
     method: str = ""
     target: str = ""
@@ -87,14 +86,13 @@ class Message:
         return found if isinstance(found, dict) else {}
 
     def token(self) -> str | None:
-        """Return the token that a request presents."""
         if token := self.headers.get("x-vault-token"):
             return token
         scheme, _, credential = self.headers.get("authorization", "").partition(" ")
         return credential.strip() or None if scheme.lower() == "bearer" else None
 
     def retry_after(self) -> float | None:
-        """Return ``Retry-After`` in seconds, from either of its two forms."""
+        """Return ``Retry-After`` in seconds, from either of its forms."""
         given = self.headers.get("retry-after")
         if given is None:
             return None
@@ -109,13 +107,13 @@ class Message:
 
     @property
     def path(self) -> str:
-        """Return the request's path below ``/v1/``, without its query."""
+        """The request's path below ``/v1/``, without its query."""
         return unquote(urlsplit(self.target).path).removeprefix("/v1/").lstrip("/")
 
     def place(self, namespace: str) -> tuple[str, str]:
         """Return the namespace that a request names, by header or path, and the path in it.
 
-        `namespace` is the configured namespace. Any other beginning of a path is a mount.
+        Only the configured `namespace` counts at the beginning of a path; any other is a mount.
         """
         header = self.headers.get("x-vault-namespace", "").strip("/")
         whole = f"{header}/{self.path}" if header else self.path
@@ -125,12 +123,12 @@ class Message:
 
     @property
     def expects(self) -> bool:
-        """Return whether the client waits for ``100 Continue`` before it sends the body."""
+        """Whether the client waits for ``100 Continue`` before it sends the body."""
         return self.version != "1.0" and self.headers.get("expect", "").lower() == "100-continue"
 
     @property
     def closes(self) -> bool:
-        """Return whether the connection ends after this message."""
+        """Whether the connection ends after this message."""
         said = self.headers.get("connection", "").lower()
         return "close" in said or (self.version == "1.0" and "keep-alive" not in said)
 
@@ -141,7 +139,7 @@ class _Reader:
         self._connection = connection
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """Take more bytes; return the bytes of this message and the bytes after it."""
+        """Take more bytes; return those of this message and those after it."""
         self._receive(data)
         if not self.message.complete:
             return data, b""
@@ -174,7 +172,7 @@ class _Reader:
                 message.target = event.target.decode("latin-1")
             else:
                 message.status = event.status_code
-        elif not isinstance(event, h11.InformationalResponse):  # "100 Continue" ends nothing
+        elif not isinstance(event, h11.InformationalResponse):  # not "100 Continue"
             message.complete = True
 
 
@@ -243,8 +241,8 @@ def render(
 ) -> bytes:
     """Return an HTTP/1.1 response with its ``Content-Length``.
 
-    The body of a 204 or 304 is dropped, because the client would read it as the next answer.
-    `bodiless` drops the body but keeps its length, as for HEAD.
+    A 204 or 304 gets no body, because the client would read it as the next answer. `bodiless` keeps
+    the body's length, as for HEAD.
     """
     reason = responses.get(status, "Unknown")
     lines = [f"HTTP/1.1 {status} {reason}"]

@@ -30,13 +30,8 @@ from vault_harness.recorder.observations import Exchange
 class Http1Connection:
     """One client connection and its own connection to Vault.
 
-    Bytes are passed on as they arrive. Requests are answered in turn.
-
-    Args:
-        ordinal: Number of the connection in the history.
-
-    Attributes:
-        deaf: Whether all data that arrives is dropped.
+    Bytes are passed on as they arrive; a deaf connection drops them. `ordinal` is its number in the
+    history.
     """
 
     def __init__(self, recorder: Notes, ordinal: int, client: End, heard: Heard) -> None:
@@ -62,10 +57,9 @@ class Http1Connection:
         self._unheard = False
 
     async def run(self) -> None:
-        """Relay until one side ends the connection."""
         recorder, securing = self._recorder, None
         try:
-            # Connect at once: if Vault is dead, the client sees it as through a plain relay.
+            # At once: if Vault is dead, the client sees it as through a plain relay.
             securing = await reach(
                 self._server, self._heard, recorder.upstream, recorder.upstream_tls
             )
@@ -85,7 +79,7 @@ class Http1Connection:
                 else:
                     going_on = await self._from_server(data)
         except (OSError, NotHttp):
-            pass  # the peer is gone or does not speak HTTP
+            pass
         except Exception as error:  # noqa: BLE001 - a defect of the recorder, which the run reports
             self._recorder.defects.append(f"{type(error).__name__}: {error}")
         finally:
@@ -102,7 +96,7 @@ class Http1Connection:
             return
         whole = side == "server" and not self.deaf and reader is not None and reader.end()
         if whole and reader is not None:
-            await self._give(exchange, reader.message)  # the close is the answer's end
+            await self._give(exchange, reader.message)  # the close ends the answer
         else:
             exchange.closed = side
 
@@ -117,7 +111,7 @@ class Http1Connection:
                     continue
                 self._begin(request)
                 if self._stub is not None and not request.complete and request.expects:
-                    self.client.write(GO_ON)  # in place of Vault, which gets no request
+                    self.client.write(GO_ON)  # Vault gets no request
             elif self._stub is None:
                 self._server.write(mine)
             if request.complete:
@@ -141,7 +135,7 @@ class Http1Connection:
         return True
 
     def _begin(self, request: Message) -> None:
-        """Note a request whose head is complete, and pass it on unless a stub answers it."""
+        """Note a request's head, and pass it on unless a stub answers it."""
         self._exchange = exchange = self._recorder.note_request(self._ordinal, request)
         exchange.waited = self.client.since_it_came
         self._acting = acting = self._recorder.interference(exchange.kind, exchange.path)
@@ -177,13 +171,12 @@ class Http1Connection:
             return False
         self._answered = True
         if not self._request.message.complete:
-            return True  # Vault answered before the request was complete
+            return True  # Vault answered early
         self._next()
         return self._read_requests()
 
     @property
     def _rewrite(self) -> Rewrite | None:
-        """Return the change to the answer, if it answers a login."""
         login = self._exchange is not None and self._exchange.kind == "login"
         return self._recorder.rewrite_login if login else None
 
@@ -195,7 +188,7 @@ class Http1Connection:
             data = render(answer.status, json_type, bytes(answer.body))
         if acting is not None and not await self._delivered(exchange, acting, answer):
             return False
-        # Note the answer before the client can act on it, and end it after it is sent.
+        # Before the client can act on it.
         self._recorder.note_response(exchange, answer)
         if acting is not None and (page := acting.instead) is not None:
             self._recorder.note_stub(exchange, page)
@@ -216,7 +209,7 @@ class Http1Connection:
                         self._recorder.history.note_swallowed(self._ordinal)
 
     def _pass_on(self, data: bytes) -> None:
-        """Send a part of an answer, after noting whether the client is still there."""
+        """Send a part of an answer, and note whether the client is still there."""
         if data:
             self._unheard = self.client.gone
             self.client.write(data)
@@ -228,7 +221,7 @@ class Http1Connection:
 
     async def _delivered(self, exchange: Exchange, acting: Interference, answer: Message) -> bool:
         """Delay or drop an answer; return whether the client still gets it."""
-        self._recorder.note_response(exchange, answer)  # Vault has already acted on the request
+        self._recorder.note_response(exchange, answer)  # Vault has already acted
         if acting.late and not await self._patient(acting.late):
             exchange.closed = "client"
             return False
@@ -251,6 +244,6 @@ class Http1Connection:
             if side == "client" and not data:
                 return False
             later.append((side, data))
-        for one in later:  # put back in order, as only this task reads the queue
+        for one in later:  # in order, as only this task reads the queue
             self._heard.put_nowait(one)
         return True

@@ -1,7 +1,6 @@
-"""Relay HTTP/2 from a client: each stream is one request, which goes to Vault over HTTP/1.1.
+"""Relay HTTP/2 from a client, each stream as one request over HTTP/1.1.
 
-Vault answers alike over both. Streams and their resets happen only between the client and the
-recorder.
+Vault answers alike over both. Only the client and the recorder see streams and their resets.
 """
 
 from __future__ import annotations
@@ -32,19 +31,17 @@ from vault_harness.recorder.fault import Interference
 from vault_harness.recorder.http1 import WITHOUT_BODY, Message, NotHttp, ResponseReader, in_ascii
 from vault_harness.recorder.observations import Exchange
 
-# At level DEBUG, hpack logs tokens, and a client within this process shares its log.
+# At DEBUG, hpack logs tokens, into the log of a client within this process too.
 logging.getLogger("hpack").setLevel(logging.INFO)
 
 _OF_ONE_HOP = frozenset(
     {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"}
 )
-"""Headers for one HTTP/1.1 connection, which HTTP/2 forbids."""
+"""For one HTTP/1.1 connection; HTTP/2 forbids them."""
 
 
 @dataclass(eq=False)
 class _Stream:
-    """One request, and the unsent part of its answer."""
-
     number: int
     request: Message
     exchange: Exchange
@@ -55,9 +52,9 @@ class _Stream:
 
 
 class Http2Connection:
-    """One client connection over HTTP/2, and as many connections to Vault as it needs.
+    """One HTTP/2 client, and as many connections to Vault as it needs.
 
-    `ordinal` is the connection's number in the history.
+    `ordinal` is its number in the history.
     """
 
     def __init__(self, recorder: Notes, ordinal: int, client: End, heard: Heard) -> None:
@@ -68,7 +65,7 @@ class Http2Connection:
         self._streams: dict[int, _Stream] = {}
         self._idle: list[_Upstream] = []
         self._upstreams: set[_Upstream] = set()
-        # Headers stay bytes, since Vault decides on their encoding.
+        # Bytes, since Vault decides on their encoding.
         self._http = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
         self._goodbye = Goodbye()
         self._farewell = b""
@@ -77,9 +74,8 @@ class Http2Connection:
         self.deaf = False
 
     async def run(self) -> None:
-        """Answer requests until one side ends the connection."""
         try:
-            # Connect at once: if Vault is dead, the client sees it as through a plain relay.
+            # At once: if Vault is dead, the client sees it as through a plain relay.
             self._idle.append(await self._connect())
             self._http.initiate_connection()
             self._flush()
@@ -97,7 +93,7 @@ class Http2Connection:
                 if self._goodbye.said and not self._streams:
                     return
         except (OSError, NotHttp, h2.exceptions.ProtocolError):
-            self._flush()  # h2 may have an error frame to send
+            self._flush()  # h2 may have an error frame
         except Exception as error:  # noqa: BLE001 - a defect of the recorder, which the run reports
             self._recorder.defects.append(f"{type(error).__name__}: {error}")
         finally:
@@ -116,7 +112,7 @@ class Http2Connection:
         self._client.close()
 
     def _swallow(self, data: bytes, *, by_client: bool) -> None:
-        """Drop data, and note it if it needs an answer, which window updates do not."""
+        """Drop data, and note it if it needs an answer."""
         if by_client and self._goodbye.without(data) and self._goodbye.asks:
             self._recorder.history.note_swallowed(self._ordinal)
 
@@ -134,7 +130,7 @@ class Http2Connection:
     async def _leave(self) -> None:
         """Say the second goodbye, then drop new requests, and end after a while.
 
-        With two goodbyes no request that is on its way is lost (RFC 9113, 6.8).
+        With two goodbyes no request on its way is lost (RFC 9113, 6.8).
         """
         await asyncio.sleep(ON_ITS_WAY_SECONDS)
         self._left = True
@@ -166,7 +162,7 @@ class Http2Connection:
             raise ConnectionResetError("the client goes")
 
     def _begin(self, event: h2.events.RequestReceived) -> None:
-        """Note a request whose head is complete, and start its answer."""
+        """Note a request's head, and start its answer."""
         if self._left:
             self._recorder.history.note_swallowed(self._ordinal)
             return
@@ -198,7 +194,7 @@ class Http2Connection:
             self._recorder.history.end_exchange(stream.exchange)
 
     async def _answer(self, stream: _Stream) -> None:
-        """Get the answer to one request and send it; an error ends the connection."""
+        """Answer one request; an error ends the connection."""
         try:
             acting = stream.acting
             if acting is not None and (stub := acting.stub) is not None:
@@ -258,12 +254,12 @@ class Http2Connection:
         return upstream
 
     def _gone(self, upstream: _Upstream) -> None:
-        """Handle the end of an idle connection to Vault: Vault is stopping or has stopped."""
+        """Handle the end of an idle connection: Vault stops."""
         if upstream in self._upstreams:
             self._heard.put_nowait(("server", b""))
 
     def _send(self, stream: _Stream, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """Send the head of an answer, and as much of its body as fits the client's window."""
+        """Send an answer's head, and as much of its body as fits the client's window."""
         bodiless = stream.request.method == "HEAD" or status in WITHOUT_BODY
         kept = [
             (name.lower(), value)
@@ -302,7 +298,7 @@ class Http2Connection:
         if stream.acting is not None and stream.acting.closes and self._leaving is None:
             self._farewell = goaway(ALL)
             self._leaving = asyncio.get_running_loop().create_task(self._leave())
-        if self._client.gone:  # the client left before this answer was sent
+        if self._client.gone:
             stream.exchange.closed = "client"
         self._recorder.history.end_exchange(stream.exchange)
         if self._goodbye.said and not self._streams:
@@ -312,7 +308,7 @@ class Http2Connection:
 class _Upstream:
     """One HTTP/1.1 connection to Vault, for one request at a time.
 
-    `gone` is called if Vault ends the connection between two requests.
+    `gone` is called if Vault ends it between two requests.
     """
 
     def __init__(self, ends: set[End], gone: Callable[[_Upstream], None]) -> None:
@@ -324,7 +320,6 @@ class _Upstream:
         self.ended = False
 
     async def connect(self, recorder: Notes) -> None:
-        """Connect; `OSError` is raised if Vault does not listen."""
         self._securing = await reach(
             self._end, self._heard, recorder.upstream, recorder.upstream_tls
         )
@@ -335,14 +330,11 @@ class _Upstream:
 
     async def _until_gone(self) -> None:
         while (await self._heard.get())[1]:
-            pass  # no request was open
+            pass
         self._gone(self)
 
     async def ask(self, request: Message) -> Message:
-        """Send a request and return the whole answer.
-
-        `ConnectionResetError` is raised if Vault closes before that.
-        """
+        """Return the whole answer; raise `ConnectionResetError` if Vault closes before that."""
         if self._watching is not None:
             self._watching.cancel()
         reader = ResponseReader(request.method)
@@ -352,7 +344,7 @@ class _Upstream:
             if data:
                 reader.feed(data)
             elif reader.end():
-                self.ended = True  # the close marks the answer's end
+                self.ended = True  # the close ends the answer
             else:
                 raise ConnectionResetError("Vault ended in the middle of an answer")
         if not self.ended:
@@ -360,7 +352,6 @@ class _Upstream:
         return reader.message
 
     def close(self) -> None:
-        """Close the connection."""
         for task in (self._securing, self._watching):
             if task is not None:
                 task.cancel()
@@ -380,7 +371,7 @@ def _as_http1(request: Message) -> bytes:
 
 
 def _text(value: str | bytes) -> str:
-    """Decode a header byte by byte, since its encoding is unknown."""
+    """Decode byte by byte, since a header's encoding is unknown."""
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 

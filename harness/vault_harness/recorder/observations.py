@@ -1,4 +1,4 @@
-"""Define the entries of a history: one type for each thing that a witness can see."""
+"""The entries of a history: one type for each thing that a witness can see."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from vault_harness.recorder.fault import RequestKind
 Outcome = Literal[
     "ok", "stale", "unavailable", "denied", "missing", "deleted", "error", "hung", "died"
 ]
-"""How an operation of the subject ended, as the caller saw it.
+"""How an operation ended, as the caller saw it.
 
-``error`` is an unclassified failure, ``hung`` a call that the harness gave up, and ``died`` the end
-of the subject's process.
+``error`` is an unclassified failure, ``hung`` a call that the harness gave up, ``died`` the end of
+the subject's process.
 """
 
 
 BESIDE = " beside "
-"""Separator between the labels of a whole secret's values, if they differ."""
+"""Separates the labels of a whole secret's values, if they differ."""
 
 NOTHING = "nothing"
-"""Stands for the label of a key that a whole secret lacks."""
+"""The label of a key that a whole secret lacks."""
 
 
 @dataclass
@@ -29,17 +29,17 @@ class Operation:
     """One call of the subject. Times are seconds on the history's clock.
 
     Attributes:
-        number: Order in which calls began, from 1.
+        number: From 1, in the order of the calls' beginnings.
         verb: ``read``, ``read_cached``, ``read_all``, ``write``, ``update``, ``lease``, ``fork``,
             ``herd``, ``health``, ``start`` or ``close``.
-        path: Secret path below the mount, or an empty string.
+        path: Below the mount, or "".
         ended: None while the call lasts.
         value: Label of the returned value (``v1``, ``fallback``), never the value; ``unknown`` if
-            it was never written. For a whole secret of several versions, labels are separated by
-            `BESIDE`, with `NOTHING` for a missing key.
+            it was never written. Labels of several versions are separated by `BESIDE`, with
+            `NOTHING` for a missing key.
         message: What the subject said about a failure, without secrets.
         caller: Number of the concurrent caller.
-        key: Key of the secret that was asked for, or an empty string.
+        key: Of the secret that was asked for, or "".
         instance: Number of the client's ``start``; None for a start itself.
     """
 
@@ -57,17 +57,15 @@ class Operation:
 
     @property
     def good(self) -> bool:
-        """Return whether the call gave a fresh value."""
         return self.outcome == "ok"
 
     @property
     def failed(self) -> bool:
-        """Return whether the call ended without a value."""
+        """Whether it ended without a value."""
         return self.outcome not in ("ok", "stale", None)
 
     @property
     def told(self) -> str:
-        """Return how the call ended, with the subject's message."""
         return f"{self.outcome}: {self.message}" if self.message else str(self.outcome)
 
 
@@ -77,21 +75,18 @@ class Exchange:
 
     Attributes:
         connection: Number of the TCP connection.
-        token: Label of the token that it presented, or None.
-        secret_id: Label of the secret-id that it presented, for a login.
-        credential: Label of the dynamic credential that the request created, or that its lease
-            belongs to.
-        accessor: Accessor of the token that the answer is about (logins, renewals).
-        ttl: ``lease_duration`` of the answer, for a token or a lease, in seconds.
+        token: Label of the presented token.
+        secret_id: Label of the one that a login presented.
+        credential: Label of the dynamic credential that it created, or that its lease belongs to.
+        accessor: Of the token that the answer is about (logins, renewals).
+        ttl: Seconds of the answer's ``lease_duration``.
         renewable: Whether the answer calls the token renewable.
-        status: HTTP status; None while there is no answer.
-        retry_after: The answer's ``Retry-After`` in seconds.
-        by: ``vault``, or ``stub`` if the harness answered instead.
+        status: None while there is no answer.
+        retry_after: Seconds.
         closed: The side that closed the connection before the answer was complete.
-        interference: Name of the HTTP fault that acted on it, if any.
-        namespace: The namespace that it named, by header or path; `path` is relative to it.
-        waited: Seconds that it lay unread before `began`, since the recorder handles requests in
-            turn.
+        interference: Name of the HTTP fault that acted on it.
+        namespace: As it named it, by header or path; `path` is relative to it.
+        waited: Seconds that it lay unread before `began`, since requests are handled in turn.
     """
 
     number: int
@@ -118,17 +113,16 @@ class Exchange:
 
     @property
     def came(self) -> float:
-        """Return when it arrived, read or not."""
+        """When it arrived, read or not."""
         return self.began - self.waited
 
     @property
     def good(self) -> bool:
-        """Return whether Vault did what the request asked for."""
         return self.status is not None and self.status < 300
 
 
 GONE = "none (it is deleted)"
-"""Stands for the label of a value after the secret is deleted."""
+"""The label of a deleted secret's value."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +130,6 @@ class Handshake:
     """A client's finished TLS handshake.
 
     Attributes:
-        at: When it ended, in seconds on the history's clock.
-        connection: Number of the TCP connection.
         protocol: ``h2`` or ``http/1.1``; None if it failed.
         refused: Why it failed, in OpenSSL's words. If a client rejects the recorder's certificate
             without an alert, this says how the connection ended.
@@ -151,7 +143,7 @@ class Handshake:
 
 @dataclass(frozen=True)
 class Swallowed:
-    """Bytes that a client sent over a connection that was already dead."""
+    """Bytes over a connection that was already dead."""
 
     at: float
     connection: int
@@ -159,13 +151,12 @@ class Swallowed:
 
 @dataclass
 class Rotation:
-    """A change of a secret by the harness: from `at` on, `value` is right for `path`.
+    """A change of a secret by the harness.
 
     Attributes:
-        at: When the harness began to write it.
-        value: Its label, or `GONE` for a deletion.
-        done: When Vault surely had it, so that the previous value was no longer right; None until
-            the write ends.
+        at: When the write began; from now on `value` is right.
+        value: Its label, or `GONE`.
+        done: When the previous value was no longer right; None until the write ends.
     """
 
     at: float
@@ -176,7 +167,7 @@ class Rotation:
 
 @dataclass
 class Mark:
-    """A remark by the scenario's author on the clock: ``new secret-id delivered``."""
+    """A remark by the scenario's author: ``new secret-id delivered``."""
 
     at: float
     text: str
@@ -193,7 +184,7 @@ class Touch:
 
 @dataclass
 class Use:
-    """A login to the database with a credential that the subject returned.
+    """A login to the database with the subject's credential.
 
     `credential` is its label; ``unknown`` if no answer of Vault contained it.
     """
@@ -217,17 +208,13 @@ class AuditRecord:
 
 @dataclass(frozen=True)
 class Stall:
-    """A time in which the machine did not run a program that was due.
-
-    `at` is when it was due, and `length` says how many seconds late it ran.
-    """
+    """A time in which the machine did not run a program that was due at `at`."""
 
     at: float
     length: float
 
     @property
     def end(self) -> float:
-        """Return when the program ran again."""
         return self.at + self.length
 
     def __str__(self) -> str:

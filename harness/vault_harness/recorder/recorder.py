@@ -1,11 +1,11 @@
-"""Record HTTP: relay between Toxiproxy and Vault, and note each request that arrives.
+"""Record HTTP: relay between Toxiproxy and Vault, and note each request.
 
 The recorder sees requests that reach no audit log, such as those that a sealed Vault or a quota
 refuses. It relays bytes unchanged, unless the scenario asks for an answer that neither Vault nor
 Toxiproxy can give, such as a load balancer's HTML page.
 
-With a certificate the recorder speaks TLS with clients, and HTTP/2 if its context offers that. It
-then has its own TLS connection to Vault.
+With a certificate it speaks TLS with clients, and HTTP/2 if its context offers that, over its own
+TLS connection to Vault.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from vault_harness.recorder.observations import Exchange
 from vault_harness.recorder.secrets import Secrets
 
 PATIENCE = 10.0
-"""Seconds that the recorder's thread may take to open or close an address."""
+"""Seconds in which the recorder's thread opens or closes an address."""
 
 
 async def stop_listening(server: asyncio.Server) -> None:
-    """Refuse new connections, after accepting those that have already arrived."""
+    """Refuse new connections, after accepting those that have arrived."""
     loop = asyncio.get_running_loop()
     for listening in server.sockets:
         loop.remove_reader(listening.fileno())
@@ -43,14 +43,11 @@ async def stop_listening(server: asyncio.Server) -> None:
 
 
 class SideDoor:
-    """An address of a recorder besides its main one.
+    """A further address of a recorder.
 
     Args:
-        loop: The recorder's loop, which runs in another thread.
+        loop: It runs in another thread.
         accept: Returns the protocol of a new connection.
-
-    Attributes:
-        visits: The tasks that relay its connections.
     """
 
     def __init__(
@@ -67,8 +64,6 @@ class SideDoor:
         self._server = asyncio.run_coroutine_threadsafe(opened, loop).result(PATIENCE)
 
     def shut(self) -> None:
-        """Close this door's connections and refuse new ones."""
-
         async def shut() -> None:
             await self.stop_listening()
             for visit in self.visits:
@@ -77,15 +72,14 @@ class SideDoor:
         asyncio.run_coroutine_threadsafe(shut(), self._loop).result(PATIENCE)
 
     async def stop_listening(self) -> None:
-        """Refuse new connections. Runs in the recorder's thread and may be called twice."""
+        """Refuse new connections, in the recorder's thread; may be called twice."""
         await stop_listening(self._server)
 
 
 class Tls(NamedTuple):
     """TLS on both sides of a recorder; None in the clear.
 
-    Attributes:
-        clients: Context for clients, which may offer ``h2`` by ALPN.
+    `clients` may offer ``h2`` by ALPN.
     """
 
     clients: ssl.SSLContext | None = None
@@ -101,13 +95,12 @@ class Recorder:
     Args:
         secrets: Learns each token and secret-id that passes.
         upstream: ``host:port`` of Vault.
-        listen: Host and port; port 0 for a free one.
+        listen: Port 0 for a free one.
 
     Attributes:
-        tls: Context for clients; None in the clear. A change applies to new connections.
-        upstream_tls: Context for Vault; None in the clear.
-        namespace: The configured namespace, with which a path may begin.
-        defects: Failures of the recorder itself. With any failure, the history proves nothing.
+        tls: For clients; None in the clear. A change applies to new connections.
+        namespace: The configured one, with which a path may begin.
+        defects: Failures of the recorder itself. With any, the history proves nothing.
     """
 
     def __init__(
@@ -143,7 +136,6 @@ class Recorder:
 
     @contextmanager
     def interfere(self, one: Interference) -> Iterator[None]:
-        """Apply an interference while the block runs."""
         self._interferences.append(one)
         try:
             yield
@@ -152,33 +144,32 @@ class Recorder:
 
     @contextmanager
     def stub(self, stub: Stub) -> Iterator[Interference]:
-        """Answer in Vault's place while the block runs; the result counts the answers."""
+        """Answer in Vault's place while the block runs."""
         one = Interference("stub", Choice(kinds=stub.kinds, first=stub.times), stub=stub)
         with self.interfere(one):
             yield one
 
     def accessor(self, token_label: str | None) -> str | None:
-        """Return the accessor of a token, if its login passed the recorder."""
+        """Return a token's accessor, if its login passed the recorder."""
         return self._accessors.get(token_label or "")
 
     def learn(self, token_label: str, accessor: str) -> None:
-        """Note the accessor of a token that did not come from a login."""
+        """Note the accessor of a token without a login."""
         self._accessors[token_label] = accessor
 
     def deafen(self) -> int:
-        """Drop all data that comes over the open connections from now on; return their number."""
+        """Drop all data over the open connections from now on; return their number."""
         relays = list(self._relays)
         for relay in relays:
             relay.deaf = True
         return len(relays)
 
     def open_connections(self) -> int:
-        """Return the number of open connections."""
         return len(self._connections)
 
     @contextmanager
     def away(self) -> Iterator[None]:
-        """Act like a proxy whose upstream is gone: end and note each connection at once."""
+        """Act like a proxy whose upstream is gone: end each connection at once."""
         self._away = True
         self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in self._connections])
         try:
@@ -187,13 +178,11 @@ class Recorder:
             self._away = False
 
     def listen_too(self, address: str, port: int) -> SideDoor:
-        """Listen on another address too."""
         door = SideDoor(self._loop, self._accept, address, port)
         self._doors.append(door)
         return door
 
     def close(self) -> None:
-        """Close all connections and end the thread."""
         if self._loop.is_closed():
             return
         self._loop.call_soon_threadsafe(self._stop.set)
@@ -267,7 +256,6 @@ class Recorder:
     async def _secured(
         self, door: Door, ordinal: int, client: End, heard: Heard, context: ssl.SSLContext
     ) -> None:
-        """Do the handshake with a client, note its result, and relay."""
         try:
             protocol = await shake_hands(await door.opened, client, context)
         except OSError as error:
@@ -278,15 +266,12 @@ class Recorder:
         await self._relay(kind(self, ordinal, client, heard))
 
     def interference(self, kind: RequestKind, path: str) -> Interference | None:
-        """Return the interference that acts on a request, if any. Every matching one counts it."""
+        """Return the interference that acts on a request. Every matching one counts it."""
         taking = [one for one in list(self._interferences) if one.takes(kind, path)]
         return taking[-1] if taking else None
 
     async def rewritten(self, response: Message, rewrite: Rewrite) -> bool:
-        """Rewrite a login's answer; return whether it was rewritten.
-
-        `ConnectionAbortedError` is raised if it fails, which is a defect.
-        """
+        """Rewrite a login's answer; return whether it was rewritten."""
         if response.status >= 300:
             return False
         try:
@@ -299,7 +284,6 @@ class Recorder:
         return True
 
     def note_request(self, connection: int, request: Message) -> Exchange:
-        """Note a request whose head has arrived, and learn its token."""
         namespace, path = request.place(self.namespace)
         exchange = self.history.begin_exchange(
             connection, request.method, path, kind_of(request.method, f"/v1/{path}")
@@ -310,7 +294,6 @@ class Recorder:
         return exchange
 
     def note_body(self, exchange: Exchange, request: Message) -> None:
-        """Learn the secret-id or the lease of a complete request."""
         if exchange.kind == "lease":
             named = str(request.json().get("lease_id") or exchange.path.partition("renew/")[2])
             exchange.credential = self._leases.get(named)
@@ -320,13 +303,11 @@ class Recorder:
             exchange.secret_id = self.secrets.add("secret-id", secret_id)
 
     def note_stub(self, exchange: Exchange, stub: Stub) -> None:
-        """Note the answer of a stub."""
         headers = {name.lower(): value for name, value in stub.headers.items()}
         exchange.status = stub.status
         exchange.retry_after = Message(headers=headers).retry_after()
 
     def note_response(self, exchange: Exchange, response: Message) -> None:
-        """Note the answer of Vault."""
         exchange.status = response.status
         exchange.retry_after = response.retry_after()
         told = exchange.kind in ("login", "renew", "unwrap", "credential", "lease")
@@ -351,7 +332,6 @@ class Recorder:
                     exchange.token = label
 
     def _note_lease(self, exchange: Exchange, body: Mapping[str, object]) -> None:
-        """Learn a credential that Vault made, and the life of a lease."""
         duration = body.get("lease_duration")
         if isinstance(duration, int | float) and duration:
             exchange.ttl = float(duration)
@@ -362,5 +342,5 @@ class Recorder:
         # role has a password and no lease.
         if secret := str(data.get("password") or lease or ""):
             label = exchange.credential = self.secrets.add("credential", secret)
-            if lease and not self.history.frozen:  # a frozen history needs no lease
+            if lease and not self.history.frozen:
                 self._leases[str(lease)] = label

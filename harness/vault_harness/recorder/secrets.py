@@ -1,4 +1,4 @@
-"""Know the secrets of a scenario by their labels: tokens, secret-ids, secret values."""
+"""A scenario's secrets by their labels: tokens, secret-ids, values."""
 
 from __future__ import annotations
 
@@ -14,31 +14,29 @@ from urllib.parse import quote
 from vault_harness.files import encodable
 
 SHORTEST = 8
-"""Values shorter than this are not searched for, since any text may contain a short password."""
+"""Any text may contain a shorter password by chance."""
 
 LONG = 24
-"""Each half of a value this long is searched for too, since a truncated answer may show only a
-half. Lines this long of a value of several lines are also searched for.
-"""
+"""Halves and lines this long are searched for too, since a truncated answer may show only those."""
 
 _IN_GO = {ord(letter): f"\\u{ord(letter):04x}" for letter in "&<>\u2028\u2029"}
-"""Characters that Go's ``encoding/json`` escapes although JSON does not require it."""
+"""Go's ``encoding/json`` escapes these although JSON does not require it."""
 
 _ESCAPED = frozenset("\"'\\&<>")
-"""ASCII characters that some formats escape."""
+"""Some formats escape these."""
 
 _IN_URL = str.maketrans("+/", "-_")
-"""Base64 characters that are replaced in URLs and file names."""
+"""Base64 in URLs and file names."""
 
 _ARMOUR = "-----"
-"""Start of the first and last line of every PEM file."""
+"""Begins the first and last line of every PEM file."""
 
 
 class Redaction:
-    """Search for a set of secrets, prepared once for many texts."""
+    """A search for a set of secrets, prepared once for many texts."""
 
     def __init__(self, labels: Iterable[tuple[str, str]]) -> None:
-        # Longest first, so that a secret within another one does not break it.
+        # Longest first, so that a secret within another does not break it.
         known = sorted(labels, key=lambda item: -len(item[0]))
         spelled = [(*one, label) for value, label in known for one in _with_halves(value)]
         spelled += [(text, (), label) for value, label in known for text in _encoded(value)]
@@ -55,14 +53,14 @@ class Redaction:
 
     @cached_property
     def _sought(self) -> dict[str, str]:
-        """Return all texts that are searched for, each with its form in a JSON document."""
+        """All searched texts, each as in JSON."""
         sought = [one[0] for one in (*self._wholes, *self._halves, *self._lines)]
         return {text: _in_json(text)[0] for text in sought}
 
     def narrowed(self, document: str) -> Redaction | None:
         """Return a smaller redaction for one JSON document; None if nothing needs redacting.
 
-        The document must be written with ``ensure_ascii=False``, so that each letter has one form.
+        The document needs ``ensure_ascii=False``, so that each letter has one form.
         """
         there = {text for text, escaped in self._sought.items() if escaped in document}
         if not there and encodable(document) == document:
@@ -76,7 +74,7 @@ class Redaction:
     def of(self, text: str) -> str:
         """Replace each secret, or a half or line of it, by its label.
 
-        The result can always be encoded (`vault_harness.files.encodable`).
+        The result can always be encoded.
         """
         text = encodable(text)
         for whole, label in self._wholes:
@@ -116,13 +114,13 @@ class Redaction:
 
 
 def _in_json(value: str) -> tuple[str, str]:
-    """Return a string's two forms in JSON: with non-ASCII letters kept, and escaped."""
+    """Return a string as in JSON: with non-ASCII letters kept, and escaped."""
     plain, escaped = json.dumps(value, ensure_ascii=False), json.dumps(value)
     return plain[1:-1], escaped[1:-1]
 
 
 def _spellings(value: str) -> set[str]:
-    """Return the forms of a value: plain, in JSON and as its ``repr``."""
+    """Return a value plain, in JSON and as its ``repr``."""
     if value.isascii() and value.isprintable() and not _ESCAPED & set(value):
         return {value}
     plain, escaped = _in_json(value)
@@ -141,7 +139,7 @@ def _encoded(value: str) -> set[str]:
 def _with_halves(value: str) -> set[tuple[str, tuple[str, ...]]]:
     """Return the forms of a value with their halves, also with slashes escaped as in PHP.
 
-    Slashes come last, since `_halves` recognises a URL by its ``://``.
+    Slashes come last, since `_halves` needs a URL's ``://``.
     """
     found = {(text, _halves(text)) for text in _spellings(value)}
     in_php = {(_in_php(text), tuple(map(_in_php, both))) for text, both in found}
@@ -161,8 +159,7 @@ def _lines(value: str) -> set[str]:
 def _halves(value: str) -> tuple[str, ...]:
     """Return the halves of a long value that must not be shown.
 
-    The first half of a URL may be shown, unless it contains a password. Then only the text up to
-    the password's end is searched for.
+    A URL's first half may be shown, except up to the end of its password.
     """
     if len(value) < LONG:
         return ()
@@ -192,15 +189,12 @@ def _up_to_its_password(url: str) -> str:
 
 
 class Secrets:
-    """All secrets of one scenario, which are named by their labels only (``token-2``).
-
-    Several threads may use it.
-    """
+    """All secrets of one scenario, by their labels only (``token-2``); thread-safe."""
 
     def __init__(self) -> None:
         self._labels: dict[str, str] = {}
         self._values: dict[tuple[str, str, str], str] = {}  # by path, key and value
-        self._keys: dict[tuple[str, str], str] = {}  # the key of a value, by path and value
+        self._keys: dict[tuple[str, str], str] = {}  # by path and value
         self._counts: defaultdict[str, int] = defaultdict(int)
         self._lock = threading.Lock()
         self._redaction: Redaction | None = None
@@ -209,7 +203,7 @@ class Secrets:
         return f"<Secrets: {len(self._labels)} known>"
 
     def add(self, kind: str, value: str, label: str | None = None) -> str:
-        """Add a secret and return its label; a known secret keeps its label."""
+        """Add a secret and return its label; a known one keeps its label."""
         with self._lock:
             if value not in self._labels:
                 if label is None:
@@ -220,7 +214,7 @@ class Secrets:
             return self._labels[value]
 
     def add_value(self, path: str, key: str, value: str, label: str, *, secret: bool = True) -> str:
-        """Add the value of a key of a secret, and return its label.
+        """Add the value of a secret's key, and return its label.
 
         A value at two paths or under two keys has two labels. `secret` is False for a port or a
         user name, which may leak.
@@ -236,7 +230,7 @@ class Secrets:
     def value_label(self, path: str, key: str, value: str) -> str | None:
         """Return the label of a value that was read under a key; None if it was never written.
 
-        A value of another key of that secret gets a label that matches no version.
+        Another key's value gets a label that matches no version.
         """
         with self._lock:
             if (own := self._values.get((path, key, value))) is not None:
@@ -246,33 +240,28 @@ class Secrets:
             return self._labels.get(value)
 
     def label(self, value: str) -> str | None:
-        """Return the label of a known secret, or None."""
         return self._labels.get(value)
 
     def value(self, label: str) -> str | None:
-        """Return the secret of a label, or None; it must not get into a report."""
+        """Return the secret of a label; it must not get into a report."""
         with self._lock:
             return next((value for value, name in self._labels.items() if name == label), None)
 
     def redaction(self) -> Redaction:
-        """Return the redaction of all secrets that are known now."""
         with self._lock:
             if self._redaction is None:
                 self._redaction = Redaction(self._labels.items())
             return self._redaction
 
     def redact(self, text: str) -> str:
-        """Return `text` with every known secret, or half of a secret, replaced by its label."""
         return self.redaction().of(text)
 
     def found_in(self, text: str) -> list[str]:
-        """Return labels of the secrets in `text`, such as ``half of v1``."""
         return self.redaction().found_in(text)
 
 
 class Forgetful(Secrets):
-    """A store that keeps no secret, for a recorder without a report."""
+    """Keeps no secret, for a recorder without a report."""
 
     def add(self, kind: str, value: str, label: str | None = None) -> str:  # noqa: ARG002 - not kept
-        """Return a label, and forget the value."""
         return label or kind

@@ -1,4 +1,4 @@
-"""Watch the machine: when it stood still, and how many programs wanted its cores.
+"""Watch when the machine stood still, and how many programs wanted its cores.
 
 The witness is a separate process, so that a busy client or harness does not slow it down.
 """
@@ -24,7 +24,7 @@ NOTED = 0.005
 class Machine:
     """The witness's observations in a period.
 
-    `wanted` is the average number of programs for each core that wanted to run; 0 if unknown.
+    `wanted` is the average of programs that wanted to run, for each core; 0 if unknown.
     """
 
     stalls: list[Stall] = field(default_factory=list)
@@ -32,7 +32,7 @@ class Machine:
 
 
 class Witness:
-    """Watch the machine until the block ends; forked processes can ask it too."""
+    """Watches the machine until the block ends; forked processes can ask it too."""
 
     def __init__(self) -> None:
         descriptor, name = tempfile.mkstemp(prefix="vault-witness-")
@@ -57,13 +57,10 @@ class Witness:
         self._file.unlink(missing_ok=True)
 
     def seen(self, since: float, until: float, *, clock: float = 0.0) -> Machine:
-        """Return the observations in ``[since, until]``, in seconds on the monotonic clock.
-
-        Stalls are given in seconds since `clock`.
-        """
+        """Return the observations in ``[since, until]``; their stalls count from `clock`."""
         try:
             written = self._file.read_bytes()
-        except OSError:  # something has emptied the temporary folder
+        except OSError:  # such as an emptied temporary folder
             return Machine()
         whole = len(written) - len(written) % beats.ENTRY.size
         entries = sorted(beats.ENTRY.iter_unpack(written[:whole]))

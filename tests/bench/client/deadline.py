@@ -29,7 +29,6 @@ _HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
 
 @contextlib.contextmanager
 def serving(serve: Callable[[socket.socket], None]) -> Iterator[str]:
-    """Yield the ``host:port`` of a server that gives each connection to a thread of its own."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=64)
 
     def treat(connection: socket.socket) -> None:
@@ -52,13 +51,11 @@ def serving(serve: Callable[[socket.socket], None]) -> Iterator[str]:
 
 
 def silent(connection: socket.socket) -> None:
-    """Read and say nothing."""
     while connection.recv(65536):
         pass
 
 
 def dripping(connection: socket.socket) -> None:
-    """Send one byte of an answer every now and then."""
     connection.recv(65536)
     connection.sendall(_HEAD)
     while True:
@@ -68,7 +65,7 @@ def dripping(connection: socket.socket) -> None:
 
 @contextlib.contextmanager
 def unconnectable() -> Iterator[str]:
-    """Yield the ``host:port`` of a listener whose queue is full, so that connecting hangs."""
+    """Yield the ``host:port`` of a listener whose queue is full: connecting hangs."""
     with socket.socket() as listener, contextlib.ExitStack() as stack:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -98,7 +95,6 @@ def measure(address: str, rounds: int, **settings: object) -> list[float]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print a table, and return 0 if the bar is kept."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="calls of each kind")
     rounds = parser.parse_args(arguments).rounds

@@ -31,7 +31,6 @@ PATH, KEY, MOUNT = "backend/django", "SECRET_KEY", "ecommerce"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print a table, and return 0 if both bars are kept."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=20, help="rounds of 100 reads each")
     options = parser.parse_args(arguments)
@@ -90,7 +89,6 @@ def _measure(stack: Stack, rounds: int) -> int:
 
 
 def _time(call: Callable[[], None], times: int) -> float:
-    """Return the mean seconds of one call."""
     started = time.perf_counter()
     for _ in range(times):
         call()
@@ -98,7 +96,7 @@ def _time(call: Callable[[], None], times: int) -> float:
 
 
 def _quick(seconds: list[float]) -> float:
-    """Return the median of the quicker half. The other half measures what else the machine did."""
+    """Return the median of the quicker half: the other half measures the machine's other work."""
     return statistics.median(sorted(seconds)[: max(1, len(seconds) // 2)])
 
 

@@ -49,27 +49,23 @@ class Measured:
     notes: list[str] = field(default_factory=list)
 
     def add(self, what: str, engine: EngineName, seconds: float) -> None:
-        """Record one round."""
         self.seconds.setdefault(what, {}).setdefault(engine, []).append(seconds)
 
 
 @contextlib.contextmanager
 def stopwatch(measured: Measured, what: str, engine: EngineName) -> Iterator[None]:
-    """Measure a block."""
     begin = time.monotonic()
     yield
     measured.add(what, engine, time.monotonic() - begin)
 
 
 def settings_for(engine: EngineName, data_dir: Path) -> Settings:
-    """Return settings for an engine on free ports, in a directory of its own."""
     return Settings.from_environment(
         engine=engine, data_dir=data_dir, vault_port=0, proxy_port=0, toxiproxy_port=0
     )
 
 
 def durable(measured: Measured, engine: EngineName) -> None:
-    """Run `invoke up` and `invoke seed` from an empty directory."""
     with tempfile.TemporaryDirectory() as directory:
         stack = LocalStack(settings_for(engine, Path(directory) / "vault-data"))
         try:
@@ -81,7 +77,6 @@ def durable(measured: Measured, engine: EngineName) -> None:
 
 
 def in_memory(measured: Measured, engine: EngineName) -> None:
-    """Start a process that opens the engine and seeds a Vault."""
     with tempfile.TemporaryDirectory() as directory:
         settings = settings_for(engine, Path(directory) / "vault-data")
         with contextlib.ExitStack() as closing:
@@ -96,7 +91,6 @@ def in_memory(measured: Measured, engine: EngineName) -> None:
 
 
 def fresh(measured: Measured, engine: Engine, directory: Path) -> None:
-    """Launch the Vault that each scenario begins with."""
     with stopwatch(measured, "a fresh Vault for a scenario", engine.name):
         stack = launch(engine, Blueprint.default(), NodeSpec(directory=directory))
     with stopwatch(measured, "its removal", engine.name):
@@ -104,7 +98,6 @@ def fresh(measured: Measured, engine: Engine, directory: Path) -> None:
 
 
 def suite(measured: Measured, engine: EngineName, workers: int, only: Sequence[str]) -> None:
-    """Run all scenarios against the reference client, in a separate pytest."""
     with tempfile.TemporaryDirectory() as report:
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         command += [
@@ -142,7 +135,6 @@ def _summary(journal: Path) -> str:
 
 
 def engines_here(wanted: Sequence[EngineName], console: Console) -> list[EngineName]:
-    """Return the wanted engines that can run here, and print why the others cannot."""
     here: list[EngineName] = []
     for name in wanted:
         if name == "docker":
@@ -157,7 +149,6 @@ def engines_here(wanted: Sequence[EngineName], console: Console) -> list[EngineN
 def measure(
     engines: Sequence[EngineName], *, rounds: int, whole: bool, workers: int, only: Sequence[str]
 ) -> Measured:
-    """Measure the engines in turns."""
     measured = Measured()
     for turn in range(rounds):
         # The first engine of a round finds a colder machine, so the order alternates.
@@ -184,7 +175,6 @@ def measure(
 
 
 def render(measured: Measured, engines: Sequence[EngineName]) -> Table:
-    """Format medians, the ratio to the first engine, and the bars of the process engine."""
     table = Table(title="engines: median seconds (best to worst)")
     table.add_column("what")
     for engine in engines:
@@ -216,7 +206,6 @@ def _bar(what: str, median: float | None) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each measurement")
     parser.add_argument("--suite", action="store_true", help="the whole scenario suite too")

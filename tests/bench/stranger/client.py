@@ -11,13 +11,12 @@ vault = hvac.Client(url=os.environ["VAULT_ADDR"])
 
 
 def credential(name: str) -> str:
-    """Return one id of the AppRole, from a file or from the variable itself."""
     file = os.environ.get(f"{name}_FILE")
     return Path(file).read_text() if file else os.environ[name]
 
 
 def read(path: str, key: str) -> str:
-    """Return a key of a secret. Log in before the first read, and never again."""
+    """Log in before the first read, and never again."""
     if not vault.token:
         vault.auth.approle.login(credential("VAULT_ROLE_ID"), credential("VAULT_SECRET_ID"))
     mount = os.environ["VAULT_MOUNT_POINT"]

@@ -35,21 +35,19 @@ BUILT, INSTALLED = "wheels built", "installed"
 BEGUN, VERDICT, VERDICTS = "the run's head", "the first verdict", f"{FIRST} verdicts"
 
 VERDICT_LINE = re.compile(r"[A-Z0-9]+-\d+ +(pass|fail|flaky) ")
-"""A line of the table with a verdict on the client; ``skipped`` is no verdict on it."""
+"""A verdict on the client, which ``skipped`` is not."""
 
 END = 90.0
 """Seconds for an interrupted run to stop its servers."""
 
 
 def outside() -> dict[str, str]:
-    """Return an environment without this checkout."""
     ours = ("PYTEST_", "VAULT_", "BAO_", "HARNESS_", "PYTHONPATH")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {**kept, "HARNESS_ENGINE": "process"}
 
 
 def installed(folder: Path) -> tuple[Path, Mapping[str, float]]:
-    """Make a fresh environment with both wheels; return it and the seconds that this took."""
     pip = ("-m", "pip", "--disable-pip-version-check")
     began = time.monotonic()
     for project in (ROOT, ROOT / "harness" / "resilient_vault_client"):
@@ -67,7 +65,7 @@ def _run(*words: str | Path) -> None:
 
 
 def judged(python: Path, place: Path) -> Mapping[str, float]:
-    """Return the seconds until the first verdicts on the client, then interrupt the run."""
+    """Return the seconds until the first verdicts, then interrupt the run."""
     place.mkdir()
     subject = f"command:{python} {CLIENT}"
     began = time.monotonic()
@@ -101,7 +99,6 @@ def judged(python: Path, place: Path) -> Mapping[str, float]:
 
 
 def render(made: Mapping[str, float], rounds: Sequence[Mapping[str, float]]) -> Table:
-    """Format when each step was reached."""
     table = Table(title=f"a stranger's client on {os.cpu_count()} cores")
     for name in ("until", "median", "longest", "bar"):
         table.add_column(name, justify="left" if name == "until" else "right")
@@ -115,7 +112,7 @@ def render(made: Mapping[str, float], rounds: Sequence[Mapping[str, float]]) -> 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse, measure, print. Always return 0, since the machine may be busy."""
+    """Always return 0, since the machine may be busy."""
     parser = argparse.ArgumentParser(prog="bench stranger", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="how often the client is judged")
     options = parser.parse_args(arguments)

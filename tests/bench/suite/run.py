@@ -37,11 +37,10 @@ PARTS: Mapping[str, Sequence[str]] = {"all": (), "critical": ("critical",)}
 
 @dataclass(frozen=True)
 class Cost:
-    """What one run cost.
+    """What one run cost: seconds, of which ``cpu`` and ``servers`` are processor time.
 
-    ``wall``, ``cpu``, ``seconds`` and ``servers`` are in seconds. ``seconds`` is the sum over all
-    scenarios, ``cpu`` and ``servers`` are processor time. ``words`` has the verdicts by id, without
-    ``pass`` and ``skipped``.
+    ``seconds`` is the sum over all scenarios. ``words`` has the verdicts by id, without ``pass``
+    and ``skipped``.
     """
 
     wall: float
@@ -53,7 +52,6 @@ class Cost:
 
 
 def run(only: Sequence[str], workers: int, subject: str) -> Cost:
-    """Run the suite once, in a separate pytest."""
     with tempfile.TemporaryDirectory() as report:
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         command += [
@@ -99,7 +97,6 @@ def _cpu() -> float:
 
 
 def render(costs: Mapping[tuple[str, int], Sequence[Cost]]) -> Table:
-    """Format the medians and the ratios."""
     table = Table(title=f"the suite on {os.cpu_count()} cores: medians")
     for name in ("what", "side by side"):
         table.add_column(name)
@@ -127,7 +124,6 @@ def render(costs: Mapping[tuple[str, int], Sequence[Cost]]) -> Table:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=1, help="runs of each")
     parser.add_argument("--workers", type=int, action="append", help="may be repeated")

@@ -1,13 +1,13 @@
 """The load of the benchmark: an upstream and a client, each a process of its own.
 
-Run as ``python load.py ROLE ARGUMENTS``. Both servers get exactly this load. It uses blocking
-sockets and no framework, so that the load itself takes little of the measured time.
+Run as ``python load.py ROLE ARGUMENTS``. Blocking sockets and no framework, so that the load itself
+takes little of the measured time.
 
-``upstream``   prints its port, then serves: the first byte of a connection says what is wanted.
-``bulk``       sends as fast as it can for some seconds; prints received bytes a second.
-``duplex``     sends and receives at once; prints bytes a second of both directions together.
-``pings``      sends one small message back and forth; prints the seconds of each round trip.
-``connects``   connects, sends a byte, receives a byte, closes, in a loop; prints the rate a second.
+``upstream``   prints its port; the first byte of a connection says what is wanted.
+``bulk``       sends for some seconds; prints received bytes a second.
+``duplex``     sends and receives at once; prints bytes a second of both directions.
+``pings``      sends a small message back and forth; prints the seconds of each round trip.
+``connects``   connects, sends a byte, receives one, closes, in a loop; prints the rate a second.
 ``streams``    sends on many connections until its input ends; prints a line when all have begun,
                and at the end bytes a second of all together.
 ``idle``       opens connections, prints a line, and holds them until its input ends.
@@ -31,7 +31,6 @@ WARM_UP = 0.2
 
 
 def upstream() -> None:
-    """Serve every kind of connection; a long one gets a thread of its own."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
     listener.setblocking(False)
     _tell(listener.getsockname()[1])
@@ -98,7 +97,7 @@ def _connect(port: int, wanted: bytes) -> socket.socket:
 
 
 def bulk(port: int, seconds: float) -> float:
-    """Return bytes a second in one direction, measured once all buffers on the way are full."""
+    """Return bytes a second in one direction, once all buffers on the way are full."""
     sock = _connect(port, SINK)
     block = bytes(BLOCK)
     warm = time.perf_counter() + WARM_UP
@@ -114,7 +113,6 @@ def bulk(port: int, seconds: float) -> float:
 
 
 def duplex(port: int, seconds: float) -> float:
-    """Return bytes a second of both directions together."""
     sock = _connect(port, DUPLEX)
     sent = [0]
 
@@ -140,7 +138,6 @@ def duplex(port: int, seconds: float) -> float:
 
 
 def pings(port: int, count: int) -> list[float]:
-    """Return the seconds of each round trip of a small message."""
     sock = _connect(port, ECHO)
     message = bytes(MESSAGE)
     times = []
@@ -156,7 +153,6 @@ def pings(port: int, count: int) -> list[float]:
 
 
 def connects(port: int, count: int, width: int) -> float:
-    """Return connections a second, with ``width`` of them at any time."""
     poll = select.epoll()
     live: dict[int, socket.socket] = {}
     opened = closed = 0
@@ -178,7 +174,6 @@ def connects(port: int, count: int, width: int) -> float:
 
 
 def streams(port: int, count: int) -> None:
-    """Send on many connections until standard input ends."""
     socks = {sock.fileno(): sock for sock in (_connect(port, SINK) for _ in range(count))}
     poll = select.epoll()
     for number, sock in socks.items():
@@ -204,7 +199,6 @@ def streams(port: int, count: int) -> None:
 
 
 def idle(port: int, count: int) -> None:
-    """Open connections and hold them."""
     held = [_connect(port, IDLE) for _ in range(count)]
     _tell(len(held))
     sys.stdin.read()
@@ -216,7 +210,6 @@ def _tell(value: object) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Play one role."""
     role, *rest = arguments
     if role == "upstream":
         upstream()

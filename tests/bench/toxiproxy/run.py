@@ -48,9 +48,8 @@ AT_LEAST = {"bulk": 1.2, "duplex": 1.2}
 AT_MOST = {"p50": 1.3, "p99": 1.3, "late": 1.3, "late p99": 1.3, "api": 2.0}
 """Factors of the real server's times, also under load: timing matters more than throughput."""
 STREAMS_AT_ONCE = 64
-"""Connections that send as fast as they can while the timing of others is measured."""
+"""Connections that send while the timing of others is measured."""
 LATENCY_MS = 50
-"""Latency of the toxic whose timing is measured under load."""
 START_BAR = 0.4
 """Seconds from the start of the process to an API that answers."""
 IDLE_CONNECTIONS = 1000
@@ -77,8 +76,6 @@ STREAMS: tuple[Stream, Stream] = ("upstream", "downstream")
 
 @dataclass
 class Server:
-    """One of the two servers."""
-
     name: str
     command: Callable[[int], list[str]]
     process: subprocess.Popen[bytes] | None = None
@@ -87,7 +84,7 @@ class Server:
     results: dict[tuple[str, str], list[float]] = field(default_factory=dict)
 
     def start(self, upstream: str) -> float:
-        """Start the server, make a proxy, and return the seconds until the API answered."""
+        """Return the seconds until the API answered, with a proxy."""
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         environment = {**os.environ, "LOG_LEVEL": "warn"}
@@ -105,7 +102,6 @@ class Server:
         return seconds
 
     def stop(self) -> None:
-        """Stop the server."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
@@ -113,7 +109,6 @@ class Server:
 
     @property
     def port(self) -> int:
-        """Return the port on which the proxy listens."""
         assert self.proxy is not None
         return self.proxy.address[1]
 
@@ -129,11 +124,9 @@ class Server:
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
     def note(self, chain: str, metric: str, value: float) -> None:
-        """Record a result."""
         self.results.setdefault((chain, metric), []).append(value)
 
     def median(self, chain: str, metric: str) -> float:
-        """Return the median of a result."""
         return statistics.median(self.results[chain, metric])
 
 
@@ -190,7 +183,6 @@ def _measure(server: Server, chain: str, seconds: float, count: int) -> None:
 
 
 def _under_load(server: Server, count: int) -> None:
-    """Measure the lateness of a toxic and the time of the API beside busy connections."""
     assert server.proxy is not None
     command = [sys.executable, LOAD, "streams", str(server.port), str(STREAMS_AT_ONCE)]
     toxiproxy = Toxiproxy(server.url, timeout=30)
@@ -291,7 +283,7 @@ def _verdict(good: bool, bar: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print. Always return 0, since the machine may be busy."""
+    """Always return 0, since the machine may be busy."""
     parser = argparse.ArgumentParser(prog="bench toxiproxy", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--json", type=Path, help="also write all medians to this file")

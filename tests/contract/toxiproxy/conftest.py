@@ -38,8 +38,6 @@ DEADLINE = 15.0
 
 @dataclass
 class ServerProcess:
-    """A running server."""
-
     kind: Kind
     process: subprocess.Popen[str]
     url: str
@@ -49,7 +47,6 @@ class ServerProcess:
 
     @property
     def host_port(self) -> tuple[str, int]:
-        """Host and port of the API."""
         parts = urlsplit(self.url)
         assert parts.hostname is not None
         assert parts.port is not None
@@ -57,14 +54,11 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """Process id of the server."""
         return self.process.pid
 
 
 @dataclass
 class Reply:
-    """An answer of the API."""
-
     status: int
     headers: http.client.HTTPMessage
     body: bytes
@@ -88,7 +82,6 @@ class Upstream:
         return f"{host}:{port}"
 
     def accept(self) -> socket.socket:
-        """Return the next connection from the proxy."""
         sock, _ = self.listener.accept()
         sock.settimeout(DEADLINE)
         return sock
@@ -96,15 +89,12 @@ class Upstream:
 
 @dataclass
 class Pair:
-    """Both ends of a connection through a proxy."""
-
     proxy: Proxy
     client: socket.socket
     server: socket.socket
     upstream: Upstream
 
     def ends(self, stream: Stream) -> tuple[socket.socket, socket.socket]:
-        """Return sender and receiver of a direction."""
         there = (self.client, self.server)
         return there if stream == "upstream" else (self.server, self.client)
 
@@ -118,7 +108,6 @@ class Lab:
 
     @property
     def kind(self) -> Kind:
-        """Which of the two servers this is."""
         return self.server.kind
 
     @functools.cached_property
@@ -146,14 +135,12 @@ class Lab:
             return Reply(response.status, response.msg, response.read())
 
     def upstream(self) -> Upstream:
-        """Open a listener."""
         listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         listener.settimeout(DEADLINE)
         self.stack.callback(listener.close)
         return Upstream(listener)
 
     def proxy(self, upstream: str, **options: Any) -> Proxy:
-        """Make a proxy."""
         proxy = self.toxiproxy.create(
             options.pop("name", self.name()), upstream=upstream, **options
         )
@@ -166,7 +153,6 @@ class Lab:
         return proxy
 
     def connect(self, proxy: Proxy) -> socket.socket:
-        """Connect a client to a proxy."""
         sock = socket.create_connection(proxy.address, timeout=DEADLINE)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.stack.callback(sock.close)
@@ -278,7 +264,6 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     ],
 )
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """Each server in turn."""
     value: Kind = request.param
     return value
 
@@ -296,8 +281,7 @@ def shared_server(
     """Return one server of each kind for all tests of a worker.
 
     The real server (2.12.0) panics (slice bounds out of range) if a rate rises in the microsecond
-    in which its bandwidth toxic cuts a chunk. The test that caused the panic fails, and later tests
-    get a new server.
+    in which its bandwidth toxic cuts a chunk. That test fails, and later tests get a new server.
     """
     if kind not in servers or (kind == "real" and servers[kind].process.poll() is not None):
         servers[kind] = start_server(kind, "-proxy-metrics")
@@ -306,7 +290,6 @@ def shared_server(
 
 @pytest.fixture
 def lab(shared_server: ServerProcess) -> Iterator[Lab]:
-    """The tools of a test for either server."""
     lab = Lab(shared_server)
     with lab.stack:
         yield lab
@@ -314,13 +297,11 @@ def lab(shared_server: ServerProcess) -> Iterator[Lab]:
 
 @pytest.fixture(scope="session")
 def embedded_server(start_server: Start) -> ServerProcess:
-    """The embedded server, for tests of what only it does."""
     return start_server("embedded", "-proxy-metrics", "-seed", "7")
 
 
 @pytest.fixture
 def embedded(embedded_server: ServerProcess) -> Iterator[Lab]:
-    """The tools of a test for the embedded server."""
     lab = Lab(embedded_server)
     with lab.stack:
         yield lab
@@ -328,7 +309,6 @@ def embedded(embedded_server: ServerProcess) -> Iterator[Lab]:
 
 @pytest.fixture
 def cli() -> Path:
-    """The path of upstream's command line."""
     program = os.environ.get("TOXIPROXY_CLI_BINARY") or shutil.which("toxiproxy-cli")
     if program is None:
         pytest.skip("no toxiproxy-cli on PATH, and TOXIPROXY_CLI_BINARY is not set")
@@ -367,13 +347,10 @@ class Clock:
 
 @pytest.fixture
 def clock() -> Clock:
-    """The check for durations."""
     return Clock()
 
 
 class Wire:
-    """Helpers that read and write sockets."""
-
     RESET = "reset"
     EOF = "eof"
 
@@ -390,7 +367,6 @@ class Wire:
 
     @staticmethod
     def read_all(sock: socket.socket) -> bytes:
-        """Return everything up to the end."""
         data = bytearray()
         while piece := sock.recv(65536):
             data += piece
@@ -408,7 +384,6 @@ class Wire:
 
     @staticmethod
     def silent(sock: socket.socket, seconds: float = 0.15) -> bool:
-        """Return True if no byte and no end arrives for some time."""
         old = sock.gettimeout()
         sock.settimeout(seconds)
         try:
@@ -434,7 +409,6 @@ class Wire:
 
     @staticmethod
     def refused(proxy: Proxy) -> bool:
-        """Return True if a new connection is refused."""
         try:
             socket.create_connection(proxy.address, timeout=DEADLINE).close()
         except ConnectionRefusedError:
@@ -444,13 +418,10 @@ class Wire:
 
 @pytest.fixture
 def wire() -> type[Wire]:
-    """Helpers that read and write sockets."""
     return Wire
 
 
 class Wait:
-    """Helpers that wait for a condition."""
-
     @staticmethod
     def until(condition: Callable[[], object], what: str, seconds: float = DEADLINE) -> None:
         """Check the condition until it holds. The error names what was awaited."""
@@ -462,5 +433,4 @@ class Wait:
 
 @pytest.fixture
 def wait() -> type[Wait]:
-    """Helpers that wait for a condition."""
     return Wait

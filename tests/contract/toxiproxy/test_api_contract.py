@@ -23,7 +23,7 @@ def _raw(lab: Lab, text: bytes) -> bytes:
 
 
 def test_version_is_exact(lab: Lab) -> None:
-    """The version has exactly upstream's space and newline."""
+    """Upstream has this space and newline."""
     reply = lab.call("GET", "/version")
     assert reply.body.startswith(b'{"version": "')
     assert reply.body.endswith(b'"}\n')
@@ -33,7 +33,7 @@ def test_version_is_exact(lab: Lab) -> None:
 
 
 def test_names_are_sorted_in_the_listing(lab: Lab) -> None:
-    """Names are sorted, as Go writes a map."""
+    """Go writes a map in this order."""
     for name in ("zebra", "Alpha", "beta"):
         lab.proxy(NOWHERE, name=f"{lab.name()}-{name}")
     names = list(lab.call("GET", "/proxies").json)
@@ -41,7 +41,7 @@ def test_names_are_sorted_in_the_listing(lab: Lab) -> None:
 
 
 def test_a_taken_port_is_a_500_with_go_s_words(lab: Lab, wire: type[Wire]) -> None:
-    """A taken port is a 500, stores no proxy, and is free once its owner is deleted."""
+    """No proxy is stored, and the port is free once its owner is deleted."""
     first = lab.proxy(NOWHERE)
     name = lab.name()
     body = {"name": name, "upstream": NOWHERE, "listen": first.listen}
@@ -56,7 +56,7 @@ def test_a_taken_port_is_a_500_with_go_s_words(lab: Lab, wire: type[Wire]) -> No
 
 
 def test_a_taken_name_is_a_409(lab: Lab) -> None:
-    """A taken name is a 409 before anything listens."""
+    """Nothing listens yet."""
     proxy = lab.proxy(NOWHERE)
     body = {"name": proxy.name, "upstream": NOWHERE, "listen": "nonsense"}
     reply = lab.call("POST", "/proxies", body)
@@ -64,7 +64,7 @@ def test_a_taken_name_is_a_409(lab: Lab) -> None:
 
 
 def test_no_host_is_every_host(lab: Lab) -> None:
-    """An address without a host is shown as ``[::]``, and accepts connections over IPv4."""
+    """It is shown as ``[::]``, and accepts connections over IPv4."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     if not socket.has_dualstack_ipv6():
@@ -75,7 +75,7 @@ def test_no_host_is_every_host(lab: Lab) -> None:
 
 
 def test_a_disabled_proxy_can_be_enabled_and_disabled(lab: Lab, wire: type[Wire]) -> None:
-    """A disabled proxy refuses connections; enabling or disabling twice is no error."""
+    """Twice is no error."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         listen = f"localhost:{free.getsockname()[1]}"
     proxy = lab.proxy(NOWHERE, listen=listen, enabled=False)
@@ -90,7 +90,7 @@ def test_a_disabled_proxy_can_be_enabled_and_disabled(lab: Lab, wire: type[Wire]
 
 
 def test_a_deleted_proxy_is_gone(lab: Lab, wire: type[Wire]) -> None:
-    """A deleted proxy is gone from the list and the network; a second delete is a 404."""
+    """A second delete is a 404."""
     proxy = lab.proxy(NOWHERE)
     reply = lab.call("DELETE", f"/proxies/{proxy.name}")
     assert (reply.status, reply.body) == (204, b"")
@@ -121,7 +121,7 @@ def test_paths_are_taken_literally(lab: Lab, path: str, status: int) -> None:
 
 
 def test_names_are_percent_decoded(lab: Lab) -> None:
-    """Names are percent-decoded, a plus stays a plus, and a query string is ignored."""
+    """A plus stays a plus, and a query string is ignored."""
     proxy = lab.proxy(NOWHERE, name=f"{lab.name()} a+b")
     path = "/proxies/" + proxy.name.replace(" ", "%20")
     assert lab.call("GET", f"{path}?x=y").json["name"] == proxy.name
@@ -130,7 +130,7 @@ def test_names_are_percent_decoded(lab: Lab) -> None:
 
 
 def test_names_may_be_sent_in_utf8_as_they_are(lab: Lab) -> None:
-    """A name in raw UTF-8 is read, and so is the next request on the connection."""
+    """The next request on the connection is read, too."""
     proxy = lab.proxy(NOWHERE, name=f"{lab.name()}-é-漢")
     request = f"GET /proxies/{proxy.name} HTTP/1.1\r\nHost: x\r\n".encode()
     answers = _raw(lab, request + b"\r\n" + request + b"Connection: close\r\n\r\n")
@@ -139,19 +139,17 @@ def test_names_may_be_sent_in_utf8_as_they_are(lab: Lab) -> None:
 
 
 def test_a_redirect_keeps_its_query(lab: Lab) -> None:
-    """A redirect keeps its query string."""
     assert lab.call("GET", "//proxies?a=b%20c&d=").headers["Location"] == "/proxies?a=b%20c&d="
 
 
 def test_a_request_without_a_host_is_refused(lab: Lab) -> None:
-    """A request without a host is refused, and the connection is closed."""
+    """The connection is closed."""
     answer = _raw(lab, b"GET /version HTTP/1.1\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 400 Bad Request")
     assert answer.endswith(b"missing required Host header")
 
 
 def test_http_1_0_and_pipelines_work(lab: Lab) -> None:
-    """With HTTP/1.0 and pipelining each request gets its answer, in order."""
     assert b" 200 OK" in _raw(lab, b"GET /version HTTP/1.0\r\n\r\n").splitlines()[0]
     one = b"GET %b HTTP/1.1\r\nHost: x\r\nConnection: %b\r\n\r\n"
     pipeline = [(b"/version", b"keep-alive"), (b"/none", b"keep-alive"), (b"/version", b"close")]
@@ -162,7 +160,6 @@ def test_http_1_0_and_pipelines_work(lab: Lab) -> None:
 
 
 def test_chunked_bodies_work(lab: Lab) -> None:
-    """A chunked body is one JSON value, however it is cut."""
     name = lab.name()
     lab.stack.callback(lambda: lab.call("DELETE", f"/proxies/{name}"))
     body = f'{{"name":"{name}","upstream":"{NOWHERE}"}}'.encode()
@@ -172,7 +169,6 @@ def test_chunked_bodies_work(lab: Lab) -> None:
 
 
 def test_reset_enables_and_clears(lab: Lab, wire: type[Wire]) -> None:
-    """A reset enables every proxy and removes all toxics."""
     pair = lab.pair()
     pair.proxy.disable()
     lab.call("POST", f"/proxies/{pair.proxy.name}/toxics", {"type": "latency"})

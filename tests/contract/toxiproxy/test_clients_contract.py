@@ -22,14 +22,13 @@ NOWHERE = "127.0.0.1:9"
 
 @pytest.fixture
 def python_client(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> PythonClient:
-    """toxiproxy-python, pointed at this server; the address holds for the whole process."""
+    """The address holds for the whole process."""
     monkeypatch.setattr(APIConsumer, "host", lab.server.host_port[0])
     monkeypatch.setattr(APIConsumer, "port", lab.server.host_port[1])
     return PythonClient()
 
 
 def test_toxiproxy_python(lab: Lab, python_client: PythonClient, wire: type[Wire]) -> None:
-    """Every function of toxiproxy-python works."""
     upstream = lab.upstream()
     name = lab.name()
     assert python_client.running()
@@ -67,7 +66,7 @@ def test_toxiproxy_python(lab: Lab, python_client: PythonClient, wire: type[Wire
 
 
 def test_upstream_s_command_line(lab: Lab, cli: Path) -> None:
-    """Each command works and prints upstream's text without a terminal."""
+    """It prints upstream's text without a terminal."""
     name = lab.name()
     lab.stack.callback(lambda: lab.call("DELETE", f"/proxies/{name}"))
 
@@ -138,7 +137,6 @@ const [url, name, upstream] = process.argv.slice(2);
 
 @pytest.fixture(scope="session")
 def node_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with toxiproxy-node-client installed."""
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
         pytest.skip("no node and npm on PATH")
@@ -159,7 +157,6 @@ def node_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_toxiproxy_node_client(lab: Lab, node_project: Path) -> None:
-    """The npm client can create, add, update, disable, reset and remove."""
     name = lab.name()
     lab.stack.callback(lambda: lab.call("DELETE", f"/proxies/{name}"))
     done = subprocess.run(

@@ -38,7 +38,6 @@ def quiet_server(request: pytest.FixtureRequest, start_server: Start) -> ServerP
 
 @pytest.fixture
 def quiet(quiet_server: ServerProcess, embedded: Lab) -> Lab:
-    """The tools of a test for the quiet server."""
     lab = type(embedded)(quiet_server)
     embedded.stack.push(lab.stack)
     return lab
@@ -98,7 +97,7 @@ def test_a_peer_dies(
     who: str,
     how: str,
 ) -> None:
-    """The API answers, deleting the proxy leaves nothing open, and waiting costs no CPU."""
+    """Deleting the proxy leaves nothing open, and waiting costs no CPU."""
     quiet.toxiproxy.version()
     process = psutil.Process(quiet.server.pid)
     upstream = quiet.upstream()
@@ -128,7 +127,7 @@ def test_a_peer_dies(
 
 
 def test_a_killed_upstream_process_is_an_end(quiet: Lab, wait: type[Wait]) -> None:
-    """A killed upstream ends the connection; another process may take over its address."""
+    """Another process may take over its address."""
     upstream = quiet.upstream()
     proxy = quiet.proxy(upstream.address)
     pair = quiet.join(proxy, upstream)

@@ -21,10 +21,8 @@ if TYPE_CHECKING:
 
 
 class TestSlowClose:
-    """slow_close delays the end of a connection."""
-
     def test_only_the_end_of_its_direction(self, lab: Lab, clock: Clock, wire: type[Wire]) -> None:
-        """Data and the end of the other direction are not delayed."""
+        """Data is not delayed either."""
         upstream = lab.upstream()
         proxy = lab.proxy(upstream.address)
         proxy.add(SlowClose(delay=150))
@@ -52,7 +50,6 @@ class TestSlowClose:
     def test_an_update_starts_the_wait_afresh_and_removal_ends_it(
         self, lab: Lab, clock: Clock, wire: type[Wire]
     ) -> None:
-        """An update restarts the wait, and removal ends it."""
         pair = lab.pair()
         toxic = pair.proxy.add(SlowClose(delay=60_000))
         pair.server.close()
@@ -64,8 +61,6 @@ class TestSlowClose:
 
 
 class TestTimeout:
-    """timeout is a black hole that may close the connection."""
-
     def test_it_closes_when_nothing_comes(self, lab: Lab, clock: Clock, wire: type[Wire]) -> None:
         """The time counts from the opening of the connection; both sides see the end."""
         upstream = lab.upstream()
@@ -80,7 +75,7 @@ class TestTimeout:
         clock.takes(150, action)
 
     def test_each_chunk_restarts_the_timer(self, lab: Lab, wire: type[Wire]) -> None:
-        """Each chunk restarts the timer: bytes every 60 ms never let 200 ms pass."""
+        """Bytes every 60 ms never let 200 ms pass."""
         for _ in range(5):
             pair = lab.pair()
             pair.proxy.add(Timeout(timeout=200), stream="upstream")
@@ -98,7 +93,7 @@ class TestTimeout:
         pytest.skip("this machine is too busy to send a byte every 60 ms")
 
     def test_it_drops_one_direction_only(self, lab: Lab, wire: type[Wire]) -> None:
-        """Requests are dropped, and what the server pushes arrives."""
+        """What the server pushes arrives."""
         pair = lab.pair()
         pair.proxy.add(Timeout(timeout=0), stream="upstream")
         pair.client.sendall(b"vanishes")
@@ -119,7 +114,7 @@ class TestTimeout:
     @pytest.mark.parametrize("how", ["remove", "reset"])
     @pytest.mark.parametrize("toxicity", [0.0, 1.0])
     def test_removal_closes(self, lab: Lab, wire: type[Wire], how: str, toxicity: float) -> None:
-        """Removal closes every connection, even if the toxic never acted on it."""
+        """The toxic may never have acted on it."""
         pair = lab.pair()
         toxic = pair.proxy.add(Timeout(timeout=0), toxicity=toxicity)
         if how == "remove":
@@ -130,7 +125,7 @@ class TestTimeout:
         assert wire.end(pair.server) == "eof"
 
     def test_toxicity_zero_lifts_it_without_closing(self, lab: Lab, wire: type[Wire]) -> None:
-        """Dropped bytes stay lost, and later bytes arrive."""
+        """Dropped bytes stay lost."""
         pair = lab.pair()
         toxic = pair.proxy.add(Timeout(timeout=0))
         pair.server.sendall(b"lost")
@@ -142,7 +137,6 @@ class TestTimeout:
     def test_the_source_s_end_closes_at_once(
         self, lab: Lab, clock: Clock, wire: type[Wire]
     ) -> None:
-        """The end of the source closes the connection at once."""
         pair = lab.pair()
         pair.proxy.add(Timeout(timeout=60_000))
         pair.server.close()
@@ -157,7 +151,7 @@ class TestResetPeer:
     def test_the_first_chunk_resets_both_peers(
         self, lab: Lab, clock: Clock, wire: type[Wire], stream: Stream, timeout: int
     ) -> None:
-        """The first chunk after the timeout is dropped, and resets both peers."""
+        """It is dropped after the timeout."""
         upstream = lab.upstream()
         proxy = lab.proxy(upstream.address)
         proxy.add(ResetPeer(timeout=timeout), stream=stream)
@@ -173,7 +167,6 @@ class TestResetPeer:
         clock.takes(timeout, action, tolerance=30)
 
     def test_a_reset_is_followed_by_the_end(self, lab: Lab, wire: type[Wire]) -> None:
-        """The read after the error returns the end."""
         upstream = lab.upstream()
         proxy = lab.proxy(upstream.address)
         proxy.add(ResetPeer(timeout=0), stream="upstream")
@@ -183,7 +176,7 @@ class TestResetPeer:
         assert pair.client.recv(1) == b""
 
     def test_an_older_connection_just_ends(self, lab: Lab, wire: type[Wire]) -> None:
-        """An older connection only ends: RST is decided when a connection opens."""
+        """RST is decided when a connection opens."""
         pair = lab.pair()
         pair.server.sendall(b"opened")
         assert wire.read(pair.client, 6) == b"opened"
@@ -193,7 +186,6 @@ class TestResetPeer:
 
     @pytest.mark.parametrize("how", ["toxicity 0", "removed"])
     def test_every_later_close_is_a_reset(self, lab: Lab, wire: type[Wire], how: str) -> None:
-        """A connection that opened under the toxic ends in a reset even if it did not act."""
         upstream = lab.upstream()
         proxy = lab.proxy(upstream.address)
         toxic = proxy.add(ResetPeer(timeout=0), toxicity=0.0 if how == "toxicity 0" else 1.0)
@@ -207,7 +199,7 @@ class TestResetPeer:
         assert wire.end(pair.client) == "reset"
 
     def test_an_idle_connection_is_never_reset(self, lab: Lab, wire: type[Wire]) -> None:
-        """An idle connection waits for its first chunk."""
+        """It waits for its first chunk."""
         upstream = lab.upstream()
         proxy = lab.proxy(upstream.address)
         proxy.add(ResetPeer(timeout=0))
@@ -216,8 +208,6 @@ class TestResetPeer:
 
 
 class TestLimitData:
-    """limit_data passes some bytes, then ends the connection."""
-
     @pytest.mark.parametrize(
         ("limit", "chunks"),
         [
@@ -232,7 +222,7 @@ class TestLimitData:
     def test_the_limit_is_exact(
         self, lab: Lab, wire: type[Wire], limit: int, chunks: list[bytes]
     ) -> None:
-        """Exactly the limit passes, and the end comes as soon as it is reached."""
+        """The end comes as soon as it is reached."""
         pair = lab.pair()
         pair.proxy.add(LimitData(bytes=limit))
         for chunk in chunks:
@@ -241,7 +231,7 @@ class TestLimitData:
 
     @pytest.mark.parametrize("limit", [0, -5])
     def test_nothing_or_less(self, lab: Lab, wire: type[Wire], limit: int) -> None:
-        """With a limit of 0 or less the first chunk ends the connection without a byte."""
+        """The first chunk ends the connection."""
         pair = lab.pair()
         pair.proxy.add(LimitData(bytes=limit))
         assert wire.silent(pair.client)
@@ -249,7 +239,7 @@ class TestLimitData:
         assert wire.read_all(pair.client) == b""
 
     def test_below_the_limit_nothing_happens(self, lab: Lab, wire: type[Wire]) -> None:
-        """Below the limit nothing happens, and the other direction does not count."""
+        """The other direction does not count."""
         pair = lab.pair()
         toxic = pair.proxy.add(LimitData(bytes=10))
         pair.client.sendall(bytes(50))
@@ -274,7 +264,6 @@ class TestLimitData:
     def test_a_limit_below_what_has_passed_ends_at_the_next_chunk(
         self, lab: Lab, wire: type[Wire]
     ) -> None:
-        """A limit that has already been passed ends the connection at the next chunk."""
         pair = lab.pair()
         toxic = pair.proxy.add(LimitData(bytes=100))
         pair.server.sendall(b"01234")
@@ -285,7 +274,7 @@ class TestLimitData:
         assert wire.read_all(pair.client) == b""
 
     def test_each_connection_has_its_own_count(self, lab: Lab, wire: type[Wire]) -> None:
-        """Each connection counts for itself, from when it got the toxic."""
+        """It counts from when it got the toxic."""
         pair = lab.pair()
         pair.server.sendall(b"before")
         assert wire.read(pair.client, 6) == b"before"
@@ -298,7 +287,7 @@ class TestLimitData:
     def test_the_end_waits_for_what_later_toxics_hold(
         self, lab: Lab, clock: Clock, wire: type[Wire]
     ) -> None:
-        """A limit before latency delivers its bytes late, then the end."""
+        """A limit before latency delivers its bytes late."""
         upstream = lab.upstream()
         proxy = lab.proxy(upstream.address)
         proxy.add(LimitData(bytes=2))

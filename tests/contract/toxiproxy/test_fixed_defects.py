@@ -47,7 +47,7 @@ ANSWERS_WITHIN = 1.0
 def test_deadly_attributes_are_refused(
     embedded: Lab, kind_name: str, attributes: dict[str, int], word: str
 ) -> None:
-    """A deadly attribute is a 400 that names it, in a create and in an update."""
+    """This holds for a create and an update."""
     proxy = embedded.proxy("127.0.0.1:9")
     path = f"/proxies/{proxy.name}/toxics"
     reply = embedded.call("POST", path, {"type": kind_name, "attributes": attributes})
@@ -64,7 +64,6 @@ def test_deadly_attributes_are_refused(
 
 
 def test_the_smallest_slices_that_are_allowed_work(embedded: Lab, wire: type[Wire]) -> None:
-    """The smallest slices at the bounds of what is accepted work."""
     pair = embedded.pair()
     for average, variation in ((1, 0), (1, 1), (10, 10)):
         with pair.proxy.toxic(Slicer(average_size=average, size_variation=variation)):
@@ -73,7 +72,7 @@ def test_the_smallest_slices_that_are_allowed_work(embedded: Lab, wire: type[Wir
 
 
 def test_a_failed_update_acts_as_it_is_shown(embedded: Lab, clock: Clock, wire: type[Wire]) -> None:
-    """After a failed update the toxic acts as shown; upstream shows values that it does not use."""
+    """Upstream shows values that it does not use."""
     pair = embedded.pair()
     toxic = pair.proxy.add(Latency(latency=60))
     path = f"/proxies/{pair.proxy.name}/toxics/{toxic.name}"
@@ -112,7 +111,7 @@ def _stuff(sock: socket.socket) -> int:
     ids=lambda attributes: attributes.type,
 )
 def test_the_api_answers_while_a_peer_does_not_read(embedded: Lab, attributes: Latency) -> None:
-    """The API answers while a peer does not read; upstream hangs for 25 s and answers 503."""
+    """Upstream hangs for 25 s and answers 503."""
     pair = embedded.pair()
     toxic = pair.proxy.add(attributes)
     assert _stuff(pair.server) > 0
@@ -134,7 +133,7 @@ def test_the_api_answers_while_a_peer_does_not_read(embedded: Lab, attributes: L
 
 
 def test_back_pressure_keeps_memory_where_it_is(embedded: Lab) -> None:
-    """A fast sender cannot fill memory against ``rate: 0`` or a peer that does not read."""
+    """The rate is 0, or the peer does not read."""
     process = psutil.Process(embedded.server.pid)
     pairs = []
     for rate in (0, 0, None, None):
@@ -150,7 +149,7 @@ def test_back_pressure_keeps_memory_where_it_is(embedded: Lab) -> None:
 
 
 def test_latency_holds_no_more_than_its_queue(embedded: Lab) -> None:
-    """Latency holds at most 1024 chunks of 32 KiB; then the sender waits."""
+    """It holds 1024 chunks of 32 KiB; then the sender waits."""
     pair = embedded.pair()
     pair.proxy.add(Latency(latency=60_000))
     _stuff(pair.server)
@@ -161,7 +160,7 @@ def test_latency_holds_no_more_than_its_queue(embedded: Lab) -> None:
 def test_the_sleep_of_reset_peer_can_be_interrupted(
     embedded: Lab, clock: Clock, wire: type[Wire]
 ) -> None:
-    """Removal answers at once and keeps the connection; a shorter timeout counts from now."""
+    """Removal keeps the connection; a shorter timeout counts from now."""
     upstream = embedded.upstream()
     proxy = embedded.proxy(upstream.address)
     toxic = proxy.add(ResetPeer(timeout=60_000))
@@ -183,7 +182,7 @@ def test_the_sleep_of_reset_peer_can_be_interrupted(
 
 
 def test_a_dial_that_hangs_delays_no_other_client(embedded: Lab, wire: type[Wire]) -> None:
-    """A dial that hangs delays no other client of the proxy, as it does upstream."""
+    """Upstream delays them."""
     upstream = embedded.upstream()
     proxy = embedded.proxy("192.0.2.1:80")  # reserved for documentation: no host answers
     hanging = embedded.connect(proxy)
@@ -198,7 +197,7 @@ def test_a_dial_that_hangs_delays_no_other_client(embedded: Lab, wire: type[Wire
 
 
 def test_many_clients_dial_at_once(embedded: Lab, wire: type[Wire]) -> None:
-    """Many clients get an upstream connection each, while toxics come and go."""
+    """Toxics come and go meanwhile."""
     upstream = embedded.upstream()
     proxy = embedded.proxy(upstream.address)
     errors: list[BaseException] = []
@@ -228,7 +227,7 @@ def test_many_clients_dial_at_once(embedded: Lab, wire: type[Wire]) -> None:
 
 
 def test_a_timeout_is_seen_while_the_peer_does_not_read(embedded: Lab, wire: type[Wire]) -> None:
-    """A timeout toxic ends a connection even if the queue behind it is full."""
+    """The queue behind it may be full."""
     pair = embedded.pair()
     _stuff(pair.server)
     toxic = pair.proxy.add(Timeout(timeout=0))
@@ -237,7 +236,7 @@ def test_a_timeout_is_seen_while_the_peer_does_not_read(embedded: Lab, wire: typ
 
 
 def test_a_body_that_says_it_is_huge_is_refused_at_once(embedded: Lab) -> None:
-    """A body with a huge declared length is refused at once; upstream waits for it."""
+    """Upstream waits for it."""
     with socket.create_connection(embedded.server.host_port, timeout=ANSWERS_WITHIN * 5) as sock:
         sock.sendall(b"POST /proxies HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n{")
         assert sock.recv(100).startswith(b"HTTP/1.1 413 ")
@@ -261,7 +260,7 @@ def _load(*arguments: object) -> Iterator[str]:
 
 
 def test_bulk_traffic_leaves_room_for_the_api(start_server: Start, embedded: Lab) -> None:
-    """Bulk traffic leaves room for the API, counted in bytes between two answers."""
+    """The room is counted in bytes between two answers."""
     lab = type(embedded)(start_server("embedded"))
     with lab.stack, _load("upstream") as port:
         proxy = lab.proxy(f"127.0.0.1:{port.strip()}")

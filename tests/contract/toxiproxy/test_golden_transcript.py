@@ -38,7 +38,6 @@ def replayed(kind: Kind, start_server: Start) -> list[list[str]]:
 
 @pytest.mark.parametrize("number", range(len(STEPS)))
 def test_every_answer_is_as_recorded(replayed: list[list[str]], number: int) -> None:
-    """Status, headers and body of every answer are as recorded."""
     request = STEPS[number]["request"]
     assert replayed[number] == [], f"{request['method']} {request['path']} {request['body']}"
 

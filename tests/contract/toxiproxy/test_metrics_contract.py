@@ -25,7 +25,7 @@ def _line(lab: Lab, kind: str, direction: str, proxy: str) -> list[str]:
 def test_bytes_are_counted_by_proxy_and_direction(
     lab: Lab, wire: type[Wire], wait: type[Wait]
 ) -> None:
-    """Names, labels and order of the byte counters are exactly upstream's."""
+    """Names, labels and order are upstream's."""
     pair = lab.pair()
     pair.client.sendall(b"hello")
     assert wire.read(pair.server, 5) == b"hello"
@@ -54,7 +54,7 @@ def test_bytes_are_counted_by_proxy_and_direction(
 def test_large_counts_are_written_as_go_writes_them(
     lab: Lab, wire: type[Wire], wait: type[Wait]
 ) -> None:
-    """Counts from a million on are written with an exponent."""
+    """They have an exponent from a million on."""
     pair = lab.pair()
     pair.client.sendall(bytes(1_234_500))
     assert len(wire.read(pair.server, 1_234_500)) == 1_234_500
@@ -71,7 +71,6 @@ def test_large_counts_are_written_as_go_writes_them(
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_the_endpoint_takes_any_method_but_no_browser(lab: Lab, method: str) -> None:
-    """The endpoint accepts any method with Prometheus' content type, but no browser."""
     reply = lab.call(method, "/metrics")
     assert reply.status == 200
     expected = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
@@ -81,7 +80,7 @@ def test_the_endpoint_takes_any_method_but_no_browser(lab: Lab, method: str) -> 
 
 
 def test_there_is_none_without_a_flag(kind: Kind, start_server: Start) -> None:
-    """Without the flag the endpoint is a 404, which the typed client accepts as an answer."""
+    """It is a 404, which the typed client accepts as an answer."""
     from vault_harness.local.toxiproxy.client import Toxiproxy
 
     toxiproxy = Toxiproxy(start_server(kind).url)
@@ -89,7 +88,7 @@ def test_there_is_none_without_a_flag(kind: Kind, start_server: Start) -> None:
 
 
 def test_the_embedded_server_counts_live_connections(embedded: Lab, wire: type[Wire]) -> None:
-    """Live connections are counted; upstream counts only when a connection ends."""
+    """Upstream counts only when a connection ends."""
     pair = embedded.pair()
     pair.client.sendall(b"hello")
     assert wire.read(pair.server, 5) == b"hello"

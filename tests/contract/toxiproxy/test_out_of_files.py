@@ -1,5 +1,3 @@
-"""The embedded server short of file descriptors."""
-
 from __future__ import annotations
 
 import contextlib
@@ -44,7 +42,7 @@ def _short_of_files() -> Iterator[Toxiproxy]:
 
 
 def test_a_server_out_of_files_recovers(embedded: Lab, wait: type[Wait]) -> None:
-    """A server out of descriptors does not die or spin, and serves again when some are free."""
+    """It does not die or spin, and serves again when some are free."""
     upstream = embedded.upstream()
     with _short_of_files() as toxiproxy:
         proxy = toxiproxy.create("many", upstream=upstream.address)

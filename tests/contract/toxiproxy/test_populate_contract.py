@@ -32,7 +32,7 @@ def _free() -> str:
 
 
 def test_populate_keeps_what_is_the_same(lab: Lab, wire: type[Wire]) -> None:
-    """An equal proxy keeps toxics and connections; ``enabled`` does not count as a difference."""
+    """It keeps toxics and connections; ``enabled`` is no difference."""
     pair = lab.pair()
     pair.proxy.add(Latency(latency=1))
     port = pair.proxy.listen.partition(":")[2]
@@ -53,7 +53,7 @@ def test_populate_keeps_what_is_the_same(lab: Lab, wire: type[Wire]) -> None:
 
 
 def test_populate_replaces_what_differs(lab: Lab, wire: type[Wire]) -> None:
-    """A replaced proxy has no toxics, and the old connections are cut."""
+    """Toxics go, and the old connections are cut."""
     pair = lab.pair()
     pair.proxy.add(Latency(latency=1))
     entry = {"name": pair.proxy.name, "listen": pair.proxy.listen, "upstream": NOWHERE}
@@ -71,7 +71,7 @@ def test_nothing_is_null_not_an_empty_list(lab: Lab) -> None:
 
 
 def test_naming_the_same_host_otherwise_keeps_connections(lab: Lab, wire: type[Wire]) -> None:
-    """``localhost`` for 127.0.0.1 keeps connections; another upstream does not."""
+    """``localhost`` is 127.0.0.1."""
     pair = lab.pair()
     port = pair.proxy.listen.partition(":")[2]
     pair.proxy.update(listen=f"localhost:{port}")
@@ -99,7 +99,7 @@ def test_any_host_differs_from_itself(lab: Lab, wire: type[Wire]) -> None:
 def test_a_configuration_file_makes_proxies_before_the_api_answers(
     kind: Kind, start_server: Start, tmp_path: Path
 ) -> None:
-    """Proxies of the file exist before the API answers; a wrong entry keeps the earlier ones."""
+    """A wrong entry keeps the earlier ones."""
     config = tmp_path / "proxies.json"
     entries = [
         {"name": "first", "listen": "127.0.0.1:0", "upstream": NOWHERE},

@@ -36,7 +36,6 @@ def _command(kind: Kind) -> list[str]:
 
 @pytest.mark.parametrize("flag", ["-version", "--version", "-version=true"])
 def test_version_flag(kind: Kind, flag: str) -> None:
-    """The version flag may have one dash or two."""
     done = subprocess.run([*_command(kind), flag], capture_output=True, text=True, timeout=15)
     assert done.returncode == 0
     assert done.stdout.startswith("toxiproxy-server version ")
@@ -44,7 +43,7 @@ def test_version_flag(kind: Kind, flag: str) -> None:
 
 @pytest.mark.parametrize("flags", [["-nonsense"], ["-port"], ["-seed", "x"], ["-version=maybe"]])
 def test_a_wrong_flag_is_explained(kind: Kind, flags: list[str]) -> None:
-    """A wrong flag prints every flag on standard error and exits with 2."""
+    """Every flag is printed, and the exit code is 2."""
     done = subprocess.run([*_command(kind), *flags], capture_output=True, text=True, timeout=15)
     assert done.returncode == 2
     assert "-proxy-metrics" in done.stderr
@@ -52,14 +51,13 @@ def test_a_wrong_flag_is_explained(kind: Kind, flags: list[str]) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it(kind: Kind, start_server: Start, number: signal.Signals) -> None:
-    """A signal ends the server with exit code 0."""
     server = start_server(kind)
     server.process.send_signal(number)
     assert server.process.wait(15) == 0
 
 
 def test_a_signal_ends_the_embedded_server_whatever_holds_it(start_server: Start) -> None:
-    """Open API requests and connections do not delay the end."""
+    """Open API requests and connections do not delay it."""
     server = start_server("embedded")
     toxiproxy = Toxiproxy(server.url)
     with (
@@ -77,7 +75,7 @@ def test_a_signal_ends_the_embedded_server_whatever_holds_it(start_server: Start
 
 
 def test_a_taken_api_port_ends_the_embedded_server(start_server: Start) -> None:
-    """A taken API port ends the server with a logged reason; upstream goes on without an API."""
+    """Upstream goes on without an API."""
     server = start_server("embedded")
     done = _run("-port", str(server.host_port[1]))
     assert done.returncode == 1
@@ -85,13 +83,12 @@ def test_a_taken_api_port_ends_the_embedded_server(start_server: Start) -> None:
 
 
 def test_it_listens_on_loopback_by_default(start_server: Start) -> None:
-    """The default host is localhost."""
     server = start_server("embedded")
     assert server.host_port[0] == "127.0.0.1"
 
 
 def test_log_lines_are_json_on_standard_output() -> None:
-    """Log lines have level, time and message; LOG_LEVEL sets the level."""
+    """LOG_LEVEL sets the level."""
     with subprocess.Popen(
         [sys.executable, "-m", "vault_harness.local.toxiproxy", "-port", "0", "-seed", "5"],
         stdout=subprocess.PIPE,
@@ -107,7 +104,7 @@ def test_log_lines_are_json_on_standard_output() -> None:
 
 
 def test_a_full_log_pipe_does_not_stop_it() -> None:
-    """A full log pipe drops lines and does not stop the server."""
+    """Lines are dropped."""
     with subprocess.Popen(
         [sys.executable, "-m", "vault_harness.local.toxiproxy", "-port", "0"],
         stdout=subprocess.PIPE,
@@ -128,7 +125,7 @@ def test_a_full_log_pipe_does_not_stop_it() -> None:
 
 
 def test_a_log_whose_reader_is_gone_does_not_stop_it() -> None:
-    """A server whose log reader is gone serves, and ends with 0."""
+    """It ends with 0."""
     with subprocess.Popen(
         [sys.executable, "-m", "vault_harness.local.toxiproxy", "-port", "0"],
         stdout=subprocess.PIPE,
@@ -152,7 +149,7 @@ def test_a_log_whose_reader_is_gone_does_not_stop_it() -> None:
 def test_a_wrong_configuration_does_not_stop_it(
     kind: Kind, start_server: Start, content: str | None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """A wrong configuration is logged, and the server starts without proxies."""
+    """It starts without proxies."""
     path = tmp_path_factory.mktemp("config") / "proxies.json"
     if content is not None:
         path.write_text(content)

@@ -36,13 +36,12 @@ def _ended(lab: Lab, wait: type[Wait], proxy: str) -> ConnectionStatus:
 
 
 def test_a_real_server_answers_none(lab: Lab) -> None:
-    """A real server answers None, not an empty list."""
     answer = lab.toxiproxy.connections()
     assert (answer is None) == (lab.kind == "real")
 
 
 def test_a_live_connection_is_shown(embedded: Lab, wire: type[Wire]) -> None:
-    """A live connection shows its client, its bytes each way, and no end."""
+    """It has its client, its bytes each way, and no end."""
     before = time.time()
     pair = embedded.pair()
     pair.client.sendall(b"hello")
@@ -58,7 +57,7 @@ def test_a_live_connection_is_shown(embedded: Lab, wire: type[Wire]) -> None:
 def test_an_ended_connection_is_remembered(
     embedded: Lab, wire: type[Wire], wait: type[Wait]
 ) -> None:
-    """An ended connection is remembered, even when its proxy is gone."""
+    """Its proxy may be gone."""
     pair = embedded.pair()
     pair.server.sendall(b"bye")
     assert wire.read(pair.client, 3) == b"bye"
@@ -72,7 +71,7 @@ def test_an_ended_connection_is_remembered(
 
 
 def test_how_connections_end(embedded: Lab, wire: type[Wire], wait: type[Wait]) -> None:
-    """Either side, the proxy, or an unreachable upstream can end a connection."""
+    """Either side, the proxy, or an unreachable upstream ends them."""
     pair = embedded.pair()
     pair.server.close()
     assert _ended(embedded, wait, pair.proxy.name).end == "upstream closed"
@@ -104,7 +103,7 @@ def test_how_connections_end(embedded: Lab, wire: type[Wire], wait: type[Wait]) 
 def test_a_toxic_that_acted_is_named(
     embedded: Lab, wait: type[Wait], attributes: Latency, end: str | None
 ) -> None:
-    """A toxic that acted is named, and so is the toxic that closed the connection."""
+    """So is the toxic that closed the connection."""
     pair = embedded.pair()
     pair.proxy.add(attributes, name="it")
     pair.server.sendall(b"data")
@@ -116,7 +115,7 @@ def test_a_toxic_that_acted_is_named(
 
 
 def test_a_toxic_without_effect_is_not_named(embedded: Lab, wire: type[Wire]) -> None:
-    """A toxic that lost its roll, saw no data or does nothing is not named."""
+    """It lost its roll, saw no data or does nothing."""
     pair = embedded.pair()
     pair.proxy.add(Timeout(timeout=0), toxicity=0.0, name="lost")
     pair.proxy.add(Latency(latency=50), stream="upstream", name="other direction")
@@ -129,7 +128,6 @@ def test_a_toxic_without_effect_is_not_named(embedded: Lab, wire: type[Wire]) ->
 
 
 def test_dropped_bytes_are_received_but_not_delivered(embedded: Lab, wait: type[Wait]) -> None:
-    """Bytes that a black hole dropped are counted as received."""
     pair = embedded.pair()
     pair.proxy.add(Timeout(timeout=0), stream="upstream")
     pair.client.sendall(b"swallowed")
@@ -163,7 +161,7 @@ def _draws(toxiproxy: Toxiproxy, lab: Lab, wire: type[Wire]) -> list[tuple[bytes
 
 @pytest.mark.slow
 def test_the_same_seed_repeats_a_run(start_server: Start, embedded: Lab, wire: type[Wire]) -> None:
-    """The same seed repeats rolls and slices, on another server and on a proxy made again."""
+    """The server is another one, and the proxy is made again."""
     first = Toxiproxy(start_server("embedded", "-seed", "42").url)
     second = Toxiproxy(start_server("embedded", "-seed", "42").url)
     other = Toxiproxy(start_server("embedded", "-seed", "43").url)
@@ -177,7 +175,7 @@ def test_the_same_seed_repeats_a_run(start_server: Start, embedded: Lab, wire: t
 
 
 def test_the_endpoint_is_read_only(embedded: Lab) -> None:
-    """The endpoint is read-only and filters by proxy."""
+    """It filters by proxy."""
     for method in ("POST", "DELETE", "PATCH"):
         assert embedded.call(method, "/harness/connections").status == 405
     assert embedded.call("GET", "/harness/connections?proxy=none").json == {"connections": []}

@@ -17,7 +17,7 @@ NOWHERE = "127.0.0.1:9"
 
 
 def test_defaults(lab: Lab) -> None:
-    """A toxic is downstream, always on, zero, named after type and stream; the status is 200."""
+    """It is downstream, always on, zero, named after type and stream; the status is 200."""
     proxy = lab.proxy(NOWHERE)
     reply = lab.call("POST", f"/proxies/{proxy.name}/toxics", {"type": "latency"})
     assert reply.status == 200
@@ -28,7 +28,7 @@ def test_defaults(lab: Lab) -> None:
 
 
 def test_a_stream_is_shown_as_spelt(lab: Lab) -> None:
-    """A stream keeps its spelling, in the default name too."""
+    """The default name has that spelling too."""
     proxy = lab.proxy(NOWHERE)
     body = {"type": "latency", "stream": "UpStream"}
     reply = lab.call("POST", f"/proxies/{proxy.name}/toxics", body)
@@ -36,7 +36,6 @@ def test_a_stream_is_shown_as_spelt(lab: Lab) -> None:
 
 
 def test_a_type_in_another_spelling_is_a_400(lab: Lab) -> None:
-    """A type has one spelling."""
     proxy = lab.proxy(NOWHERE)
     reply = lab.call("POST", f"/proxies/{proxy.name}/toxics", {"type": "Latency"})
     assert (reply.status, reply.json["error"]) == (400, "invalid toxic type")
@@ -51,13 +50,13 @@ def test_a_type_in_another_spelling_is_a_400(lab: Lab) -> None:
     ],
 )
 def test_the_proxy_is_looked_for_first(lab: Lab, method: str, path: str) -> None:
-    """The proxy is looked up before the body is read."""
+    """The body is not read yet."""
     reply = lab.call(method, path, b"nonsense")
     assert (reply.status, reply.json["error"]) == (404, "proxy not found")
 
 
 def test_toxics_survive_disabling_and_moving(lab: Lab) -> None:
-    """Toxics survive disabling and moving; reset, delete and replacement remove them."""
+    """Reset, delete and replacement remove them."""
     proxy = lab.proxy(NOWHERE)
     proxy.add(Latency(latency=1))
     proxy.disable()

@@ -15,10 +15,7 @@ if TYPE_CHECKING:
 
 
 class TestNoop:
-    """noop passes everything on."""
-
     def test_data_and_end_pass(self, lab: Lab, wire: type[Wire]) -> None:
-        """Data and the end pass in both directions."""
         pair = lab.pair()
         pair.proxy.add(Noop())
         pair.proxy.add(Noop(), stream="upstream")
@@ -28,8 +25,6 @@ class TestNoop:
 
 
 class TestLatency:
-    """latency delays every chunk by the same time."""
-
     @pytest.mark.parametrize(
         ("up", "down"),
         [
@@ -49,7 +44,7 @@ class TestLatency:
         up: tuple[int, int] | None,
         down: tuple[int, int] | None,
     ) -> None:
-        """The latencies of both directions add up, plus or minus their jitter."""
+        """Their jitter counts."""
         pair = lab.pair()
         wire.echo(pair.server)
         streams: list[tuple[Stream, tuple[int, int] | None]] = [
@@ -69,7 +64,6 @@ class TestLatency:
         clock.takes(total, action, tolerance=20 + jitter, early=2 + jitter)
 
     def test_two_in_a_row_add_up(self, lab: Lab, clock: Clock, wire: type[Wire]) -> None:
-        """Two latencies of 100 ms delay by 200 ms."""
         pair = lab.pair()
         pair.proxy.add(Latency(latency=100), name="one")
         pair.proxy.add(Latency(latency=100), name="two")
@@ -106,14 +100,12 @@ class TestLatency:
         assert time.perf_counter() - start < 20_000_000 / 32768 * 0.1 / 4
 
     def test_the_end_alone_is_not_delayed(self, lab: Lab, clock: Clock, wire: type[Wire]) -> None:
-        """The end is not delayed if no data is pending."""
         pair = lab.pair()
         pair.proxy.add(Latency(latency=5000))
         pair.server.close()
         clock.takes(0, lambda: wire.end(pair.client), tolerance=500)
 
     def test_jitter_spreads(self, lab: Lab, wire: type[Wire]) -> None:
-        """Jitter stays within its bounds and varies."""
         pair = lab.pair()
         pair.proxy.add(Latency(latency=40, jitter=30))
         times = []
@@ -135,7 +127,6 @@ class TestBandwidth:
 
     @pytest.mark.parametrize("stream", ["upstream", "downstream"])
     def test_the_rate_holds(self, lab: Lab, clock: Clock, wire: type[Wire], stream: Stream) -> None:
-        """200 kB at 1000 kB/s take 200 ms."""
         upstream = lab.upstream()
         proxy = lab.proxy(upstream.address)
         proxy.add(Bandwidth(rate=1000), stream=stream)
@@ -153,7 +144,7 @@ class TestBandwidth:
         assert seen[-1] == data[:200_000]
 
     def test_long_chunks_go_out_in_parts(self, lab: Lab, clock: Clock, wire: type[Wire]) -> None:
-        """A long chunk goes out in parts, a tenth of a second's worth every 100 ms."""
+        """A part is a tenth of a second's worth, sent every 100 ms."""
         upstream = lab.upstream()
         proxy = lab.proxy(upstream.address)
         proxy.add(Bandwidth(rate=100))
@@ -167,7 +158,7 @@ class TestBandwidth:
         clock.takes(250, lambda: receive(25_000), tolerance=20, early=12)
 
     def test_rate_zero_keeps_what_it_holds(self, lab: Lab, wire: type[Wire]) -> None:
-        """At rate 0 nothing passes and the connection stays; a higher rate delivers everything."""
+        """A higher rate delivers everything."""
         pair = lab.pair()
         toxic = pair.proxy.add(Bandwidth(rate=0))
         pair.server.sendall(b"kept")
@@ -181,7 +172,7 @@ class TestBandwidth:
         assert wire.read(pair.client, 8) == b"kept too"
 
     def test_data_comes_before_the_end(self, lab: Lab, clock: Clock, wire: type[Wire]) -> None:
-        """All data arrives at the rate before the end."""
+        """It comes at the rate."""
         upstream = lab.upstream()
         proxy = lab.proxy(upstream.address)
         proxy.add(Bandwidth(rate=10))
@@ -210,10 +201,8 @@ class TestBandwidth:
 
 
 class TestSlicer:
-    """slicer cuts data into small pieces."""
-
     def test_pieces_are_sent_one_by_one(self, lab: Lab, clock: Clock) -> None:
-        """24 bytes go one by one, with 5000 microseconds after each and none before the first."""
+        """Pauses of 5000 microseconds follow each piece."""
         pair = lab.pair()
         pair.proxy.add(Slicer(average_size=1, delay=5000))
         sizes: list[int] = []
@@ -228,7 +217,7 @@ class TestSlicer:
         assert len(sizes) > 12
 
     def test_sizes_stay_within_the_variation(self, lab: Lab, wire: type[Wire]) -> None:
-        """Sizes stay within the variation, and no byte changes or moves."""
+        """No byte changes or moves."""
         pair = lab.pair()
         pair.proxy.add(Slicer(average_size=1024, size_variation=512, delay=10))
         data = b"".join(number.to_bytes(4) for number in range(50_000))
@@ -240,7 +229,7 @@ class TestSlicer:
     def test_an_interrupt_sends_the_rest_as_one_piece(
         self, lab: Lab, clock: Clock, wire: type[Wire]
     ) -> None:
-        """An interrupt sends the rest as one piece, without the pauses of 100 ms."""
+        """It does not pause for 100 ms."""
         pair = lab.pair()
         toxic = pair.proxy.add(Slicer(average_size=1, delay=100_000))
         pair.server.sendall(b"abcdefghij")

@@ -1,5 +1,3 @@
-"""A node that the tasks cut off from the others, whichever engine runs it."""
-
 from __future__ import annotations
 
 import itertools
@@ -20,8 +18,6 @@ def leader(stack: LocalStack, *, without: str = "") -> str | None:
 
 
 def whole(stack: LocalStack) -> None:
-    """Check that all three nodes vote, and that status reports no obstacle."""
-
     def meets() -> bool:
         found = stack.status().nodes
         roles = sorted(node.role for node in found)
@@ -34,10 +30,7 @@ def whole(stack: LocalStack) -> None:
 
 
 def a_leader_alone_confirms_nothing(stack: LocalStack) -> None:
-    """Cut off the leader of a new stack: the others elect a leader and confirm writes.
-
-    The old leader catches up after `node.join`.
-    """
+    """Cut off the leader of a new stack: the others elect a leader and confirm writes."""
     load, nodes = prepared(stack, cuttable=True), Nodes(stack)
     before = leader_of(stack)
     address = next(node.address for node in stack.endpoints().nodes if node.name == before)

@@ -1,10 +1,7 @@
 """What writers and readers of a cluster did, what it holds at the end, and oracles over both.
 
 Each value is written by one call only, with check-and-set. So each version has one author, and each
-call makes at most one version. The oracles are functions of a `Ledger` that return findings, one
-line each.
-
-They check what a cluster promises:
+call makes at most one version. An oracle returns findings, one line each. A cluster promises:
 
 - A confirmed write is there at the end, in the version that was told.
 - A write is applied at most once, and never if it was refused or not sent. Without an answer it may
@@ -49,8 +46,6 @@ class Write:
 
 @dataclass(frozen=True, kw_only=True)
 class Read:
-    """A call that returned a value."""
-
     path: str
     value: str
     version: int
@@ -62,8 +57,8 @@ class Read:
 class Lapse:
     """The time in which a former leader may not know that it lost its lead, and answers old values.
 
-    It begins when the node is stopped, cut off or told to step down, and ends when the balancer has
-    closed the connections to it. The node led until it began, so no answer is older than that.
+    It ends when the balancer has closed the connections to that node. The node led until it began,
+    so no answer is older than that.
     """
 
     began: float
@@ -91,7 +86,6 @@ class Ledger:
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
     def note(self, call: Write | Read) -> None:
-        """Add a call that ended."""
         with self._changed:
             if isinstance(call, Write):
                 self.writes.append(call)
@@ -100,7 +94,6 @@ class Ledger:
             self._changed.notify_all()
 
     def confirmed(self) -> list[Write]:
-        """Return the confirmed writes."""
         return [write for write in list(self.writes) if write.outcome == "confirmed"]
 
     def await_confirmed_since(self, moment: float, count: int, timeout: float) -> bool:
@@ -112,7 +105,6 @@ class Ledger:
 
 
 def nothing_confirmed_is_lost(ledger: Ledger) -> list[str]:
-    """A confirmed write is there, in the version that was told."""
     return [
         f"{write.path}: version {write.version} was confirmed as {write.value} at "
         f"+{write.ended:.2f}, and has {_at(ledger, write.path, write.version)}"
@@ -122,7 +114,6 @@ def nothing_confirmed_is_lost(ledger: Ledger) -> list[str]:
 
 
 def each_write_counts_once(ledger: Ledger) -> list[str]:
-    """No value is there twice, after a refusal, or without an author."""
     found = []
     outcomes = {(write.path, write.value): write for write in ledger.writes}
     for path, versions in ledger.contents.items():
@@ -139,7 +130,6 @@ def each_write_counts_once(ledger: Ledger) -> list[str]:
 
 
 def versions_have_no_gap(ledger: Ledger) -> list[str]:
-    """Each version is there, and was written over the one before it."""
     found = []
     over = {(write.path, write.value): write.over for write in ledger.writes}
     for path, versions in ledger.contents.items():
@@ -154,7 +144,6 @@ def versions_have_no_gap(ledger: Ledger) -> list[str]:
 
 
 def reads_give_what_is_kept(ledger: Ledger) -> list[str]:
-    """No read returned a value that was never written or is lost."""
     return [
         f"{read.path}: version {read.version} was read as {read.value} at +{read.began:.2f}, and "
         f"has {_at(ledger, read.path, read.version)}"
@@ -168,8 +157,7 @@ def no_read_is_older_than_what_was_known(
 ) -> list[str]:
     """A read is at least as new as what any client was told before it began.
 
-    A read that touches a lapse counts from the beginning of the lapse. `lapses` replaces those of
-    the ledger.
+    A read that touches a lapse counts from the lapse's beginning. `lapses` replaces the ledger's.
     """
     lapses = ledger.lapses if lapses is None else lapses
     told = _told(ledger)
@@ -193,7 +181,6 @@ def no_read_is_older_than_what_was_known(
 
 
 def a_node_alone_confirms_nothing(ledger: Ledger) -> list[str]:
-    """A node confirms no write that began and ended while it was cut off."""
     return [
         f"{write.path}: {write.value} was confirmed at +{write.ended:.2f} by {cut.node}, which was "
         f"cut off from +{cut.began:.2f} to +{cut.ended:.2f}"
@@ -214,7 +201,6 @@ ORACLES = (
 
 
 def findings(ledger: Ledger) -> list[str]:
-    """Return the findings of all oracles."""
     return [finding for oracle in ORACLES for finding in oracle(ledger)]
 
 

@@ -1,5 +1,3 @@
-"""Writers and readers of a cluster, whichever engine runs it, and what it holds at the end."""
-
 from __future__ import annotations
 
 import contextlib
@@ -23,11 +21,10 @@ PAGE = 200
 PACE, HURRIED = 0.2, 0.02
 """Seconds between two calls of each thread, normally and around an accident.
 
-Calls under way matter during an accident. The rest of the time the load should stay small.
+An accident must meet calls under way. The rest of the time the load should stay small.
 """
 
 HURRY = 1.5
-"""Seconds of the faster pace."""
 
 MEET = 60.0
 """Seconds for a cluster to serve again, on a busy machine."""
@@ -35,8 +32,6 @@ MEET = 60.0
 
 @dataclass
 class Load:
-    """Writers and readers with a client each, through Toxiproxy and the balancer."""
-
     ledger: Ledger
     environment: dict[str, str]
     started: float = field(default_factory=time.monotonic)
@@ -45,7 +40,6 @@ class Load:
     hurried_until: float = HURRY
 
     def now(self) -> float:
-        """Return the seconds since the load began."""
         return time.monotonic() - self.started
 
     def hurry(self) -> None:
@@ -53,12 +47,10 @@ class Load:
         self.hurried_until = self.now() + HURRY
 
     def pace(self) -> float:
-        """Return the seconds until the next call of a thread."""
         return HURRIED if self.now() < self.hurried_until else PACE
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Run two writers of one secret, one writer of another, and a reader for each."""
         threads = [
             *(
                 threading.Thread(target=self._write, args=(name, each))
@@ -89,7 +81,6 @@ class Load:
     def put(
         self, client: VaultClient, path: str, value: str, over: int, *, asked: str | None = None
     ) -> Write:
-        """Write a value over a version, once, and record the outcome."""
         outcome: Outcome = "unknown"
         version = None
         began = self.now()
@@ -120,7 +111,7 @@ class Load:
         return f"ledger/{secret}-{self.pages[secret]}"
 
     def _look(self, client: VaultClient, path: str) -> int:
-        """Read the path and record the read. Return its version, 0 if there is none."""
+        """Record the read. Return the version, 0 if there is none."""
         began = self.now()
         try:
             found = client.read(path, "value")
@@ -157,8 +148,7 @@ class Load:
 def prepared(stack: LocalStack, *, cuttable: bool = False) -> Load:
     """Start and seed a cluster whose backend may write; the load has not begun.
 
-    The stack may be up already as a cluster. With `cuttable` its nodes can be cut off from each
-    other.
+    The stack may be up already as a cluster. With `cuttable` its nodes can be cut off.
     """
     stack.up(ha=True, cuttable=cuttable)
     stack.seed(Blueprint.default())
@@ -171,7 +161,7 @@ def prepared(stack: LocalStack, *, cuttable: bool = False) -> Load:
 
 
 def _reads(client: VaultClient) -> bool:
-    """Return True if a secret can be read. A node without a known leader refuses logins."""
+    """A node without a known leader refuses logins."""
     with contextlib.suppress(VaultError):
         client.get_secret("backend/django")
         return True
@@ -179,7 +169,7 @@ def _reads(client: VaultClient) -> bool:
 
 
 def leader_of(stack: LocalStack) -> str:
-    """Wait for a leader and return it. On a busy machine a lead is lost without an accident."""
+    """Wait for a leader: on a busy machine a lead is lost without an accident."""
     found: list[str] = []
 
     def leads() -> bool:
@@ -197,9 +187,6 @@ def contents_at_last(stack: LocalStack, load: Load) -> dict[str, dict[int, str]]
 
     On a busy machine a lead is lost without an accident. A node that does not know the new leader
     yet answers "active cluster node not found".
-
-    Raises:
-        DeadlineExceeded: No leader answered within `MEET` seconds. The last error is named.
     """
     found: dict[str, dict[int, str]] = {}
     said: list[str] = []
@@ -223,7 +210,6 @@ def contents_at_last(stack: LocalStack, load: Load) -> dict[str, dict[int, str]]
 
 
 def contents(root: VaultAdmin, load: Load) -> dict[str, dict[int, str]]:
-    """Return every version of every secret that was written."""
     found: dict[str, dict[int, str]] = {}
     for path in sorted({write.path for write in load.ledger.writes}):
         metadata = root.request("GET", f"ecommerce/metadata/{path}").get("data") or {}

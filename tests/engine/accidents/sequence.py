@@ -1,8 +1,7 @@
 """One accident after the other to a cluster under load, whichever engine runs it.
 
-Each kind of loss happens to the leader and to a follower, and must be noticed: another node leads,
-or the leader hears nothing more of the node. A loss that no node noticed does not count, and the
-run goes on until each kind was noticed.
+Each kind of loss happens to the leader and to a follower until it was noticed: another node leads,
+or the leader hears nothing more of the node.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ SEED = int(os.environ.get("ACCIDENTS_SEED") or secrets.randbelow(10**6))
 BALANCER = 2.5
 """Seconds in which the balancer closes the connections to a former leader.
 
-It makes two checks 0.2 s apart, each of at most a second if the node hangs.
+Its two checks are 0.2 s apart, and take at most a second each if the node hangs.
 """
 
 PROGRESS = 5
@@ -64,9 +63,8 @@ def tell(line: str) -> None:
 class Loss:
     """A way in which a node is lost for a while.
 
-    `name` and `ends` are printed after the node's name. `begin` and `end` take the name of a node.
-    `brief` losses may be over before another node notices. With `alone` the node stays up and
-    clients reach it, but no other node does.
+    `name` and `ends` are printed after the node's name. `brief` losses may be over before another
+    node notices. With `alone` clients still reach the node, but no other node does.
     """
 
     name: str
@@ -84,7 +82,6 @@ class Told:
         self._entries, self._since = -1, 0.0
 
     def nothing_new(self, entries: int, now: float) -> bool:
-        """Return True if the log has not grown for `SILENT` seconds."""
         if entries != self._entries:
             self._entries, self._since = entries, now
         return now - self._since > SILENT
@@ -202,7 +199,6 @@ class Accidents:
         )
 
     def _busy(self) -> None:
-        """Make sure that calls are under way."""
         self._load.hurry()
         self._progress()
         self._load.hurry()
@@ -226,7 +222,6 @@ class Accidents:
         return leads or told.nothing_new(self._logs().get(victim.name, 0), self._load.now())
 
     def _is_whole(self, entries: int) -> bool:
-        """Return True if all nodes serve and, as the leader knows, have that many log entries."""
         with cluster.operators(self._stack.endpoints().addresses) as nodes:
             if sorted(cluster.health_of_all(nodes)) != [200, 429, 429]:
                 return False
@@ -255,10 +250,7 @@ class Accidents:
 
 
 def nothing_is_lost(stack: LocalStack, load: Load, losses: Sequence[Loss]) -> None:
-    """Run accidents on a cluster under load. It is whole at the end and kept every promise.
-
-    `stack` and `load` come from `prepared`, and the load has not begun.
-    """
+    """Run accidents on a cluster from `prepared`: at the end it has kept every promise."""
     again = f"ACCIDENTS_SEED={SEED} ACCIDENTS_STEPS={STEPS}"
     tell(again)
     accidents = Accidents(stack, load, losses, SEED)
@@ -299,10 +291,7 @@ def _all_vote(stack: LocalStack) -> bool:
 
 
 def _has_every_version(node: VaultAdmin, load: Load) -> bool:
-    """Return True if the node has what the leader has, and False without a leader.
-
-    On a busy machine a lead is lost without an accident.
-    """
+    """Return True if the node has what the leader has, and False without a leader."""
     with contextlib.suppress(HarnessError):
         return contents(node, load) == load.ledger.contents
     return False

@@ -1,5 +1,3 @@
-"""Command lines against a stack of the test's own."""
-
 from __future__ import annotations
 
 import json
@@ -33,9 +31,9 @@ class Checkout:
         }
 
     def run(self, *words: str, code: int | None = 0, timeout: float = 60) -> str:
-        """Run a command line and return what it prints.
+        """Run a command line and return what it prints, which has no traceback.
 
-        `code` is the expected exit code, or None for any. The output must have no traceback.
+        `code` is the expected exit code, or None for any.
         """
         answer = subprocess.run(
             [sys.executable, "-m", "vault_harness", *words],
@@ -53,11 +51,9 @@ class Checkout:
         return printed
 
     def proxy(self) -> str:
-        """Return the address that clients use."""
         return str(json.loads(self.run("status", "--json"))["proxy"])
 
     def login(self) -> str:
-        """Return a token of the AppRole backend."""
         ids = {
             name: (self.data_dir / f"backend-{name.replace('_', '-')}").read_text().strip()
             for name in ("role_id", "secret_id")
@@ -66,7 +62,6 @@ class Checkout:
         return str(answer.json()["auth"]["client_token"])
 
     def value(self, path: str) -> object:
-        """Return a secret, read as root."""
         token = Keyring.load(self.data_dir / "init.json").root_token
         assert token is not None
         url = f"{self.proxy()}/v1/ecommerce/data/{path}"
@@ -83,7 +78,6 @@ class Checkout:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
-    """A seeded stack that ends with the tests."""
     opened = Checkout(tmp_path_factory.mktemp("by hand"))
     opened.run("up")
     opened.run("seed")

@@ -1,5 +1,3 @@
-"""Break the daily stack by hand, look at the client, and heal it."""
-
 from __future__ import annotations
 
 import signal
@@ -22,18 +20,16 @@ Checkout = Any  # of conftest.py
 
 @pytest.fixture
 def proxy(checkout: Checkout) -> Iterator[str]:
-    """The proxy of the clients, healed after the test."""
     yield checkout.proxy()
     checkout.run("heal")
 
 
 def health(proxy: str, *, timeout: float = 10.0) -> int:
-    """Return the status of Vault's health through the proxy."""
     return requests.get(f"{proxy}/v1/sys/health", timeout=timeout).status_code
 
 
 def test_latency(checkout: Checkout, proxy: str) -> None:
-    """Answers are late by the given time, also if set twice, and on time again once healed."""
+    """A latency that is set twice counts once."""
     checkout.run("break.latency", "5000")
     assert "./dev heal" in checkout.run("break", "latency", "400")
     began = time.monotonic()
@@ -44,7 +40,6 @@ def test_latency(checkout: Checkout, proxy: str) -> None:
 
 
 def test_slow(checkout: Checkout, proxy: str) -> None:
-    """At a rate of zero nothing arrives."""
     checkout.run("break.slow", "0")
     with pytest.raises(requests.Timeout):
         health(proxy, timeout=0.5)
@@ -53,7 +48,6 @@ def test_slow(checkout: Checkout, proxy: str) -> None:
 
 
 def test_cut(checkout: Checkout, proxy: str) -> None:
-    """New connections are refused; status says that this is on purpose and what undoes it."""
     checkout.run("break.cut")
     with pytest.raises(requests.ConnectionError):
         health(proxy)
@@ -63,7 +57,6 @@ def test_cut(checkout: Checkout, proxy: str) -> None:
 
 
 def test_seal(checkout: Checkout, proxy: str) -> None:
-    """Vault answers 503 until it is healed."""
     checkout.run("break.seal")
     assert health(proxy) == 503
     assert "unsealed Vault" in checkout.run("heal")
@@ -71,7 +64,6 @@ def test_seal(checkout: Checkout, proxy: str) -> None:
 
 
 def test_nothing_is_broken(checkout: Checkout, proxy: str) -> None:
-    """Healing a whole stack says that nothing is broken."""
     assert checkout.run("heal") == "nothing was broken\n"
 
 
@@ -91,13 +83,11 @@ def begun(checkout: Checkout, *words: str) -> subprocess.Popen[str]:
 
 
 def ended(task: subprocess.Popen[str]) -> tuple[int, str]:
-    """Return the exit code of a task, and what it printed at its end."""
     said, _ = task.communicate(timeout=60)
     return task.returncode, said
 
 
 def test_a_fault_ends_after_its_time(checkout: Checkout, proxy: str) -> None:
-    """With --for the task waits, undoes the fault, and says so."""
     task = begun(checkout, "break.cut", "--for", "2s")
     with pytest.raises(requests.ConnectionError):
         health(proxy)
@@ -110,7 +100,6 @@ def test_a_fault_ends_after_its_time(checkout: Checkout, proxy: str) -> None:
 def test_a_signal_undoes_a_fault_earlier(
     checkout: Checkout, proxy: str, number: int, code: int
 ) -> None:
-    """Ctrl-C is the end that was announced; SIGTERM undoes the fault too."""
     task = begun(checkout, "break.seal", "--for", "10m")
     assert health(proxy) == 503
     task.send_signal(number)
@@ -120,7 +109,6 @@ def test_a_signal_undoes_a_fault_earlier(
 
 
 def test_a_fault_of_requests_ends_alone(checkout: Checkout, proxy: str) -> None:
-    """The end of one fault leaves the others in force."""
     checkout.run("break.fail", "login", "--status", "500")
     task = begun(checkout, "break.fail", "health", "--status", "418", "--for", "1s")
     assert health(proxy) == 418
@@ -130,7 +118,6 @@ def test_a_fault_of_requests_ends_alone(checkout: Checkout, proxy: str) -> None:
 
 
 def test_heal_mends_what_a_killed_task_left(checkout: Checkout, proxy: str) -> None:
-    """A task that was killed leaves its fault, status names it, and heal undoes it."""
     task = begun(checkout, "break.latency", "5000", "--for", "10m")
     task.kill()
     task.communicate()
@@ -155,12 +142,10 @@ def test_revoke(checkout: Checkout, proxy: str) -> None:
 
 
 def test_revoking_of_a_role_that_is_not_there(checkout: Checkout) -> None:
-    """For an unknown role the existing roles are named."""
     assert "backend" in checkout.run("break.revoke", "nobody", code=4)
 
 
 def test_seeding_asks_before_values_go(checkout: Checkout) -> None:
-    """Seeding replaces no value without an answer, in a dry run or with access only."""
     before = checkout.value("backend/django")
     assert "nobody is there to answer" in checkout.run("seed", "--overwrite", code=4)
     assert "would replace" in checkout.run("seed", "--overwrite", "--dry-run")
@@ -172,7 +157,6 @@ def test_seeding_asks_before_values_go(checkout: Checkout) -> None:
 
 
 def test_vault_takes_all_words_after_it(checkout: Checkout) -> None:
-    """The guide's own form works, with options and words with blanks."""
     assert "backend/" in checkout.run("vault", "kv", "list", "ecommerce/")
     path = "ecommerce/backend/by-hand"
     checkout.run("vault", "kv", "put", path, "A=two words")
@@ -181,7 +165,6 @@ def test_vault_takes_all_words_after_it(checkout: Checkout) -> None:
 
 
 def test_a_log_line_is_printed_as_it_is(checkout: Checkout) -> None:
-    """A line of a server's log is not rewritten, even if it names a command."""
     log = next(path for path in checkout.data_dir.rglob("*.log") if "vault" in path.name)
     with log.open("a") as lines:
         lines.write("somebody may invoke seed here\n")

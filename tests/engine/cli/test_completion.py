@@ -1,5 +1,3 @@
-"""Tab in real shells completes tasks, options and scenarios without starting a program."""
-
 from __future__ import annotations
 
 import shutil
@@ -54,7 +52,6 @@ exit 1
 
 @pytest.fixture
 def script(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
-    """Write the completion script of a shell, or skip if the shell is missing."""
     shell = str(request.param)
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not here")
@@ -65,14 +62,12 @@ def script(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
 
 
 def run(*words: str) -> list[str]:
-    """Run a shell in the checkout and return its lines."""
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     return done.stdout.split("\n")
 
 
 @pytest.mark.parametrize("script", ["bash", "fish"], indirect=True)
 def test_each_line_completes_its_words(script: tuple[str, Path]) -> None:
-    """Each line proposes its words, whatever the program is called."""
     shell, file = script
     for line, proposed in LINES:
         if shell == "bash":
@@ -85,7 +80,6 @@ def test_each_line_completes_its_words(script: tuple[str, Path]) -> None:
 
 @pytest.mark.parametrize("script", ["zsh"], indirect=True)
 def test_zsh(script: tuple[str, Path]) -> None:
-    """In zsh, Tab writes the rest of the word."""
     for line, proposed in (line for line in LINES if len(line[1]) == 1):
         begun, _, _ = line.rpartition(" ")
         run("zsh", "-f", "-c", ZSH, "zsh", str(script[1]), line, f"{begun} {proposed[0]}")
@@ -94,7 +88,6 @@ def test_zsh(script: tuple[str, Path]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("script", ["bash"], indirect=True)
 def test_how_long_tab_takes(script: tuple[str, Path]) -> None:
-    """Tab takes a quarter of a second at most, much less than a start of the program."""
     times = []
     for _ in range(5):
         before = time.monotonic()

@@ -1,5 +1,3 @@
-"""The console on a real stack: see it, break it, see the requests, mend it, and leave nothing."""
-
 from __future__ import annotations
 
 import json
@@ -29,8 +27,6 @@ ENOUGH = 60.0
 
 
 class Opened:
-    """A running task `console`, and the address that it printed."""
-
     def __init__(self, checkout: Checkout) -> None:
         self.task = subprocess.Popen(
             [sys.executable, "-m", "vault_harness", "console"],
@@ -44,7 +40,6 @@ class Opened:
         assert word == "open"
 
     def order(self, place: str, **body: Any) -> str:
-        """Give an order as the page does, and return what was done."""
         answer = requests.post(self.url + place, json=body, timeout=ENOUGH)
         assert answer.status_code == 200, answer.text
         return str(answer.json()["done"])
@@ -63,7 +58,6 @@ class Opened:
         return {**found[-1], "requests": [one for event in found for one in event["requests"]]}
 
     def end(self, number: int) -> None:
-        """End it with a signal, and wait until it and its tasks have ended."""
         tasks = psutil.Process(self.task.pid).children(recursive=True)
         self.task.send_signal(number)
         self.task.wait(ENOUGH)
@@ -72,7 +66,6 @@ class Opened:
 
 @pytest.fixture
 def opened(checkout: Checkout) -> Iterator[Opened]:
-    """A console on the stack, which is healed after the test."""
     console = Opened(checkout)
     yield console
     if console.task.poll() is None:
@@ -83,12 +76,10 @@ def opened(checkout: Checkout) -> Iterator[Opened]:
 
 
 def health(checkout: Checkout) -> int:
-    """Return the status of Vault's health through the proxy."""
     return requests.get(f"{checkout.proxy()}/v1/sys/health", timeout=10).status_code
 
 
 def test_requests_and_tokens_are_shown_without_a_secret(checkout: Checkout, opened: Opened) -> None:
-    """A login appears with role, path, status and milliseconds, its token with its end."""
     token = checkout.login()
     event = opened.await_event(
         lambda event: any(one["who"] == "backend" for one in event["tokens"]), "the new token"
@@ -100,7 +91,6 @@ def test_requests_and_tokens_are_shown_without_a_secret(checkout: Checkout, open
 
 
 def test_a_fault_is_put_and_mended(checkout: Checkout, opened: Opened) -> None:
-    """A seal ends when one mends it; both are events."""
     assert "sealed" in opened.order("break", verb="break.seal", **{"for": "10m"})
     assert health(checkout) == 503
     event = opened.await_event(lambda event: event["sealed"], "the seal")
@@ -111,7 +101,6 @@ def test_a_fault_is_put_and_mended(checkout: Checkout, opened: Opened) -> None:
 
 
 def test_mend_all_undoes_what_others_broke(checkout: Checkout, opened: Opened) -> None:
-    """Toxics and faults of requests go, from here and from elsewhere."""
     checkout.run("break.latency", "300")
     opened.order("break", verb="break.fail", options={"target": "any"}, **{"for": "10m"})
     done = opened.order("mend")
@@ -121,7 +110,6 @@ def test_mend_all_undoes_what_others_broke(checkout: Checkout, opened: Opened) -
 
 
 def test_a_wrong_option_says_why(opened: Opened) -> None:
-    """The task's own message comes back, with its remedy."""
     order = {"verb": "break.fail", "options": {"target": "coffee"}}
     answer = requests.post(f"{opened.url}break", json=order, timeout=ENOUGH)
     assert answer.status_code == 409
@@ -150,7 +138,6 @@ def test_a_killed_fault_is_shown_and_healed(checkout: Checkout, opened: Opened) 
 
 
 def test_lines_in_a_pipe(checkout: Checkout) -> None:
-    """`watch --lines` prints requests and changes of what is broken, until Ctrl-C."""
     watching = subprocess.Popen(
         [sys.executable, "-m", "vault_harness", "watch", "--lines"],
         env={**checkout.environment, "HARNESS_INTERRUPTS": "held"},
@@ -198,7 +185,6 @@ def test_keys_in_a_terminal(checkout: Checkout) -> None:
 
 @pytest.fixture
 def page(opened: Opened, tmp_path: Path) -> Iterator[Page]:
-    """The page in a browser, after its first event."""
     with Browser(tmp_path / "profile") as browser:
         shown = browser.open(opened.url)
         wait_until(
@@ -211,7 +197,6 @@ def page(opened: Opened, tmp_path: Path) -> Iterator[Page]:
 
 @pytest.mark.skipif(BROWSER is None, reason="needs chromium (Debian's package) on PATH")
 def test_by_keyboard_in_a_browser(checkout: Checkout, page: Page) -> None:
-    """With keys alone: seal, see it, see a client again after Mend, and hear of both."""
     page.says("document.querySelector('[aria-label=\"Break: seal\"]').focus()")
     page.press("Enter")
     wait_until(
@@ -240,7 +225,6 @@ def test_by_keyboard_in_a_browser(checkout: Checkout, page: Page) -> None:
 
 @pytest.mark.skipif(BROWSER is None, reason="needs chromium (Debian's package) on PATH")
 def test_on_a_phone(opened: Opened, tmp_path: Path) -> None:
-    """Nothing is wider than a phone's window."""
     with Browser(tmp_path / "profile") as browser:
         page = browser.open(opened.url, size=(390, 844))
         wait_until(

@@ -58,7 +58,6 @@ TASKS = sorted(set(names()) - LEFT_OUT)
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dotenv file, and a folder for what tasks write."""
     folder = tmp_path_factory.mktemp("files")
     (folder / "ENV").write_text("SECRET_KEY=a-secret-of-the-file\n")
     return folder
@@ -66,7 +65,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def secrets(checkout: Checkout) -> list[str]:
-    """Everything that no output may contain."""
     keyring = json.loads((checkout.data_dir / "init.json").read_text())
     ids = [path.read_text().strip() for path in checkout.data_dir.glob("*-secret-id")]
     values = checkout.value("backend/django")["data"].values()
@@ -76,7 +74,6 @@ def secrets(checkout: Checkout) -> list[str]:
 
 @pytest.fixture(scope="module", params=["sealed", "cut", "keyring broken"])
 def broken(request: pytest.FixtureRequest, checkout: Checkout, secrets: list[str]) -> Iterator[str]:
-    """A state in which little works, and its name."""
     keyring = checkout.data_dir / "init.json"
     whole = keyring.read_text()
     match request.param:
@@ -95,7 +92,6 @@ def broken(request: pytest.FixtureRequest, checkout: Checkout, secrets: list[str
 def test_a_task(
     task: str, broken: str, checkout: Checkout, secrets: list[str], files: Path
 ) -> None:
-    """Every result is told in words, without a secret."""
     words = [str(files / word) if word in {"KEY", "ENV"} else word for word in WORDS.get(task, [])]
     printed = checkout.run(task, *words, code=None)
     assert [secret for secret in secrets if len(secret) > 6 and secret in printed] == []

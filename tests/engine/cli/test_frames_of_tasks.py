@@ -1,5 +1,3 @@
-"""A failing task leaves no secret in its message or in a frame of its error."""
-
 from __future__ import annotations
 
 import json
@@ -65,11 +63,10 @@ TASKS = {
     "down": "",
     "up": "",
 }
-"""Kept in this order: the tasks that end the stack come last."""
+"""In order: the tasks that end the stack come last."""
 
 
 def words(task: str, folder: Path) -> list[str]:
-    """Return the command line of one of `TASKS`."""
     name = task.partition(" ")[0]
     named = {"ENV": "ENV", "FILE": "FILE", "NONE": "no-such-folder"}
     given = [str(folder / named[w]) if w in named else w for w in TASKS[task].split()]
@@ -78,7 +75,6 @@ def words(task: str, folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
-    """A seeded stack whose tasks have keys to show, too."""
     opened = Checkout(tmp_path_factory.mktemp("with keys"))
     opened.run("up", "--client-certs")
     opened.run("seed")
@@ -96,7 +92,6 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def secrets(checkout: Checkout) -> set[str]:
-    """Everything that must not be found."""
     keyring = Keyring.load(checkout.data_dir / "init.json")
     found = {*keyring.keys, keyring.root_token, VALUE, PASSPHRASE, "PRIVATE KEY-----"}
     found |= {path.read_text().strip() for path in checkout.data_dir.glob("*-secret-id")}
@@ -108,7 +103,6 @@ def secrets(checkout: Checkout) -> set[str]:
 
 @pytest.fixture(params=["sealed", "cut", "keyring broken", "wrong keys", "dead token"])
 def state(request: pytest.FixtureRequest, checkout: Checkout, secrets: set[str]) -> Iterator[str]:
-    """A state in which little works, and its name."""
     keyring = checkout.data_dir / "init.json"
     whole = keyring.read_text()
     told = json.loads(whole)
@@ -140,8 +134,6 @@ def test_no_frame_of_a_task_that_ends_holds_a_secret(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Every task runs in this process, and no error that it raises holds a secret."""
-
     def no_program(program: str, *_: object) -> None:
         raise PermissionError(13, "Permission denied", program)
 

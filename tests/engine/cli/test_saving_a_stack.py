@@ -1,5 +1,3 @@
-"""`save` and `load` bring a whole stack back, here or in another folder."""
-
 from __future__ import annotations
 
 import json
@@ -28,7 +26,6 @@ PRIVATE, PUBLIC = new_identity()
 
 @pytest.fixture(scope="module")
 def saved(checkout: Checkout) -> dict[str, Any]:
-    """A save of the stack: the values and the login that it has."""
     (checkout.data_dir.parent / "key").write_text(PRIVATE)
     checkout.run("vault", "kv", "put", "ecommerce/backend/mine", "A=on my machine")
     said = checkout.run("save", "mine", "--recipient", PUBLIC)
@@ -48,7 +45,6 @@ def another(checkout: Checkout, tmp_path: Path) -> Iterator[Checkout]:
 
 
 def loading(checkout: Checkout) -> list[str]:
-    """Return the words that load the save from the first folder."""
     place = checkout.data_dir.parent
     return ["load", "mine", "--to", str(place / "vault-saves"), "--identity", str(place / "key")]
 
@@ -56,7 +52,6 @@ def loading(checkout: Checkout) -> list[str]:
 def test_a_stack_comes_back_elsewhere(
     checkout: Checkout, saved: dict[str, Any], another: Checkout
 ) -> None:
-    """The new stack has the secrets, and the saved ids log in."""
     said = another.run(*loading(checkout))
     assert "different" not in said
     assert another.value("backend/mine")["data"] == saved["value"]
@@ -85,7 +80,7 @@ def test_what_is_there_is_replaced_only_when_told(
 def test_a_killed_load_is_gone_on_with(
     checkout: Checkout, saved: dict[str, Any], another: Checkout, moment: str
 ) -> None:
-    """After `load` was killed at its start, or in the restore, the same command ends it."""
+    """Whether `load` was killed at its start or in the restore, the same command ends it."""
     note = unfinished_keyring(another.data_dir / "init.json")
     task = subprocess.Popen(
         [sys.executable, "-m", "vault_harness", *loading(checkout)],
@@ -107,7 +102,6 @@ def test_a_killed_load_is_gone_on_with(
 
 
 def test_a_name_is_not_given_twice(checkout: Checkout, saved: dict[str, Any]) -> None:
-    """A save is not replaced, and a wrong name gets the names that are there."""
     assert saved
     assert "choose another name" in checkout.run("save", "mine", "--recipient", PUBLIC, code=4)
     assert "name one of mine" in checkout.run("load", "yours", code=4)
@@ -115,7 +109,6 @@ def test_a_name_is_not_given_twice(checkout: Checkout, saved: dict[str, Any]) ->
 
 
 def test_no_save_writes_outside_the_folder(checkout: Checkout, saved: dict[str, Any]) -> None:
-    """A save with a path that leads out is refused before anything starts."""
     assert saved
     place = checkout.data_dir.parent / "vault-saves"
     shape = (
@@ -136,7 +129,6 @@ def test_no_save_writes_outside_the_folder(checkout: Checkout, saved: dict[str, 
 
 
 def test_three_nodes_over_tls_come_back(tmp_path: Path, another: Checkout) -> None:
-    """The new stack has three nodes and TLS again, and reads what the first one had."""
     three = type(another)(tmp_path / "three")
     place = three.data_dir.parent
     try:

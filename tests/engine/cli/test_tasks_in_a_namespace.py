@@ -1,5 +1,3 @@
-"""In a namespace all requests of the tasks go there, and its neighbour is untouched."""
-
 from __future__ import annotations
 
 import json
@@ -50,7 +48,6 @@ class Place(NamedTuple):
 
     @property
     def neighbour(self) -> str:
-        """The neighbour, seeded in the same way."""
         return f"{self.above}/team-b"
 
 
@@ -72,7 +69,6 @@ OF_THE_TOKEN = {
 
 @pytest.fixture
 def blueprint(tmp_path: Path) -> Path:
-    """The e-commerce blueprint, in a namespace within another."""
     text = (resources() / "blueprints" / "ecommerce.toml").read_text()
     policies = resources() / "policies"
     text = text.replace("../policies", str(policies))
@@ -109,7 +105,6 @@ def place(checkout: Checkout, root: VaultAdmin, blueprint: Path) -> Iterator[Pla
 
 
 def everything(op: VaultAdmin) -> dict[str, object]:
-    """Return what a namespace has: secrets with versions, roles, policies, secret-ids."""
     found: dict[str, object] = {}
     kv = Kv(op, "ecommerce")
     for path in kv.paths():
@@ -124,14 +119,12 @@ def everything(op: VaultAdmin) -> dict[str, object]:
 
 
 def troubles(checkout: Checkout) -> list[dict[str, str]]:
-    """Return what the doctor finds wrong."""
     found = json.loads(checkout.run("doctor", "--json", code=None))
     return [each for each in found if each["state"] == "bad"]
 
 
 @contextmanager
 def leading(checkout: Checkout, real: str, other: str) -> Iterator[None]:
-    """Make the tasks find Vault at another address."""
     record = checkout.data_dir / "stack.json"
     record.write_text(record.read_text().replace(f'"{real}"', f'"{other}"'))
     yield
@@ -139,13 +132,11 @@ def leading(checkout: Checkout, real: str, other: str) -> Iterator[None]:
 
 
 def exported(checkout: Checkout, service: str) -> dict[str, str]:
-    """Return the variables that `env` prints."""
     words = [shlex.split(line)[1] for line in checkout.run("env", service).splitlines()]
     return dict(word.split("=", 1) for word in words)
 
 
 def test_a_blueprint_with_a_namespace_from_the_first_day_on(place: Place, root: VaultAdmin) -> None:
-    """A day of tasks in a namespace leaves the neighbour and the root as they were."""
     checkout = place.checkout
     with (
         closing(root.within(place.above)) as above,
@@ -209,7 +200,6 @@ def test_a_blueprint_with_a_namespace_from_the_first_day_on(place: Place, root: 
 
 
 def test_a_missing_or_sealed_namespace_is_one_clear_error(place: Place, root: VaultAdmin) -> None:
-    """In a missing or sealed namespace each task ends with one clear error."""
     checkout = place.checkout
     checkout.run("seed")
     checkout.environment["VAULT_NAMESPACE"] = "nowhere"

@@ -1,5 +1,3 @@
-"""The program as a process: its streams, interrupts, names, and start time."""
-
 from __future__ import annotations
 
 import os
@@ -20,7 +18,6 @@ PROGRAM = [sys.executable, "-m", "vault_harness"]
 
 @pytest.fixture(autouse=True)
 def _nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A data directory of the test's own, without a running stack."""
     monkeypatch.delenv("HARNESS_RUNNER", raising=False)
     monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path / "vault-data"))
     monkeypatch.setenv("HARNESS_ENGINE", "process")
@@ -61,7 +58,6 @@ def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_streams(line: str, code: int) -> None:
-    """Closed, full, narrow or non-Unicode streams give no traceback and keep the exit code."""
     ended = shell(line)
     assert (ended.returncode, "Traceback" in ended.stderr) == (code, False), ended.stderr
     assert "Exception ignored" not in ended.stderr
@@ -72,7 +68,6 @@ def test_streams(line: str, code: int) -> None:
     [0.08, *(pytest.param(more, marks=pytest.mark.slow) for more in (0.03, 0.15, 0.25, 0.4))],
 )
 def test_an_early_interrupt(after: float) -> None:
-    """Ctrl-C while `./dev` starts its program ends it without a traceback."""
     process = subprocess.Popen(
         [str(ROOT / "dev"), "logs", "--follow"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -90,7 +85,6 @@ def test_an_early_interrupt(after: float) -> None:
 
 @pytest.mark.parametrize("link", ["dev", "harness"])
 def test_a_link_to_dev(link: str, tmp_path: Path) -> None:
-    """A link to `dev`, even with a relative target, finds its checkout."""
     folder = tmp_path / "my bin"
     folder.mkdir()
     (tmp_path / "second").symlink_to(ROOT / "dev")
@@ -113,7 +107,7 @@ def test_a_link_to_dev(link: str, tmp_path: Path) -> None:
     ids=["module", "script", "invoke", "dev"],
 )
 def test_each_way_to_run_a_task_names_itself(command: list[str], runner: str) -> None:
-    """Each way to run a task names itself, so that a remedy can be pasted."""
+    """So a remedy can be pasted."""
     ended = subprocess.run(
         [*command, "unseal"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -147,7 +141,6 @@ def test_under_plain_invoke(words: tuple[str, ...]) -> None:
 
 
 def test_words_without_options_under_plain_invoke() -> None:
-    """`migrate .env` and `rotate.secret-id backend` work under `invoke`, too."""
     for words in (("migrate", ".env"), ("rotate.secret-id", "backend"), ("env", "backend")):
         ended = subprocess.run(
             [sys.executable, "-m", "invoke", *words],
@@ -168,7 +161,6 @@ def test_debug(tmp_path: Path) -> None:
 
 
 def test_listing_imports_nothing_slow() -> None:
-    """The list of tasks loads nothing that the tasks need."""
     code = (
         "import sys; import vault_harness.cli; slow = {'hvac', 'requests', 'pydantic', 'docker',"
         " 'psutil', 'rich', 'pytest', 'dotenv', 'uvloop'}; print(sorted(slow & sys.modules.keys()))"

@@ -1,5 +1,3 @@
-"""The tour runs without a terminal, and leaves the developer's own stack alone."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -12,7 +10,6 @@ Checkout = Any  # of conftest.py
 
 @pytest.mark.slow
 def test_the_tour_goes_on_without_a_terminal(checkout: Checkout, tmp_path: Path) -> None:
-    """The client survives all faults, the report is there, and no file of the stack changed."""
     before = checkout.run("status")
     # It starts a Vault and runs a scenario, which takes minutes on a busy machine.
     said = checkout.run("tour", "--report", str(tmp_path / "report"), timeout=600)

@@ -1,5 +1,3 @@
-"""`try` on a real stack: what applications do is seen and told, and everything is mended."""
-
 from __future__ import annotations
 
 import json
@@ -72,8 +70,6 @@ threading.Thread(target=server.serve_forever, daemon=True).start()
 
 @pytest.fixture
 def app(tmp_path: Path) -> Any:
-    """Write a program, and return the command that starts it."""
-
     def write(text: str, *words: str) -> str:
         (tmp_path / "app.py").write_text(text)
         return shlex.join([sys.executable, str(tmp_path / "app.py"), *words])
@@ -82,7 +78,6 @@ def app(tmp_path: Path) -> Any:
 
 
 def test_a_good_client_survives(checkout: Checkout, app: Any) -> None:
-    """Each fault is told with what the client did; no token and no secret-id is left."""
     before = checkout.run("audit", "--lines", "1")
     said = json.loads(checkout.run("try", app(GOOD), "--for", "3s", "--json", timeout=300))
     steps = {step["fault"]: step for step in said["steps"]}
@@ -98,7 +93,6 @@ def test_a_good_client_survives(checkout: Checkout, app: Any) -> None:
 
 
 def test_a_client_that_never_logs_in_again(checkout: Checkout, app: Any) -> None:
-    """A client whose requests fail for ever is broken, and the status is named."""
     words = ["try", app(STUBBORN), "--for", "3s", "--only", "revoke"]
     said = checkout.run(*words, code=1, timeout=300)
     assert "revoke   broken" in said
@@ -106,7 +100,6 @@ def test_a_client_that_never_logs_in_again(checkout: Checkout, app: Any) -> None
 
 
 def test_a_command_that_dies(checkout: Checkout, app: Any) -> None:
-    """The death of the command is told with its exit code, and ends the tour."""
     words = ["try", app(STUBBORN, "--brittle"), "--for", "20s", "--only", "cut,revoke"]
     said = checkout.run(*words, code=1, timeout=300)
     assert "cut      broken         the command ended with exit code 1" in said
@@ -114,7 +107,6 @@ def test_a_command_that_dies(checkout: Checkout, app: Any) -> None:
 
 
 def test_a_command_that_does_not_start(checkout: Checkout, app: Any) -> None:
-    """Nothing is broken, and the error has what the command said."""
     said = checkout.run("try", app("raise SystemExit('port in use')"), code=4)
     assert "ended with exit code 1 before anything was broken" in said
     assert "port in use" in said
@@ -161,13 +153,11 @@ def test_nothing_is_left_after_the_end(checkout: Checkout, app: Any, number: int
 
 
 def sealed(checkout: Checkout) -> bool:
-    """Return whether Vault is sealed."""
     address = checkout.proxy_address = getattr(checkout, "proxy_address", "") or checkout.proxy()
     return requests.get(f"{address}/v1/sys/health", timeout=10).status_code == 503
 
 
 def running(command: str) -> bool:
-    """Return whether a process of the command runs."""
     script = shlex.split(command)[1]
     return any(
         script in (process.info["cmdline"] or []) and process.pid != os.getpid()
@@ -176,7 +166,6 @@ def running(command: str) -> bool:
 
 
 def test_wrong_words_break_nothing(checkout: Checkout, app: Any) -> None:
-    """An unknown fault, service or quotation gets the known ones."""
     assert "name some of cut, latency" in checkout.run("try", "x", "--only", "flood", code=4)
     assert "there is no service shop" in checkout.run("try", "x", "--service", "shop", code=4)
     assert "is no command" in checkout.run("try", "'x", code=4)
@@ -184,7 +173,6 @@ def test_wrong_words_break_nothing(checkout: Checkout, app: Any) -> None:
 
 
 def test_a_program_reads_the_variables(checkout: Checkout) -> None:
-    """With --json the variables are an object; the ids stay in their files."""
     found = json.loads(checkout.run("env", "backend", "--json"))
     assert found["VAULT_ADDR"] == checkout.proxy()
     assert Path(found["VAULT_SECRET_ID_FILE"]).is_file()

@@ -1,5 +1,3 @@
-"""A Vault that cannot open its audit log does not serve, and the tasks say why."""
-
 from __future__ import annotations
 
 from typing import Any
@@ -9,7 +7,7 @@ import pytest
 
 @pytest.mark.slow
 def test_the_cause_is_named(checkout: Any) -> None:
-    """Each task names the cause; none waits for a leader or asks for other nodes."""
+    """No task waits for a leader or asks for other nodes."""
     log = checkout.data_dir / "vault" / "audit.log"
     checkout.run("restart", "--leave-sealed")
     log.unlink()

@@ -1,5 +1,3 @@
-"""`watch` on a real stack shows its true state."""
-
 from __future__ import annotations
 
 import json
@@ -11,7 +9,6 @@ import requests
 
 @pytest.mark.slow
 def test_a_toxic_and_a_seal_are_shown(checkout: Any) -> None:
-    """A toxic and a seal are shown, in JSON and in the table."""
     seen = json.loads(checkout.run("watch", "--once", "--json"))
     assert (seen["sealed"], seen["leader"], seen["toxics"]) == (False, True, [])
     assert seen["tokens"] is not None
@@ -28,7 +25,6 @@ def test_a_toxic_and_a_seal_are_shown(checkout: Any) -> None:
 
 @pytest.mark.slow
 def test_looking_leaves_no_trace(checkout: Any) -> None:
-    """Neither `watch` nor `audit` shows a request that it made itself."""
     events = json.loads(checkout.run("watch", "--json"))["events"]
     assert json.loads(checkout.run("watch", "--json"))["events"] == events
     shown = checkout.run("audit").splitlines()

@@ -1,5 +1,3 @@
-"""A real Vault, a breakable route to it, and clients that are closed after the test."""
-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -38,7 +36,6 @@ def shared(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture(scope="session")
 def toxiproxy(engine: Engine) -> Iterator[ToxiproxyProcess]:
-    """A Toxiproxy server in which each test has a proxy of its own."""
     server = engine.toxiproxy(seed=1)
     yield server
     server.stop()
@@ -46,7 +43,6 @@ def toxiproxy(engine: Engine) -> Iterator[ToxiproxyProcess]:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Postgresql]:
-    """A PostgreSQL that several tests share."""
     try:
         programs = find_postgresql()
     except ProgramMissing as missing:
@@ -57,7 +53,6 @@ def server() -> Iterator[Postgresql]:
 
 @pytest.fixture
 def make_lab(engine: Engine, toxiproxy: ToxiproxyProcess) -> Iterator[Callable[[Stack], Lab]]:
-    """Makes labs on a Vault; clients and routes are closed after the test."""
     labs: list[Lab] = []
 
     def make(stack: Stack) -> Lab:
@@ -75,7 +70,6 @@ def make_lab(engine: Engine, toxiproxy: ToxiproxyProcess) -> Iterator[Callable[[
 
 @pytest.fixture
 def lab(shared: Stack, make_lab: Callable[[Stack], Lab]) -> Lab:
-    """A lab on the shared Vault."""
     return make_lab(shared)
 
 

@@ -1,5 +1,3 @@
-"""A role, a secret and a client for one test, on a shared Vault."""
-
 from __future__ import annotations
 
 import os
@@ -26,10 +24,9 @@ POLICY = 'path "ecommerce/data/backend/*" { capabilities = ["create", "update", 
 
 @dataclass
 class Lab:
-    """The tools of a client test.
+    """A role, a secret and a route to the Vault of `stack` for one test.
 
-    `route` leads clients to the Vault of `stack` and can be broken. `path` and `role` are the
-    test's own, and `value` is the value of key ``KEY`` at the path.
+    `value` is the value of key ``KEY`` at `path`.
     """
 
     stack: Stack
@@ -48,12 +45,10 @@ class Lab:
         return self.stack.operator.client
 
     def set_up(self) -> None:
-        """Make the policy and the secret."""
         self.vault.sys.create_or_update_policy(name=self.role, policy=POLICY)
         self.put(KEY=self.value)
 
     def put(self, **data: Any) -> None:
-        """Write the secret."""
         self.vault.secrets.kv.v2.create_or_update_secret(
             path=self.path, secret=data, mount_point="ecommerce"
         )
@@ -65,7 +60,6 @@ class Lab:
         self.made = True
 
     def environ(self, **more: str) -> dict[str, str]:
-        """Return the variables of a client of the role, with a new secret-id."""
         self.secret_id = approle.new_secret_id(self.stack.operator, self.role)
         return {
             "VAULT_ADDR": self.route.address,
@@ -89,18 +83,15 @@ class Lab:
         return client
 
     def names(self) -> list[str]:
-        """Names of the events so far."""
         return [event.name for event in list(self.events)]
 
     def accessor(self, client: VaultClient) -> str:
-        """The accessor of the client's token."""
         token = client._session().authenticator.current
         assert token is not None
         known = client._session()._api.look_up(token.text, Deadline(5.0))
         return str(known["data"]["accessor"])
 
     def tokens(self) -> int:
-        """Return the number of living tokens of the role."""
         keys = self.vault.auth.token.list_accessors()["data"]["keys"]
         alive = 0
         for key in keys:
@@ -127,12 +118,11 @@ def run(script: str, environ: dict[str, str], timeout: float = 30.0) -> tuple[in
 
 
 def until(condition: Callable[[], bool], what: str, timeout: float = 15.0) -> None:
-    """Wait for a condition."""
     wait_until(condition, what, timeout=timeout)
 
 
 def keep_reading(client: VaultClient, lab: Lab, seconds: float, every: float = 0.05) -> list[Any]:
-    """Read repeatedly for a time; return secrets and errors in order."""
+    """Return secrets and errors in order."""
     end = time.monotonic() + seconds
     return read_until(client, lab, lambda: time.monotonic() >= end, "the time's end", every)
 
@@ -145,7 +135,7 @@ def read_until(
     every: float = 0.05,
     timeout: float = 30.0,
 ) -> list[Any]:
-    """Read until a condition holds; return secrets and errors in order."""
+    """Return secrets and errors in order."""
     end = time.monotonic() + timeout
     seen: list[Any] = []
     while not condition():

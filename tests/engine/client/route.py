@@ -17,7 +17,7 @@ from vault_harness.recorder.recorder import Recorder
 from vault_harness.recorder.secrets import Secrets
 
 Answers = Callable[[RequestKind, str], Stub | None]
-"""Returns the answer in Vault's place for a kind of request and a path, or None for Vault's own."""
+"""Returns the answer in Vault's place, or None for Vault's own."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,6 @@ class Route:
 
     @property
     def address(self) -> str:
-        """The address to which the client connects."""
         return f"{'http' if self._recorder.tls is None else 'https'}://{self._listen}"
 
     def secure(self, context: ssl.SSLContext) -> None:
@@ -62,20 +61,16 @@ class Route:
 
     @property
     def open_connections(self) -> int:
-        """Return the number of open connection ends."""
         return len(self._recorder.ends)
 
     def count(self, part: str, since: float = 0.0) -> int:
-        """Count the requests since then with ``part`` in their path."""
         return len(self.matching(part, since))
 
     def matching(self, part: str, since: float = 0.0) -> list[Request]:
-        """Return those requests."""
         return [one for one in self.requests if part in one.path and one.at >= since]
 
     @contextlib.contextmanager
     def refusing(self) -> Iterator[None]:
-        """Refuse new connections and break open ones."""
         with self._network.down():
             yield
 
@@ -87,7 +82,6 @@ class Route:
 
     @contextlib.contextmanager
     def dripping(self, seconds: float) -> Iterator[None]:
-        """Deliver answers byte by byte."""
         with self._network.drip(pause=seconds):
             yield
 
@@ -101,7 +95,6 @@ class Route:
 
     @contextlib.contextmanager
     def slow(self, latency: float) -> Iterator[None]:
-        """Delay answers by that many seconds."""
         with self._network.slow(latency=latency):
             yield
 
@@ -121,7 +114,6 @@ class Route:
             yield
 
     def break_connections(self) -> None:
-        """End every open connection."""
         self._network.drop_connections()
 
     def close(self) -> None:
@@ -139,13 +131,12 @@ class _Answering(Interference):
         self._answers = answers
 
     def takes(self, kind: RequestKind, path: str) -> bool:
-        """Return True if there is an answer."""
         self.stub = self._answers(kind, path)
         return self.stub is not None
 
 
 def http(status: int, body: str = "", **headers: str) -> Stub:
-    """Return an answer; ``Retry_After`` is the header ``Retry-After``."""
+    """``Retry_After`` is the header ``Retry-After``."""
     return Stub(
         status=status,
         body=body.encode(),

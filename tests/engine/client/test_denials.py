@@ -1,5 +1,3 @@
-"""A 403 is a dead token, a policy, or something else that looks like one."""
-
 from __future__ import annotations
 
 import time
@@ -13,7 +11,6 @@ from vault_harness.recorder.fault import RequestKind, Stub
 
 
 def test_denied_path_costs_little(lab: Lab) -> None:
-    """However often a denied path is read, it costs few requests and at most one login."""
     client = lab.client(backoff_cap=60.0)
     client.get_secret(lab.path)
     time.sleep(1.1)  # a younger token is not replaced for a policy
@@ -29,7 +26,6 @@ def test_denied_path_costs_little(lab: Lab) -> None:
 
 
 def test_many_denied_paths_cost_one_login(lab: Lab) -> None:
-    """Ten denied paths cost one login."""
     client = lab.client()
     client.get_secret(lab.path)
     time.sleep(1.1)  # a younger token is not replaced for a policy
@@ -42,7 +38,6 @@ def test_many_denied_paths_cost_one_login(lab: Lab) -> None:
 
 
 def test_a_path_is_read_soon_after_it_is_allowed_again(lab: Lab) -> None:
-    """A path that was denied for a while is read soon after it is allowed."""
     client = lab.client(backoff_cap=0.5)
     client.get_secret(lab.path)
     lab.vault.sys.create_or_update_policy(name=lab.role, policy='path "x" { capabilities = [] }')
@@ -62,7 +57,6 @@ def test_a_path_is_read_soon_after_it_is_allowed_again(lab: Lab) -> None:
 
 
 def test_role_that_gained_a_policy(lab: Lab) -> None:
-    """One login discovers a policy that the role gained."""
     client = lab.client()
     client.get_secret(lab.path)
     lab.vault.sys.create_or_update_policy(
@@ -115,7 +109,6 @@ def test_write_that_may_have_happened_after_a_denial(lab: Lab) -> None:
 
 
 def test_token_bound_to_other_addresses(lab: Lab) -> None:
-    """Logins whose tokens are refused everywhere do not become a storm."""
     lab.make_role(token_bound_cidrs="10.9.9.9/32")
     client = lab.client()
     started = time.monotonic()
@@ -128,7 +121,6 @@ def test_token_bound_to_other_addresses(lab: Lab) -> None:
 
 
 def test_denial_is_not_an_outage(lab: Lab) -> None:
-    """A denied path leaves the client healthy."""
     client = lab.client()
     client.get_secret(lab.path)
     with pytest.raises(PermissionDenied):

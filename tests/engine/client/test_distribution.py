@@ -1,5 +1,3 @@
-"""The client installed alone in a fresh environment, with only its own requirements."""
-
 from __future__ import annotations
 
 import subprocess
@@ -37,7 +35,6 @@ print(resilient_vault_client.__file__)
 def run(
     *command: str | Path, cwd: Path | None = None, environ: dict[str, str] | None = None
 ) -> str:
-    """Run a program that must succeed; return its output."""
     done = subprocess.run(
         list(map(str, command)), cwd=cwd, env=environ, capture_output=True, text=True, check=False
     )
@@ -46,7 +43,6 @@ def run(
 
 
 def closure(requirements: list[str]) -> dict[str, metadata.Distribution]:
-    """Return these installed distributions with all that they require."""
     found: dict[str, metadata.Distribution] = {}
     todo = [Requirement(text) for text in requirements]
     while todo:
@@ -89,7 +85,6 @@ class Fresh:
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Fresh:
-    """An empty environment."""
     return Fresh(tmp_path / "fresh")
 
 
@@ -100,7 +95,6 @@ def build(hook: str, directory: Path) -> Path:
 
 
 def test_wheel(lab: Lab, fresh: Fresh, tmp_path: Path) -> None:
-    """The wheel is enough for a read, typed, small, and holds only the client."""
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
     run(*pip, "wheel", PROJECT, "--no-deps", "--no-build-isolation", "-q", "-w", tmp_path)
     (wheel,) = tmp_path.glob("resilient_vault_client-*.whl")
@@ -118,7 +112,6 @@ def test_wheel(lab: Lab, fresh: Fresh, tmp_path: Path) -> None:
 
 
 def test_editable_install(lab: Lab, fresh: Fresh, tmp_path: Path) -> None:
-    """In development mode the checkout itself is imported."""
     fresh.install(build("build_editable", tmp_path))
 
     assert fresh.read(lab) == str(PROJECT / "__init__.py")

@@ -1,5 +1,3 @@
-"""The documents describe the client as it is."""
-
 from __future__ import annotations
 
 import inspect
@@ -19,7 +17,6 @@ PAGE = (ROOT / "docs" / "client.md").read_text()
 
 
 def examples(document: str) -> list[str]:
-    """Return each Python example that uses the client."""
     found = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
     return [example for example in found if "resilient_vault_client" in example]
 
@@ -28,7 +25,6 @@ def examples(document: str) -> list[str]:
     "document", ["README.md", "docs/client.md", "harness/resilient_vault_client/README.md"]
 )
 def test_examples_run(shared: Stack, tmp_path: Path, document: str) -> None:
-    """Each example runs as written, with the variables that the page names."""
     role, secret = tmp_path / "role-id", tmp_path / "secret-id"
     role.write_text(approle.role_id(shared.operator, "backend"))
     secret.write_text(approle.new_secret_id(shared.operator, "backend").secret_id)
@@ -48,7 +44,6 @@ def test_examples_run(shared: Stack, tmp_path: Path, document: str) -> None:
 
 
 def test_every_variable_is_on_the_page() -> None:
-    """The page names exactly the variables that the client reads."""
     read = set(re.findall(r'"((?:VAULT|USE)_[A-Z_]+)"', inspect.getsource(_config)))
     read |= {"VAULT_ROLE_ID", "VAULT_SECRET_ID"}
     table = PAGE[PAGE.index("## Settings") : PAGE.index("## What it does")]
@@ -58,7 +53,6 @@ def test_every_variable_is_on_the_page() -> None:
 
 
 def test_defaults_are_as_the_page_says() -> None:
-    """The page has the defaults of the code."""
     config = _config.Config()
     said = dict(re.findall(r"^\| `([A-Z_]+)` \| `([^`]+)` \|", PAGE, re.MULTILINE))
 
@@ -74,7 +68,6 @@ def test_defaults_are_as_the_page_says() -> None:
 
 
 def test_every_error_and_event_is_on_the_page() -> None:
-    """Every error and event is on the page, by its public name."""
     errors = {
         name
         for name, kind in vars(resilient_vault_client).items()

@@ -1,5 +1,3 @@
-"""Leases of database users, on a real Vault and a real PostgreSQL."""
-
 from __future__ import annotations
 
 import secrets
@@ -29,8 +27,7 @@ _CREATE = "CREATE ROLE \"{{name}}\" WITH LOGIN PASSWORD '{{password}}' VALID UNT
 class Database:
     """A database engine in Vault whose users belong to one test.
 
-    `lab` has a role that may ask for users, `server` is where they are made, and `changes` is what
-    a pool was told.
+    `changes` is what a pool was told.
     """
 
     lab: Lab
@@ -40,7 +37,6 @@ class Database:
 
     @property
     def path(self) -> str:
-        """The path at which a user is leased."""
         return f"{self.name}/creds/app"
 
     def set_up(self, *, ttl: int, max_ttl: int) -> None:
@@ -70,13 +66,11 @@ class Database:
         self.lab.vault.sys.create_or_update_policy(name=self.name, policy=policy)
 
     def client(self, *, policy: bool = True, renew: bool = True, **role: Any) -> VaultClient:
-        """A client whose role may ask for users."""
         policies = ["default", self.lab.role, *([self.name] if policy else [])]
         self.lab.make_role(**{"token_policies": ",".join(policies), **role})
         return self.lab.client(renew=renew)
 
     def users(self) -> set[str]:
-        """Return the users that exist now."""
         found = self._admin(
             "SELECT member::regrole::text FROM pg_auth_members WHERE roleid = %s::regrole",
             self.name,
@@ -84,7 +78,6 @@ class Database:
         return {row[0].strip('"') for row in found}
 
     def accepts(self, credential: Credential) -> bool:
-        """Return True if PostgreSQL accepts the credential."""
         try:
             self._connect(credential.username, credential.password).close()
         except psycopg.OperationalError:
@@ -122,7 +115,6 @@ def database(lab: Lab, server: Postgresql) -> Iterator[Database]:
 
 
 def test_one_credential_for_all(database: Database) -> None:
-    """All callers of a path get the same credential, which the database accepts."""
     client = database.client()
     first = client.lease(database.path).current()
     second = client.lease(f"/{database.path}/").current()
@@ -132,7 +124,6 @@ def test_one_credential_for_all(database: Database) -> None:
 
 
 def test_a_password_is_shown_nowhere(database: Database, caplog: pytest.LogCaptureFixture) -> None:
-    """No log, lease, credential or event shows the password."""
     caplog.set_level("DEBUG")
     lease = database.client().lease(database.path)
     credential = lease.current()
@@ -144,7 +135,6 @@ def test_a_password_is_shown_nowhere(database: Database, caplog: pytest.LogCaptu
 
 @pytest.mark.slow
 def test_it_is_renewed_beyond_its_first_life(database: Database) -> None:
-    """After two lives the credential is the same and works."""
     client = database.client()
     lease = client.lease(database.path, on_change=database.changes.append)
     first = lease.current()
@@ -168,7 +158,6 @@ def test_it_is_replaced_before_its_maximum(lab: Lab, server: Postgresql) -> None
 
 
 def test_it_is_replaced_with_its_token(database: Database) -> None:
-    """Before a token reaches its max TTL, its credential is replaced."""
     client = database.client(token_ttl="3s", token_max_ttl="4s")
     lease = client.lease(database.path, on_change=database.changes.append)
     first = lease.current()
@@ -179,7 +168,7 @@ def test_it_is_replaced_with_its_token(database: Database) -> None:
 
 
 def test_a_revoked_lease_is_found_by_its_renewal(database: Database) -> None:
-    """A revoked lease is found by its renewal, and costs exactly one new credential."""
+    """It costs exactly one new credential."""
     client = database.client()
     lease = client.lease(database.path, on_change=database.changes.append)
     lease.current()
@@ -191,7 +180,6 @@ def test_a_revoked_lease_is_found_by_its_renewal(database: Database) -> None:
 
 
 def test_a_refused_login_brings_another_at_once(database: Database) -> None:
-    """Reporting a refused login brings a new credential; reporting it again changes nothing."""
     lease = database.client().lease(database.path)
     first = lease.current()
     database.revoke()
@@ -239,7 +227,6 @@ def test_health_reports_a_lease_that_ended(database: Database) -> None:
 
 
 def test_without_a_thread_a_call_renews_what_is_due(database: Database) -> None:
-    """With ``renew=False`` a call renews what is due."""
     lease = database.client(renew=False).lease(database.path)
     first = lease.current()
 
@@ -252,7 +239,6 @@ def test_without_a_thread_a_call_renews_what_is_due(database: Database) -> None:
 
 
 def test_close_gives_them_back(database: Database) -> None:
-    """After close the database has no user of the client."""
     client = database.client()
     client.lease(database.path).current()
     assert database.users()
@@ -261,7 +247,6 @@ def test_close_gives_them_back(database: Database) -> None:
 
 
 def test_a_policy_that_forbids(database: Database) -> None:
-    """A denial is a typed error; a path without leases and an invalid path are others."""
     client = database.client(policy=False)
     with pytest.raises(PermissionDenied):
         client.lease(database.path).current()
@@ -272,7 +257,6 @@ def test_a_policy_that_forbids(database: Database) -> None:
 
 
 def test_a_callback_that_raises_does_no_harm(database: Database) -> None:
-    """An exception in the pool's callback does not reach the client."""
     client = database.client()
 
     def careless(credential: Credential) -> None:
@@ -287,7 +271,6 @@ def test_a_callback_that_raises_does_no_harm(database: Database) -> None:
 
 
 def test_a_child_process_has_credentials_of_its_own(database: Database) -> None:
-    """A forked child leases for itself, and its exit takes nothing from the parent."""
     database.lab.make_role(token_policies=f"default,{database.name}")
     code, said, _ = run(
         f"""

@@ -1,5 +1,3 @@
-"""From login to the end of a token: every kind, and every way to lose it."""
-
 from __future__ import annotations
 
 import threading
@@ -17,12 +15,11 @@ TTL = 2.0
 
 
 def failures(seen: list[object]) -> list[object]:
-    """Return the results that are not values from Vault."""
     return [one for one in seen if getattr(one, "source", None) != "vault"]
 
 
 def test_renewed_in_the_middle_of_its_life(lab: Lab) -> None:
-    """Each renewal comes between half and three quarters of a life, with one login in all."""
+    """Each renewal comes between half and three quarters of a life."""
     lab.make_role(token_ttl="2s", token_max_ttl="60s")
     client = lab.client()
     seen = read_until(client, lab, lambda: lab.route.count("renew") >= 3, "three renewals")
@@ -36,7 +33,6 @@ def test_renewed_in_the_middle_of_its_life(lab: Lab) -> None:
 
 @pytest.mark.slow
 def test_clients_that_start_together_drift_apart(lab: Lab) -> None:
-    """Five clients that start together do not renew together."""
     lab.make_role(token_ttl="3s")
     environ = lab.environ()
     for _ in range(5):
@@ -48,7 +44,6 @@ def test_clients_that_start_together_drift_apart(lab: Lab) -> None:
 
 
 def test_at_max_ttl_another_token_takes_over(lab: Lab) -> None:
-    """A new token is there before the old one ends; no read fails; the old one is revoked."""
     lab.make_role(token_ttl="2s", token_max_ttl="3s")
     client = lab.client()
     seen = read_until(client, lab, lambda: "token_revoked" in lab.names(), "the hand-over")
@@ -61,7 +56,6 @@ def test_at_max_ttl_another_token_takes_over(lab: Lab) -> None:
 
 @pytest.mark.slow
 def test_explicit_max_ttl(lab: Lab) -> None:
-    """A token with an explicit maximum is replaced in the same way."""
     lab.make_role(token_ttl="2s", token_explicit_max_ttl="2s")
     client = lab.client()
     seen = read_until(client, lab, lambda: lab.route.count("login") == 2, "another login")
@@ -87,7 +81,7 @@ def test_not_renewable(lab: Lab) -> None:
 
 
 def test_batch_token_is_never_renewed_or_revoked(lab: Lab) -> None:
-    """A batch token is neither renewed nor revoked, since Vault answers 400 to both."""
+    """Vault answers 400 to both."""
     lab.make_role(token_ttl="2s", token_type="batch", token_max_ttl="2s")
     client = lab.client()
     seen = read_until(client, lab, lambda: lab.route.count("login") == 2, "another login")
@@ -100,7 +94,6 @@ def test_batch_token_is_never_renewed_or_revoked(lab: Lab) -> None:
 
 @pytest.mark.slow
 def test_periodic_token_lives_on(lab: Lab) -> None:
-    """A periodic token is renewed for ever, after one login."""
     lab.make_role(token_period="2s", token_ttl="0s")
     client = lab.client()
     seen = read_until(client, lab, lambda: lab.route.count("renew") == 3, "three renewals")
@@ -122,7 +115,6 @@ def test_token_of_few_uses(lab: Lab) -> None:
 
 
 def test_token_of_few_uses_over_threads(lab: Lab) -> None:
-    """Twenty threads share tokens of three uses without an error."""
     lab.make_role(token_num_uses=3)
     client = lab.client()
     with ThreadPoolExecutor(20) as pool:
@@ -133,7 +125,6 @@ def test_token_of_few_uses_over_threads(lab: Lab) -> None:
 
 
 def test_revoked_token_costs_one_login(lab: Lab) -> None:
-    """A read with a revoked token costs one login, and succeeds."""
     client = lab.client()
     client.get_secret(lab.path)
     lab.vault.auth.token.revoke_accessor(lab.accessor(client))
@@ -144,7 +135,6 @@ def test_revoked_token_costs_one_login(lab: Lab) -> None:
 
 
 def test_fifty_readers_cause_one_login(lab: Lab) -> None:
-    """Fifty threads with a dead token log in once."""
     client = lab.client()
     client.get_secret(lab.path)
     lab.vault.auth.token.revoke_accessor(lab.accessor(client))
@@ -161,7 +151,6 @@ def test_fifty_readers_cause_one_login(lab: Lab) -> None:
 
 
 def test_fifty_readers_at_the_start_cause_one_login(lab: Lab) -> None:
-    """The first login is shared by all threads, too."""
     client = lab.client()
     with ThreadPoolExecutor(50) as pool:
         list(pool.map(lambda _: client.get_secret(lab.path), range(50)))
@@ -170,7 +159,7 @@ def test_fifty_readers_at_the_start_cause_one_login(lab: Lab) -> None:
 
 
 def test_renewal_that_fails_once(lab: Lab) -> None:
-    """A single 500 to a renewal costs no login: the renewal is repeated in time."""
+    """A single 500 costs no login: the renewal is repeated in time."""
     lab.make_role(token_ttl="3s")
     client = lab.client()
     client.get_secret(lab.path)
@@ -186,7 +175,6 @@ def test_renewal_that_fails_once(lab: Lab) -> None:
 
 
 def test_renewal_of_a_dead_token(lab: Lab) -> None:
-    """A renewal that finds the token dead leads to a login, not to a loop."""
     lab.make_role(token_ttl="2s")
     client = lab.client()
     client.get_secret(lab.path)
@@ -244,7 +232,6 @@ def test_role_deleted_while_running(lab: Lab) -> None:
 
 
 def test_an_expired_token_is_replaced_before_a_request(lab: Lab) -> None:
-    """Without a renewing thread an expired token is replaced before a request is refused."""
     lab.make_role(token_ttl="1s")
     client = lab.client(renew=False)
     client.get_secret(lab.path)
@@ -258,7 +245,6 @@ def test_an_expired_token_is_replaced_before_a_request(lab: Lab) -> None:
 
 
 def test_wall_clock_does_not_matter(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wall clock that jumps by an hour changes nothing."""
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + 3600.0)
     lab.make_role(token_ttl="2s")
@@ -270,7 +256,6 @@ def test_wall_clock_does_not_matter(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_close_gives_the_token_back(lab: Lab) -> None:
-    """After close no token of the client lives, and the client refuses calls."""
     client: VaultClient = lab.client()
     client.get_secret(lab.path)
     assert lab.tokens() == 1
@@ -283,7 +268,6 @@ def test_close_gives_the_token_back(lab: Lab) -> None:
 
 @pytest.mark.slow
 def test_renewal_over_a_slow_line(lab: Lab) -> None:
-    """A renewal is in time even if its answer takes a quarter of a life."""
     lab.make_role(token_ttl="3s")
     client = lab.client()
     client.get_secret(lab.path)
@@ -296,7 +280,6 @@ def test_renewal_over_a_slow_line(lab: Lab) -> None:
 
 
 def test_token_is_usable_while_its_renewal_is_under_way(lab: Lab) -> None:
-    """A token is usable past its known end while its renewal is under way."""
     lab.make_role(token_ttl="1s")
     client = lab.client(renew=False)
     client.authenticate()

@@ -1,5 +1,3 @@
-"""Secret-ids that rotate, run out or are refused, and locked roles."""
-
 from __future__ import annotations
 
 import threading
@@ -38,7 +36,6 @@ def files(lab: Lab, directory: Path) -> tuple[dict[str, str], Path]:
 
 
 def test_rotated_secret_id_file_is_read_at_the_next_login(lab: Lab, tmp_path: Path) -> None:
-    """After the file changes and the old id is destroyed, the next login uses the new id."""
     lab.make_role()
     environ, file = files(lab, tmp_path)
     client = lab.client(environ)
@@ -90,7 +87,6 @@ def test_no_login_without_an_id(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_rejected_secret_id_is_left_alone(lab: Lab) -> None:
-    """A rejected secret-id is not tried again and again, however often a secret is read."""
     lab.make_role()
     environ = lab.environ(VAULT_SECRET_ID="5c1d2ad3-aaaa-bbbb-cccc-0123456789ab")
     client = lab.client(environ)
@@ -109,7 +105,6 @@ def test_rejected_secret_id_is_left_alone(lab: Lab) -> None:
 
 
 def test_new_secret_id_after_failures(lab: Lab, tmp_path: Path) -> None:
-    """A new id is tried at once, and the role was never locked."""
     lab.make_role()
     environ, file = files(lab, tmp_path)
     good = file.read_text()
@@ -130,7 +125,6 @@ def test_new_secret_id_after_failures(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_destroyed_secret_id_serves_the_last_good_value(lab: Lab) -> None:
-    """Without a login the last good value is served and marked stale."""
     lab.make_role(token_ttl="1s", token_max_ttl="1s")
     client = lab.client()
     client.get_secret(lab.path)
@@ -144,7 +138,6 @@ def test_destroyed_secret_id_serves_the_last_good_value(lab: Lab) -> None:
 
 
 def test_a_locked_role_is_not_reported_as_a_bad_secret_id(lab: Lab) -> None:
-    """A role that others locked is reported as locked, and works soon after the unlock."""
     lab.make_role()
     environ = lab.environ()
     for _ in range(6):
@@ -163,7 +156,7 @@ def test_a_locked_role_is_not_reported_as_a_bad_secret_id(lab: Lab) -> None:
 
 
 def test_a_missing_auth_mount_is_not_reported_as_a_locked_role(lab: Lab) -> None:
-    """A missing auth mount is told from a locked role, although both answer 403."""
+    """Both answer 403."""
     client = lab.client(auth_mount="elsewhere")
     with pytest.raises(AuthMountMissing, match="auth/elsewhere"):
         client.get_secret(lab.path)
@@ -198,7 +191,6 @@ def test_refused_connection_is_no_login(lab: Lab) -> None:
 
 
 def test_environment_is_read_at_each_login(lab: Lab) -> None:
-    """A rotated variable needs no restart."""
     lab.make_role()
     environ = lab.environ()
     client = lab.client(environ)
@@ -213,7 +205,6 @@ def test_environment_is_read_at_each_login(lab: Lab) -> None:
 
 
 def test_secret_id_that_the_server_repeats(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
-    """If Vault repeats a secret-id in an error, the client does not."""
     lab.make_role()
     environ = lab.environ()
     canary = environ["VAULT_SECRET_ID"]
@@ -231,7 +222,6 @@ def test_secret_id_that_the_server_repeats(lab: Lab, caplog: pytest.LogCaptureFi
 
 
 def test_one_use_secret_id(lab: Lab) -> None:
-    """A secret-id for one login gives one token, which is kept as long as possible."""
     lab.make_role(secret_id_num_uses=1, token_ttl="1s")
     client = lab.client()
     seen = read_until(client, lab, lambda: lab.route.count("renew") == 2, "two renewals")
@@ -259,7 +249,7 @@ def test_strange_answer_to_a_login(
 
 
 def test_client_that_is_closed_during_its_login(lab: Lab) -> None:
-    """A client that is closed during its login revokes the new token."""
+    """It revokes the new token."""
     client = lab.client()
     outcome: list[object] = []
 
@@ -281,7 +271,6 @@ def test_client_that_is_closed_during_its_login(lab: Lab) -> None:
 
 
 def test_testing_mode(lab: Lab) -> None:
-    """In testing mode each failure comes at once, and no thread is started."""
     client = lab.client(testing=True)
     client.get_secret(lab.path)
     with lab.route.refusing():

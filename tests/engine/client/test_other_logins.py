@@ -1,5 +1,3 @@
-"""Other logins: an agent's token file, a wrapped secret-id, and a JWT."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -12,13 +10,11 @@ from vault_harness.judge.credentials import JwtIssuer
 
 
 def token(lab: Lab, ttl: str = "30s") -> str:
-    """Return a token as an agent would get it."""
     made = lab.vault.auth.token.create(policies=[lab.role], ttl=ttl, renewable=True)
     return str(made["auth"]["client_token"])
 
 
 def by_token(lab: Lab, file: Path) -> dict[str, str]:
-    """Return variables that name the token's file."""
     lab.make_role()
     environ = lab.environ()
     known = {name: environ[name] for name in environ if "_ID" not in name}
@@ -40,7 +36,6 @@ def test_token_of_an_agent(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_agent_that_replaces_its_token(lab: Lab, tmp_path: Path) -> None:
-    """The new token is used before the old one ends, and no read fails."""
     file = tmp_path / "token"
     file.write_text(token(lab, "2s"))
     client = lab.client(by_token(lab, file))
@@ -57,7 +52,6 @@ def test_agent_that_replaces_its_token(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_token_that_vault_refuses(lab: Lab, tmp_path: Path) -> None:
-    """A refused token is reported, not retried all the time, and the next one is used."""
     file = tmp_path / "token"
     file.write_text("hvs.unknown")
     client = lab.client(by_token(lab, file))
@@ -80,7 +74,6 @@ def test_no_token_yet(lab: Lab, tmp_path: Path) -> None:
 
 
 def wrapped(lab: Lab) -> str:
-    """Return a new wrapped secret-id of the role."""
     made = lab.vault.adapter.post(
         f"/v1/auth/approle/role/{lab.role}/secret-id", json={}, wrap_ttl="60s"
     )
@@ -88,7 +81,6 @@ def wrapped(lab: Lab) -> str:
 
 
 def by_wrapping(lab: Lab, file: Path) -> dict[str, str]:
-    """Return variables that name the wrapping token's file."""
     lab.make_role(token_ttl="1s", token_max_ttl="1s")
     environ = lab.environ()
     del environ["VAULT_SECRET_ID"]
@@ -97,7 +89,6 @@ def by_wrapping(lab: Lab, file: Path) -> dict[str, str]:
 
 
 def test_wrapped_secret_id(lab: Lab, tmp_path: Path) -> None:
-    """A wrapped secret-id is unwrapped once and serves all logins."""
     client = lab.client(by_wrapping(lab, tmp_path / "wrapped"))
     read_until(client, lab, lambda: lab.route.count("login") >= 2, "the second login")
 
@@ -122,7 +113,6 @@ def test_wrapping_token_that_was_used(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_a_token_without_a_secret_id_is_not_unwrapped(lab: Lab, tmp_path: Path) -> None:
-    """A token that wraps no secret-id is not unwrapped, and the log names its origin."""
     file = tmp_path / "wrapped"
     environ = by_wrapping(lab, file)
     made = lab.vault.adapter.post("/v1/sys/wrapping/wrap", json={"secret_id": "x"}, wrap_ttl="60s")
@@ -135,7 +125,7 @@ def test_a_token_without_a_secret_id_is_not_unwrapped(lab: Lab, tmp_path: Path) 
 
 
 def by_jwt(lab: Lab, issuer: JwtIssuer, file: Path) -> dict[str, str]:
-    """Return variables that name the JWT's file; tokens live for a second."""
+    """Tokens live for a second."""
     lab.make_role()
     environ = lab.environ()
     issuer.add_role(lab.role, token_policies=[lab.role], token_ttl="1s", token_max_ttl="1s")
@@ -164,7 +154,6 @@ def test_jwt_that_its_issuer_replaces(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_jwt_that_vault_refuses(lab: Lab, tmp_path: Path) -> None:
-    """A refused JWT is reported, not tried at every call, and the next one is used at once."""
     issuer = JwtIssuer(lab.stack.operator, mount=f"jwt-{lab.role}")
     file = tmp_path / "jwt"
     environ = by_jwt(lab, issuer, file)
@@ -180,7 +169,6 @@ def test_jwt_that_vault_refuses(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_jwt_at_a_mount_that_is_not_there(lab: Lab, tmp_path: Path) -> None:
-    """A missing mount is named, and the JWT is not blamed."""
     issuer = JwtIssuer(lab.stack.operator, mount=f"jwt-{lab.role}")
     environ = by_jwt(lab, issuer, tmp_path / "jwt")
     client = lab.client({**environ, "VAULT_AUTH_MOUNT": "elsewhere"})
@@ -217,7 +205,6 @@ raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 
 def test_wrapped_secret_id_after_a_fork(lab: Lab, tmp_path: Path) -> None:
-    """A forked child logs in with the secret-id that its parent unwrapped."""
     environ = by_wrapping(lab, tmp_path / "wrapped") | {"TEST_PATH": lab.path}
     code, said, _ = run(FORKING, environ)
 

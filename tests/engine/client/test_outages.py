@@ -1,5 +1,3 @@
-"""If Vault is sealed, away, silent, slow or overrun, the client answers in time."""
-
 from __future__ import annotations
 
 import socket
@@ -38,8 +36,6 @@ SLACK = 4.0
 
 
 def reads_again(client: VaultClient, lab: Lab, within: float) -> None:
-    """Wait until a read comes from Vault."""
-
     def fresh() -> bool:
         try:
             return client.read(lab.path, "KEY").source == "vault"
@@ -51,7 +47,6 @@ def reads_again(client: VaultClient, lab: Lab, within: float) -> None:
 
 @pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
 def test_black_hole_ends_in_time(lab: Lab, known: bool) -> None:
-    """A call to a silent server ends by its deadline, with or without a last good value."""
     client = lab.client(timeout=1.0)
     if known:
         client.get_secret(lab.path)
@@ -70,7 +65,6 @@ def test_black_hole_ends_in_time(lab: Lab, known: bool) -> None:
 
 
 def test_dripping_answer_ends_in_time(lab: Lab) -> None:
-    """A byte now and then does not keep a call alive."""
     client = lab.client(timeout=1.0)
     client.authenticate()
     started = time.monotonic()
@@ -81,7 +75,7 @@ def test_dripping_answer_ends_in_time(lab: Lab) -> None:
 
 
 def test_writing_into_a_black_hole(lab: Lab) -> None:
-    """A write ends in time, is not repeated, and the error says that it may have happened."""
+    """A write is not repeated, and the error says that it may have happened."""
     client = lab.client(timeout=1.0)
     client.authenticate()
     with lab.route.black_hole(), pytest.raises(VaultTimeout) as late:
@@ -116,7 +110,6 @@ def test_name_service_that_hangs(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_cut_answer_is_never_half_a_secret(lab: Lab) -> None:
-    """An answer that ends early is an error after a few tries."""
     client = lab.client(timeout=1.0)
     client.authenticate()
     for size in (20, 100, 500):
@@ -130,7 +123,6 @@ def test_cut_answer_is_never_half_a_secret(lab: Lab) -> None:
 
 
 def test_twenty_threads_are_no_storm(lab: Lab) -> None:
-    """Twenty busy threads make few requests, and all get an answer."""
     client = lab.client()
     client.get_secret(lab.path)
     error = http(503, '{"errors":["Vault is sealed"]}')
@@ -174,7 +166,6 @@ def test_established_outage_answers_at_once(lab: Lab) -> None:
 
 
 def test_sealed_and_unsealed(own_lab: Lab) -> None:
-    """A sealed Vault is reported; after the unseal the same token goes on."""
     client = own_lab.client(timeout=1.0)
     client.get_secret(own_lab.path)
     own_lab.stack.operator.seal()
@@ -195,7 +186,7 @@ def test_sealed_and_unsealed(own_lab: Lab) -> None:
 
 
 def test_outage_longer_than_the_token(lab: Lab) -> None:
-    """An outage longer than the token costs one login, with or without readers."""
+    """It costs one login, with or without readers."""
     lab.make_role(token_ttl="1s")
     client = lab.client()
     client.get_secret(lab.path)
@@ -207,7 +198,6 @@ def test_outage_longer_than_the_token(lab: Lab) -> None:
 
 
 def test_fallback_only_when_vault_cannot_be_reached(lab: Lab) -> None:
-    """The fallback variable serves only when Vault cannot be reached."""
     lab.make_role()
     environ = lab.environ(KEY="from-the-environment", OTHER="other")
     client = lab.client(environ, timeout=1.0)
@@ -227,7 +217,6 @@ def test_fallback_only_when_vault_cannot_be_reached(lab: Lab) -> None:
 
 
 def test_last_good_value_goes_before_the_variable(lab: Lab) -> None:
-    """A last good value comes before the variable, as long as it lasts."""
     lab.make_role()
     environ = lab.environ(KEY="from-the-environment")
     client = lab.client(environ, timeout=0.6, max_stale=1.5)
@@ -254,7 +243,6 @@ def test_stale_is_no_older_than_allowed(lab: Lab) -> None:
 
 
 def test_retry_after_is_obeyed(lab: Lab) -> None:
-    """A 429 with Retry-After is not repeated early."""
     client = lab.client(timeout=1.0)
     client.authenticate()
     limited = [http(429, '{"errors":["rate limit quota exceeded"]}', Retry_After="2")]
@@ -270,7 +258,6 @@ def test_retry_after_is_obeyed(lab: Lab) -> None:
 
 @pytest.mark.slow
 def test_quota_of_the_server(own_lab: Lab) -> None:
-    """A real quota without the header causes no storm and no login, and reads recover."""
     client = own_lab.client(timeout=1.0)
     client.get_secret(own_lab.path)
     own_lab.vault.adapter.post(
@@ -316,7 +303,6 @@ def test_strange_answers(lab: Lab, answer: Stub, expected: type[VaultUnavailable
 
 
 def test_too_large_is_not_repeated(lab: Lab) -> None:
-    """A body over the limit is not requested again."""
     client = lab.client()
     with (
         lab.route.answering(
@@ -352,7 +338,6 @@ def test_token_does_not_follow_a_redirect(lab: Lab) -> None:
 
 
 def test_connections_that_break_by_chance(lab: Lab) -> None:
-    """While every third connection breaks, reads are answered without extra logins."""
     client = lab.client()
     client.get_secret(lab.path)
     stop = threading.Event()
@@ -375,7 +360,6 @@ def test_connections_that_break_by_chance(lab: Lab) -> None:
 
 
 def test_one_broken_path_does_not_stop_the_others(lab: Lab) -> None:
-    """A 500 for one path leaves other paths alone."""
     client = lab.client(timeout=2.0)
     client.get_secret(lab.path)
     with lab.route.answering(
@@ -393,7 +377,6 @@ def test_one_broken_path_does_not_stop_the_others(lab: Lab) -> None:
 
 
 def test_latency_is_no_outage(lab: Lab) -> None:
-    """A slow line is slow and works."""
     client = lab.client(timeout=2.0)
     with lab.route.slow(0.4):
         assert lab.value == client.get_secret(lab.path, "KEY")
@@ -416,7 +399,6 @@ def test_health_sees_what_sys_health_does_not(lab: Lab) -> None:
 
 
 def test_the_health_of_an_unused_client_is_found_by_a_login(lab: Lab) -> None:
-    """The health of an unused client is found by a login."""
     client = lab.client()
     health = client.health()
 
@@ -428,7 +410,6 @@ def test_the_health_of_an_unused_client_is_found_by_a_login(lab: Lab) -> None:
 
 
 def test_closing_while_vault_hangs(lab: Lab) -> None:
-    """Close ends within its time, and wakes all waiting callers."""
     client = lab.client(timeout=20.0)
     client.get_secret(lab.path)
     lost: list[BaseException] = []
@@ -452,7 +433,6 @@ def test_closing_while_vault_hangs(lab: Lab) -> None:
 
 
 def test_no_thread_stays_behind(lab: Lab) -> None:
-    """After timeouts in ten threads the client has one thread, as before."""
     client = lab.client(timeout=0.3)
     client.get_secret(lab.path)
     with lab.route.black_hole(), ThreadPoolExecutor(10, thread_name_prefix="reader") as pool:

@@ -1,5 +1,3 @@
-"""Forks, threads that die, callbacks that raise, and exits."""
-
 from __future__ import annotations
 
 import ctypes
@@ -64,7 +62,6 @@ print(json.dumps(codes))
 
 
 def test_fork(lab: Lab) -> None:
-    """Each of four children of a busy parent has a token and a renewal of its own."""
     lab.make_role(token_ttl="2s")
     environ = lab.environ(TEST_PATH=lab.path, TEST_VALUE=lab.value)
     code, said, _ = run(FORKING, environ)
@@ -111,7 +108,6 @@ def test_exit_without_close_gives_the_token_back(lab: Lab) -> None:
 
 
 def test_exit_while_vault_hangs(lab: Lab) -> None:
-    """A program ends soon with its own exit code, even if a call hangs and Vault is silent."""
     lab.make_role()
     script = """
 import contextlib, os, threading
@@ -148,7 +144,6 @@ raise SystemExit(7)
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_renewer_that_died_is_started_again(lab: Lab) -> None:
-    """Health reports a dead renewer, and the next call starts it again."""
     lab.make_role(token_ttl="2s")
     client = lab.client()
     client.get_secret(lab.path)
@@ -173,7 +168,6 @@ def test_renewer_that_died_is_started_again(lab: Lab) -> None:
 
 
 def test_renewer_survives_a_mistake(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unexpected error does not end the renewal."""
     lab.make_role(token_ttl="2s")
     client = lab.client()
     client.get_secret(lab.path)
@@ -199,7 +193,6 @@ def test_renewer_survives_a_mistake(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("first", ["get_secret", "get_secret_cached"])
 def test_callback_that_raises_and_calls_back(lab: Lab, first: str) -> None:
-    """A callback may raise and may use the client."""
     seen: list[str] = []
 
     def callback(event: Event) -> None:
@@ -233,7 +226,6 @@ def test_forgotten_client_ends_by_itself(lab: Lab) -> None:
 
 
 def test_many_clients_leave_nothing(lab: Lab) -> None:
-    """Twenty clients, opened and closed, leave no token, thread or open file."""
     lab.make_role()
     environ = lab.environ()
     fds = Path("/proc/self/fd")
@@ -258,7 +250,6 @@ def test_many_clients_leave_nothing(lab: Lab) -> None:
 
 @pytest.mark.slow
 def test_frozen_for_longer_than_the_token(lab: Lab) -> None:
-    """A process that was frozen for two lives of its token reads soon, without a burst."""
     lab.make_role(token_ttl="2s")
     script = """
 import os, sys, time

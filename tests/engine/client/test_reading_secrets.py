@@ -1,5 +1,3 @@
-"""Reading, writing, and the answers that Vault can give."""
-
 from __future__ import annotations
 
 import pytest
@@ -21,7 +19,6 @@ from tests.engine.client.route import http
 
 
 def test_key_and_whole_secret(lab: Lab) -> None:
-    """A key gives its value; without a key a dictionary is returned."""
     client = lab.client()
 
     assert client.authenticate()
@@ -30,7 +27,6 @@ def test_key_and_whole_secret(lab: Lab) -> None:
 
 
 def test_a_fresh_read_has_a_version_and_is_not_stale(lab: Lab) -> None:
-    """A fresh answer has a version and is not stale."""
     secret = lab.client().read(lab.path, "KEY")
 
     assert (lab.value, 1, "vault", False) == (
@@ -43,7 +39,6 @@ def test_a_fresh_read_has_a_version_and_is_not_stale(lab: Lab) -> None:
 
 
 def test_older_version(lab: Lab) -> None:
-    """An older version can be read, and does not become the last good value."""
     lab.put(KEY="second")
     client = lab.client()
 
@@ -52,7 +47,6 @@ def test_older_version(lab: Lab) -> None:
 
 
 def test_returned_secret_is_a_copy(lab: Lab) -> None:
-    """A caller that changes its copy changes no other one."""
     client = lab.client()
     client.get_secret_cached(lab.path)["KEY"] = "changed"
 
@@ -60,7 +54,6 @@ def test_returned_secret_is_a_copy(lab: Lab) -> None:
 
 
 def test_missing_deleted_and_destroyed_differ(lab: Lab) -> None:
-    """Missing, deleted and destroyed secrets are three errors."""
     client, kv = lab.client(), lab.vault.secrets.kv.v2
     with pytest.raises(SecretNotFound) as missing:
         client.get_secret("backend/never-written")
@@ -90,7 +83,7 @@ def test_deleted_secret_has_no_last_good_value(lab: Lab) -> None:
 
 
 def test_404_of_a_known_secret_is_asked_twice(lab: Lab) -> None:
-    """The 404 of a known secret is asked again, since a node may lag behind."""
+    """A node may lag behind."""
     client = lab.client()
     client.get_secret(lab.path)
     answers = [http(404, '{"errors":[]}')]
@@ -103,7 +96,6 @@ def test_404_of_a_known_secret_is_asked_twice(lab: Lab) -> None:
 
 
 def test_cache_asks_again_after_its_time(lab: Lab) -> None:
-    """A rotated secret is seen when the cache expires."""
     client = lab.client()
     client.get_secret_cached(lab.path, "KEY")
     for _ in range(10):
@@ -115,7 +107,6 @@ def test_cache_asks_again_after_its_time(lab: Lab) -> None:
 
 
 def test_write_then_read(lab: Lab) -> None:
-    """A write returns the new version, and the cache does not hide it."""
     client = lab.client(cache_ttl=60.0)
     client.get_secret_cached(lab.path, "KEY")
 
@@ -124,7 +115,6 @@ def test_write_then_read(lab: Lab) -> None:
 
 
 def test_write_with_check_and_set(lab: Lab) -> None:
-    """The loser of two writers gets an error, and nothing is overwritten."""
     client = lab.client()
 
     assert client.put_secret(lab.path, {"KEY": "mine"}, cas=1) == 2
@@ -134,13 +124,11 @@ def test_write_with_check_and_set(lab: Lab) -> None:
 
 
 def test_a_write_outside_the_policy_is_denied(lab: Lab) -> None:
-    """A write that the policy forbids is a denial."""
     with pytest.raises(PermissionDenied):
         lab.client().put_secret("ai/openai", {"KEY": "x"})
 
 
 def test_unwrap_once(lab: Lab) -> None:
-    """A wrapping token gives its content once; the second time is a typed error."""
     client = lab.client()
     wrapped = lab.vault.sys.wrap(payload={"inside": "treasure"}, ttl=60)["wrap_info"]["token"]
 
@@ -161,7 +149,6 @@ def test_impossible_paths(lab: Lab, path: str) -> None:
 
 
 def test_wrong_mount_is_no_reason_to_log_in_again(lab: Lab) -> None:
-    """A missing mount is a denial to a role, and causes no storm of logins."""
     client = lab.client(mount_point="nowhere")
     for _ in range(10):
         with pytest.raises(PermissionDenied):
@@ -182,7 +169,6 @@ def test_wrong_kind_of_engine_is_said(lab: Lab) -> None:
 
 
 def test_function_of_the_guide(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`get_vault_secret` logs in, reads, and leaves no token behind."""
     lab.make_role()
     environ = lab.environ()
 
@@ -193,7 +179,6 @@ def test_function_of_the_guide(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_function_with_a_client(lab: Lab) -> None:
-    """With a given client it costs no further login."""
     client = lab.client()
     for _ in range(3):
         assert lab.value == get_vault_secret("MY_KEY", lab.path, "KEY", client=client)
@@ -202,7 +187,6 @@ def test_function_with_a_client(lab: Lab) -> None:
 
 
 def test_without_vault_there_is_nothing_to_write_to(lab: Lab) -> None:
-    """With USE_VAULT=false a write is an error."""
     client = lab.client({"USE_VAULT": "false"})
     assert client.authenticate()
     assert client.health().ok

@@ -1,5 +1,3 @@
-"""No log, error, frame, event or repr holds a token, secret-id or secret."""
-
 from __future__ import annotations
 
 import contextlib
@@ -61,7 +59,6 @@ class Hunt:
         return client
 
     def fail(self, call: Callable[[], object]) -> BaseException:
-        """Make a call that must fail; return its error."""
         try:
             call()
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is looked at
@@ -70,12 +67,10 @@ class Hunt:
         raise AssertionError("it did not fail")
 
     def leaks(self, found: Iterator[str]) -> list[str]:
-        """Return the canaries in these texts."""
         return sorted({one for text in found for one in self.canaries if one in text})
 
 
 def reads(client: VaultClient, lab: Lab) -> bool:
-    """Return True if a read succeeds within its short time."""
     try:
         client.get_secret(lab.path)
     except VaultTimeout:
@@ -85,7 +80,6 @@ def reads(client: VaultClient, lab: Lab) -> bool:
 
 @pytest.fixture
 def hunt(lab: Lab) -> Hunt:
-    """A hunt before the first failure."""
     lab.make_role()
     environ = lab.environ()
     known = {environ["VAULT_SECRET_ID"], environ["VAULT_ROLE_ID"], lab.value, WRITTEN, WRAPPED}
@@ -93,14 +87,13 @@ def hunt(lab: Lab) -> Hunt:
 
 
 def check(hunt: Hunt, error: BaseException) -> None:
-    """Check that the error is the client's own, without inner frames, and exposes nothing."""
+    """The error must be the client's own, without inner frames, and expose nothing."""
     assert list(chain(error)) == [error]
     assert {frame.f_code.co_name for frame in frames(error)} == {"call"}
     assert hunt.leaks(exposed(error)) == []
 
 
 def test_the_walk_finds_what_frames_hold(hunt: Hunt) -> None:
-    """The walk finds token, secret-id and value in the inner frames."""
     session = hunt.client()._session()
     wanted = {hunt.environ["VAULT_SECRET_ID"], WRITTEN}
 
@@ -116,7 +109,6 @@ def test_the_walk_finds_what_frames_hold(hunt: Hunt) -> None:
 
 @contextlib.contextmanager
 def answering(hunt: Hunt, answer: Stub) -> Iterator[None]:
-    """Answer everything with this."""
     with hunt.lab.route.answering(answer):
         yield
 
@@ -128,7 +120,6 @@ def fail_in_every_way(
     fault: Callable[[], contextlib.AbstractContextManager[None]],
     brief: dict[str, str],
 ) -> None:
-    """Read, write, unwrap and log in while the network is broken."""
     path = hunt.lab.path
     with fault():
         hunt.fail(lambda: client.get_secret(path, "KEY"))
@@ -140,7 +131,6 @@ def fail_in_every_way(
 
 
 def test_faults_of_the_network(hunt: Hunt) -> None:
-    """No error of a cut, dripping, silent or refused line exposes a secret."""
     lab, route = hunt.lab, hunt.lab.route
     brief = hunt.environ | {"VAULT_CLIENT_TIMEOUT": "0.4"}
     for fault in (
@@ -185,7 +175,6 @@ def test_secrets_that_a_server_repeats_are_hidden(hunt: Hunt, status: int) -> No
 
 
 def test_other_refusals(hunt: Hunt) -> None:
-    """No refusal exposes a secret: bad id, policy, redirect, TLS, seal, close, bad arguments."""
     lab = hunt.lab
     # The error must tell what was refused, so no call may time out.
     environ, client = hunt.environ, hunt.client(timeout=5.0)
@@ -219,12 +208,10 @@ def test_other_refusals(hunt: Hunt) -> None:
 
 
 def hunt_read(client: VaultClient, lab: Lab) -> object:
-    """Read the lab's secret."""
     return client.get_secret(lab.path)
 
 
 def test_wrong_arguments_stay_a_type_error(hunt: Hunt) -> None:
-    """A TypeError for wrong arguments stays one, and exposes nothing."""
     client = hunt.client()
     error = hunt.fail(lambda: client.put_secret(lab_path=WRITTEN))  # type: ignore[call-arg]  # on purpose
 
@@ -233,7 +220,6 @@ def test_wrong_arguments_stay_a_type_error(hunt: Hunt) -> None:
 
 
 def test_mistake_in_the_client(hunt: Hunt, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unexpected exception that holds the request never comes out."""
     client = hunt.client()
 
     def explode(*args: object, **kwargs: object) -> None:
@@ -281,7 +267,6 @@ def test_interruption_in_the_middle_of_a_call(hunt: Hunt, kind: type[BaseExcepti
 
 
 def test_close_during_a_call(hunt: Hunt) -> None:
-    """A caller that waits during close gets an error that exposes nothing."""
     client = hunt.client(timeout=20.0)
     with hunt.lab.route.black_hole():
         before = hunt.lab.route.count(hunt.lab.path)
@@ -358,7 +343,6 @@ def test_renewing_thread(hunt: Hunt, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_reprs(hunt: Hunt) -> None:
-    """Reprs of client, settings, token, secret and health hold no secret."""
     client = hunt.client(timeout=5.0)
     token = client._session().authenticator.current
     shown = [client, client.config, client.health(), token, client.read(hunt.lab.path)]
@@ -368,7 +352,6 @@ def test_reprs(hunt: Hunt) -> None:
 
 
 def test_errors_can_be_pickled(lab: Lab) -> None:
-    """A pickled error keeps its message."""
     client = lab.client()
     with pytest.raises(VaultError) as caught:
         client.get_secret("backend/never-written")
@@ -379,7 +362,6 @@ def test_errors_can_be_pickled(lab: Lab) -> None:
 
 
 def test_traceback_as_it_is_printed(hunt: Hunt) -> None:
-    """A printed traceback names the call and the error, and no inner file."""
     client = hunt.client()
     with hunt.lab.route.refusing():
         error = hunt.fail(lambda: client.get_secret("backend/other"))
@@ -391,7 +373,6 @@ def test_traceback_as_it_is_printed(hunt: Hunt) -> None:
 
 
 def test_configuration_errors(hunt: Hunt) -> None:
-    """A configuration error names the wrong setting, and no id."""
     error = hunt.fail(lambda: VaultClient(environ=hunt.environ | {"VAULT_CACHE_TTL": "soon"}))
 
     assert isinstance(error, ConfigurationError)

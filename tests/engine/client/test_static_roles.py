@@ -1,5 +1,3 @@
-"""Static roles of a database, on a real Vault and a real PostgreSQL."""
-
 from __future__ import annotations
 
 import secrets
@@ -33,11 +31,9 @@ class Role:
 
     @property
     def path(self) -> str:
-        """The path of the password."""
         return f"{self.name}/static-creds/{self.name}"
 
     def set_up(self) -> None:
-        """Make the user, the role and the policy."""
         server = self.server
         with self._connect(server.user, server.password) as connection:
             connection.execute(f"CREATE ROLE {self.name} LOGIN".encode())
@@ -57,7 +53,6 @@ class Role:
         self.lab.vault.sys.create_or_update_policy(name=self.name, policy=policy)
 
     def client(self, *, policy: bool = True) -> VaultClient:
-        """A client whose role may ask for the password."""
         policies = ["default", self.lab.role, *([self.name] if policy else [])]
         self.lab.make_role(token_policies=",".join(policies))
         return self.lab.client(cache_ttl=60.0, timeout=1.0)
@@ -67,7 +62,6 @@ class Role:
         self.lab.stack.operator.request("POST", f"{self.name}/rotate-role/{self.name}")
 
     def accepts(self, credential: Credential) -> bool:
-        """Return True if PostgreSQL accepts the password."""
         try:
             self._connect(credential.username, credential.password).close()
         except psycopg.OperationalError:
@@ -90,7 +84,6 @@ def role(lab: Lab, server: Postgresql) -> Role:
 
 
 def test_the_password_works(role: Role) -> None:
-    """The user is the role's, and the repr hides the password."""
     credential = role.client().static_credential(role.path)
     assert credential.username == role.name
     assert role.accepts(credential)
@@ -99,7 +92,6 @@ def test_the_password_works(role: Role) -> None:
 
 
 def test_it_is_remembered(role: Role) -> None:
-    """Vault is not asked again before the password expires."""
     client = role.client()
     client.static_credential(role.path)
     again = client.static_credential(role.path)
@@ -108,7 +100,6 @@ def test_it_is_remembered(role: Role) -> None:
 
 
 def test_a_refused_password_is_replaced(role: Role) -> None:
-    """A report of a refused password brings the new one for all callers."""
     client = role.client()
     old = client.static_credential(role.path)
     role.rotate()
@@ -119,7 +110,6 @@ def test_a_refused_password_is_replaced(role: Role) -> None:
 
 
 def test_a_late_report_asks_for_nothing(role: Role) -> None:
-    """A report of an already replaced password sends no request."""
     client = role.client()
     old = client.static_credential(role.path)
     role.rotate()
@@ -144,7 +134,7 @@ def test_a_password_is_read_again_after_its_ttl(role: Role) -> None:
 
 
 def test_in_an_outage_the_last_password_is_marked_stale(role: Role) -> None:
-    """In an outage the last password serves, marked stale, until the database refuses it."""
+    """It serves until the database refuses it."""
     client = role.client()
     old = client.static_credential(role.path)
     client._session().static.expire(role.path)  # expired
@@ -158,7 +148,6 @@ def test_in_an_outage_the_last_password_is_marked_stale(role: Role) -> None:
 
 
 def test_foreign_json_is_an_outage(role: Role) -> None:
-    """Foreign JSON is an outage, whatever its status."""
     client = role.client()
     old = client.static_credential(role.path)
     client._session().static.expire(role.path)  # expired
@@ -168,7 +157,6 @@ def test_foreign_json_is_an_outage(role: Role) -> None:
 
 
 def test_a_policy_denies(role: Role) -> None:
-    """A denial is reported as such, and not repeated at once."""
     client = role.client(policy=False)
     for _ in range(2):
         with pytest.raises(PermissionDenied) as caught:
@@ -177,7 +165,6 @@ def test_a_policy_denies(role: Role) -> None:
 
 
 def test_a_missing_role_is_no_static_role(role: Role) -> None:
-    """A missing role and a secret are no static role."""
     client = role.client()
     with pytest.raises(RequestRefused, match="unknown role"):
         client.static_credential(f"{role.name}/static-creds/nobody")

@@ -1,5 +1,3 @@
-"""Secure connections: whom the client trusts, and how long it waits."""
-
 from __future__ import annotations
 
 import socket
@@ -22,7 +20,6 @@ from tests.engine.client.route import http
 
 
 def server_context(ca: trustme.CA) -> ssl.SSLContext:
-    """A server context with a certificate for 127.0.0.1."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ca.issue_cert("127.0.0.1").configure_cert(context)
     return context
@@ -30,13 +27,11 @@ def server_context(ca: trustme.CA) -> ssl.SSLContext:
 
 @pytest.fixture
 def ca() -> trustme.CA:
-    """An authority that is not trusted by default."""
     return trustme.CA()
 
 
 @pytest.fixture(autouse=True)
 def secure(lab: Lab, ca: trustme.CA) -> ssl.SSLContext:
-    """Make the route speak TLS."""
     context = server_context(ca)
     lab.route.secure(context)
     return context
@@ -44,20 +39,17 @@ def secure(lab: Lab, ca: trustme.CA) -> ssl.SSLContext:
 
 @pytest.fixture
 def ca_file(ca: trustme.CA, tmp_path: Path) -> Path:
-    """The authority's certificate, as a file."""
     file = tmp_path / "ca.pem"
     ca.cert_pem.write_to_path(file)
     return file
 
 
 def environ(lab: Lab, ca_file: Path) -> dict[str, str]:
-    """Variables of a client that trusts the authority."""
     lab.make_role()
     return lab.environ(VAULT_CACERT=str(ca_file))
 
 
 def test_trusts_the_given_authority(lab: Lab, ca_file: Path) -> None:
-    """A read works with the CA file, and close revokes the token."""
     client = lab.client(environ(lab, ca_file))
 
     assert client.get_secret(lab.path, "KEY") == lab.value
@@ -69,7 +61,6 @@ def test_trusts_the_given_authority(lab: Lab, ca_file: Path) -> None:
 def test_nothing_is_sent_to_an_untrusted_server(
     lab: Lab, ca_file: Path, tmp_path: Path, trusted: str
 ) -> None:
-    """Without the right authority nothing is sent, and the error says why."""
     given = environ(lab, ca_file)
     if trusted == "another":
         trustme.CA().cert_pem.write_to_path(ca_file)
@@ -86,7 +77,6 @@ def test_nothing_is_sent_to_an_untrusted_server(
 
 
 def test_verification_can_be_switched_off(lab: Lab, ca_file: Path) -> None:
-    """VAULT_SKIP_VERIFY switches verification off."""
     given = environ(lab, ca_file)
     del given["VAULT_CACERT"]
     given["VAULT_SKIP_VERIFY"] = "true"
@@ -95,7 +85,6 @@ def test_verification_can_be_switched_off(lab: Lab, ca_file: Path) -> None:
 
 
 def test_authority_that_is_rotated(lab: Lab, ca_file: Path) -> None:
-    """A new authority in the replaced file needs no restart."""
     client = lab.client(environ(lab, ca_file), timeout=1.0)
     client.get_secret(lab.path)
     new = trustme.CA()
@@ -113,7 +102,6 @@ def test_authority_that_is_rotated(lab: Lab, ca_file: Path) -> None:
 def test_client_certificate(
     lab: Lab, secure: ssl.SSLContext, ca: trustme.CA, ca_file: Path
 ) -> None:
-    """A server that asks for a certificate gets the client's; without one a call fails."""
     ca.configure_trust(secure)
     secure.verify_mode = ssl.CERT_REQUIRED
     given = environ(lab, ca_file)
@@ -130,7 +118,6 @@ def test_client_certificate(
 
 
 def test_dripping_answer_ends_in_time(lab: Lab, ca_file: Path) -> None:
-    """The deadline of a call holds over TLS as well."""
     client = lab.client(environ(lab, ca_file), timeout=1.0)
     client.authenticate()
     started = time.monotonic()
@@ -141,7 +128,6 @@ def test_dripping_answer_ends_in_time(lab: Lab, ca_file: Path) -> None:
 
 
 def test_handshake_that_hangs_ends_in_time(lab: Lab, ca_file: Path) -> None:
-    """A handshake that hangs costs the deadline and no more."""
     given = environ(lab, ca_file)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         given["VAULT_ADDR"] = f"https://127.0.0.1:{silent.getsockname()[1]}"
@@ -153,7 +139,6 @@ def test_handshake_that_hangs_ends_in_time(lab: Lab, ca_file: Path) -> None:
 
 
 def test_no_redirect_without_encryption(lab: Lab, ca_file: Path) -> None:
-    """A redirect from https to http is refused, even to a trusted host."""
     plain = lab.stack.node.upstream
     given = environ(lab, ca_file) | {"VAULT_REDIRECT_HOSTS": plain}
     client = lab.client(given, timeout=0.5)

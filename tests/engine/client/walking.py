@@ -1,7 +1,6 @@
 """Everything that a holder of an error can reach: its frames, its causes, and so on.
 
-An error tracker prints the local variables of each frame, some of them several levels deep. This
-walk goes deeper.
+An error tracker prints the locals of each frame, some levels deep. This walk goes deeper.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ _STANDARD = Path(sysconfig.get_paths()["stdlib"])
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
-    """Return the error with its causes and contexts."""
     seen: set[int] = set()
     todo: list[object] = [error]
     while todo:
@@ -66,7 +64,6 @@ def texts(*roots: object) -> Iterator[str]:
 
 
 def exposed(error: BaseException) -> Iterator[str]:
-    """Return every text that the error exposes, through its frames too."""
     for one in chain(error):
         yield f"{one!r} {one}"
         yield from texts(one.args, vars(one))

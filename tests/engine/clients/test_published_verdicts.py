@@ -1,5 +1,3 @@
-"""Published clients, made from their pins and judged again: their pages are still true."""
-
 from __future__ import annotations
 
 import subprocess
@@ -27,7 +25,6 @@ ASKED = {
 
 @pytest.mark.parametrize("name", ASKED)
 def test_a_client_is_judged_as_published(name: str, tmp_path: Path) -> None:
-    """The client keeps and breaks what its score says, and the task `clients` agrees."""
     client = find(name)
     if lacking := missing_tools(client):
         pytest.skip(f"{', '.join(lacking)} is not here")

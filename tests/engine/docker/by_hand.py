@@ -1,5 +1,3 @@
-"""Compose by hand, without any task."""
-
 from __future__ import annotations
 
 import os

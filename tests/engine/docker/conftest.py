@@ -1,5 +1,3 @@
-"""An engine with images for the tests of this folder, or a skip that names what is missing."""
-
 from __future__ import annotations
 
 import contextlib
@@ -27,7 +25,7 @@ Objects = dict[str, set[str]]
 
 @pytest.fixture(scope="session")
 def settings() -> Settings:
-    """Settings of a machine that can run containers; skips on any other machine."""
+    """Skips on a machine that cannot run containers."""
     settings = Settings(start_timeout=30)
     state = inspect_docker(settings, ask_registry=False)
     if state.vault is None or state.toxiproxy is None:
@@ -37,14 +35,12 @@ def settings() -> Settings:
 
 @pytest.fixture(scope="module")
 def engine(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerEngine]:
-    """One engine for the tests of a module."""
     with DockerEngine(settings, directory=tmp_path_factory.mktemp("engine")) as engine:
         yield engine
 
 
 @pytest.fixture(scope="module")
 def toxiproxy(engine: DockerEngine) -> DockerToxiproxy:
-    """One Toxiproxy for the tests of a module."""
     return engine.toxiproxy(seed=1)
 
 
@@ -65,7 +61,6 @@ def make_node(engine: DockerEngine, tmp_path: Path) -> Iterator[Callable[..., Do
 
 @pytest.fixture
 def node(make_node: Callable[..., DockerNode]) -> DockerNode:
-    """A started in-memory node."""
     node = make_node()
     node.start()
     return node
@@ -73,8 +68,6 @@ def node(make_node: Callable[..., DockerNode]) -> DockerNode:
 
 @pytest.fixture
 def objects_of() -> Callable[[str], Objects]:
-    """Return the names of containers, networks and volumes with a label."""
-
     def look(label: str) -> Objects:
         with connected() as client:
             filters: dict[str, Any] = {"label": label}

@@ -6,10 +6,9 @@ run:
     ACCIDENTS_SEED=17 ACCIDENTS_STEPS=50 HARNESS_ENGINE=docker \
         pytest -m slow tests/engine/docker/test_accidents_in_containers.py
 
-A node is killed, frozen, or taken off the shared network: then neither the other nodes nor clients
-reach it, and what it sends is lost. Or a kernel rule in its network drops what comes from the other
-nodes or goes to them, while clients still reach it. Only root can set such a rule. `node.cut` cuts
-a node off from everything.
+A node is killed, frozen, or taken off the shared network, so that neither nodes nor clients reach
+it. Or a kernel rule in its network, which only root can set, drops what comes from the other nodes
+or goes to them, while clients still reach it. `node.cut` cuts a node off from everything.
 """
 
 from __future__ import annotations
@@ -47,17 +46,14 @@ class Wires:
         self._rules: list[tuple[str, ...]] = []
 
     def freeze(self, name: str) -> None:
-        """Freeze every process of a node."""
         with self._container(name) as container:
             container.pause()
 
     def thaw(self, name: str) -> None:
-        """Undo `freeze`."""
         with self._container(name) as container:
             container.unpause()
 
     def take_off(self, name: str) -> None:
-        """Remove a node's interface from the network, with the engine."""
         with self._container(name) as container, self._network() as network:
             network.disconnect(container)
 
@@ -76,13 +72,11 @@ class Wires:
             self._rules.append(rule)
 
     def open(self, name: str) -> None:
-        """Undo `shut`."""
         while self._rules:
             self._iptables(name, "-D", *self._rules[-1])
             self._rules.pop()
 
     def can_shut(self) -> bool:
-        """Return True if this user can set a rule in a container's network on this machine."""
         missing = [tool for tool in ("iptables", "nsenter") if not shutil.which(tool, path=_PLACES)]
         if missing or os.geteuid() != 0:
             return False
@@ -134,7 +128,6 @@ def _is_here(container: Any) -> bool:
 
 
 def test_nothing_confirmed_is_lost(stack: LocalStack) -> None:
-    """No confirmed write is lost while nodes are killed, frozen and taken off the network."""
     load, nodes, wires = prepared(stack), Nodes(stack), Wires(stack)
     losses = [
         Loss(name="is killed", ends="is started", begin=nodes.kill, end=nodes.start, brief=False),
@@ -150,7 +143,6 @@ def test_nothing_confirmed_is_lost(stack: LocalStack) -> None:
 
 
 def test_nothing_confirmed_is_lost_in_partitions(stack: LocalStack) -> None:
-    """A node that only clients reach confirms nothing alone, and catches up."""
     load, nodes, wires = prepared(stack), Nodes(stack), Wires(stack)
     ways: list[tuple[str, Callable[[str], object], Callable[[str], object]]] = [
         ("is cut off from the others", nodes.cut, nodes.join)

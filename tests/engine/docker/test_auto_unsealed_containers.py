@@ -1,5 +1,3 @@
-"""`invoke up --seal` on the docker engine: a key in a file, or a second Vault that holds it."""
-
 from __future__ import annotations
 
 import base64
@@ -61,7 +59,6 @@ def stack(local: LocalStack) -> LocalStack:
 
 @contextlib.contextmanager
 def containers(stack: LocalStack) -> Iterator[dict[str, Any]]:
-    """Return the containers of a stack by service."""
     label = f"com.docker.compose.project={project_name(stack.data_dir)}"
     with connected() as client:
         found = client.containers.list(all=True, filters={"label": label})
@@ -75,7 +72,6 @@ def ended(container: Any) -> int:
 
 
 def serves(stack: LocalStack) -> bool:
-    """Return True if Vault is unsealed."""
     with (
         closing(VaultAdmin(stack.endpoints().vault, timeout=2)) as op,
         contextlib.suppress(Exception),
@@ -88,7 +84,6 @@ def serves(stack: LocalStack) -> bool:
 def test_it_unseals_itself(
     stack: LocalStack, kind: SealKind, objects_of: Callable[[str], Objects]
 ) -> None:
-    """Vault is open after a restart by a task or the engine, and after `up`; nothing is left."""
     stack.up(seal=kind)
     put(stack, "of before")
 
@@ -113,7 +108,6 @@ def test_it_unseals_itself(
 def test_a_start_of_three_that_is_broken_off(
     stack: LocalStack, kind: SealKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An interrupted start of three can be taken down and tried again."""
     wait = DockerCluster._await_answers
 
     def broken_off(provider: DockerCluster, probes: Mapping[str, str]) -> None:
@@ -176,7 +170,7 @@ def test_a_holder_that_died_is_started_again(stack: LocalStack) -> None:
 
 
 def test_a_lost_key_is_never_made_again(stack: LocalStack) -> None:
-    """A lost key is never made again, not even by the engine, which creates missing folders."""
+    """Not even by the engine, which creates missing folders."""
     stack.up(seal="static")
     stack.down()
     key = static_key_path(stack.data_dir)
@@ -193,7 +187,6 @@ def test_a_lost_key_is_never_made_again(stack: LocalStack) -> None:
 
 @pytest.mark.parametrize("kind", ["static", "transit"])
 def test_either_engine_goes_on_with_the_others(stack: LocalStack, kind: SealKind) -> None:
-    """Both engines find the key or its holder in the same place, and each other's data."""
     settings = stack.settings.model_copy(update={"engine": "process"})
     processes = LocalStack(settings)
     try:
@@ -212,7 +205,6 @@ def test_either_engine_goes_on_with_the_others(stack: LocalStack, kind: SealKind
 
 
 def test_its_seal_is_exchanged(stack: LocalStack) -> None:
-    """The seal goes from keys to a holder, to a file, and back; an unused holder ends."""
     stack.up()
     put(stack, "of before")
     token = Keyring.load(stack.keyring_path).root_token
@@ -259,7 +251,6 @@ def test_an_exchange_that_was_ended_is_gone_on_with(stack: LocalStack, where: st
 
 
 def test_by_hand_on_the_stack_of_the_tasks(stack: LocalStack) -> None:
-    """Compose starts the stack with the file that `up` writes; the holder is sealed until `up`."""
     endpoints = stack.up(seal="transit")
     put(stack, "of before")
     command = ["docker", "compose", "--env-file", str(stack.data_dir / "compose.env")]
@@ -274,7 +265,6 @@ def test_by_hand_on_the_stack_of_the_tasks(stack: LocalStack) -> None:
 
 
 def test_a_drill_opens_a_copy_with_the_key_of_the_backup(stack: LocalStack) -> None:
-    """A drill in containers opens the copy, moves it to a holder of its own, and back."""
     stack.up(seal="static")
     stack.seed(BLUEPRINT, environ={})
     directory = stack.data_dir.parent / "drill"
@@ -327,7 +317,6 @@ def test_a_drill_reaches_the_holder(
 
 
 def test_a_drill_of_three_that_unseal_themselves(stack: LocalStack) -> None:
-    """In a drill the copy's nodes reach each other and the holder."""
     stack.up(seal="transit")
     stack.seed(BLUEPRINT, environ={})
     directory = stack.data_dir.parent / "drill"
@@ -346,7 +335,6 @@ def test_a_drill_of_three_that_unseal_themselves(stack: LocalStack) -> None:
 
 @pytest.mark.parametrize("kind", ["static", "transit"])
 def test_three_are_restored_into(settings: Settings, stack: LocalStack, kind: SealKind) -> None:
-    """Three nodes that opened a backup vote and unseal themselves."""
     with connected() as client:
         try:
             require_balancer(client, settings)
@@ -388,7 +376,6 @@ def test_three_are_restored_into(settings: Settings, stack: LocalStack, kind: Se
 def test_each_of_three_unseals_itself(
     settings: Settings, stack: LocalStack, kind: SealKind
 ) -> None:
-    """Killed and new nodes unseal themselves, one or all at once, without keys from the tasks."""
     with connected() as client:
         try:
             require_balancer(client, settings)
@@ -411,14 +398,12 @@ def test_each_of_three_unseals_itself(
 
 
 def all_serve(stack: LocalStack, count: int) -> bool:
-    """Return True if there are that many voters, one of which leads."""
     nodes = stack.status().nodes
     roles = sorted(node.role for node in nodes)
     return roles == ["leader", *["standby"] * (count - 1)] and all(node.voter for node in nodes)
 
 
 def test_by_hand(settings: Settings, compose: tuple[str, ...], tmp_path: Path) -> None:
-    """By docs/how-to/compose-by-hand.md, Vault has recovery keys and is open after a restart."""
     with connected() as client:
         vault, _ = require(client, settings)
     program = vault.dialect.program

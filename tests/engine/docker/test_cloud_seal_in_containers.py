@@ -1,5 +1,3 @@
-"""What a real server in a container says about the configuration of a cloud's seal."""
-
 from __future__ import annotations
 
 import json
@@ -48,14 +46,12 @@ def keys(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def check(stanza: dict[str, Any], stack: LocalStack) -> SealCheck:
-    """Make the server check a stanza."""
     provider = stack.provider()
     return provider.check_seal(stanza)
 
 
 @pytest.mark.parametrize("kind", CLOUD_SEALS)
 def test_a_server_that_does_not_know_it_leaves_nothing(local: LocalStack, kind: SealKind) -> None:
-    """`up` repeats the server's error, and leaves no data directory and no container."""
     for attempt in (lambda: local.up(seal=kind), lambda: local.check_seal(kind)):
         with pytest.raises(CapabilityMissing, match=f"does not know the seal {kind}") as caught:
             attempt()
@@ -65,14 +61,12 @@ def test_a_server_that_does_not_know_it_leaves_nothing(local: LocalStack, kind: 
 
 
 def test_a_broken_stanza_is_another_error(local: LocalStack) -> None:
-    """A broken stanza is another error than a seal that the server lacks."""
     with pytest.raises(EngineError, match="cannot read the configuration") as caught:
         check({"awskms": {"kms_key_id": ["one", "another"]}}, local)
     assert not isinstance(caught.value, CapabilityMissing)
 
 
 def test_a_seal_without_a_cloud_passes_the_check(local: LocalStack) -> None:
-    """A seal that needs no cloud passes the same check."""
     key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
     done = check({"static": {"current_key_id": "k", "current_key": key}}, local)
     assert done.seal == "static"

@@ -1,5 +1,3 @@
-"""`invoke up --ha` on the docker engine: three nodes, a load balancer, and accidents."""
-
 from __future__ import annotations
 
 import contextlib
@@ -35,12 +33,10 @@ Objects = dict[str, set[str]]
 
 @pytest.fixture
 def left(stack: LocalStack, objects_of: Callable[[str], Objects]) -> Callable[[], Objects]:
-    """Return what the engine still has of this stack."""
     return lambda: objects_of(f"com.docker.compose.project={project_name(stack.data_dir)}")
 
 
 def test_the_life_of_a_cluster(stack: LocalStack, left: Callable[[], Objects]) -> None:
-    """Clients keep token and data through each loss, down and up; then nothing is left."""
     endpoints = stack.up(ha=True)
     stack.seed(Blueprint.default())
     nodes = Nodes(stack)
@@ -85,7 +81,6 @@ def test_the_life_of_a_cluster(stack: LocalStack, left: Callable[[], Objects]) -
 
 
 def test_nodes_come_and_go(stack: LocalStack) -> None:
-    """A fourth node becomes a voter, a leader is removed, and clients stay connected."""
     stack.up(ha=True)
     stack.seed(Blueprint.default())
     nodes = Nodes(stack)
@@ -110,7 +105,6 @@ def test_nodes_come_and_go(stack: LocalStack) -> None:
 
 
 def test_one_server_becomes_three_and_no_other_engine_opens_them(stack: LocalStack) -> None:
-    """One server becomes three nodes with its data, and the other engine leaves them alone."""
     single = stack.up()
     stack.seed(Blueprint.default())
     with backend(stack) as client:
@@ -134,7 +128,6 @@ def test_one_server_becomes_three_and_no_other_engine_opens_them(stack: LocalSta
 def test_an_up_that_fails_takes_nothing_down(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An `up` that fails keeps what ran before it."""
     endpoints = stack.up(ha=True)
     Nodes(stack).kill("vault-3")
     monkeypatch.setattr("vault_harness.local.engine.docker.stack.answers", lambda _url, **_: False)
@@ -147,7 +140,6 @@ def test_an_up_that_fails_takes_nothing_down(
 
 
 def test_by_hand_on_the_stack_of_the_tasks(stack: LocalStack) -> None:
-    """Compose with the file that `up` writes runs the same cluster, and the tasks know it."""
     endpoints = stack.up(ha=True)
     env_file = ("--env-file", str(stack.data_dir / "compose.env"))
     assert set(by_hand(*env_file, "ps", "--services").split()) == {*THREE, "balancer", "toxiproxy"}
@@ -159,7 +151,7 @@ def test_by_hand_on_the_stack_of_the_tasks(stack: LocalStack) -> None:
 
 
 def test_a_kill_ends_a_node_that_always_restarts(stack: LocalStack) -> None:
-    """A node that restarts all the time is ended, although it mostly has no process."""
+    """A node that restarts all the time mostly has no process."""
     stack.up()
     provider = stack.provider()
     assert isinstance(provider, DockerCluster)
@@ -188,17 +180,14 @@ def test_a_kill_ends_a_node_that_always_restarts(stack: LocalStack) -> None:
 
 
 def joined(node: VaultAdmin) -> bool:
-    """Return True if a node is a member."""
     return node.seal_status().initialised
 
 
 def follows(node: VaultAdmin) -> bool:
-    """Return True if a node serves as a standby."""
     return node.health() == 429
 
 
 def test_by_hand_without_a_task(settings: Settings, stack: LocalStack, tmp_path: Path) -> None:
-    """Two nodes join the first once it is unsealed, and Toxiproxy leads to the leader."""
     with connected() as client:
         vault, toxiproxy = require(client, settings)
     names = ("VAULT", "VAULT_2", "VAULT_3", "BALANCER", "BALANCER_STATUS", "TOXIPROXY", "PROXY")
@@ -254,7 +243,6 @@ def test_over_tls(stack: LocalStack, client_certs: bool) -> None:
 
 
 def test_a_leader_that_is_cut_off_confirms_nothing(stack: LocalStack) -> None:
-    """A leader that is cut off confirms nothing, no write is lost, and a restart ends the cut."""
     a_leader_alone_confirms_nothing(stack)
 
     nodes = Nodes(stack)

@@ -1,5 +1,3 @@
-"""`invoke up` on the docker engine: the lasting stack, through Compose."""
-
 import contextlib
 import os
 from collections.abc import Callable
@@ -30,12 +28,10 @@ Objects = dict[str, set[str]]
 
 @pytest.fixture
 def project(local: LocalStack) -> str:
-    """The label of the stack's containers."""
     return f"com.docker.compose.project={project_name(local.data_dir)}"
 
 
 def read_secret(local: LocalStack, address: str) -> int:
-    """Return the status of a read of one secret with the root token."""
     with contextlib.closing(local.operator()) as operator:
         token = operator.client.token
     return requests.get(
@@ -46,7 +42,6 @@ def read_secret(local: LocalStack, address: str) -> int:
 
 
 def container_of(local: LocalStack, service: str) -> Any:
-    """Return the container of a service."""
     labels = [
         f"com.docker.compose.project={project_name(local.data_dir)}",
         f"com.docker.compose.service={service}",
@@ -57,8 +52,6 @@ def container_of(local: LocalStack, service: str) -> Any:
 
 
 def becomes_healthy(local: LocalStack) -> None:
-    """Wait until Vault's container is healthy."""
-
     def health() -> str:
         return str(container_of(local, "vault").attrs["State"]["Health"]["Status"])
 
@@ -68,7 +61,6 @@ def becomes_healthy(local: LocalStack) -> None:
 def test_from_nothing_to_seeded_and_back(
     local: LocalStack, project: str, objects_of: Callable[[str], Objects]
 ) -> None:
-    """A developer's day works: up, seed, read, restart, unseal, down, up, destroy."""
     endpoints = local.up()
     assert local.up() == endpoints
     local.seed(Blueprint.default())
@@ -96,7 +88,6 @@ def test_from_nothing_to_seeded_and_back(
 
 
 def test_toxics_survive_a_second_up(local: LocalStack) -> None:
-    """A second `up` keeps the toxics of a running stack."""
     endpoints = local.up()
     proxy = Toxiproxy(endpoints.toxiproxy).proxy("vault")
     proxy.add(Latency(latency=1), name="mine")
@@ -105,7 +96,6 @@ def test_toxics_survive_a_second_up(local: LocalStack) -> None:
 
 
 def test_logs_and_the_audit_log_are_there(local: LocalStack) -> None:
-    """The logs of both servers are there, and this user can read the audit log."""
     local.up()
     local.seed(Blueprint.default())
     provider = local.provider()
@@ -119,7 +109,7 @@ def test_logs_and_the_audit_log_are_there(local: LocalStack) -> None:
 def test_a_taken_port_is_said_before_anything_starts(
     local: LocalStack, project: str, objects_of: Callable[[str], Objects]
 ) -> None:
-    """A taken port is an error before a start, with its owner and the setting that moves ours."""
+    """The error names the port's owner and the setting that moves ours."""
     taken = int(local.up().vault.rpartition(":")[2])
     other = LocalStack(
         local.settings.model_copy(
@@ -137,7 +127,6 @@ def test_a_taken_port_is_said_before_anything_starts(
 
 
 def test_a_paused_vault_is_up_again_after_up(local: LocalStack) -> None:
-    """`up` resumes a paused Vault."""
     endpoints = local.up()
     container_of(local, "vault").pause()
     local.up()
@@ -145,7 +134,7 @@ def test_a_paused_vault_is_up_again_after_up(local: LocalStack) -> None:
 
 
 def test_a_paused_toxiproxy_is_not_ready(local: LocalStack) -> None:
-    """A paused Toxiproxy keeps its sockets and answers nothing, so the stack is not ready."""
+    """A paused Toxiproxy keeps its sockets and answers nothing."""
     local.up()
     container_of(local, "toxiproxy").pause()
     assert local.status().state == "not answering"
@@ -159,7 +148,6 @@ def test_a_paused_toxiproxy_is_not_ready(local: LocalStack) -> None:
 def test_a_second_up_that_fails_removes_nothing(
     local: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A second `up` that fails keeps what ran before it."""
     endpoints = local.up()
     monkeypatch.setattr("vault_harness.local.engine.docker.stack.answers", lambda _url, **_: False)
     impatient = LocalStack(local.settings.model_copy(update={"start_timeout": 0.3}))
@@ -182,7 +170,6 @@ def test_up_knows_its_own_containers_without_a_record(local: LocalStack) -> None
 
 
 def test_the_other_engine_goes_on_with_the_same_vault(local: LocalStack) -> None:
-    """A change of engines keeps data and keys, there and back."""
     local.up()
     local.seed(Blueprint.default())
     keys = local.keyring_path.read_bytes()
@@ -207,7 +194,6 @@ def test_data_of_the_other_product_is_refused(local: LocalStack) -> None:
 
 
 def test_everything_of_it_belongs_to_this_user(local: LocalStack) -> None:
-    """This user can read and delete data, audit log and configuration without root."""
     local.up()
     local.seed(Blueprint.default())
     present = [path.stat() for path in (local.data_dir / "vault").rglob("*")]
@@ -215,7 +201,6 @@ def test_everything_of_it_belongs_to_this_user(local: LocalStack) -> None:
 
 
 def test_by_hand_on_the_stack_of_the_tasks(local: LocalStack) -> None:
-    """Compose with the file that `up` writes runs the same project, and the tasks know it."""
     endpoints = local.up()
     env_file = ("--env-file", str(local.data_dir / "compose.env"))
     assert set(by_hand(*env_file, "ps", "--services").split()) == {"vault", "toxiproxy"}
@@ -228,7 +213,6 @@ def test_by_hand_on_the_stack_of_the_tasks(local: LocalStack) -> None:
 def test_by_hand_without_a_task_the_checkout_stays_usable(
     settings: Settings, compose: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """A Vault by hand makes no folder and shares nothing with a stack."""
     with connected() as client:
         vault, toxiproxy = require(client, settings)
     leases = [PortLease() for _ in range(3)]
@@ -259,7 +243,6 @@ def test_by_hand_without_a_task_the_checkout_stays_usable(
 
 
 def test_all_files_are_read_together(compose: tuple[str, ...]) -> None:
-    """By hand, all files form one project with a name of its own, services too."""
     names = ("base.yml", "vault.yml", "toxiproxy.yml", "services.yml")
     files = [word for name in names for word in ("-f", f"compose/{name}")]
     said = by_hand(*files, "config")
@@ -268,7 +251,6 @@ def test_all_files_are_read_together(compose: tuple[str, ...]) -> None:
 
 
 def test_over_tls(local: LocalStack) -> None:
-    """Health check, Toxiproxy and tasks reach it, and a renewal reaches the container."""
     endpoints = local.up(tls=True)
     local.seed(Blueprint.default())
     assert endpoints.proxy.startswith("https://")
@@ -286,7 +268,6 @@ def test_over_tls(local: LocalStack) -> None:
 
 
 def test_with_client_certificates(local: LocalStack) -> None:
-    """Health check and tasks show a certificate; a client without one is refused."""
     endpoints = local.up(client_certs=True)
     local.seed(Blueprint.default())
     assert local.status().state == "ready"

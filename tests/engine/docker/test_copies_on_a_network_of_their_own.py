@@ -25,7 +25,6 @@ Objects = dict[str, set[str]]
 
 @contextlib.contextmanager
 def copy_of(stack: LocalStack, *, outward: bool) -> Iterator[tuple[DockerEngine, Any]]:
-    """Return the engine of a drill, and the container of its empty server."""
     directory = stack.data_dir.parent / "drill"
     with open_engine(stack.settings, directory=directory / "engine", outward=outward) as engine:
         assert isinstance(engine, DockerEngine)
@@ -48,7 +47,6 @@ def reaches(container: Any, address: str) -> bool:
 
 @contextlib.contextmanager
 def service(stack: LocalStack, name: str) -> Iterator[tuple[Any, str]]:
-    """Return a container of the stack, and its address on the stack's network."""
     project = project_name(stack.data_dir)
     labels = [f"com.docker.compose.project={project}", f"com.docker.compose.service={name}"]
     with connected() as client:
@@ -60,7 +58,6 @@ def service(stack: LocalStack, name: str) -> Iterator[tuple[Any, str]]:
 def test_a_copy_reaches_the_holder_of_its_key_and_nothing_else_of_the_stack(
     local: LocalStack, objects_of: Callable[[str], Objects]
 ) -> None:
-    """A copy reaches the holder, but not Vault or its proxy; the holder is unchanged afterwards."""
     local.up(seal="transit")
     with service(local, "vault") as (vault, address), service(local, "toxiproxy") as (_, way):
         forbidden = [f"http://{address}:8200", f"http://{way}:8201"]

@@ -1,5 +1,3 @@
-"""A backup of one engine opens in the other."""
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -37,8 +35,6 @@ def process(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture
 def seeded(tmp_path: Path) -> Callable[[Engine], Stack]:
-    """Launches a seeded, durable Vault with an audit device."""
-
     def make(engine: Engine) -> Stack:
         directory = tmp_path / f"seeded-{engine.name}"
         return launch(engine, Blueprint.default(), NodeSpec(directory=directory, storage="raft"))
@@ -54,7 +50,6 @@ def test_a_backup_crosses(
     tmp_path: Path,
     there_and_back: bool,
 ) -> None:
-    """All secrets of a backup are the same in the other engine, with an audit device."""
     source, target = (engine, process) if there_and_back else (process, engine)
     with seeded(source) as stack:
         backup = make_backup(
@@ -85,7 +80,6 @@ def test_a_drill_in_containers(
     tmp_path: Path,
     live: str,
 ) -> None:
-    """A drill in containers works, whichever engine runs the live Vault."""
     with seeded(process if live == "process" else engine) as stack:
         report = drill(stack.operator, Keys(stack.keyring), engine, stack.blueprint, tmp_path / "d")
     assert report.problems == []

@@ -1,5 +1,3 @@
-"""A run leaves nothing behind, however it ends."""
-
 import os
 import signal
 import subprocess
@@ -51,28 +49,24 @@ class Victim:
         self.reaper = psutil.Process(int(reaper))
 
     def kill(self) -> None:
-        """Kill the process with SIGKILL."""
         self.process.send_signal(signal.SIGKILL)
         self.process.communicate(timeout=10)
 
 
 @pytest.fixture
 def victim(settings: Settings, tmp_path: Path) -> Iterator[Victim]:
-    """A victim whose container runs."""
     victim = Victim(tmp_path)
     yield victim
     victim.kill()
 
 
 def count(objects: Objects) -> int:
-    """Return the number of its containers."""
     return sum(map(len, objects.values()))
 
 
 def test_closing_leaves_nothing(
     settings: Settings, tmp_path: Path, objects_of: Callable[[str], Objects]
 ) -> None:
-    """Containers and network are gone when the engine is closed; closing twice is fine."""
     engine = DockerEngine(settings, directory=tmp_path)
     engine.toxiproxy()
     label = f"vault-harness.run={engine.run.name}"
@@ -92,7 +86,7 @@ def test_after_kill_9_nothing_stays(victim: Victim, objects_of: Callable[[str], 
 def test_the_next_start_removes_leftover_containers(
     victim: Victim, objects_of: Callable[[str], Objects]
 ) -> None:
-    """If the watcher is killed too, the next start removes the containers by their labels."""
+    """If the watcher is killed too, the next start finds the containers by their labels."""
     assert count(objects_of(victim.label)) == 2
     victim.reaper.kill()
     # It stays a zombie, since its parent has not read its exit code.
@@ -106,21 +100,18 @@ def test_the_next_start_removes_leftover_containers(
 
 
 def test_a_living_run_is_spared(victim: Victim, objects_of: Callable[[str], Objects]) -> None:
-    """Runs side by side do not remove each other."""
     with connected() as client:
         sweep(client)
     assert count(objects_of(victim.label)) == 2
 
 
 def test_a_reused_pid_is_not_its_owner() -> None:
-    """A process with the same id and another start time is not the owner."""
     mine = OwnerProcess().labels()
     assert not is_dead(mine)
     assert is_dead({**mine, "vault-harness.born": "1.00"})
 
 
 def test_other_machines_runs_are_not_ours_to_judge() -> None:
-    """A process id of another host is ignored."""
     absent = {"vault-harness.pid": "999999999", "vault-harness.born": "1.00"}
     elsewhere = {"vault-harness.host": "another boot"}
     assert not is_dead({**OwnerProcess().labels(), **absent, **elsewhere})

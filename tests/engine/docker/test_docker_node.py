@@ -1,5 +1,3 @@
-"""A Vault in a container has the verbs of every other node."""
-
 import json
 import socket
 from collections.abc import Callable
@@ -28,14 +26,12 @@ pytestmark = pytest.mark.docker
 
 
 def seal_status(node: DockerNode, *, timeout: float = 5) -> dict[str, object]:
-    """Return what the server says about its seal."""
     answer = requests.get(f"{node.address}/v1/sys/seal-status", timeout=timeout)
     status: dict[str, object] = answer.json()
     return status
 
 
 def test_it_has_the_shape(engine: DockerEngine, node: DockerNode) -> None:
-    """Engine and node have the shape that the harness expects."""
     assert isinstance(engine, Engine)
     assert isinstance(node, Node)
     assert Capability.DURABLE not in node.capabilities
@@ -43,14 +39,12 @@ def test_it_has_the_shape(engine: DockerEngine, node: DockerNode) -> None:
 
 
 def test_start_returns_when_the_api_answers(node: DockerNode) -> None:
-    """When start returns the API answers; a second start does nothing."""
     assert seal_status(node)["initialized"] is False
     node.start()
     assert node.is_running()
 
 
 def test_its_port_is_on_loopback_only(node: DockerNode) -> None:
-    """The port is on loopback only."""
     from vault_harness.local.engine.docker_client import connected
 
     with connected() as client:
@@ -60,7 +54,7 @@ def test_its_port_is_on_loopback_only(node: DockerNode) -> None:
 
 
 def test_paused_it_accepts_and_says_nothing(node: DockerNode) -> None:
-    """A paused server accepts and does not answer, so only a total deadline ends a call."""
+    """Only a total deadline ends a call."""
     node.pause()
     host, port = node.address.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=5):
@@ -73,7 +67,6 @@ def test_paused_it_accepts_and_says_nothing(node: DockerNode) -> None:
 
 
 def test_killed_it_refuses_and_starts_at_the_same_address(node: DockerNode) -> None:
-    """A killed server refuses, and starts again on the same port."""
     address = node.address
     node.kill()
     assert not node.is_running()
@@ -85,7 +78,6 @@ def test_killed_it_refuses_and_starts_at_the_same_address(node: DockerNode) -> N
 
 
 def test_a_paused_one_can_be_killed_and_stopped(node: DockerNode) -> None:
-    """A paused server can be killed and stopped."""
     node.pause()
     node.kill()
     node.start()
@@ -95,7 +87,6 @@ def test_a_paused_one_can_be_killed_and_stopped(node: DockerNode) -> None:
 
 
 def test_verbs_need_a_running_server(node: DockerNode) -> None:
-    """Pausing a stopped server is an error."""
     node.stop()
     with pytest.raises(CapabilityMissing, match="does not run"):
         node.pause()
@@ -105,7 +96,6 @@ def test_verbs_need_a_running_server(node: DockerNode) -> None:
 
 
 def test_raft_survives_a_restart_sealed(make_node: Callable[..., DockerNode]) -> None:
-    """After a restart raft keeps its data and needs its keys."""
     node = make_node(storage="raft")
     node.start()
     operator = VaultAdmin(node.address)
@@ -148,7 +138,6 @@ def test_a_second_node_joins_the_first(make_node: Callable[..., DockerNode]) -> 
 
 @pytest.mark.slow
 def test_three_of_them_are_a_cluster(engine: DockerEngine, tmp_path: Path) -> None:
-    """Three nodes find each other by name over TLS; killing the leader loses no data."""
     blueprint = Blueprint(name="empty", mounts={})
     authority = Authority()
     with launch_cluster(
@@ -187,7 +176,6 @@ def test_it_reaches_a_postgresql_of_this_machine(engine: DockerEngine, node: Doc
 
 
 def test_the_audit_log_is_a_file_here(node: DockerNode) -> None:
-    """This user reads the container's audit log here, and SIGHUP reopens it."""
     audit = node.audit_path
     assert audit is not None
     operator = VaultAdmin(node.address)
@@ -205,7 +193,6 @@ def test_the_audit_log_is_a_file_here(node: DockerNode) -> None:
 
 
 def test_a_server_that_dies_says_why(make_node: Callable[..., DockerNode]) -> None:
-    """The error has the last lines of the server."""
     node = make_node(extra={"listener": {"tcp": {"address": "not an address"}}})
     with pytest.raises(ServerDied) as caught:
         node.start()
@@ -213,13 +200,12 @@ def test_a_server_that_dies_says_why(make_node: Callable[..., DockerNode]) -> No
 
 
 def test_logs_have_the_servers_words(node: DockerNode) -> None:
-    """The engine keeps what the server prints."""
     assert "server started" in node.logs()
     assert len(node.logs(tail=2).splitlines()) <= 2
 
 
 def test_a_node_that_outlives_us_is_refused(make_node: Callable[..., DockerNode]) -> None:
-    """A node that outlives the run is refused; `invoke up` makes such nodes."""
+    """`invoke up` makes such nodes."""
     with pytest.raises(HarnessError, match="end with it"):
         make_node(detached=True)
 
@@ -227,7 +213,6 @@ def test_a_node_that_outlives_us_is_refused(make_node: Callable[..., DockerNode]
 def test_closing_removes_the_container(
     make_node: Callable[..., DockerNode], objects_of: Callable[[str], dict[str, set[str]]]
 ) -> None:
-    """Closing removes the container, whatever else runs."""
     node = make_node()
     node.start()
     name = node.container_name

@@ -1,5 +1,3 @@
-"""Three states of a machine, told apart in plain words."""
-
 import time
 from pathlib import Path
 
@@ -16,13 +14,11 @@ ABSENT = "vault-harness.invalid/absent:1"
 
 @pytest.fixture
 def no_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A machine whose engine does not answer."""
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
 
 
 @pytest.mark.usefixtures("no_engine")
 def test_no_engine_is_said_in_one_line() -> None:
-    """A socket without an engine is one line."""
     state = inspect_docker(Settings())
     assert (state.status, state.usable) == (DockerStatus.NO_ENGINE, False)
     assert "does not answer" in state.line
@@ -31,7 +27,6 @@ def test_no_engine_is_said_in_one_line() -> None:
 
 @pytest.mark.usefixtures("no_engine")
 def test_without_engine_docker_refuses_with_a_remedy() -> None:
-    """Asking for docker without an engine names the remedy."""
     with pytest.raises(EngineUnavailable) as caught:
         connect()
     assert "HARNESS_ENGINE=process" in caught.value.remedy
@@ -39,13 +34,11 @@ def test_without_engine_docker_refuses_with_a_remedy() -> None:
 
 @pytest.mark.usefixtures("no_engine")
 def test_auto_falls_back_to_processes() -> None:
-    """``auto`` without an engine uses processes and does not mention containers."""
     assert choose(Settings(engine="auto"), lasting=True)[0] == "process"
 
 
 @pytest.mark.docker
 def test_engine_without_the_images_names_them(settings: Settings) -> None:
-    """Missing images are named, with how to get them."""
     state = inspect_docker(Settings(vault_image=ABSENT), ask_registry=False)
     assert DockerStatus.NO_IMAGES is state.status
     assert state.missing == (ABSENT,)
@@ -55,13 +48,11 @@ def test_engine_without_the_images_names_them(settings: Settings) -> None:
 
 @pytest.mark.docker
 def test_engine_without_images_falls_back_too(settings: Settings) -> None:
-    """``auto`` without images uses processes."""
     assert choose(Settings(engine="auto", vault_image=ABSENT), lasting=True)[0] == "process"
 
 
 @pytest.mark.docker
 def test_an_image_that_was_chosen_is_never_exchanged(settings: Settings, tmp_path: Path) -> None:
-    """A local image replaces the default image, but not a chosen one."""
     with pytest.raises((ImageMissing, EngineUnavailable)) as caught:
         open_engine(Settings(engine="docker", vault_image=ABSENT), directory=tmp_path)
     assert ABSENT in str(caught.value)
@@ -69,7 +60,6 @@ def test_an_image_that_was_chosen_is_never_exchanged(settings: Settings, tmp_pat
 
 @pytest.mark.docker
 def test_engine_with_images_is_ready(settings: Settings) -> None:
-    """With both images, which are named, nothing is missing."""
     state = inspect_docker(settings)
     assert DockerStatus.READY is state.status
     assert state.vault is not None
@@ -80,7 +70,7 @@ def test_engine_with_images_is_ready(settings: Settings) -> None:
 
 @pytest.mark.docker
 def test_looking_is_quick(settings: Settings) -> None:
-    """Every task with ``auto`` makes this check, so it must be quick."""
+    """Every task with ``auto`` makes this check."""
     begin = time.monotonic()
     inspect_docker(settings)
     assert time.monotonic() - begin < 5

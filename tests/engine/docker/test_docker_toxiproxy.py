@@ -1,5 +1,3 @@
-"""Toxiproxy in a container: its pool of ports, and both ways through it."""
-
 import contextlib
 import socket
 import threading
@@ -25,7 +23,6 @@ pytestmark = pytest.mark.docker
 
 @pytest.fixture
 def front(toxiproxy: DockerToxiproxy) -> Iterator[Toxiproxy]:
-    """The server's API, without proxies before and after a test."""
     front = Toxiproxy(toxiproxy.api)
     yield front
     for proxy in front.proxies().values():
@@ -57,7 +54,6 @@ def recorder(engine: DockerEngine) -> Iterator[int]:
 
 
 def test_it_has_the_shape(toxiproxy: DockerToxiproxy) -> None:
-    """Toxiproxy has the shape that the harness expects, and answers."""
     assert isinstance(toxiproxy, ToxiproxyProcess)
     assert toxiproxy.is_running()
     assert Toxiproxy(toxiproxy.api).version()
@@ -77,7 +73,7 @@ def test_through_it_vault_is_reached(
 def test_a_disabled_proxy_refuses_the_client(
     toxiproxy: DockerToxiproxy, front: Toxiproxy, node: DockerNode
 ) -> None:
-    """A disabled proxy refuses: no relay accepts in Toxiproxy's place."""
+    """No relay accepts in Toxiproxy's place."""
     proxy = front.create("vault", listen=toxiproxy.listen(), upstream=node.upstream)
     host, port = toxiproxy.reachable(proxy.listen).split(":")
     with proxy.disabled(), socket.socket() as client:
@@ -88,7 +84,7 @@ def test_a_disabled_proxy_refuses_the_client(
 def test_cut_off_it_swallows_the_first_packet(
     toxiproxy: DockerToxiproxy, front: Toxiproxy, node: DockerNode
 ) -> None:
-    """A cut network drops even the first packet, which no toxic can do, and recovers."""
+    """A cut network drops even the first packet, which no toxic can do."""
     proxy = front.create("vault", listen=toxiproxy.listen(), upstream=node.upstream)
     host, port = toxiproxy.reachable(proxy.listen).split(":")
     toxiproxy.disconnect()
@@ -136,7 +132,7 @@ def test_nothing_of_it_is_published(engine: DockerEngine, toxiproxy: DockerToxip
 def test_it_reaches_a_listener_of_this_process(
     engine: DockerEngine, toxiproxy: DockerToxiproxy, front: Toxiproxy
 ) -> None:
-    """Toxiproxy reaches the recorder of a scenario, which runs in this process."""
+    """The recorder of a scenario runs in this process."""
     with recorder(engine) as port:
         upstream = engine.reachable_from_toxiproxy(port)
         proxy = front.create("recorder", listen=toxiproxy.listen(), upstream=upstream)
@@ -145,14 +141,13 @@ def test_it_reaches_a_listener_of_this_process(
 
 
 def test_listeners_of_this_process_are_not_on_every_interface(engine: DockerEngine) -> None:
-    """The recorder sees secrets, so it does not listen on every interface."""
+    """The recorder sees secrets."""
     assert engine.bind_host() not in {"", "0.0.0.0", "::"}  # noqa: S104 -- what must not be
 
 
 def test_ports_of_the_pool_are_handed_out_once(
     toxiproxy: DockerToxiproxy, front: Toxiproxy
 ) -> None:
-    """Each proxy gets a port of its own; the port of a deleted proxy is free again."""
     proxies = [
         front.create(f"proxy-{number}", listen=toxiproxy.listen(), upstream="127.0.0.1:1")
         for number in range(len(POOL))

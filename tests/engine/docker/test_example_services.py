@@ -1,5 +1,3 @@
-"""The example services stay healthy through a seal, an unseal, and a rotated secret-id."""
-
 import json
 import os
 import subprocess
@@ -27,7 +25,6 @@ pytestmark = [
 
 
 def invoke(local: LocalStack, *words: str) -> None:
-    """Run a task on the stack, as a person does."""
     environment = os.environ | {
         "HARNESS_ENGINE": "docker",
         "HARNESS_DATA_DIR": str(local.data_dir),
@@ -48,7 +45,6 @@ def local(
     compose: tuple[str, ...],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[LocalStack]:
-    """A seeded stack."""
     with connected() as client:
         if find_image(client, LOCAL_SERVICES) is None:
             pytest.skip(f"the image {LOCAL_SERVICES} is not here: invoke images")
@@ -72,7 +68,6 @@ def local(
 
 @pytest.fixture(scope="module")
 def services(local: LocalStack) -> ExampleServices:
-    """All services, healthy."""
     services = ExampleServices(local, ports=dict.fromkeys(SERVICES, 0))
     services.write_credentials(Blueprint.default())
     services.start(timeout=120)
@@ -80,12 +75,10 @@ def services(local: LocalStack) -> ExampleServices:
 
 
 def statuses(services: ExampleServices) -> set[str]:
-    """Return what the services say about themselves."""
     return {service.status for service in services.describe()}
 
 
 def test_all_are_healthy(services: ExampleServices) -> None:
-    """All services are healthy, by the engine's check and by their own answer."""
     described = services.describe()
     assert [service.name for service in described] == list(SERVICES)
     assert {service.health for service in described} == {"healthy"}
@@ -95,7 +88,6 @@ def test_all_are_healthy(services: ExampleServices) -> None:
 def test_they_show_a_fingerprint_and_never_the_secret(
     local: LocalStack, services: ExampleServices
 ) -> None:
-    """Each shows the fingerprint of its secret; no answer or log has a secret."""
     operator = local.operator()
     secret = operator.client.secrets.kv.v2.read_secret_version(
         "backend/django", mount_point="ecommerce", raise_on_deleted_version=True
@@ -115,7 +107,6 @@ def test_they_show_a_fingerprint_and_never_the_secret(
 
 
 def test_they_see_neither_keys_nor_each_others_ids(services: ExampleServices) -> None:
-    """A service's directory holds only its own two ids."""
     for name in SERVICES:
         present = {path.name for path in services.credentials_directory(name).iterdir()}
         assert len(present) == 2
@@ -123,7 +114,6 @@ def test_they_see_neither_keys_nor_each_others_ids(services: ExampleServices) ->
 
 
 def test_they_survive_a_seal_and_an_unseal(local: LocalStack, services: ExampleServices) -> None:
-    """Sealed they are degraded and not restarted; unsealed they recover by themselves."""
     before = services.fingerprints()
     local.seal()
     wait_until(lambda: statuses(services) == {"degraded"}, "services to notice", timeout=90)
@@ -138,7 +128,7 @@ def test_they_survive_a_seal_and_an_unseal(local: LocalStack, services: ExampleS
 def test_a_rotated_secret_id_needs_no_restart(
     local: LocalStack, services: ExampleServices, tmp_path: Path
 ) -> None:
-    """A rotated secret-id is read at the next login, through the mounted directory."""
+    """It is read at the next login, through the mounted directory."""
     before = services.credentials_directory("backend").joinpath("backend-secret-id").read_text()
     invoke(local, "rotate.secret-id", "--all")
     after = services.credentials_directory("backend").joinpath("backend-secret-id").read_text()
@@ -155,14 +145,12 @@ def test_a_rotated_secret_id_needs_no_restart(
 
 
 def test_they_can_be_ended_alone(local: LocalStack, services: ExampleServices) -> None:
-    """Ending the services leaves the stack up."""
     assert services.stop() == list(SERVICES)
     assert {service.health for service in services.describe()} == {"none"}
     assert all(service.running for service in local.provider().describe())
 
 
 def test_over_tls(local: LocalStack, services: ExampleServices) -> None:
-    """Each service trusts the stack's authority, and reads on after a new authority."""
     services.stop()
     local.down()
     local.up(tls=True)
@@ -179,7 +167,6 @@ def test_over_tls(local: LocalStack, services: ExampleServices) -> None:
 
 
 def test_with_client_certificates(local: LocalStack, services: ExampleServices) -> None:
-    """Each shows its own certificate, and reads on after a renewal or a new authority."""
     services.stop()
     local.down()
     local.up(client_certs=True)

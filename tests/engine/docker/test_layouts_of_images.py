@@ -1,5 +1,3 @@
-"""Images differ in the path of the server and in its user, without effect."""
-
 import contextlib
 import io
 from collections.abc import Iterator
@@ -38,7 +36,6 @@ TAG = "somebodys/openbao-with-a-user:1"
 
 @pytest.fixture(scope="module")
 def chosen(settings: Settings) -> Iterator[Settings]:
-    """Settings that name such an image."""
     with connected(timeout=300) as client:
         vault, _ = require(client, settings)
         if vault.name != LOCAL_VAULT or vault.dialect is not dialect.OPENBAO:
@@ -50,7 +47,6 @@ def chosen(settings: Settings) -> Iterator[Settings]:
 
 
 def test_a_scenario_runs_on_it(chosen: Settings, tmp_path: Path) -> None:
-    """A scenario finds the server by name and runs it as this user."""
     with (
         DockerEngine(chosen, directory=tmp_path / "engine") as engine,
         launch(
@@ -61,7 +57,7 @@ def test_a_scenario_runs_on_it(chosen: Settings, tmp_path: Path) -> None:
 
 
 def test_a_stack_runs_on_it(chosen: Settings, compose: tuple[str, ...], tmp_path: Path) -> None:
-    """The stack is healthy: the check uses the same name."""
+    """The health check uses the same name."""
     stack = LocalStack(
         chosen.model_copy(
             update={

@@ -1,5 +1,3 @@
-"""`invoke images` makes container mode from what is on this machine."""
-
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,7 +24,6 @@ pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("ima
 
 
 def has_haproxy() -> bool:
-    """Return True if this machine has the files of the HAProxy image."""
     try:
         find_balancer()
     except ProgramMissing:
@@ -39,20 +36,17 @@ LOCAL = [LOCAL_PYTHON, LOCAL_VAULT, LOCAL_TOXIPROXY, *BALANCER, LOCAL_SERVICES]
 
 
 def build(settings: Settings) -> list[BuiltImage]:
-    """Build the images with the local engine."""
     with connected(timeout=300) as client:
         return build_images(client, settings)
 
 
 @pytest.fixture(scope="module")
 def built(settings: Settings) -> Settings:
-    """All images, built from this checkout."""
     build(settings)
     return settings
 
 
 def said_by(image: str, *command: str, entrypoint: str | None = None) -> str:
-    """Return what a container prints without a network."""
     with connected() as client:
         output: bytes = client.containers.run(
             image, list(command), entrypoint=entrypoint, network_mode="none", remove=True
@@ -61,13 +55,12 @@ def said_by(image: str, *command: str, entrypoint: str | None = None) -> str:
 
 
 def test_an_unchanged_image_is_not_built_again(built: Settings) -> None:
-    """An unchanged image is not built again, so the task may run before every run."""
+    """So the task may run before every run."""
     assert [one.tag for one in build(built)] == LOCAL
     assert {one.action for one in build(built)} == {"unchanged"}
 
 
 def test_with_them_the_engine_is_ready(built: Settings) -> None:
-    """The engine is ready with them, without a registry."""
     state = inspect_docker(built, ask_registry=False)
     assert state.status is DockerStatus.READY
     assert state.vault is not None
@@ -77,7 +70,6 @@ def test_with_them_the_engine_is_ready(built: Settings) -> None:
 def test_other_code_than_the_checkouts_is_said(
     built: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Images from other code than the checkout's are reported."""
     assert "outdated" not in inspect_docker(built).line
     monkeypatch.setattr(
         "vault_harness.local.engine.docker.state.own_code", lambda _flavour: "edited"
@@ -88,25 +80,22 @@ def test_other_code_than_the_checkouts_is_said(
 
 
 def test_vault_answers_to_both_names(built: Settings) -> None:
-    """Vault answers to both names, as in the images of HashiCorp and OpenBao."""
+    """As in the images of HashiCorp and OpenBao."""
     assert said_by(LOCAL_VAULT, "version").startswith(("OpenBao", "Vault"))
     assert said_by(LOCAL_VAULT, "version", entrypoint="/bin/bao") == said_by(LOCAL_VAULT, "version")
 
 
 def test_toxiproxy_takes_the_flags_of_the_real_one(built: Settings) -> None:
-    """The Toxiproxy image takes the real flags, whichever server is inside."""
     assert "2.12.0" in said_by(LOCAL_TOXIPROXY, "-version")
 
 
 def test_haproxy_is_found_by_its_name(built: Settings) -> None:
-    """Compose finds HAProxy by name, as in the official image, with its libraries."""
     if not BALANCER:
         pytest.skip("no haproxy on this machine")
     assert "HAProxy" in said_by(LOCAL_BALANCER, "-v", entrypoint="haproxy")
 
 
 def test_services_have_the_client_and_not_the_harness(built: Settings) -> None:
-    """The services' image has the client without the harness."""
     program = (
         "import importlib.util as i, resilient_vault_client; print(i.find_spec('vault_harness'))"
     )
@@ -115,7 +104,6 @@ def test_services_have_the_client_and_not_the_harness(built: Settings) -> None:
 
 
 def test_nothing_in_them_is_setuid_or_a_secret(built: Settings) -> None:
-    """Images hold programs only: no setuid file, and no state of the checkout."""
     with connected() as client:
         for image in LOCAL:
             container = client.containers.create(image, ["nothing"])
@@ -136,7 +124,6 @@ def test_nothing_in_them_is_setuid_or_a_secret(built: Settings) -> None:
 
 
 def test_a_missing_binary_is_named(built: Settings, tmp_path: Path) -> None:
-    """A missing binary is named, and no image is built without it."""
     wanted = built.model_copy(update={"vault_binary": tmp_path / "nothing"})
     with pytest.raises(ProgramMissing, match="nothing"):
         build(wanted)

@@ -1,5 +1,3 @@
-"""The guide's services start by name, as the quick start says."""
-
 from __future__ import annotations
 
 import re
@@ -26,7 +24,6 @@ pytestmark = [pytest.mark.docker, pytest.mark.slow]  # starts a container for ea
 def test_the_fifth_command_starts_them(
     settings: Settings, compose: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """All services are healthy under the guide's names, in `services.status` too."""
     with connected() as client:
         if find_image(client, LOCAL_SERVICES) is None:
             pytest.skip(f"the image {LOCAL_SERVICES} is not here: invoke images")

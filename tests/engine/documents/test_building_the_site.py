@@ -1,5 +1,3 @@
-"""The documentation site can be built, and read without a network."""
-
 from __future__ import annotations
 
 import re
@@ -15,7 +13,6 @@ FETCHED = re.compile(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=\"?https?:[^
 
 @pytest.mark.slow  # builds the whole site
 def test_the_site_fetches_nothing(tmp_path: Path) -> None:
-    """No script, style, font or picture of a page comes from elsewhere."""
     mkdocs = [str(Path(sys.executable).parent / "mkdocs"), "build", "--strict"]
     subprocess.run([*mkdocs, "--site-dir", str(tmp_path)], cwd=ROOT, check=True)
     pages = [page.read_text("utf-8") for page in tmp_path.rglob("*.html")]

@@ -1,5 +1,3 @@
-"""The commands of the tutorial and the how-to pages work as a reader pastes them."""
-
 from __future__ import annotations
 
 import re
@@ -31,7 +29,6 @@ PAGES = [
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Shell:
-    """A folder with ``./dev`` and ``.venv``."""
     for name in ("dev", ".venv"):
         (tmp_path / name).symlink_to(ROOT / name)
     return Shell(tmp_path)
@@ -41,7 +38,6 @@ def shell(tmp_path: Path) -> Shell:
 @pytest.mark.slow  # every command of a page
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_runs_as_it_is_written(page: Path, shell: Shell) -> None:
-    """Each block of commands succeeds, and prints what the page shows after it."""
     for text, name in FILE.findall(page.read_text(encoding="utf-8")):
         (shell.directory / name).write_text(text, encoding="utf-8")
     try:
@@ -57,6 +53,5 @@ def test_a_page_runs_as_it_is_written(page: Path, shell: Shell) -> None:
 
 
 def test_the_tutorial_is_walked() -> None:
-    """The tutorial has commands, and shows the output of most of them."""
     assert len([text for _, text in steps(DOCS / "tutorial.md") if text]) >= 7
     assert len(PAGES) >= 14

@@ -1,5 +1,3 @@
-"""Clients live under schedules on real servers, and a search leaves nothing behind."""
-
 from __future__ import annotations
 
 import os
@@ -45,20 +43,17 @@ BASELINE = Baseline(rate=8, own=1, keeps=True)
 
 @pytest.fixture(scope="module", autouse=True)
 def place() -> Iterator[Place]:
-    """The servers that the runs of this module share."""
     with opened(Settings(engine="process"), LAZY, seed=1) as one:
         yield one
 
 
 def lived(*steps: Step, number: int) -> Seen:
-    """Return what a correct client's life showed."""
     seen = carry_out(LAZY, Order(number, Schedule(steps)))
     assert seen.word != "error", seen.why
     return seen
 
 
 def test_a_life_without_faults_shows_its_points() -> None:
-    """A login at the start, reads and renewals, and a goodbye at the end are seen."""
     seen = lived(number=1)
     assert seen.word == "pass", seen.why
     for point in (
@@ -87,14 +82,12 @@ def test_a_life_without_faults_shows_its_points() -> None:
     ids=lambda step: f"{step.point.kind}-{step.fault}",
 )
 def test_a_correct_client_meets_a_fault_and_survives(step: Step) -> None:
-    """The fault's point comes, and the client keeps every promise."""
     seen = lived(step, number=100 + abs(hash(step)) % 10_000)
     assert seen.begun == 1
     assert seen.findings == (), seen.findings
 
 
 def test_two_faults_come_in_their_order() -> None:
-    """The second fault waits for the first one."""
     again = Point("read", "secret", "after a fault", "second")
     seen = lived(Step(READ, "500"), Step(again, "503"), number=2)
     assert seen.begun == 2
@@ -134,7 +127,6 @@ def test_a_token_is_replaced_at_its_max_ttl(client: str, promises: set[str]) -> 
 def test_two_processes_of_a_cluster_explore(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The workers of a Dask cluster find what breaks a client, each with servers of its own."""
     monkeypatch.setenv("HARNESS_ENGINE", "process")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     with LocalCluster(n_workers=2, threads_per_worker=4, dashboard_address=None) as cluster:
@@ -151,7 +143,6 @@ def test_two_processes_of_a_cluster_explore(
 
 
 def test_a_cluster_that_is_not_there_is_told() -> None:
-    """The error names the address, and how to start a cluster."""
     process = harness("explore", "--cluster", "tcp://127.0.0.1:1")
     text, _ = process.communicate(timeout=60)
     assert process.returncode == 4, text
@@ -173,7 +164,6 @@ def test_servers_follow_each_other(place: Place) -> None:
 
 
 def refuses(host: str, port: int) -> bool:
-    """Return whether nobody listens there."""
     with socket.socket() as tried:
         return tried.connect_ex((host, port)) != 0
 
@@ -200,7 +190,6 @@ class TakesAnErrorAfterALostAnswerAsFinal(LazyClient):
 
 
 def test_a_pair_breaks_a_client_that_survives_each_fault() -> None:
-    """Only both faults together end the renewals, and the correct client survives them."""
     with workers(4) as pool:
         fragile = f"python:{__name__}:{TakesAnErrorAfterALostAnswerAsFinal.__name__}"
         again = replace(RENEW, phase="after a fault")
@@ -226,7 +215,6 @@ def test_a_pair_breaks_a_client_that_survives_each_fault() -> None:
 
 
 def harness(*words: str) -> subprocess.Popen[str]:
-    """Start a task of the program."""
     return subprocess.Popen(
         [sys.executable, "-m", "vault_harness", *words],
         cwd=ROOT,
@@ -273,7 +261,7 @@ def test_nothing_runs_after_an_end(number: signal.Signals, tmp_path: Path) -> No
         seen.append(line)
         if "points observed" in line:
             break
-    time.sleep(1.0)  # the first runs have begun, and are in the middle of their lives
+    time.sleep(1.0)  # the first runs are in the middle of their lives
     process.send_signal(number)
     rest = process.communicate(timeout=60)[0]
     wait_until(lambda: not children_of(process.pid), "its processes to end", timeout=20)

@@ -1,5 +1,3 @@
-"""What explore found becomes a scenario that fails the broken client and no correct one."""
-
 from __future__ import annotations
 
 import os

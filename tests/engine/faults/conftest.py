@@ -1,5 +1,3 @@
-"""A real Vault, a real Toxiproxy before it, and a list of journal notes."""
-
 from __future__ import annotations
 
 import http.client
@@ -39,13 +37,11 @@ class Notes:
         *,
         optional: bool = False,
     ) -> Fault:
-        """Note the beginning of a fault."""
         fault = Fault(name, signature, dict(detail or {}), time.monotonic(), optional=optional)
         self.faults.append(fault)
         return fault
 
     def end_fault(self, fault: Fault) -> None:
-        """Note the end of a fault."""
         fault.ended = time.monotonic()
 
     def only(self, name: str) -> Fault:
@@ -58,8 +54,6 @@ class Notes:
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer."""
-
     status: int
     text: str
     headers: Mapping[str, str]
@@ -98,36 +92,30 @@ class Broken:
     secret_id: approle.SecretId
 
     def login(self, secret_id: str | None = None) -> Answer:
-        """Log in as a client does."""
         given = {"role_id": self.role_id, "secret_id": secret_id or self.secret_id.secret_id}
         return ask(
             self.stack.node.address, "auth/approle/login", method="POST", body=json.dumps(given)
         )
 
     def token(self) -> tuple[str, str]:
-        """Return a backend token and its accessor."""
         auth = json.loads(self.login().text)["auth"]
         return auth["client_token"], auth["accessor"]
 
     def read(self, token: str, *, timeout: float = 10.0) -> Answer:
-        """Read a backend secret."""
         return ask(self.stack.node.address, PATH, token, timeout=timeout)
 
     def health(self) -> int:
-        """Return the health that a load balancer sees."""
         return ask(self.stack.node.address, "sys/health").status
 
 
 @pytest.fixture(scope="session")
 def process_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """Servers as child processes."""
     settings = Settings(engine="process")
     with open_engine(settings, directory=tmp_path_factory.mktemp("engine")) as engine:
         yield engine
 
 
 def broken_vault(stack: Stack) -> Broken:
-    """Fault verbs for this Vault, and a backend's credentials."""
     notes = Notes()
     return Broken(
         stack,
@@ -141,7 +129,6 @@ def broken_vault(stack: Stack) -> Broken:
 
 @pytest.fixture
 def broken(process_engine: Engine, tmp_path: Path) -> Iterator[Broken]:
-    """A Vault of the test's own."""
     blueprint = Blueprint.default()
     with launch(process_engine, blueprint, NodeSpec(directory=tmp_path / "vault")) as stack:
         yield broken_vault(stack)
@@ -159,7 +146,6 @@ class Line:
     toxiproxy: Toxiproxy
 
     def read(self, *, timeout: float = 10.0) -> Answer:
-        """Read a secret through the proxy on a new connection."""
         return ask(self.address, PATH, self.token, timeout=timeout)
 
 
@@ -175,7 +161,6 @@ def shared_stack(
 
 @pytest.fixture(scope="session")
 def shared_toxiproxy(process_engine: Engine) -> Iterator[Toxiproxy]:
-    """A Toxiproxy server."""
     server = process_engine.toxiproxy(seed=1)
     yield Toxiproxy(server.api)
     server.stop()
@@ -185,7 +170,6 @@ def shared_toxiproxy(process_engine: Engine) -> Iterator[Toxiproxy]:
 def line(
     shared_stack: Stack, shared_toxiproxy: Toxiproxy, request: pytest.FixtureRequest
 ) -> Iterator[Line]:
-    """A proxy of the test's own."""
     proxy = shared_toxiproxy.create(request.node.name, upstream=shared_stack.node.upstream)
     notes = Notes()
     yield Line(

@@ -1,5 +1,3 @@
-"""Every network fault before a real Vault: in force, undone, and noted."""
-
 from __future__ import annotations
 
 import http.client
@@ -25,7 +23,6 @@ def open_connection(line: Line) -> http.client.HTTPConnection:
 
 
 def ask_again(connection: http.client.HTTPConnection, line: Line) -> bytes:
-    """Send another request on the same connection."""
     connection.request("GET", f"/v1/{PATH}", headers={"X-Vault-Token": line.token})
     return connection.getresponse().read()
 
@@ -37,7 +34,6 @@ def touched(line: Line, fault: Fault) -> bool:
 
 
 def test_down(line: Line) -> None:
-    """Open connections end and new ones are refused until the block ends."""
     with closing(open_connection(line)) as connection:
         with line.network.down():
             with pytest.raises((ConnectionError, http.client.HTTPException)):
@@ -49,7 +45,7 @@ def test_down(line: Line) -> None:
 
 
 def test_black_hole(line: Line) -> None:
-    """Requests get no answer, on open connections too, which end with the fault."""
+    """Open connections get no answer either, and end with the fault."""
     with closing(open_connection(line)) as connection:
         with line.network.black_hole() as fault:
             with pytest.raises(TimeoutError):
@@ -67,7 +63,6 @@ def test_black_hole(line: Line) -> None:
 
 
 def test_black_hole_that_closes(line: Line) -> None:
-    """Each connection ends by itself without an answer."""
     with line.network.black_hole(closes_after=0.3):
         began = time.monotonic()
         with pytest.raises((http.client.HTTPException, ConnectionError)):
@@ -77,7 +72,6 @@ def test_black_hole_that_closes(line: Line) -> None:
 
 
 def test_stalled(line: Line) -> None:
-    """Nothing arrives in the block; held bytes arrive after it on the same connection."""
     answers: list[bytes] = []
     with closing(open_connection(line)) as connection:
         thread = threading.Thread(target=lambda: answers.append(ask_again(connection, line)))
@@ -108,7 +102,7 @@ def test_drip(line: Line) -> None:
 
 
 def test_slow(line: Line) -> None:
-    """An answer is late by the latency, and counts as late from half of it on."""
+    """An answer counts as late from half of the latency on."""
     with line.network.slow(latency=0.6, jitter=0.1) as fault:
         answer = line.read()
         assert (answer.status, answer.seconds >= 0.45) == (200, True)
@@ -119,7 +113,6 @@ def test_slow(line: Line) -> None:
 
 
 def test_narrow(line: Line) -> None:
-    """Answers arrive at the given kilobytes a second."""
     with line.network.narrow(rate=1) as fault:
         answer = line.read()
         assert (answer.status, answer.seconds >= 0.3) == (200, True)
@@ -130,7 +123,6 @@ def test_narrow(line: Line) -> None:
 
 @pytest.mark.parametrize("after", [100, 400])
 def test_truncated(line: Line, after: int) -> None:
-    """The given bytes of an answer arrive, then the end."""
     with line.network.truncated(after=after) as fault:
         with socket.create_connection(line.proxy.address, timeout=10) as sock:
             head = f"GET /v1/{PATH} HTTP/1.1\r\nHost: v\r\nX-Vault-Token: {line.token}\r\n\r\n"
@@ -193,7 +185,6 @@ VERBS: dict[str, Verb] = {
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_undone_when_the_block_raises(line: Line, verb: str) -> None:
-    """A block that raises still repairs the line and ends its fault."""
     with pytest.raises(LookupError, match="in the middle"), VERBS[verb](line):
         raise LookupError("in the middle")
     assert line.proxy.toxics() == []
@@ -203,7 +194,6 @@ def test_undone_when_the_block_raises(line: Line, verb: str) -> None:
 
 
 def test_end_is_noted_when_it_is_gone(line: Line) -> None:
-    """A request after the noted end is never touched."""
     for _ in range(10):
         with line.network.truncated(after=10) as fault:
             pass

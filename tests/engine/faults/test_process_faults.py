@@ -1,5 +1,3 @@
-"""Faults of real processes, and faults that flap."""
-
 from __future__ import annotations
 
 import os
@@ -26,7 +24,6 @@ from vault_harness.waiting import wait_until
 
 
 def test_server_paused(broken: Broken) -> None:
-    """Connections are accepted without an answer, which comes after the block."""
     token, _ = broken.token()
     answers: list[Answer] = []
     thread = threading.Thread(target=lambda: answers.append(broken.read(token, timeout=30.0)))
@@ -44,7 +41,6 @@ def test_server_paused(broken: Broken) -> None:
 
 @pytest.mark.slow  # raft takes seconds to initialise
 def test_server_killed(process_engine: Engine, tmp_path: Path) -> None:
-    """A killed server refuses, then is back at its address, unsealed, with its data."""
     blueprint = Blueprint.default()
     with launch(
         process_engine, blueprint, NodeSpec(directory=tmp_path / "vault", storage="raft")
@@ -90,7 +86,6 @@ def _sleeper() -> subprocess.Popen[bytes]:
 
 
 def test_client_paused() -> None:
-    """A process stands still in the block, and continues after it."""
     notes = Notes()
     with _sleeper() as child:
         process = psutil.Process(child.pid)
@@ -106,7 +101,6 @@ def test_client_paused() -> None:
 
 
 def test_end_of_a_pause_is_noted_before_anybody_wakes() -> None:
-    """The end of a pause is noted before the client wakes."""
     states: list[str] = []
     with _sleeper() as child:
         process = psutil.Process(child.pid)
@@ -138,7 +132,6 @@ time.sleep(60)
 
 
 def test_all_processes_of_a_client_are_paused() -> None:
-    """A wrapper's child is paused too, even if it left its parent."""
     command = [sys.executable, "-c", WRAPPER]
     with subprocess.Popen(command, start_new_session=True) as child:
         wait_until(lambda: len(process_tree(child.pid)) >= 3, "its children", timeout=20)
@@ -160,7 +153,7 @@ def test_all_processes_of_a_client_are_paused() -> None:
 
 
 def test_watchdog_is_never_paused(tmp_path: Path) -> None:
-    """A paused watchdog could not end a client when the harness is killed, so it runs on."""
+    """A paused watchdog could not end a client when the harness is killed."""
     leashed = spawn(["sleep", "60"], dict(os.environ), tmp_path / "log")
     pid = leashed.process.pid
     wait_until(lambda: psutil.Process(pid).name() == "sleep", "the program", timeout=20)
@@ -172,7 +165,6 @@ def test_watchdog_is_never_paused(tmp_path: Path) -> None:
 
 
 def test_client_that_dies_while_paused() -> None:
-    """A client that dies while paused is no error of the harness."""
     notes = Notes()
     with _sleeper() as child, ProcessFaults(notes).client_paused(child.pid):
         child.kill()
@@ -181,7 +173,6 @@ def test_client_that_dies_while_paused() -> None:
 
 
 def test_no_such_client() -> None:
-    """A fault of an unknown client is not noted."""
     child = _sleeper()
     child.kill()
     child.wait(10)
@@ -196,7 +187,6 @@ def test_no_such_client() -> None:
 
 
 def reads(line: Line) -> bool:
-    """Return True if a read works now."""
     try:
         return line.read().status == 200
     except OSError:
@@ -204,7 +194,6 @@ def reads(line: Line) -> bool:
 
 
 def test_flapping_begins_broken_and_ends_repaired(line: Line) -> None:
-    """In the block the line is broken and repaired in turn, and each turn is noted."""
     with flapping(line.network.down, on=0.3, off=0.3) as turns:
         wait_until(lambda: not reads(line), "the first turn to break it", timeout=10)
         wait_until(lambda: reads(line), "its end to mend it", timeout=10)
@@ -229,8 +218,6 @@ def test_flapping_ends_at_once(line: Line) -> None:
 
 
 def test_flapping_is_undone_when_the_block_raises(line: Line) -> None:
-    """A block that raises ends the flapping."""
-
     def broken_off() -> None:
         with flapping(line.network.down, on=60, off=60) as turns:
             wait_until(lambda: bool(turns), "the first turn", timeout=10)
@@ -243,8 +230,6 @@ def test_flapping_is_undone_when_the_block_raises(line: Line) -> None:
 
 
 def test_flapping_raises_a_fault_that_cannot_be_made(line: Line) -> None:
-    """A fault that cannot be made raises in the scenario."""
-
     def gone() -> Fault:
         raise ToxiproxyError("gone")
 

@@ -1,5 +1,3 @@
-"""Every fault of a real Vault: in force in its block, undone after it, and noted."""
-
 from __future__ import annotations
 
 import json
@@ -36,7 +34,7 @@ def test_sealed(broken: Broken) -> None:
 
 
 def test_seal_is_noted_before_anybody_can_meet_it(broken: Broken) -> None:
-    """The seal is noted first, because sealing takes a second and requests are refused in it."""
+    """Sealing takes a second, in which requests are refused."""
     token, _ = broken.token()
     refused: list[float] = []
     stop = threading.Event()
@@ -60,7 +58,6 @@ def test_seal_is_noted_before_anybody_can_meet_it(broken: Broken) -> None:
 
 
 def test_token_revoked(broken: Broken) -> None:
-    """That token alone is dead, in the block and after it."""
     dead, accessor = broken.token()
     alive, _ = broken.token()
     with broken.vault.token_revoked(accessor) as fault:
@@ -73,7 +70,6 @@ def test_token_revoked(broken: Broken) -> None:
 
 
 def test_policy(broken: Broken) -> None:
-    """A live token is denied at once, and allowed after the block."""
     token, _ = broken.token()
     with broken.vault.policy("backend", NARROW):
         answer = broken.read(token)
@@ -85,7 +81,6 @@ def test_policy(broken: Broken) -> None:
 
 
 def test_role(broken: Broken) -> None:
-    """A login in the block gets the other TTL, and after it the old one."""
     before = json.loads(broken.login().text)["auth"]["lease_duration"]
     with broken.vault.role("backend", token_ttl="7s", token_num_uses=3):
         assert json.loads(broken.login().text)["auth"]["lease_duration"] == 7
@@ -116,7 +111,6 @@ def test_role_deleted(broken: Broken) -> None:
 
 
 def test_secret_id_destroyed(broken: Broken) -> None:
-    """The secret-id cannot log in, another one can, and live tokens work."""
     token, _ = broken.token()
     other = approle.new_secret_id(broken.stack.operator, "backend")
     with broken.vault.secret_id_destroyed("backend", broken.secret_id.accessor):
@@ -129,7 +123,6 @@ def test_secret_id_destroyed(broken: Broken) -> None:
 
 
 def test_role_locked(broken: Broken) -> None:
-    """All logins fail, even with the right secret-id; afterwards they work."""
     token, _ = broken.token()
     with broken.vault.role_locked("backend"):
         answer = broken.login()
@@ -143,7 +136,7 @@ def test_role_locked(broken: Broken) -> None:
 
 
 def test_auth_mount_comes_back_whole(broken: Broken) -> None:
-    """Until the mount is back with its role a login is a 403, never that of a bad secret-id."""
+    """Until it is back with its role a login is a 403, never that of a bad secret-id."""
     seen: list[int] = []
     stop = threading.Event()
 
@@ -229,7 +222,7 @@ def test_audit_blocked(broken: Broken) -> None:
 
 
 def test_audit_faults_can_follow_each_other(broken: Broken) -> None:
-    """Each audit fault begins with a log that is a plain file."""
+    """Each begins with a log that is a plain file."""
     token, _ = broken.token()
     for verb in ("audit_blocked", "audit_unwritable", "audit_blocked"):
         with getattr(broken.vault, verb)():
@@ -252,7 +245,6 @@ UNDOABLE: dict[str, Verb] = {
 
 
 def test_undone_when_the_block_raises(broken: Broken) -> None:
-    """A block that raises still repairs Vault and ends its fault."""
     token, _ = broken.token()
     for name, verb in UNDOABLE.items():
         with pytest.raises(LookupError, match="in the middle"), verb(broken):
@@ -265,7 +257,6 @@ def test_undone_when_the_block_raises(broken: Broken) -> None:
 
 
 def test_refused_verb_notes_nothing_in_force(broken: Broken) -> None:
-    """A missing or invalid policy breaks nothing and notes no fault."""
     token, _ = broken.token()
     with pytest.raises(hvac.exceptions.VaultError), broken.vault.policy("backend", "nonsense {"):
         pytest.fail("the policy cannot be parsed")
@@ -274,8 +265,6 @@ def test_refused_verb_notes_nothing_in_force(broken: Broken) -> None:
 
 
 def test_audit_faults_need_an_audit_log(broken: Broken) -> None:
-    """An engine without access to its audit log is named, and nothing is changed."""
-
     class Elsewhere:
         audit_path = None
         name = "elsewhere"

@@ -1,5 +1,3 @@
-"""A real Prometheus with the rules of ``compose/monitoring`` on a quicker clock."""
-
 from __future__ import annotations
 
 import contextlib
@@ -46,19 +44,17 @@ class Prometheus:
         return [float(series["value"][1]) for series in answer.json()["data"]["result"]]
 
     def firing(self) -> set[str]:
-        """Return the names of the alerts that fire."""
         answer = requests.get(f"{self.address}/api/v1/alerts", timeout=10).json()
         alerts = answer["data"]["alerts"]
         return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
 
     def fired(self) -> set[str]:
-        """Return the names of the alerts that have fired at any moment of this test."""
+        """Return the alerts that have fired at any moment of this test."""
         ever = 'max_over_time(ALERTS{alertstate="firing"}[1h])'
         answer = requests.get(f"{self.address}/api/v1/query", {"query": ever}, timeout=10).json()
         return {series["metric"]["alertname"] for series in answer["data"]["result"]}
 
     def await_samples(self, expression: str) -> None:
-        """Wait until an expression has a value."""
         wait_until(lambda: bool(self.query(expression)), expression, timeout=_SECONDS)
 
     def await_exactly(self, alerts: frozenset[str]) -> None:
@@ -95,7 +91,7 @@ def prometheus(
 ) -> Iterator[Prometheus]:
     """Run Prometheus with the files of ``compose/monitoring``. A minute of a rule is one second.
 
-    `targets` has the ``host:port`` of each node, and `blackbox` that of the exporter that checks
+    `targets` are the ``host:port`` of each node, and `blackbox` that of the exporter that checks
     certificates. `ca` is the authority of nodes that speak TLS.
     """
     directory.mkdir()
@@ -141,7 +137,7 @@ def certificates(directory: Path) -> Iterator[str]:
 def _served(
     directory: Path, program: str, *arguments: str, ready: str = "/-/ready"
 ) -> Iterator[str]:
-    """Run a server until the block ends, and yield its ``host:port`` when it is ready."""
+    """Yield the server's ``host:port`` when it is ready."""
     lease = PortLease()
     log = directory / "log"
     command = [program, *(part.format(listen=lease.listen) for part in arguments)]
@@ -172,7 +168,6 @@ def _ready(process: subprocess.Popen[bytes], address: str) -> bool:
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """Servers as child processes."""
     settings = Settings(engine="process", start_timeout=60)
     with open_engine(settings, directory=tmp_path_factory.mktemp("engine")) as opened:
         yield opened

@@ -1,5 +1,3 @@
-"""Which alerts fire in which state: a real Prometheus scrapes real servers."""
-
 from __future__ import annotations
 
 import concurrent.futures
@@ -66,7 +64,6 @@ STATES: dict[str, frozenset[str]] = {
 
 
 def reach(state: str, prometheus: Prometheus) -> None:
-    """Wait until exactly the alerts of a state fire."""
     prometheus.await_exactly(STATES[state])
 
 
@@ -76,7 +73,6 @@ class FaultLog:
     def begin_fault(
         self, name: str, signature: Signature, detail: Any = None, *, optional: bool = False
     ) -> Fault:
-        """Return a fault that is in force."""
         return Fault(name, signature, dict(detail or {}), 0.0, optional=optional)
 
     def end_fault(self, fault: Fault) -> None:
@@ -85,20 +81,17 @@ class FaultLog:
 
 @pytest.fixture
 def stack(engine: Engine, tmp_path: Path) -> Iterator[Stack]:
-    """Run a seeded Vault that keeps its data over a restart."""
     blueprint = Blueprint.default()
     with launch(engine, blueprint, NodeSpec(directory=tmp_path / "vault", storage="raft")) as own:
         yield own
 
 
 def restart(stack: Stack) -> None:
-    """Kill the server and start it."""
     stack.node.kill()
     stack.node.start()
 
 
 def log_in(stack: Stack, **ids: str) -> int:
-    """Log in, and return the status."""
     address = f"{stack.node.address}/v1/auth/approle/login"
     return requests.post(address, json=ids, timeout=10).status_code
 
@@ -125,7 +118,6 @@ def test_each_alert_fires_in_a_state() -> None:
 
 @pytest.mark.slow
 def test_sealed_restarted_and_down(stack: Stack, watching: Watching) -> None:
-    """A sealed server is told from a server that is down, before and after a restart."""
     prometheus = watching(stack.node.address)
     reach("fresh", prometheus)
     assert panel(prometheus, "Sealed") == panel(prometheus, "Leader") == [1]
@@ -151,7 +143,7 @@ def test_sealed_restarted_and_down(stack: Stack, watching: Watching) -> None:
 
 @pytest.mark.slow
 def test_refused_logins(stack: Stack, watching: Watching) -> None:
-    """Only refused logins count, not requests without a token or new secret-ids."""
+    """Neither requests without a token nor new secret-ids count."""
     role = "auth/approle/role/backend"
     role_id = stack.operator.request("GET", f"{role}/role-id")["data"]["role_id"]
 
@@ -238,8 +230,7 @@ def asking(session: requests.Session, stack: Stack) -> Iterator[None]:
 def making_tokens(stack: Stack) -> Iterator[None]:
     """Make a hundred tokens a second until the block ends.
 
-    On this clock 500 in 15 s are many, which is a third of that rate. A single caller reaches it
-    only on an idle machine.
+    On this clock 500 in 15 s are many. A single caller reaches it only on an idle machine.
     """
     callers, each_second, over = 4, 100, threading.Event()
     address = f"{stack.node.address}/v1/auth/token/create"
@@ -309,7 +300,6 @@ def host(address: str) -> str:
 
 @pytest.mark.slow
 def test_growing_leases(stack: Stack, watching: Watching) -> None:
-    """A client that makes a token for each request fires an alert."""
     prometheus = watching(stack.node.address)
     prometheus.await_samples("vault_expire_num_leases < 100")
     with making_tokens(stack):
@@ -319,7 +309,6 @@ def test_growing_leases(stack: Stack, watching: Watching) -> None:
 
 @pytest.mark.slow
 def test_certificate_near_its_end(engine: Engine, tmp_path: Path, watching: Watching) -> None:
-    """A certificate that ends in ten days fires an alert."""
     end = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=10)
     ca = trustme.CA()
     issued = ca.issue_cert("localhost", "127.0.0.1", not_after=end)

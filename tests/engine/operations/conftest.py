@@ -1,5 +1,3 @@
-"""A real Vault for the operator's tasks, and a way to kill a task after any of its steps."""
-
 from __future__ import annotations
 
 import importlib.util
@@ -27,8 +25,6 @@ ROOT = HERE.parents[2]
 
 @dataclass(frozen=True)
 class Ended:
-    """How a task that may be killed ended."""
-
     killed: bool
     steps: list[str]
     error: str | None
@@ -56,14 +52,12 @@ def shared(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture
 def stack(engine: Engine, tmp_path: Path) -> Iterator[Stack]:
-    """A seeded Vault of the test's own."""
     with launch(engine, Blueprint.default(), NodeSpec(directory=tmp_path / "vault")) as own:
         yield own
 
 
 @pytest.fixture
 def kv(shared: Stack) -> Kv:
-    """An empty KV v2 mount of the test's own."""
     mount = f"kv-{secrets.token_hex(4)}"
     shared.operator.request("POST", f"sys/mounts/{mount}", type="kv", options={"version": "2"})
     return Kv(shared.operator, mount)
@@ -97,7 +91,6 @@ def killable() -> Iterator[RunKillable]:
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[Any]:
-    """A real PostgreSQL; see ``database_servers``."""
     servers = _load("database_servers")
     if servers.find_program("initdb") is None or servers.find_program("postgres") is None:
         pytest.skip("no PostgreSQL server here: apt-get install postgresql")
@@ -107,13 +100,11 @@ def postgresql_server() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def redis_password() -> str:
-    """The password with which the real Redis starts."""
     return "redis-password-of-the-start"
 
 
 @pytest.fixture
 def redis_server(redis_password: str) -> Iterator[Any]:
-    """A real Redis; see ``database_servers``."""
     servers = _load("database_servers")
     if servers.find_program("redis-server") is None:
         pytest.skip("no Redis server here: apt-get install redis-server")

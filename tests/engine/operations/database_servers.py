@@ -1,5 +1,3 @@
-"""Real PostgreSQL and Redis servers on free ports, each in a folder of its own."""
-
 from __future__ import annotations
 
 import contextlib
@@ -127,7 +125,7 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def _wait_for_login(port: int) -> None:
-    """Wait for a login: PostgreSQL listens before it has finished its start."""
+    """PostgreSQL listens before it has finished its start."""
     url = f"postgresql://admin:{ADMIN_PASSWORD}@127.0.0.1:{port}/postgres"
     deadline = time.monotonic() + 30
     while True:

@@ -44,7 +44,6 @@ Checkpoint = Callable[[str], None]
 
 
 def migrate(given: dict[str, Any], checkpoint: Checkpoint) -> None:
-    """Plan and carry out a migration."""
     kv = Kv(VaultAdmin(given["address"], given["token"]), given["mount"])
     env_file, data_dir = Path(given["env_file"]), Path(given["data_dir"])
     plan = make_plan(
@@ -57,7 +56,6 @@ def migrate(given: dict[str, Any], checkpoint: Checkpoint) -> None:
 
 
 def undo(given: dict[str, Any], checkpoint: Checkpoint) -> None:
-    """Undo the newest migration."""
     kv = Kv(VaultAdmin(given["address"], given["token"]), given["mount"])
     undo_migration(
         kv, Path(given["env_file"]), data_dir=Path(given["data_dir"]), checkpoint=checkpoint
@@ -65,7 +63,6 @@ def undo(given: dict[str, Any], checkpoint: Checkpoint) -> None:
 
 
 def secret_id(given: dict[str, Any], checkpoint: Checkpoint) -> None:
-    """Rotate a role's secret-id."""
     op = VaultAdmin(given["address"], given["token"])
     rotate_secret_id(op, given["role"], Path(given["directory"]), checkpoint=checkpoint)
 
@@ -83,21 +80,18 @@ def secret(given: dict[str, Any], checkpoint: Checkpoint) -> None:
 
 
 def root_revoke(given: dict[str, Any], checkpoint: Checkpoint) -> None:
-    """Revoke the root token of a keyring."""
     keyring = Path(given["keyring"])
     root = VaultAdmin(given["address"], Keyring.load(keyring).root_token)
     revoke_root(root, keyring, ["ecommerce"], keyring.parent, checkpoint=checkpoint)
 
 
 def root_generate(given: dict[str, Any], checkpoint: Checkpoint) -> None:
-    """Make a root token from the keys of a keyring."""
     keyring = Path(given["keyring"])
     op = VaultAdmin(given["address"], operator_token(keyring.parent))
     generate_root(op, keyring, keyring.parent, checkpoint=checkpoint)
 
 
 def restore(given: dict[str, Any], checkpoint: Checkpoint) -> None:
-    """Restore a backup into a Vault."""
     backup = Backup.load(Path(given["backup"]))
     opener = Opener(identities=(given["identity"],))
     restore_backup(
@@ -140,7 +134,6 @@ def in_child(job: dict[str, Any], report: int) -> None:
 
 
 def main() -> None:
-    """Serve jobs until stdin ends."""
     for line in sys.stdin:
         reading, writing = os.pipe()
         pid = os.fork()

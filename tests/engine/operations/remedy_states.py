@@ -1,5 +1,3 @@
-"""The states in which the doctor finds trouble, each made in a healthy stack."""
-
 from __future__ import annotations
 
 import os
@@ -27,8 +25,6 @@ STATES: dict[str, Make] = {}
 
 
 def makes(kind: str) -> Callable[[Make], Make]:
-    """Register a function that makes a kind of trouble."""
-
     def register(make: Make) -> Make:
         STATES[kind] = make
         return make
@@ -37,13 +33,11 @@ def makes(kind: str) -> Callable[[Make], Make]:
 
 
 def request(world: World, method: str, path: str, **body: object) -> None:
-    """Send a request as root."""
     with world.op() as op:
         op.request(method, path, **body)
 
 
 def fail_logins(world: World) -> None:
-    """Lock the role backend with six bad secret-ids."""
     with world.op() as op:
         role_id = approle.role_id(op, "backend")
         for _ in range(6):
@@ -52,7 +46,6 @@ def fail_logins(world: World) -> None:
 
 
 def files_of(world: World) -> tuple[Path, Path]:
-    """Return the two files of the role backend."""
     return approle.credential_files("backend", world.data_dir)
 
 
@@ -176,7 +169,6 @@ def _(world: World) -> None:
 
 
 def move_away(world: World, to: str = "elsewhere") -> None:
-    """Move the mount of the secrets with `secrets move`."""
     with world.op() as op:
         op.request("POST", "sys/remount", **{"from": "ecommerce", "to": to})
         moved = lambda: f"{to}/" in op.request("GET", "sys/mounts")["data"]  # noqa: E731
@@ -184,7 +176,6 @@ def move_away(world: World, to: str = "elsewhere") -> None:
 
 
 def put_other_mount(world: World, **body: object) -> None:
-    """Delete the mount of the secrets, and mount another engine there."""
     request(world, "DELETE", "sys/mounts/ecommerce")
     request(world, "POST", "sys/mounts/ecommerce", **body)
 

@@ -1,5 +1,3 @@
-"""A stack with values of its own and a shell in its folder, in which remedies are tried."""
-
 from __future__ import annotations
 
 import contextlib
@@ -28,9 +26,9 @@ PASSPHRASE = "a passphrase of the test"
 class World:
     """A stack with data, a backup of its keys, and a shell in its folder.
 
-    The shell runs in `directory`, and the data directory in it has a blank in its name. `root`
-    reads everything even without the keyring. `variables` are added to the shell's environment.
-    `known_address` is the last address of Vault.
+    The data directory in `directory` has a blank in its name. `root` reads everything even without
+    the keyring. `variables` are added to the shell's environment. `known_address` is the last
+    address of Vault.
     """
 
     directory: Path
@@ -40,12 +38,10 @@ class World:
 
     @property
     def data_dir(self) -> Path:
-        """The data directory."""
         return self.directory / "vault data"
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment of the shell."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("VAULT_", "BAO_"))}
         return {
             **kept,
@@ -61,7 +57,6 @@ class World:
 
     @property
     def stack(self) -> LocalStack:
-        """The same stack in this process."""
         ports = {"vault_port": 0, "proxy_port": 0, "toxiproxy_port": 0}
         return LocalStack(
             Settings.from_environment(engine="process", data_dir=self.data_dir, **ports)
@@ -77,21 +72,17 @@ class World:
 
     @property
     def address(self) -> str:
-        """The address of its Vault."""
         endpoints = StackRecord.load(self.data_dir).endpoints
         return endpoints.vault if endpoints is not None else self.known_address
 
     def begin(self, up: str = "up") -> None:
-        """Start a stack with that line, seed it, and keep its root token."""
         self.sh(f"{RUNNER} {up} && {RUNNER} seed")
         self.keep_root()
 
     def keep_root(self) -> None:
-        """Keep the root token that the keyring has now."""
         self.root = Keyring.load(self.data_dir / "init.json").root_token
 
     def sh(self, command: str, *, code: int | None = 0) -> str:
-        """Run a line in a shell; return its output."""
         done = subprocess.run(
             ["/bin/bash", "-c", command],
             cwd=self.directory,
@@ -142,7 +133,6 @@ class World:
         return found
 
     def pause(self, service: str) -> None:
-        """Freeze one of its servers."""
         pid = StackRecord.load(self.data_dir).services[service]["pid"]
         os.kill(int(pid), signal.SIGSTOP)
 

@@ -1,5 +1,3 @@
-"""What the tests of rotations share."""
-
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""The audit log of a real Vault: followed, summed up, and its proposals tested."""
-
 from __future__ import annotations
 
 import contextlib
@@ -19,13 +17,11 @@ from vault_harness.operator.audit.reports import best_rule
 
 @pytest.fixture
 def log(stack: Stack) -> Path:
-    """The audit log of the test's own Vault."""
     assert stack.node.audit_path is not None
     return stack.node.audit_path
 
 
 def log_in(stack: Stack, role: str) -> VaultAdmin:
-    """Return an operator with a role's token."""
     made = approle.new_secret_id(stack.operator, role)
     with stack.operator.asking("log in") as client:
         answer = client.auth.approle.login(
@@ -35,7 +31,6 @@ def log_in(stack: Stack, role: str) -> VaultAdmin:
 
 
 def test_the_log_shows_which_role_did_what(stack: Stack, log: Path) -> None:
-    """Reads, denials, missing secrets and failed logins of a role are told apart."""
     backend = log_in(stack, "backend")
     Kv(backend).read("backend/django")
     Kv(backend).read("backend/nothing")
@@ -56,7 +51,6 @@ def test_the_log_shows_which_role_did_what(stack: Stack, log: Path) -> None:
 
 
 def test_wrapped_logins_and_reads_count_as_successes(stack: Stack, log: Path) -> None:
-    """Wrapped logins and reads count as successes; a denied read does not."""
     role_id = approle.role_id(stack.operator, "backend")
     secret_id = approle.new_secret_id(stack.operator, "backend").secret_id
     ids = {"role_id": role_id, "secret_id": secret_id}
@@ -77,7 +71,6 @@ def test_wrapped_logins_and_reads_count_as_successes(stack: Stack, log: Path) ->
 
 
 def test_no_value_and_no_token_leaves_the_log(stack: Stack, log: Path) -> None:
-    """Lines for people hold no hash and no hashed value."""
     backend = log_in(stack, "backend")
     value = str(Kv(backend).read("backend/django").data["SECRET_KEY"])
     text = "\n".join(str(entry) for entry in entries(read_lines(log)))
@@ -87,7 +80,6 @@ def test_no_value_and_no_token_leaves_the_log(stack: Stack, log: Path) -> None:
 
 
 def test_the_proposed_policy_does_what_was_done_and_no_more(stack: Stack, log: Path) -> None:
-    """Under the proposed policy every logged call works, and an unused call is denied."""
     backend = Kv(log_in(stack, "backend"))
     backend.read("backend/django")
     backend.read("backend/database")
@@ -104,7 +96,6 @@ def test_the_proposed_policy_does_what_was_done_and_no_more(stack: Stack, log: P
 
 
 def test_unused_roles_and_policies_are_named(stack: Stack, log: Path) -> None:
-    """A role without a login and a policy without a user are reported."""
     stack.operator.request("POST", "sys/policies/acl/old", policy='path "a" { policy = "read" }')
     Kv(log_in(stack, "backend")).read("backend/django")
     found = report(stack.operator, [log])

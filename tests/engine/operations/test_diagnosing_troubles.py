@@ -37,7 +37,6 @@ from vault_harness.waiting import wait_until
 
 @pytest.fixture
 def patient(stack: Stack, tmp_path: Path) -> Patient:
-    """A healthy stack of the test's own: Vault open and seeded, keyring and credentials present."""
     return healthy(stack, tmp_path)
 
 
@@ -48,7 +47,6 @@ def visitor(shared: Stack, tmp_path: Path) -> Patient:
 
 
 def healthy(stack: Stack, tmp_path: Path) -> Patient:
-    """Return a Vault without troubles, and a data directory for it."""
     data_dir = tmp_path / "vault-data"
     data_dir.mkdir(mode=0o700)
     stack.keyring.save(data_dir / "init.json")
@@ -63,19 +61,17 @@ def healthy(stack: Stack, tmp_path: Path) -> Patient:
 
 
 def bad(patient: Patient) -> dict[str, CheckResult]:
-    """Return everything that the doctor finds wrong, by name."""
     return {finding.name: finding for finding in examine(patient) if finding.bad}
 
 
 def only(patient: Patient, name: str) -> CheckResult:
-    """Return the only finding."""
     found = bad(patient)
     assert list(found) == [name], found
     return found[name]
 
 
 def test_a_healthy_stack_has_nothing_wrong(visitor: Patient) -> None:
-    """All checks are made and good, and none costs a login."""
+    """No check costs a login."""
     results = examine(visitor)
     assert [finding for finding in results if finding.state is not State.GOOD] == []
     checked = {finding.name.split()[0] for finding in results}
@@ -89,13 +85,11 @@ def test_a_healthy_stack_has_nothing_wrong(visitor: Patient) -> None:
 
 
 def test_nothing_was_ever_started(visitor: Patient) -> None:
-    """Without a start no address is known."""
     found = only(replace(visitor, addresses=(), services=()), "running")
     assert found.remedy == "invoke up"
 
 
 def test_vault_does_not_run(patient: Patient, stack: Stack) -> None:
-    """A dead process is named."""
     stack.node.kill()
     services = (ServiceView("vault", running=False), ServiceView("toxiproxy", running=True))
     found = only(replace(patient, services=services), "running")
@@ -103,7 +97,6 @@ def test_vault_does_not_run(patient: Patient, stack: Stack) -> None:
 
 
 def test_the_connection_is_refused(visitor: Patient) -> None:
-    """An address that refuses connections is named."""
     lease = PortLease()
     found = only(replace(visitor, addresses=(f"http://127.0.0.1:{lease.port}",)), "answers")
     assert "refused" in found.seen
@@ -112,7 +105,6 @@ def test_the_connection_is_refused(visitor: Patient) -> None:
 
 
 def test_vault_is_frozen(patient: Patient, stack: Stack) -> None:
-    """A frozen Vault accepts a connection and does not answer."""
     stack.node.pause()
     try:
         found = only(replace(patient, timeout=0.3), "answers")
@@ -124,8 +116,6 @@ def test_vault_is_frozen(patient: Patient, stack: Stack) -> None:
 
 @pytest.fixture
 def web_server() -> Iterator[str]:
-    """A server that is no Vault."""
-
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
@@ -144,14 +134,12 @@ def web_server() -> Iterator[str]:
 
 
 def test_a_server_that_is_no_vault_is_reported(visitor: Patient, web_server: str) -> None:
-    """A server that is no Vault is told as such."""
     found = only(replace(visitor, addresses=(web_server,)), "answers")
     assert "not Vault" in found.seen
     assert "VAULT_ADDR" in found.remedy
 
 
 def test_one_node_of_several_is_away(patient: Patient, stack: Stack) -> None:
-    """The missing node is named, and the others are still checked."""
     lease = PortLease()
     addresses = (f"http://127.0.0.1:{lease.port}", stack.node.address)
     assert str(lease.port) in only(replace(patient, addresses=addresses), "answers").looked_at
@@ -159,7 +147,6 @@ def test_one_node_of_several_is_away(patient: Patient, stack: Stack) -> None:
 
 
 def test_the_remedy_for_an_external_vault_is_its_address(visitor: Patient) -> None:
-    """For an external Vault the remedy is its address or its owner, not a local stack."""
     lease = PortLease()
     elsewhere = replace(
         visitor, engine="external", services=(), addresses=(f"http://127.0.0.1:{lease.port}",)
@@ -172,7 +159,6 @@ def test_the_remedy_for_an_external_vault_is_its_address(visitor: Patient) -> No
 
 
 def test_it_was_never_initialised(visitor: Patient, engine: Engine, tmp_path: Path) -> None:
-    """A new server without keys is reported."""
     node = engine.node(NodeSpec(name="new", directory=tmp_path / "new"))
     node.start()
     found = only(replace(visitor, addresses=(node.address,)), "initialised")
@@ -181,13 +167,11 @@ def test_it_was_never_initialised(visitor: Patient, engine: Engine, tmp_path: Pa
 
 
 def test_it_is_sealed(patient: Patient, stack: Stack) -> None:
-    """With the keys here the remedy is to unseal."""
     stack.operator.seal()
     assert only(patient, "sealed").remedy == "invoke unseal"
 
 
 def test_it_is_sealed_and_the_keyring_is_lost(patient: Patient, stack: Stack) -> None:
-    """Without the keys the remedy is to fetch them first."""
     stack.operator.seal()
     patient.keyring_path.unlink()
     found = bad(patient)
@@ -208,8 +192,6 @@ def test_the_keyring_is_nonsense_or_open_to_others(visitor: Patient) -> None:
 
 @pytest.mark.parametrize(("hours", "way"), [(1, "ahead of"), (-1, "behind")])
 def test_the_clock_is_off(visitor: Patient, hours: int, way: str) -> None:
-    """A clock that differs from Vault's by more than some seconds is reported."""
-
     def now() -> datetime:
         return datetime.now(UTC) + timedelta(hours=hours)
 
@@ -222,7 +204,6 @@ def test_the_clock_is_off(visitor: Patient, hours: int, way: str) -> None:
 
 
 def test_docker_is_not_there(visitor: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A missing engine is really asked, and reported."""
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
     settings = Settings.from_environment(engine="docker")
     found = only(
@@ -233,7 +214,6 @@ def test_docker_is_not_there(visitor: Patient, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_an_image_is_not_there(visitor: Patient) -> None:
-    """With an engine, a missing image is reported."""
     view = DockerView(engine=True, missing_images=("some/vault:1",), line="some/vault:1 is missing")
     found = only(replace(visitor, engine="docker", docker=lambda: view), "images")
     assert found.looked_at == "some/vault:1"
@@ -241,8 +221,6 @@ def test_an_image_is_not_there(visitor: Patient) -> None:
 
 
 def test_docker_is_asked_only_where_it_matters(visitor: Patient) -> None:
-    """With processes Docker is not checked."""
-
     def never() -> DockerView:
         raise AssertionError("nobody should ask")
 
@@ -253,7 +231,6 @@ def test_docker_is_asked_only_where_it_matters(visitor: Patient) -> None:
 
 
 def test_a_vault_addr_to_another_server_is_reported(visitor: Patient) -> None:
-    """A VAULT_ADDR to another server is reported without its password."""
     proxied = "http://127.0.0.1:18200"
     here = replace(
         visitor, proxied=proxied, environ={"VAULT_ADDR": "https://me:pw@vault.corp:8200"}
@@ -273,7 +250,6 @@ def test_an_address_that_leads_nowhere(visitor: Patient, url: str) -> None:
 
 @pytest.mark.parametrize("url", ["http://localhost:18200", "http://127.0.0.1:18200/"])
 def test_an_address_of_this_stack(visitor: Patient, url: str) -> None:
-    """The same address may be written in other ways."""
     proxied = "http://127.0.0.1:18200"
     assert bad(replace(visitor, proxied=proxied, environ={"VAULT_ADDR": url})) == {}
 
@@ -282,7 +258,6 @@ def test_an_address_of_this_stack(visitor: Patient, url: str) -> None:
 
 
 def test_the_token_of_the_environment_expired(patient: Patient, stack: Stack) -> None:
-    """A dead VAULT_TOKEN is reported, and a good one is confirmed."""
     made = stack.operator.request("POST", "auth/token/create", ttl="1h")["auth"]
     here = replace(patient, environ={"VAULT_TOKEN": made["client_token"]})
     assert bad(here) == {}
@@ -307,18 +282,16 @@ def test_root_is_revoked_and_the_operators_token_lost(patient: Patient, stack: S
 
 
 def delete(stack: Stack, path: str) -> None:
-    """Delete something in Vault."""
     stack.operator.request("DELETE", path)
 
 
 def test_the_mount_is_missing(patient: Patient, stack: Stack) -> None:
-    """If the mount is missing, its secrets are not checked one by one."""
     delete(stack, "sys/mounts/ecommerce")
     assert only(patient, "mount").remedy == "invoke seed"
 
 
 def test_the_secrets_are_in_another_mount(patient: Patient, stack: Stack) -> None:
-    """Secrets in another mount are moved back, even if an empty mount took their place."""
+    """They are moved back, even if an empty mount took their place."""
     op = stack.operator
     op.request("POST", "sys/remount", **{"from": "ecommerce", "to": "elsewhere"})
     moved = lambda: "elsewhere/" in op.request("GET", "sys/mounts")["data"]  # noqa: E731
@@ -345,21 +318,18 @@ def test_some_paths_in_another_mount_are_no_moved_secrets(patient: Patient, stac
 
 
 def test_the_mount_is_of_another_kind(patient: Patient, stack: Stack) -> None:
-    """KV version 1 in place of version 2 is reported."""
     delete(stack, "sys/mounts/ecommerce")
     stack.operator.request("POST", "sys/mounts/ecommerce", type="kv", options={"version": "1"})
     assert "kv version 1" in only(patient, "mount").seen
 
 
 def test_clients_look_in_the_wrong_mount(visitor: Patient) -> None:
-    """For a VAULT_MOUNT_POINT that does not exist the right mount is named."""
     found = only(replace(visitor, environ={"VAULT_MOUNT_POINT": "secret"}), "mount")
     assert "there is ecommerce" in found.seen
     assert found.remedy == "export VAULT_MOUNT_POINT=ecommerce"
 
 
 def test_nothing_is_audited(patient: Patient, stack: Stack, engine: Engine, tmp_path: Path) -> None:
-    """A server without an audit device is reported."""
     node = engine.node(NodeSpec(name="quiet", directory=tmp_path / "quiet", audit=False))
     node.start()
     op = VaultAdmin(node.address)
@@ -387,13 +357,11 @@ def test_nothing_is_audited(patient: Patient, stack: Stack, engine: Engine, tmp_
 def test_something_is_missing(
     patient: Patient, stack: Stack, path: str, name: str, remedy: str
 ) -> None:
-    """A missing policy, AppRole or secret is named, and so is a deleted secret."""
     delete(stack, path)
     assert only(patient, name).remedy == remedy
 
 
 def test_a_secret_is_destroyed_or_lacks_a_key(patient: Patient, stack: Stack) -> None:
-    """A destroyed version and a secret without one of its keys are named."""
     stack.operator.request("POST", "ecommerce/destroy/ai/openai", versions=[1])
     stack.operator.request("POST", "ecommerce/data/backend/redis", data={"REDIS_PASSWORD": "x"})
     found = bad(patient)
@@ -406,7 +374,6 @@ def test_a_secret_is_destroyed_or_lacks_a_key(patient: Patient, stack: Stack) ->
 
 
 def test_a_policy_or_a_role_is_another(patient: Patient, stack: Stack) -> None:
-    """A policy or role that differs from the blueprint is named."""
     text = 'path "other" { capabilities = ["read"] }'
     stack.operator.request("POST", "sys/policies/acl/backend", policy=text)
     stack.operator.request("POST", "auth/approle/role/backend", token_policies=["default"])
@@ -423,7 +390,6 @@ def test_a_policy_or_a_role_is_another(patient: Patient, stack: Stack) -> None:
 
 
 def locked_roles(stack: Stack) -> int:
-    """Return the number of locked roles."""
     return len(approle.locked(stack.operator))
 
 
@@ -431,7 +397,7 @@ def locked_roles(stack: Stack) -> int:
 def test_role_id_and_secret_id_are_wrong(
     patient: Patient, stack: Stack, content: str | None
 ) -> None:
-    """Ten checks of missing or wrong files name them and lock no role."""
+    """Ten checks of missing or wrong files lock no role."""
     role_file, secret_file = approle.credential_files("backend", patient.data_dir)
     for path in (role_file, secret_file):
         if content is None:
@@ -448,7 +414,7 @@ def test_role_id_and_secret_id_are_wrong(
 
 
 def test_a_locked_role_is_named(patient: Patient, stack: Stack) -> None:
-    """A role that five bad secret-ids locked is named, and its credentials are still good."""
+    """Its credentials are still good."""
     role_id = approle.role_id(stack.operator, "backend")
     for _ in range(6):
         with pytest.raises(OperatorError), stack.operator.asking("log in") as client:
@@ -484,7 +450,6 @@ def test_without_a_token_bad_credentials_are_tried_once(patient: Patient, stack:
 
 
 def test_credentials_of_the_environment(patient: Patient, stack: Stack) -> None:
-    """Good ids or files in the environment pass, wrong ones are named, and no role is locked."""
     role_file, secret_file = approle.credential_files("backend", patient.data_dir)
     good = {"VAULT_ROLE_ID": role_file.read_text(), "VAULT_SECRET_ID": secret_file.read_text()}
     files = {"VAULT_ROLE_ID_FILE": str(role_file), "VAULT_SECRET_ID_FILE": str(secret_file)}
@@ -502,7 +467,6 @@ def test_credentials_of_the_environment(patient: Patient, stack: Stack) -> None:
 
 
 def test_nothing_secret_is_in_any_finding(patient: Patient, stack: Stack) -> None:
-    """No finding, good or bad, has a token, key, id or value."""
     text = str(examine(patient))
     secrets = [*stack.keyring.keys, stack.keyring.root_token]
     for role in Blueprint.default().approles:

@@ -1,5 +1,3 @@
-"""With root revoked the operator's token does the day's work, until root is made again."""
-
 from __future__ import annotations
 
 import base64
@@ -31,7 +29,6 @@ from vault_harness.operator.rotate import known_targets, rotate_secret, rotate_s
 
 @pytest.fixture
 def keyring_path(stack: Stack, tmp_path: Path) -> Path:
-    """The Vault's keyring on disk, in a data directory of its own."""
     directory = tmp_path / "vault-data"
     directory.mkdir(mode=0o700)
     stack.keyring.save(directory / "init.json")
@@ -46,7 +43,6 @@ def op(stack: Stack, keyring_path: Path) -> VaultAdmin:
 
 
 def test_the_root_token_is_dead_and_out_of_the_keyring(stack: Stack, keyring_path: Path) -> None:
-    """The root token is dead and not in the keyring, which still has its keys."""
     revoke_root(stack.operator, keyring_path, ["ecommerce"], keyring_path.parent)
     assert alive(stack.operator) is None
     assert Keyring.load(keyring_path) == stack.keyring.without_root()
@@ -55,7 +51,6 @@ def test_the_root_token_is_dead_and_out_of_the_keyring(stack: Stack, keyring_pat
 
 
 def test_the_operator_does_the_days_work(stack: Stack, op: VaultAdmin, keyring_path: Path) -> None:
-    """The operator reads, writes, rotates, unlocks and seeds without root."""
     directory = keyring_path.parent
     kv = Kv(op)
     assert len(list(kv.paths())) == 12
@@ -87,13 +82,11 @@ def test_the_operator_does_the_days_work(stack: Stack, op: VaultAdmin, keyring_p
 def test_the_operator_may_not_make_itself_more(
     op: VaultAdmin, method: str, path: str, body: dict[str, Any]
 ) -> None:
-    """The operator can neither widen its rights nor disable the audit log."""
     with pytest.raises(OperatorError, match="denied"):
         op.request(method, path, **body)
 
 
 def test_a_change_that_needs_root_says_how_to_get_it(stack: Stack, op: VaultAdmin) -> None:
-    """A blueprint that changes a policy is denied, with the three commands that do it."""
     other = stack.blueprint.with_policy("more", 'path "a" { capabilities = ["read"] }')
     with pytest.raises(OperatorError, match="root is revoked") as refusal, needing_root(op, "X"):
         apply(op, other, environ={})
@@ -101,7 +94,6 @@ def test_a_change_that_needs_root_says_how_to_get_it(stack: Stack, op: VaultAdmi
 
 
 def test_root_comes_back_from_the_unseal_keys(op: VaultAdmin, keyring_path: Path) -> None:
-    """The unseal keys make a new root token for the keyring; a second call does nothing."""
     assert generate_root(op, keyring_path, keyring_path.parent)
     token = Keyring.load(keyring_path).root_token
     found = alive(op.with_token(token))
@@ -112,7 +104,6 @@ def test_root_comes_back_from_the_unseal_keys(op: VaultAdmin, keyring_path: Path
 
 
 def test_revoking_twice_is_no_error(stack: Stack, op: VaultAdmin, keyring_path: Path) -> None:
-    """Revoking a dead token repairs the keyring and says so."""
     stack.keyring.save(keyring_path)
     assert revoke_root(stack.operator, keyring_path, ["ecommerce"], keyring_path.parent).before
     assert Keyring.load(keyring_path).root_token == ""
@@ -120,7 +111,7 @@ def test_revoking_twice_is_no_error(stack: Stack, op: VaultAdmin, keyring_path: 
 
 
 def test_a_token_that_is_no_root_is_not_revoked(stack: Stack, keyring_path: Path) -> None:
-    """If the keyring's token is not root, the task stops before it changes anything."""
+    """The task stops before it changes anything."""
     other = install_operator(stack.operator, ["ecommerce"], keyring_path.parent)
     with pytest.raises(OperatorError, match="not a root token"):
         revoke_root(other, keyring_path, ["ecommerce"], keyring_path.parent)
@@ -130,7 +121,6 @@ def test_a_token_that_is_no_root_is_not_revoked(stack: Stack, keyring_path: Path
 def test_wrong_unseal_keys_are_named_and_leave_no_attempt(
     op: VaultAdmin, keyring_path: Path
 ) -> None:
-    """Keys of another Vault are refused, and the right keys work at once afterwards."""
     right = Keyring.load(keyring_path)
     wrong = tuple(base64.b64encode(bytes([n]) * 33).decode() for n in range(5))
     replace(right, keys=wrong).save(keyring_path)
@@ -141,7 +131,7 @@ def test_wrong_unseal_keys_are_named_and_leave_no_attempt(
 
 
 def test_an_attempt_of_another_user_is_left_alone(op: VaultAdmin, keyring_path: Path) -> None:
-    """A foreign attempt is named, and only --cancel ends it."""
+    """Only --cancel ends it."""
     op.request("PUT", "sys/generate-root-token/attempt")
     with pytest.raises(OperatorError, match="somebody is making a root token"):
         generate_root(op, keyring_path, keyring_path.parent)
@@ -154,7 +144,6 @@ def test_an_attempt_of_another_user_is_left_alone(op: VaultAdmin, keyring_path: 
 def test_without_any_token_the_error_says_how_to_get_one(
     stack: Stack, op: VaultAdmin, keyring_path: Path
 ) -> None:
-    """Without root and operator's token each task names the way to get a token."""
     (keyring_path.parent / OPERATOR_TOKEN_NAME).unlink()
     with pytest.raises(
         KeyringMissing, match="no valid root token and no valid operator's"
@@ -170,7 +159,6 @@ def test_without_any_token_the_error_says_how_to_get_one(
 def test_a_kill_after_any_step_leaves_a_good_token(
     stack: Stack, keyring_path: Path, killable: Callable[..., Any]
 ) -> None:
-    """A good token exists after each step at which revoking or generating is killed."""
     arguments = {"address": stack.node.address, "keyring": str(keyring_path)}
     for task in ("root_revoke", "root_generate") * 2:
         step, killed = 1, True

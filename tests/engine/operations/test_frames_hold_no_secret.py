@@ -273,7 +273,6 @@ STATES: dict[str, Disturb] = {
 
 @pytest.fixture(scope="module")
 def backup(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Backup:
-    """A finished backup of another Vault, on raft storage."""
     directory = tmp_path_factory.mktemp("backed-up")
     with launch(
         engine, Blueprint.default(), NodeSpec(directory=directory, storage="raft")
@@ -289,7 +288,6 @@ def backup(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Backup:
 
 @pytest.fixture
 def case(stack: Stack, tmp_path: Path, backup: Backup) -> Case:
-    """A seeded Vault, and a directory with every kind of file."""
     directory = tmp_path / "vault-data"
     directory.mkdir(mode=0o700)
     stack.keyring.save(directory / "init.json")
@@ -310,7 +308,6 @@ def case(stack: Stack, tmp_path: Path, backup: Backup) -> Case:
 def test_no_frame_of_any_error_holds_a_secret(
     case: Case, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
-    """Every function is called in this state, and each error is walked to the bottom."""
     STATES[state](case, monkeypatch)
     raised = []
     for name, doing in DOINGS.items():

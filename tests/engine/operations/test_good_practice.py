@@ -1,5 +1,3 @@
-"""Each production practice is broken and kept on a real Vault, and reported as such."""
-
 from __future__ import annotations
 
 import contextlib
@@ -35,12 +33,10 @@ def deployed(stack: Stack, folder: Path) -> Deployment:
 
 
 def look(deployment: Deployment, name: str) -> CheckResult:
-    """Return the state of one practice."""
     return next(each for each in go_through(deployment) if each.name == name)
 
 
 def test_fresh_stack(shared: Stack, tmp_path: Path) -> None:
-    """A fresh stack keeps some practices, and breaks those of production."""
     standing = {each.name: each.state for each in go_through(deployed(shared, tmp_path))}
     assert list(standing) == list(PRACTICES)
     assert {name for name, each in standing.items() if each is State.GOOD} >= {
@@ -52,7 +48,6 @@ def test_fresh_stack(shared: Stack, tmp_path: Path) -> None:
 
 
 def test_everything_broken_has_a_remedy(shared: Stack, tmp_path: Path) -> None:
-    """Each broken practice has a remedy."""
     found = go_through(deployed(shared, tmp_path))
     assert [each.name for each in found if each.state is State.BAD and not each.remedy] == []
     assert [each.name for each in found if each.state is State.GOOD and each.remedy] == []
@@ -128,7 +123,6 @@ def test_root_token_that_is_gone(stack: Stack, tmp_path: Path) -> None:
 def test_lives_without_an_end(
     stack: Stack, tmp_path: Path, name: str, spoil: dict[str, object]
 ) -> None:
-    """A single role whose tokens or secret-ids never end is named."""
     deployment = deployed(stack, tmp_path)
     assert look(deployment, name).state is State.GOOD
     stack.operator.request("POST", "auth/approle/role/ai-services", **spoil)
@@ -138,7 +132,6 @@ def test_lives_without_an_end(
 
 
 def test_a_secret_id_of_before_its_role_had_an_end(stack: Stack, tmp_path: Path) -> None:
-    """A secret-id from before its role's limit never ends, and is found."""
     role = "auth/approle/role/ai-services"
     before = stack.operator.request("GET", role)["data"]["secret_id_ttl"]
     stack.operator.request("POST", role, secret_id_ttl=0)
@@ -161,7 +154,7 @@ def test_policy_for_everything(stack: Stack, tmp_path: Path) -> None:
 
 
 def test_lockout_that_was_switched_off(stack: Stack, tmp_path: Path) -> None:
-    """Without the lockout a secret-id can be guessed, which is reported."""
+    """Without the lockout a secret-id can be guessed."""
     stack.operator.request(
         "POST", "sys/auth/approle/tune", user_lockout_config={"lockout_disable": True}
     )
@@ -169,7 +162,6 @@ def test_lockout_that_was_switched_off(stack: Stack, tmp_path: Path) -> None:
 
 
 def test_old_values(shared: Stack, tmp_path: Path) -> None:
-    """The oldest value is named."""
     deployment = deployed(shared, tmp_path)
     later = replace(deployment, now=deployment.now + timedelta(days=91))
     found = look(later, "rotation")
@@ -179,7 +171,6 @@ def test_old_values(shared: Stack, tmp_path: Path) -> None:
 
 @pytest.mark.slow  # a Vault with raft storage and several backups
 def test_age_of_backups(engine: Engine, tmp_path: Path) -> None:
-    """A backup of today is new enough, a backup of the day before yesterday is not."""
     with launch(
         engine, Blueprint.default(), NodeSpec(directory=tmp_path / "vault", storage="raft")
     ) as durable:

@@ -1,5 +1,3 @@
-"""Migrations of a dotenv file into a real KV v2 mount, and back."""
-
 from __future__ import annotations
 
 import json
@@ -81,11 +79,9 @@ class Project:
         }
 
     def write(self, text: str) -> None:
-        """Write the dotenv file, byte for byte."""
         self.env_file.write_bytes(text.encode())
 
     def plan(self, *, overwrite: bool = False) -> Plan:
-        """Plan a migration."""
         return make_plan(
             self.kv,
             read(self.env_file),
@@ -95,30 +91,25 @@ class Project:
         )
 
     def migrate(self, plan: Plan | None = None, *, keep: bool = False) -> Outcome:
-        """Plan and carry out."""
         plan = plan or self.plan()
         return migrate(
             self.kv, plan, self.env_file, self.settings, data_dir=self.data_dir, keep=keep
         )
 
     def undo(self) -> Outcome:
-        """Undo the newest migration."""
         return undo(self.kv, self.env_file, data_dir=self.data_dir)
 
     def in_vault(self) -> dict[str, dict[str, str]]:
-        """Return everything in the mount."""
         found = {path: self.kv.read(path) for path in self.kv.paths()}
         return {path: dict(s.data) for path, s in found.items() if s.state == "present"}
 
 
 @pytest.fixture
 def project(tmp_path: Path, kv: Kv) -> Project:
-    """An empty project and an empty mount."""
     return Project(tmp_path, kv)
 
 
 def test_a_nasty_file_arrives_byte_for_byte(project: Project) -> None:
-    """Quotes, line ends, Unicode spaces, comments and empty values arrive unchanged."""
     project.write(NASTY)
     plan = project.plan()
     project.migrate(plan)
@@ -128,7 +119,6 @@ def test_a_nasty_file_arrives_byte_for_byte(project: Project) -> None:
 
 
 def test_the_original_is_kept_and_its_copy_is_private(project: Project) -> None:
-    """The original is untouched, and its copy has the same bytes and mode 0600."""
     project.write(NASTY)
     backup = project.migrate().backup
     assert project.env_file.read_bytes() == backup.read_bytes() == NASTY.encode()
@@ -136,7 +126,6 @@ def test_the_original_is_kept_and_its_copy_is_private(project: Project) -> None:
 
 
 def test_env_vault_has_addresses_and_paths_and_no_secret(project: Project) -> None:
-    """`.env.vault` has the address and the paths of both ids, and no value of the original."""
     project.write(NASTY)
     text = project.migrate().env_vault.read_text()
     assert {name: v.value for name, v in parse(text).variables.items()} == {
@@ -149,7 +138,7 @@ def test_env_vault_has_addresses_and_paths_and_no_secret(project: Project) -> No
 
 
 def test_a_second_run_changes_nothing(project: Project) -> None:
-    """The same file again writes no version, no copy and no record."""
+    """It writes no version, no copy and no record."""
     project.write(NASTY)
     project.migrate()
     before = sorted(project.env_file.parent.rglob("*"))
@@ -159,7 +148,6 @@ def test_a_second_run_changes_nothing(project: Project) -> None:
 
 
 def test_other_keys_of_a_secret_stay(project: Project) -> None:
-    """Keys of a secret that the file lacks stay."""
     project.kv.write("backend/django", {"OTHER": "mine"}, cas=0)
     project.write("SECRET_KEY=x\n")
     project.migrate()
@@ -195,7 +183,6 @@ def test_keep_and_overwrite_decide_a_conflict(project: Project) -> None:
 
 
 def test_a_write_between_plan_and_migration_is_seen(project: Project) -> None:
-    """A key that changes between plan and migration is not overwritten."""
     project.write("SECRET_KEY=x\n")
     plan = project.plan()
     project.kv.write("backend/django", {"SECRET_KEY": "somebody's"}, cas=0)
@@ -230,7 +217,7 @@ def test_a_write_of_another_key_in_the_last_moment_survives(project: Project) ->
 
 
 def test_placeholders_of_the_blueprint_are_replaced(shared: Stack, tmp_path: Path) -> None:
-    """Placeholders of the blueprint are replaced, a person's value is not."""
+    """A person's value is not."""
     mount = "seeded"
     default = Blueprint.default()
     blueprint = default.model_copy(update={"secrets": {mount: default.secrets["ecommerce"]}})
@@ -283,7 +270,6 @@ def test_undo_takes_everything_back(project: Project) -> None:
 
 
 def test_undo_leaves_a_secret_that_changed_since(project: Project) -> None:
-    """A secret that changed after the migration stays, and is named."""
     project.write("SECRET_KEY=x\nDB_PASSWORD=y\n")
     project.migrate()
     project.kv.write("backend/database", {"DB_PASSWORD": "rotated"}, cas=1)
@@ -292,7 +278,7 @@ def test_undo_leaves_a_secret_that_changed_since(project: Project) -> None:
 
 
 def test_undo_restores_an_original_that_was_replaced(project: Project) -> None:
-    """After the guide's `cp .env.vault .env`, undo restores the original from its copy."""
+    """After the guide's `cp .env.vault .env`."""
     project.write("SECRET_KEY=x\n")
     project.migrate()
     project.env_file.write_bytes(project.env_vault.read_bytes())
@@ -301,7 +287,6 @@ def test_undo_restores_an_original_that_was_replaced(project: Project) -> None:
 
 
 def test_a_mount_of_another_kind_is_refused(shared: Stack, tmp_path: Path) -> None:
-    """A mount that is not KV v2 is refused before a write."""
     (tmp_path / ".env").write_text("SECRET_KEY=x\n")
     for mount in ("sys", "nowhere"):
         with pytest.raises(OperatorError, match="not a KV v2 mount"):
@@ -315,7 +300,6 @@ def test_a_mount_of_another_kind_is_refused(shared: Stack, tmp_path: Path) -> No
 )
 @given(value=st.text(st.characters(exclude_categories=["Cs"]), max_size=200))
 def test_any_value_is_the_same_in_vault(project: Project, value: str) -> None:
-    """Vault returns any text unchanged, NUL and Unicode included."""
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     project.write(f"SECRET_KEY='{escaped}'\n")
     project.migrate(project.plan(overwrite=True))
@@ -326,7 +310,6 @@ def test_any_value_is_the_same_in_vault(project: Project, value: str) -> None:
 def test_a_migration_killed_after_any_step_is_finished_by_the_next(
     project: Project, killable: Callable[..., Any]
 ) -> None:
-    """After a kill at any step the next run ends in the same state, and loses nothing."""
     project.kv.write("backend/django", {"OTHER": "mine"}, cas=0)
     project.write("SECRET_KEY=x\nDB_PASSWORD=y\n")
     wanted = {
@@ -354,7 +337,6 @@ def test_a_migration_killed_after_any_step_is_finished_by_the_next(
 
 
 def test_unknown_names_alone_are_not_called_migrated(project: Project) -> None:
-    """If no name of the file is known, the output does not claim a migration."""
     project.write("COMPANY_MOTTO=x\n")
     with pytest.raises(SettingsError, match="nothing was migrated") as refusal:
         project.migrate()
@@ -365,7 +347,6 @@ def test_unknown_names_alone_are_not_called_migrated(project: Project) -> None:
 
 
 def test_undo_does_without_the_copy_where_it_can(project: Project) -> None:
-    """Without the copy the record is undone, and the original stays."""
     project.write("SECRET_KEY=x\n")
     outcome = project.migrate()
     outcome.backup.unlink()
@@ -440,7 +421,6 @@ def test_a_value_that_is_too_large_is_refused_first(
 
 
 def test_an_empty_variable_replaces_no_value_of_the_blueprint(stack: Stack, tmp_path: Path) -> None:
-    """An empty variable needs --keep or --overwrite before it replaces a value."""
     kv = Kv(stack.operator)
     env_file = tmp_path / ".env"
     env_file.write_text("EMAIL_HOST_PASSWORD=\n")
@@ -466,7 +446,7 @@ def test_an_empty_variable_replaces_no_value_of_the_blueprint(stack: Stack, tmp_
 
 
 def test_a_secret_written_again_with_the_same_version_stays(project: Project) -> None:
-    """A secret that was deleted and written again has the same version number, and stays."""
+    """A secret that was deleted and written again has the same version number."""
     project.write("SECRET_KEY=ours\n")
     project.migrate()
     project.kv.op.request("DELETE", f"{project.kv.mount}/metadata/backend/django")

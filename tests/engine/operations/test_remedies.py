@@ -1,7 +1,7 @@
 """Each remedy of the doctor repairs its finding, and loses no value.
 
 Every kind of trouble is made in a real stack. Its remedy runs in a shell as it is printed, in the
-same state. A kind without a state is a failure.
+same state.
 """
 
 from __future__ import annotations
@@ -55,7 +55,6 @@ def test_every_kind_of_trouble_has_a_state() -> None:
 
 @pytest.mark.parametrize("kind", STATES)
 def test_the_remedy_repairs_and_loses_nothing(world: World, kind: str) -> None:
-    """After the printed remedy the finding is gone and every value is there."""
     before = world.values()
     world.known_address = world.address
     STATES[kind](world)

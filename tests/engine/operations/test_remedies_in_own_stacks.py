@@ -1,5 +1,3 @@
-"""The doctor's remedies in stacks made for one trouble: run as printed, without a loss."""
-
 from __future__ import annotations
 
 import shlex
@@ -27,14 +25,12 @@ pytestmark = pytest.mark.slow  # each remedy takes a process or two
 
 @pytest.fixture
 def other(tmp_path: Path) -> Iterator[World]:
-    """A folder without a stack."""
     made = World(tmp_path)
     yield made
     made.sh(f"{RUNNER} destroy --yes", code=None)
 
 
 def test_a_namespace_that_a_blueprint_names(other: World) -> None:
-    """`seed` makes a missing namespace, with a new root if needed, and keeps its neighbours."""
     text = (resources() / "blueprints" / "ecommerce.toml").read_text()
     text = text.replace("../policies", str(resources() / "policies"))
     (other.directory / "shop.toml").write_text(
@@ -71,7 +67,6 @@ def test_a_blueprint_of_ones_own(other: World) -> None:
 
 
 def test_an_unknown_or_sealed_namespace_gets_advice(other: World) -> None:
-    """For an unknown or sealed namespace there is advice, and nothing changes."""
     other.begin()
     other.variables["VAULT_NAMESPACE"] = "nowhere"
     ((kind, advice),) = other.troubles()
@@ -87,7 +82,7 @@ def test_an_unknown_or_sealed_namespace_gets_advice(other: World) -> None:
 def test_a_server_without_namespaces(
     other: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A server without namespaces, as HashiCorp Vault without Enterprise, is told once."""
+    """As HashiCorp Vault without Enterprise; it is told once."""
     other.begin()
     monkeypatch.setattr(dialect, "has_namespaces", lambda _product, _version: False)
     patient = Patient(
@@ -102,7 +97,6 @@ def test_a_server_without_namespaces(
 
 
 def test_nothing_was_started_yet(other: World) -> None:
-    """In an empty folder `up` is the remedy."""
     found = other.troubles()
     assert [kind for kind, _ in found] == ["never-started"]
     assert "never-started" not in dict(other.troubles(found[0][1]))
@@ -165,7 +159,7 @@ def test_the_data_directory_is_gone_while_vault_runs(other: World) -> None:
 
 
 def test_a_frozen_vault_whose_keys_are_lost(other: World) -> None:
-    """A frozen Vault without keys is resumed, not ended, since it could not be opened again."""
+    """It is resumed, not ended, since it could not be opened again."""
     other.begin()
     before = other.values()
     keyring = other.data_dir / "init.json"
@@ -182,7 +176,7 @@ def test_a_frozen_vault_whose_keys_are_lost(other: World) -> None:
 
 
 def test_an_audit_log_that_cannot_be_written(other: World) -> None:
-    """The cause is the audit log, which makes Vault refuse everything, and not the token."""
+    """It makes Vault refuse everything: the token is not the cause."""
     other.begin()
     before, log = other.values(), other.stack.provider().audit_path
     assert log is not None
@@ -203,7 +197,7 @@ def test_an_audit_log_that_cannot_be_written(other: World) -> None:
 
 @pytest.mark.usefixtures("haproxy")
 def test_a_node_of_three_that_is_sealed(other: World) -> None:
-    """A sealed node is found although clients use another node; `unseal` opens it."""
+    """It is found although clients use another node."""
     other.begin("up --ha")
     before = other.values()
     endpoints = other.stack.endpoints()
@@ -232,7 +226,6 @@ LocalStack(Settings.from_environment()).migrate_seal("static", checkpoint=checkp
 
 
 def test_a_seal_that_was_half_exchanged(other: World) -> None:
-    """The doctor names the half-done exchange first, and the command finishes it."""
     other.begin()
     before = other.values()
     other.sh(f"{sys.executable} -c {shlex.quote(_KILLED)}", code=-signal.SIGKILL)
@@ -248,7 +241,6 @@ def test_a_seal_that_was_half_exchanged(other: World) -> None:
 @pytest.mark.usefixtures("haproxy")
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are cut off on Linux alone")
 def test_a_node_that_is_cut_off(other: World) -> None:
-    """A node that is cut off is named once, and rejoins with every value."""
     other.begin("up --ha --cuttable")
     before = other.values()
     other.sh(f"{RUNNER} node.cut vault-2")
@@ -261,7 +253,6 @@ def test_a_node_that_is_cut_off(other: World) -> None:
 
 @pytest.mark.parametrize("life", [timedelta(days=13), -timedelta(minutes=1)], ids=["near", "over"])
 def test_a_certificate_near_its_end(other: World, life: timedelta) -> None:
-    """The doctor proposes the renewal near the end and after it, which keeps every value."""
     other.begin("up --tls")
     before = other.values()
     assert other.troubles() == []
@@ -299,7 +290,6 @@ def test_a_certificate_that_is_not_good_yet(other: World) -> None:
 
 
 def test_missing_and_ending_client_certificates_are_renewed(other: World) -> None:
-    """The renewal repairs missing and ending certificates of a service and of the tasks."""
     other.begin("up --client-certs")
     before = other.values()
     assert other.troubles() == []

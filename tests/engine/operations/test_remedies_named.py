@@ -1,5 +1,3 @@
-"""What the doctor proposes, and where it only advises, with servers of this process."""
-
 from __future__ import annotations
 
 import http.server
@@ -35,7 +33,6 @@ pytestmark = pytest.mark.slow  # most start a server of their own
 
 @pytest.fixture
 def patient(stack: Stack, tmp_path: Path) -> Patient:
-    """A healthy Vault in this process, and a data directory for it."""
     data_dir = tmp_path / "vault-data"
     data_dir.mkdir(mode=0o700)
     stack.keyring.save(data_dir / "init.json")
@@ -45,7 +42,6 @@ def patient(stack: Stack, tmp_path: Path) -> Patient:
 
 
 def kinds(patient: Patient) -> dict[str, CheckResult]:
-    """Return what is wrong, by kind."""
     return {each.kind: each for each in examine(patient) if each.bad}
 
 
@@ -66,7 +62,7 @@ def opened(engine: Engine, patient: Patient, **wanted: Any) -> tuple[VaultAdmin,
 
 
 def test_the_unseal_keys_alone_make_a_root_token(engine: Engine, patient: Patient) -> None:
-    """A server that needs no other token, as HashiCorp Vault, makes root from the keys."""
+    """On a server that needs no other token, as HashiCorp Vault."""
     lease = PortLease()
     listener = {
         "address": f"127.0.0.1:{lease.port}",
@@ -110,7 +106,6 @@ def test_nothing_is_audited(
 def test_a_certificate_of_others_near_its_end(
     engine: Engine, patient: Patient, tmp_path: Path
 ) -> None:
-    """An external Vault's certificate is reported each time, with advice for its owner."""
     authority = Authority()
     tls = TlsFiles.within(tmp_path / "tls")
     node = engine.node(NodeSpec(name="theirs", directory=tmp_path / "theirs", tls=tls))
@@ -126,7 +121,6 @@ def test_a_certificate_of_others_near_its_end(
 def test_advice_for_a_person_names_no_command(
     patient: Patient, monkeypatch: pytest.MonkeyPatch, https_address: str, http_address: str
 ) -> None:
-    """Advice for a person names no command that could be pasted."""
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
     docker = Settings.from_environment(engine="docker")
     later = datetime.now(UTC) + timedelta(hours=1)
@@ -147,7 +141,6 @@ def test_advice_for_a_person_names_no_command(
 
 @pytest.mark.parametrize("kind", ["image-missing", "image-outdated"])
 def test_images_are_built_again(patient: Patient, kind: str) -> None:
-    """The remedy builds images with a container engine, and ends Vault only by `down`."""
     view = DockerView(
         True,
         line="some/image:1",
@@ -163,7 +156,6 @@ def test_images_are_built_again(patient: Patient, kind: str) -> None:
 
 @pytest.fixture
 def http_address() -> Iterator[str]:
-    """A server that is not Vault."""
     yield from _page(None)
 
 
@@ -198,7 +190,6 @@ def _page(context: ssl.SSLContext | None) -> Iterator[str]:
 def test_a_remedy_under_the_operators_token_makes_root_for_itself(
     patient: Patient, stack: Stack
 ) -> None:
-    """With root revoked, a remedy that needs root makes a root token and revokes it."""
     revoke_root(stack.operator, patient.keyring_path, ["ecommerce"], patient.data_dir)
     text = 'path "other" { capabilities = ["read"] }'
     keyring = Keyring.load(patient.keyring_path)

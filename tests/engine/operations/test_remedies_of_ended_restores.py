@@ -1,5 +1,3 @@
-"""The advice of doctor and `status` on an interrupted restore, run without a loss."""
-
 from __future__ import annotations
 
 import json
@@ -43,7 +41,6 @@ with cluster.operators(stack.endpoints().addresses) as nodes:
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    """An empty stack, with the backup of another stack that is gone."""
     made = World(tmp_path)
     made.begin()
     made.sh(f"{RUNNER} vault -- kv put ecommerce/only/here A=1")
@@ -54,26 +51,22 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def backup_of(world: World) -> Path:
-    """Return the folder of the backup."""
     (found,) = (world.directory / "vault-backups").iterdir()
     return found
 
 
 def end_at(world: World, step: str) -> None:
-    """Begin the restore, and kill it after a step."""
     words = [sys.executable, "-c", _ENDED, step, str(backup_of(world))]
     world.sh(shlex.join(words), code=-signal.SIGKILL)
 
 
 def command_in(advice: str) -> str:
-    """Return the first restore command in a text."""
     found = re.search(rf"{re.escape(RUNNER)} restore --source .*? again", advice)
     assert found is not None, advice
     return found[0].removesuffix(" again")
 
 
 def next_step(world: World) -> str:
-    """Return the next step of `status`."""
     return world.sh(f"{RUNNER} status | grep ^next:")
 
 
@@ -89,7 +82,7 @@ def finished(world: World) -> None:
 
 @pytest.mark.parametrize("step", ["put the snapshot in", "unsealed"])
 def test_the_keys_are_not_here_yet(world: World, step: str) -> None:
-    """The restore is the only finding, since it brings the keys, and then it is finished."""
+    """The restore is the only finding, since it brings the keys."""
     before = (world.data_dir / "init.json").read_bytes()
     end_at(world, step)
     wait_until(
@@ -122,7 +115,6 @@ def test_the_power_failed_too(world: World) -> None:
 
 
 def test_it_lacks_the_comparison_alone(world: World) -> None:
-    """If only the comparison is missing, the same command compares."""
     end_at(world, "keyring in place")
     (kind, advice), *_ = world.troubles()
     assert kind == "restore-not-compared"
@@ -134,7 +126,6 @@ def test_it_lacks_the_comparison_alone(world: World) -> None:
 
 
 def test_a_restore_can_be_given_up_before_the_snapshot_is_in(world: World) -> None:
-    """Before the snapshot is in, a restart as advised leaves everything as it was."""
     end_at(world, "kept the backup's keys")
     (kind, advice), *_ = world.troubles()
     assert kind == "restore-half-done"

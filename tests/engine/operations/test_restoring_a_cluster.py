@@ -1,5 +1,3 @@
-"""A restore into three nodes that is killed at every step, and a drill with three."""
-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -35,13 +33,11 @@ LOCK, OPENER = Lock(recipients=(PUBLIC,)), Opener(identities=(PRIVATE,))
 
 @pytest.fixture
 def three(engine: Engine, tmp_path: Path) -> Iterator[Stack]:
-    """Three seeded voters."""
     with launch_cluster(engine, BLUEPRINT, directory=tmp_path / "three") as stack:
         yield stack
 
 
 def backed_up(stack: Stack, directory: Path) -> Backup:
-    """A backup of the three."""
     return make_backup(
         stack.operator, Keys(stack.keyring), directory, LOCK, mounts=BLUEPRINT.mounts
     )
@@ -50,7 +46,7 @@ def backed_up(stack: Stack, directory: Path) -> Backup:
 def test_killed_after_any_step_the_next_restore_finishes(
     three: Stack, engine: Engine, tmp_path: Path, killable: Callable[..., Any]
 ) -> None:
-    """After each kill the next run ends with the backup's Vault and keys on every node.
+    """Each next run ends with the backup's Vault and keys on every node.
 
     Backups of two Vaults take turns, so that each restore changes the keys.
     """
@@ -87,7 +83,7 @@ def test_killed_after_any_step_the_next_restore_finishes(
 
 
 def test_keys_are_put_back_where_every_node_is_sealed(three: Stack, tmp_path: Path) -> None:
-    """If every node is sealed the keys open all: one open node alone elects no leader."""
+    """The keys open all: one open node alone elects no leader."""
     addresses = [node.address for node in three.nodes]
     with cluster.operators(addresses, token=three.keyring.root_token) as nodes:
         cluster.seal_all(nodes)
@@ -98,7 +94,6 @@ def test_keys_are_put_back_where_every_node_is_sealed(three: Stack, tmp_path: Pa
 
 
 def test_an_exercise_with_as_many_nodes(three: Stack, engine: Engine, tmp_path: Path) -> None:
-    """The copy is a cluster with the same secrets, and every role logs in."""
     report = drill(
         three.operator, Keys(three.keyring), engine, BLUEPRINT, tmp_path / "drill", nodes=3
     )

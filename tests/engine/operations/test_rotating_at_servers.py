@@ -1,5 +1,3 @@
-"""New passwords in Vault and on real PostgreSQL and Redis servers."""
-
 from __future__ import annotations
 
 import contextlib
@@ -47,17 +45,14 @@ class PostgresAccount:
         kv.write("backend/database", data, cas=0)
 
     def execute(self, statement: str) -> None:
-        """Run a statement as the administrator, with the role's name filled in."""
         with psycopg.connect(self.with_admin) as connection:
             connection.execute(sql.SQL(statement).format(sql.Identifier(self.user)))
 
     @property
     def password(self) -> str:
-        """Return the password in Vault."""
         return str(self.kv.read("backend/database").data["DB_PASSWORD"])
 
     def opens(self, password: str) -> bool:
-        """Return True if the server takes a password."""
         try:
             psycopg.connect(self.alone, user=self.user, password=password).close()
         except psycopg.OperationalError:
@@ -71,7 +66,6 @@ class PostgresAccount:
 
 @pytest.fixture
 def account(postgresql_server: Any, kv: Kv) -> Iterator[PostgresAccount]:
-    """A fresh role."""
     made = PostgresAccount(postgresql_server.port, f"user {kv.mount}", kv)
     yield made
     made.execute("DROP ROLE {}")
@@ -81,7 +75,6 @@ def account(postgresql_server: Any, kv: Kv) -> Iterator[PostgresAccount]:
 def test_postgresql_gets_the_new_password(
     account: PostgresAccount, tmp_path: Path, by_admin: bool
 ) -> None:
-    """Vault and server have the new password, set by the administrator or the account itself."""
     servers = account.servers(account.with_admin if by_admin else account.alone)
     assert (
         rotate_secret(account.kv, DATABASE, tmp_path, How(servers=servers)).server == "PostgreSQL"
@@ -121,7 +114,7 @@ def test_the_server_never_sees_the_password_itself(
 def test_a_refusal_leaves_everything_as_it_was(
     account: PostgresAccount, tmp_path: Path, trouble: str
 ) -> None:
-    """After a refusal Vault has the old value, which still opens the account."""
+    """The old value in Vault still opens the account."""
     url = account.with_admin
     if trouble == "wrong admin":
         url = url.replace(ADMIN, "wrong")
@@ -149,7 +142,6 @@ def test_a_refusal_leaves_everything_as_it_was(
 def test_an_account_that_may_not_come_into_the_administrators_database(
     account: PostgresAccount, tmp_path: Path
 ) -> None:
-    """A password is right even if the account may not use the administrator's database."""
     with psycopg.connect(account.with_admin, autocommit=True) as connection:
         connection.execute("CREATE DATABASE closed")
         connection.execute("REVOKE CONNECT ON DATABASE closed FROM PUBLIC")
@@ -160,7 +152,6 @@ def test_an_account_that_may_not_come_into_the_administrators_database(
 
 
 def test_an_account_that_cannot_be_tried(account: PostgresAccount, tmp_path: Path) -> None:
-    """If a password cannot be tried, the rotation does not begin."""
     account.execute("ALTER ROLE {} CONNECTION LIMIT 0")
     with pytest.raises(ServerRefusedError, match="too many connections"):
         rotate_secret(
@@ -174,7 +165,6 @@ def test_an_account_that_cannot_be_tried(account: PostgresAccount, tmp_path: Pat
 def test_vault_refusing_leaves_the_server_as_it_was(
     account: PostgresAccount, tmp_path: Path
 ) -> None:
-    """If Vault cannot write the new version, the server's change is not committed."""
     account.kv.op.request(
         "POST", f"sys/policies/acl/{account.kv.mount}", policy=_READ_ONLY.format(account.kv.mount)
     )
@@ -191,7 +181,7 @@ def test_vault_refusing_leaves_the_server_as_it_was(
 def test_killed_after_any_step_postgresql_and_vault_agree_again(
     account: PostgresAccount, tmp_path: Path, killable: Callable[..., Any]
 ) -> None:
-    """After each kill a version in Vault opens the account; the next run makes both agree."""
+    """A version in Vault always opens the account."""
     arguments = rotation(account.kv, "database", tmp_path)
     arguments["servers"] = {"HARNESS_POSTGRESQL_URL": account.alone}
     step, killed = 1, True
@@ -210,7 +200,7 @@ def test_killed_after_any_step_postgresql_and_vault_agree_again(
 
 
 def test_a_client_under_load_misses_nothing(account: PostgresAccount, tmp_path: Path) -> None:
-    """A client that reads the secret again after a refusal is always accepted at once."""
+    """The client reads the secret again after a refusal."""
     done, failures, connections = threading.Event(), [], [0]
 
     def client() -> None:
@@ -254,7 +244,6 @@ def at_redis(port: int, password: str) -> redis.Redis:
 
 
 def redis_opens(port: int, password: str) -> bool:
-    """Return True if the server takes a password."""
     with contextlib.closing(at_redis(port, password)) as client:
         try:
             return bool(client.ping())
@@ -264,7 +253,6 @@ def redis_opens(port: int, password: str) -> bool:
 
 @pytest.fixture
 def redis_kv(kv: Kv, redis_password: str) -> Kv:
-    """A mount with the Redis server's password."""
     url = f"redis://:{redis_password}@redis/0"
     kv.write("backend/redis", {"REDIS_PASSWORD": redis_password, "REDIS_URL": url}, cas=0)
     return kv
@@ -273,7 +261,6 @@ def redis_kv(kv: Kv, redis_password: str) -> Kv:
 def test_redis_gets_the_new_password_and_keeps_it(
     redis_server: Any, redis_kv: Kv, tmp_path: Path, redis_password: str
 ) -> None:
-    """Vault, URL and server have the new password, also after a restart; the old one is dead."""
     environ = {"HARNESS_REDIS_URL": f"redis://127.0.0.1:{redis_server.port}"}
     rotate_secret(redis_kv, REDIS, tmp_path, How(servers=lambda kind: configured(kind, environ)))
     data = redis_kv.read("backend/redis").data
@@ -318,7 +305,7 @@ def test_only_a_login_sends_redis_the_new_password(
     redis_password: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Only a login sends the new password, so no log or file of the server has it."""
+    """So no log or file of the server has it."""
     port = redis_server.port
     with contextlib.closing(at_redis(port, redis_password)) as client:
         client.config_set("slowlog-log-slower-than", 0)
@@ -349,7 +336,7 @@ def test_only_a_login_sends_redis_the_new_password(
 def test_redis_refusing_leaves_everything_as_it_was(
     redis_server: Any, redis_kv: Kv, tmp_path: Path, redis_password: str
 ) -> None:
-    """Without the right to change users, or with a wrong password, Vault keeps the old value."""
+    """Without the right to change users, or with a wrong password."""
     port = redis_server.port
     with contextlib.closing(at_redis(port, redis_password)) as client:
         client.acl_setuser("weak", enabled=True, passwords=["+weak"], commands=["+ping"])
@@ -365,7 +352,7 @@ def test_redis_refusing_leaves_everything_as_it_was(
 def test_a_persons_password_on_the_server_survives_a_rollback(
     account: PostgresAccount, tmp_path: Path
 ) -> None:
-    """A rollback keeps a password that a person set in both places after the rotation."""
+    """The person set it in both places after the rotation."""
     servers = account.servers(account.with_admin)
     rotate_secret(account.kv, DATABASE, tmp_path, How(servers=servers))
     account.execute("ALTER ROLE {} PASSWORD 'by hand'")
@@ -381,7 +368,6 @@ def test_a_persons_password_on_the_server_survives_a_rollback(
 def test_killed_after_any_step_redis_and_vault_agree_again(
     redis_server: Any, redis_kv: Kv, tmp_path: Path, killable: Callable[..., Any]
 ) -> None:
-    """After each kill Vault's value opens the account; the next run leaves one password."""
     arguments = rotation(redis_kv, "redis", tmp_path)
     arguments["servers"] = {"HARNESS_REDIS_URL": f"redis://127.0.0.1:{redis_server.port}"}
     step, killed = 1, True

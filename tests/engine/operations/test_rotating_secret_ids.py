@@ -1,5 +1,3 @@
-"""A new secret-id for a role, without a failed login."""
-
 from __future__ import annotations
 
 import threading
@@ -21,7 +19,6 @@ ROLE = "backend"
 
 
 def log_in(op: VaultAdmin, directory: Path) -> str:
-    """Return a token for the ids in the two files."""
     role_file, secret_file = approle.credential_files(ROLE, directory)
     with op.asking("log in") as client:
         answer = client.auth.approle.login(
@@ -31,12 +28,10 @@ def log_in(op: VaultAdmin, directory: Path) -> str:
 
 
 def good(op: VaultAdmin, secret_id: str) -> bool:
-    """Return True if a secret-id is still valid."""
     return approle.lookup(op, ROLE, secret_id) is not None
 
 
 def test_the_old_one_ends_and_the_new_one_works(stack: Stack, tmp_path: Path) -> None:
-    """The new secret-id logs in, the old one is gone, and its tokens live on."""
     op = stack.operator
     approle.write_credentials(op, ROLE, tmp_path)
     _, file = approle.credential_files(ROLE, tmp_path)
@@ -52,7 +47,6 @@ def test_the_old_one_ends_and_the_new_one_works(stack: Stack, tmp_path: Path) ->
 
 
 def test_a_role_that_is_not_there_has_nothing_new(stack: Stack, tmp_path: Path) -> None:
-    """For a missing role nothing is recorded."""
     with pytest.raises(OperatorError, match="there is no AppRole nope") as refusal:
         rotate_secret_id(stack.operator, "nope", tmp_path)
     assert "may have" not in str(refusal.value)
@@ -73,7 +67,6 @@ def test_vault_takes_a_role_in_any_case(stack: Stack, tmp_path: Path) -> None:
 
 
 def test_other_secret_ids_of_the_role_stay(stack: Stack, tmp_path: Path) -> None:
-    """Only the secret-id of the file is destroyed."""
     approle.write_credentials(stack.operator, ROLE, tmp_path)
     elsewhere = approle.new_secret_id(stack.operator, ROLE)
     rotate_secret_id(stack.operator, ROLE, tmp_path)
@@ -81,13 +74,11 @@ def test_other_secret_ids_of_the_role_stay(stack: Stack, tmp_path: Path) -> None
 
 
 def test_without_files_they_are_written(stack: Stack, tmp_path: Path) -> None:
-    """A role without files gets both, and nothing is destroyed."""
     assert rotate_secret_id(stack.operator, ROLE, tmp_path).destroyed == ()
     assert log_in(stack.operator, tmp_path)
 
 
 def test_a_login_that_fails_changes_nothing(stack: Stack, tmp_path: Path) -> None:
-    """If the role is locked, the file and the old secret-id stay."""
     op = stack.operator
     approle.write_credentials(op, ROLE, tmp_path)
     role_file, file = approle.credential_files(ROLE, tmp_path)
@@ -105,7 +96,6 @@ def test_a_login_that_fails_changes_nothing(stack: Stack, tmp_path: Path) -> Non
 
 
 def test_a_secret_id_of_one_use_is_not_used_up(stack: Stack, tmp_path: Path) -> None:
-    """The trial login does not spend the single use of a secret-id."""
     stack.operator.request("POST", f"auth/approle/role/{ROLE}", secret_id_num_uses=1)
     rotate_secret_id(stack.operator, ROLE, tmp_path)
     assert log_in(stack.operator, tmp_path)
@@ -114,7 +104,7 @@ def test_a_secret_id_of_one_use_is_not_used_up(stack: Stack, tmp_path: Path) -> 
 def test_killed_after_any_step_the_next_run_finishes(
     stack: Stack, tmp_path: Path, killable: Callable[..., Any]
 ) -> None:
-    """After a kill at any step the file logs in; the next run leaves one secret-id.
+    """After each kill the file logs in; the next run leaves one secret-id.
 
     The next run names in advance what it ends of the run before.
     """
@@ -143,7 +133,7 @@ def test_killed_after_any_step_the_next_run_finishes(
 
 
 def test_clients_that_log_in_all_the_time_miss_nothing(stack: Stack, tmp_path: Path) -> None:
-    """Four clients that read the files at each login never fail in five rotations.
+    """Clients that read the files at each login never fail in five rotations.
 
     They read the file again if their id was destroyed meanwhile, as a client should.
     """
@@ -178,7 +168,6 @@ def test_clients_that_log_in_all_the_time_miss_nothing(stack: Stack, tmp_path: P
 
 
 def test_a_locked_role_is_called_locked(stack: Stack, tmp_path: Path) -> None:
-    """The refusal says that the role is locked, and what ends that."""
     role_id = approle.role_id(stack.operator, ROLE)
     for _ in range(6):
         with pytest.raises(OperatorError), stack.operator.asking("log in") as client:
@@ -189,7 +178,6 @@ def test_a_locked_role_is_called_locked(stack: Stack, tmp_path: Path) -> None:
 
 
 def test_in_the_grace_period_both_ids_log_in(stack: Stack, tmp_path: Path) -> None:
-    """In the grace period both ids log in; after it the old one is dead."""
     op = stack.operator
     approle.write_credentials(op, ROLE, tmp_path)
     _, file = approle.credential_files(ROLE, tmp_path)
@@ -210,7 +198,7 @@ def test_in_the_grace_period_both_ids_log_in(stack: Stack, tmp_path: Path) -> No
 def test_grace_that_was_cut_short_goes_on_in_the_next_run(
     stack: Stack, tmp_path: Path, killable: Callable[..., Any]
 ) -> None:
-    """After a kill in the grace period the next run ends the old id and makes no third one."""
+    """The next run ends the old id and makes no third one."""
     op = stack.operator
     approle.write_credentials(op, ROLE, tmp_path)
     _, file = approle.credential_files(ROLE, tmp_path)
@@ -226,7 +214,6 @@ def test_grace_that_was_cut_short_goes_on_in_the_next_run(
 
 
 def test_all_others_end_when_asked(stack: Stack, tmp_path: Path) -> None:
-    """With the option all other secret-ids of the role end."""
     op = stack.operator
     approle.write_credentials(op, ROLE, tmp_path)
     lost = approle.new_secret_id(op, ROLE)
@@ -239,7 +226,6 @@ def test_all_others_end_when_asked(stack: Stack, tmp_path: Path) -> None:
 def test_a_run_that_was_ended_hands_the_new_one_on_first(
     stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a killed run the new secret-id is handed on at each step, before the old one ends."""
     op = stack.operator
     approle.write_credentials(op, ROLE, tmp_path)
     _, file = approle.credential_files(ROLE, tmp_path)

@@ -1,5 +1,3 @@
-"""New secrets in Vault, without a server."""
-
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -30,7 +28,6 @@ DATABASE, REDIS = known_targets()["database"], known_targets()["redis"]
 
 
 def test_a_new_version_with_a_new_value(kv: Kv, tmp_path: Path) -> None:
-    """The new value fits the blueprint, other keys stay, and the old value is a version."""
     kv.write("gateway/api", {"JWT_SECRET": "old", "OTHER": "mine"}, cas=0)
     blueprint = Blueprint.default().model_copy(
         update={"secrets": {kv.mount: Blueprint.default().secrets["ecommerce"]}}
@@ -44,7 +41,7 @@ def test_a_new_version_with_a_new_value(kv: Kv, tmp_path: Path) -> None:
 
 
 def test_urls_with_the_password_follow(kv: Kv, tmp_path: Path) -> None:
-    """URLs that log in with the old password get the new one, and no others."""
+    """Only URLs that log in with the old password get the new one."""
     old = "p@ss/w:ord"
     kv.write("backend/redis", {"REDIS_PASSWORD": old, "N": 1}, cas=0)
     kv.write("backend/celery", {"BROKER": "redis://u:p%40ss%2Fw%3Aord@h:6379/1?x=1#f"}, cas=0)
@@ -59,7 +56,6 @@ def test_urls_with_the_password_follow(kv: Kv, tmp_path: Path) -> None:
 
 
 def test_roll_back_returns_to_the_value_before(kv: Kv, tmp_path: Path) -> None:
-    """The earlier value is the newest version again, and newer keys of others stay."""
     kv.write("backend/database", {"DB_PASSWORD": "one"}, cas=0)
     rotate_secret(kv, DATABASE, tmp_path)
     now = kv.read("backend/database")
@@ -71,7 +67,6 @@ def test_roll_back_returns_to_the_value_before(kv: Kv, tmp_path: Path) -> None:
 
 
 def test_a_value_written_after_the_rotation_stays(kv: Kv, tmp_path: Path) -> None:
-    """A value that a person wrote after the rotation stays."""
     kv.write("backend/database", {"DB_PASSWORD": "one"}, cas=0)
     rotate_secret(kv, DATABASE, tmp_path)
     kv.write("backend/database", {"DB_PASSWORD": "a person's"}, cas=2)
@@ -109,7 +104,6 @@ def test_version_numbers_that_come_again_are_not_the_earlier_ones(kv: Kv, tmp_pa
 
 
 def test_of_several_one_refuses_and_the_others_are_done(kv: Kv, tmp_path: Path) -> None:
-    """A rollback of several secrets goes on after one that was never rotated."""
     for target in find_targets("all"):
         kv.write(target.path, {target.key: "old"}, cas=0)
     for name in ("redis", "jwt"):
@@ -122,7 +116,6 @@ def test_of_several_one_refuses_and_the_others_are_done(kv: Kv, tmp_path: Path) 
 def test_killed_after_any_step_a_rollback_ends_at_the_value_before(
     kv: Kv, tmp_path: Path, killable: Callable[..., Any]
 ) -> None:
-    """After a kill the next run finishes the rollback, and does not return to the newer value."""
     arguments = {**rotation(kv, "jwt", tmp_path), "back": True}
     kv.write("gateway/api", {"JWT_SECRET": "before"}, cas=0)
     step, killed = 1, True
@@ -137,14 +130,12 @@ def test_killed_after_any_step_a_rollback_ends_at_the_value_before(
 
 
 def test_a_missing_secret_is_not_rotated(kv: Kv, tmp_path: Path) -> None:
-    """A missing secret or key is an error, and nothing is written."""
     with pytest.raises(OperatorError, match="no DB_PASSWORD to rotate"):
         rotate_secret(kv, DATABASE, tmp_path)
     assert list(kv.paths()) == []
 
 
 def test_names_of_the_command_line() -> None:
-    """A name, `all` or any `path:KEY` is accepted; for a typing error the names are listed."""
     assert [target.name for target in find_targets("all")] == ["database", "redis", "jwt"]
     assert find_targets("backend/database:DB_PASSWORD") == [DATABASE]
     assert find_targets("a/b:C")[0].server is None
@@ -153,7 +144,6 @@ def test_names_of_the_command_line() -> None:
 
 
 def test_a_server_url_that_makes_no_sense_is_refused() -> None:
-    """An invalid URL is refused before a connection, without its password."""
     environ = {"HARNESS_POSTGRESQL_URL": "mysql://u:hunter2@h/"}
     with pytest.raises(SettingsError) as refusal:
         configured("postgresql", environ)
@@ -164,7 +154,6 @@ def test_a_server_url_that_makes_no_sense_is_refused() -> None:
 def test_killed_after_any_step_the_next_rotation_goes_on(
     kv: Kv, tmp_path: Path, killable: Callable[..., Any]
 ) -> None:
-    """After each kill the next run ends with one consistent new value."""
     step, killed = 1, True
     arguments = rotation(kv, "redis", tmp_path)
     kv.write("backend/redis", {"REDIS_PASSWORD": "start"}, cas=0)

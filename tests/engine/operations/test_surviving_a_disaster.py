@@ -1,5 +1,3 @@
-"""Backups of a real Vault, restored into an empty one and compared secret by secret."""
-
 from __future__ import annotations
 
 import base64
@@ -72,7 +70,6 @@ def empty(engine: Engine, tmp_path: Path) -> Iterator[tuple[Node, Path]]:
 def test_a_drill_shows_that_the_backup_would_do(
     durable: Stack, engine: Engine, tmp_path: Path
 ) -> None:
-    """In the restored Vault every secret is the same and every role logs in; times are told."""
     report = drill(durable.operator, Keys(durable.keyring), engine, durable.blueprint, tmp_path)
     assert report.problems == []
     assert report.comparison is not None
@@ -114,7 +111,6 @@ def test_a_restore_brings_back_what_was_backed_up(
 def test_a_vault_that_is_not_empty_is_not_restored_into(
     durable: Stack, stack: Stack, tmp_path: Path
 ) -> None:
-    """Without --overwrite a Vault that is not empty stays as it is."""
     backup = make_backup(
         durable.operator, Keys(durable.keyring), tmp_path / "b", LOCK, mounts=["ecommerce"]
     )
@@ -134,7 +130,7 @@ def test_a_vault_that_is_not_empty_is_not_restored_into(
 def test_a_mount_outside_the_backup_is_not_replaced_unasked(
     durable: Stack, empty: tuple[Node, Path], tmp_path: Path
 ) -> None:
-    """A mount that is in no backup is refused; with --overwrite it is kept in a snapshot."""
+    """With --overwrite it is kept in a snapshot."""
     node, path = empty
     before = Keyring.load(path)
     root = VaultAdmin(node.address).with_token(before.root_token)
@@ -167,7 +163,7 @@ def test_a_mount_outside_the_backup_is_not_replaced_unasked(
 
 
 def test_a_root_token_of_after_the_backup_is_kept(empty: tuple[Node, Path], tmp_path: Path) -> None:
-    """A root token from after the backup is kept, since the old snapshot needs it."""
+    """The old snapshot needs it."""
     node, path = empty
     before = Keyring.load(path)
     op = VaultAdmin(node.address)
@@ -213,7 +209,6 @@ def test_a_restore_over_its_own_vault_starts_again_without_a_snapshot(
 def test_a_restore_over_its_own_vault_is_gone_on_with_once_it_is_in(
     empty: tuple[Node, Path], tmp_path: Path
 ) -> None:
-    """A snapshot that is in is not put in twice."""
     node, path = empty
     keyring = Keyring.load(path)
     op = VaultAdmin(node.address)
@@ -313,8 +308,6 @@ def test_a_restore_over_its_own_vault_whose_answer_was_lost(
 
 
 def _end_at(wanted: str) -> Callable[[str], None]:
-    """Return a checkpoint that ends the run at a step."""
-
     def checkpoint(step: str) -> None:
         if step == wanted:
             raise OSError("ended")
@@ -323,14 +316,12 @@ def _end_at(wanted: str) -> Callable[[str], None]:
 
 
 def test_storage_that_makes_no_snapshots_is_named(stack: Stack, tmp_path: Path) -> None:
-    """An in-memory Vault cannot be backed up, and leaves no partial backup."""
     with pytest.raises(OperatorError, match="not raft"):
         make_backup(stack.operator, None, tmp_path / "b", LOCK, mounts=["ecommerce"])
     assert not (tmp_path / "b").exists()
 
 
 def test_a_comparison_names_every_difference(stack: Stack) -> None:
-    """Missing, deleted, rewritten and additional secrets are named with the difference."""
     contents = take_contents(stack.operator, ["ecommerce"])
     kv = Kv(stack.operator)
     kv.write("backend/new", {"A": "1"}, cas=0)
@@ -351,7 +342,6 @@ def test_a_comparison_names_every_difference(stack: Stack) -> None:
 def test_a_secret_written_during_a_backup_is_no_difference(
     durable: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A secret written during the snapshot is marked, and no version of it is a difference."""
     kv = Kv(durable.operator)
     take = durable.operator.client.sys.take_raft_snapshot
 
@@ -368,7 +358,7 @@ def test_a_secret_written_during_a_backup_is_no_difference(
 
 
 def test_keys_come_back_where_the_tasks_look(tmp_path: Path, durable: Stack) -> None:
-    """A lost keyring is put back; another one is replaced only on request, and kept."""
+    """Another keyring is replaced only on request, and kept."""
     path = tmp_path / "vault-data" / "init.json"
     assert restore_keys(Keys(durable.keyring, "token"), path).kept is None
     assert Keyring.load(path) == durable.keyring
@@ -386,7 +376,6 @@ def test_keys_come_back_where_the_tasks_look(tmp_path: Path, durable: Stack) -> 
 def test_keys_that_open_this_vault_replace_what_does_not(
     stack: Stack, tmp_path: Path, content: str
 ) -> None:
-    """The keys that open Vault replace a broken or foreign keyring."""
     path = tmp_path / "init.json"
     path.write_text(content)
     if content == "another Vault's":
@@ -403,7 +392,6 @@ def test_keys_that_open_this_vault_replace_what_does_not(
 
 
 def test_keys_of_another_vault_are_refused(stack: Stack, tmp_path: Path) -> None:
-    """Keys of another Vault's backup replace nothing, and the right backup is asked for."""
     path = tmp_path / "init.json"
     stack.keyring.save(path)
     stack.operator.seal()
@@ -417,7 +405,6 @@ def test_keys_of_another_vault_are_refused(stack: Stack, tmp_path: Path) -> None
 
 
 def test_a_newer_token_is_not_replaced_by_the_backups(stack: Stack, tmp_path: Path) -> None:
-    """Newer root and operator tokens stay."""
     path = tmp_path / "init.json"
     install_operator(stack.operator, ["ecommerce"], tmp_path).close()
     stack.keyring.save(path)
@@ -429,13 +416,12 @@ def test_a_newer_token_is_not_replaced_by_the_backups(stack: Stack, tmp_path: Pa
 
 
 def test_a_backup_knows_its_vault(durable: Stack, tmp_path: Path) -> None:
-    """The manifest has the cluster's id, which tells backups of several stacks apart."""
+    """The cluster's id tells backups of several stacks apart."""
     made = make_backup(durable.operator, None, tmp_path, LOCK, mounts=["ecommerce"])
     assert made.vault == cluster_id(durable.operator) != ""
 
 
 def test_a_broken_keyring_is_replaced_and_kept(tmp_path: Path, durable: Stack) -> None:
-    """The error of a broken keyring names the remedy, which keeps the broken file."""
     path = tmp_path / "init.json"
     path.write_text('{"unseal_keys_b64": ["perhaps-a-key"]')
     with pytest.raises(StackError, match="is not a keyring") as caught:
@@ -453,7 +439,6 @@ def test_a_broken_keyring_is_replaced_and_kept(tmp_path: Path, durable: Stack) -
 def test_killed_after_any_step_the_next_restore_finishes(
     durable: Stack, engine: Engine, tmp_path: Path, killable: Callable[..., Any]
 ) -> None:
-    """After each kill the next run ends with the backup's Vault and its keyring in place."""
     backup = make_backup(
         durable.operator, Keys(durable.keyring), tmp_path / "b", LOCK, mounts=["ecommerce"]
     )
@@ -487,7 +472,6 @@ def test_killed_after_any_step_the_next_restore_finishes(
 
 
 def test_a_backup_with_the_wrong_key_restores_nothing(durable: Stack, tmp_path: Path) -> None:
-    """With a wrong key opening fails before a request to Vault."""
     backup = make_backup(
         durable.operator, Keys(durable.keyring), tmp_path, LOCK, mounts=["ecommerce"]
     )

@@ -1,5 +1,3 @@
-"""The commands of the timers page run as cron and systemd run them, on a real stack."""
-
 from __future__ import annotations
 
 import re
@@ -43,11 +41,9 @@ class Machine:
         )
 
     def here(self, text: str) -> str:
-        """Replace `/srv/vault` by this folder."""
         return text.replace("/srv/vault", str(self.directory))
 
     def backups(self) -> int:
-        """Return the number of complete backups."""
         return len([*self.directory.glob("vault-backups/*/snapshot.age")])
 
 
@@ -69,7 +65,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 
 def test_cron_runs_its_lines(machine: Machine) -> None:
-    """Both lines succeed, and print nothing that cron would mail."""
+    """They print nothing that cron would mail."""
     ended = [machine.run(job) for job in JOBS]
     assert [(one.returncode, one.stdout, one.stderr) for one in ended] == [(0, "", "")] * 2
     assert machine.backups() == 2
@@ -79,7 +75,6 @@ def test_cron_runs_its_lines(machine: Machine) -> None:
 
 
 def test_systemd_runs_its_units(machine: Machine) -> None:
-    """Each line of `ExecStart` succeeds in its folder with its variables."""
     for unit in UNITS.values():
         folder = re.findall(r"^WorkingDirectory=(.*)$", unit, re.MULTILINE)
         variables = re.findall(r"^Environment=(.*)$", unit, re.MULTILINE)
@@ -90,7 +85,6 @@ def test_systemd_runs_its_units(machine: Machine) -> None:
 
 
 def test_a_failure_is_mailed_and_has_its_code(machine: Machine) -> None:
-    """With a sealed Vault nothing of the line is done, and the error names the remedy."""
     before = machine.directory.joinpath("vault-data", "backend-secret-id").read_text()
     stack = LocalStack(Settings(engine="process", data_dir=machine.directory / "vault-data"))
     stack.seal()
@@ -102,14 +96,13 @@ def test_a_failure_is_mailed_and_has_its_code(machine: Machine) -> None:
 
 
 def test_the_page_has_these_codes() -> None:
-    """The page lists these codes with their remedies."""
     codes = dict(re.findall(r"^\| (\d) \| (.*) \|", PAGE, re.MULTILINE))
     assert "unseal" in codes[str(SEALED)]
     assert f"| {BUSY} | another task" in PAGE
 
 
 def test_a_stack_that_is_held_is_waited_for(machine: Machine) -> None:
-    """A job waits for a busy stack as long as the setting says, then ends without a change."""
+    """It is waited for as long as the setting says; then the job ends without a change."""
     stack = LocalStack(Settings(engine="process", data_dir=machine.directory / "vault-data"))
     with stack.held():
         done = machine.run(JOBS[0], HARNESS_LOCK_TIMEOUT="0.2")

@@ -38,7 +38,6 @@ class Application:
         self.kv = Kv(self.stack.operator)
 
     def migrate(self, text: str) -> None:
-        """Plan and carry out."""
         env_file = self.directory / ".env"
         env_file.write_text(text)
         settings = ClientSettings(
@@ -53,19 +52,16 @@ class Application:
         turn(self.kv, TARGETS[name], self.directory, how)
 
     def value(self, path: str, key: str) -> str:
-        """Return a value in Vault."""
         return str(self.kv.read(path).data[key])
 
 
 @pytest.fixture
 def redis_password() -> str:
-    """The password with which the real Redis starts."""
     return NASTY
 
 
 @pytest.fixture
 def made(engine: Engine, tmp_path: Path) -> Iterator[Any]:
-    """Makes an application, whose Vault ends with the test."""
     with contextlib.ExitStack() as stack:
 
         def make(secrets: dict[str, dict[str, Any]]) -> Application:
@@ -77,13 +73,11 @@ def made(engine: Engine, tmp_path: Path) -> Iterator[Any]:
 
 
 def ping(url: str) -> None:
-    """Log in at a Redis as an application does."""
     with contextlib.closing(redis.Redis.from_url(url)) as client:
         assert client.ping()
 
 
 def test_redis(redis_server: Any, made: Any) -> None:
-    """After migration, rotation and rollback redis-py logs in with each URL in Vault."""
     at = f"127.0.0.1:{redis_server.port}"
     application = made(
         {
@@ -114,7 +108,6 @@ def test_redis(redis_server: Any, made: Any) -> None:
 
 
 def test_postgresql(postgresql_server: Any, made: Any) -> None:
-    """After migration, rotation and rollback libpq logs in with the URL in Vault."""
     user, at = "us@er/one", f"127.0.0.1:{postgresql_server.port}"
     with psycopg.connect(f"postgresql://admin:{ADMIN}@{at}/postgres") as connection:
         create = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}")

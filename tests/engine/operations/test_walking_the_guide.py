@@ -1,5 +1,3 @@
-"""The integration guide from top to bottom, typed task by task."""
-
 from __future__ import annotations
 
 import contextlib
@@ -101,7 +99,6 @@ def running_in(directory: Path) -> Iterator[psutil.Process]:
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[Shell]:
-    """An empty directory; everything started in it ends with the test."""
     opened = Shell(tmp_path)
     yield opened
     opened.close()
@@ -109,7 +106,6 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 
 @pytest.mark.slow  # starts a server and looks for it
 def test_servers_of_a_script_end_with_its_deadline(tmp_path: Path) -> None:
-    """After the deadline neither the task nor a server without a record is left."""
     shell = Shell(tmp_path)
     shell.invoke("up")
     with pytest.raises(pytest.fail.Exception, match="not done after"):
@@ -217,7 +213,6 @@ def test_the_guide_from_top_to_bottom(shell: Shell) -> None:
 def test_each_task_has_its_own_exit_code(
     tmp_path: Path, words: tuple[str, ...], code: int, said: str
 ) -> None:
-    """Before anything is up, each task says what to do and has its own exit code."""
     text = Shell(tmp_path).invoke(*words, code=code)
     assert said in text
     assert "Traceback" not in text

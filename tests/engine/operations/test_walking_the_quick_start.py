@@ -1,5 +1,3 @@
-"""The five commands of the quick start, in order and as written."""
-
 from __future__ import annotations
 
 import re
@@ -17,7 +15,6 @@ MARK = "-- next step --"
 
 
 def block(language: str) -> str:
-    """Return the only block of the page in this language."""
     (found,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     return str(found)
 
@@ -57,7 +54,6 @@ def opened(directory: Path) -> Iterator[Shell]:
 
 
 def test_each_step_is_one_command() -> None:
-    """The page has five steps with a command and its output each."""
     assert [len(commands.splitlines()) for commands, _ in STEPS] == [1] * 5
     numbered = re.findall(r"^\*\*(\d)\. ", PAGE, re.MULTILINE)
     assert numbered == list("12345")
@@ -65,7 +61,6 @@ def test_each_step_is_one_command() -> None:
 
 @pytest.mark.slow  # five processes and a server
 def test_five_commands_lead_to_a_service_that_reads_its_secret(tmp_path: Path) -> None:
-    """Each command prints what the page says; the last reads what the dotenv file had."""
     with opened(tmp_path) as shell:
         printed = walk(shell, [commands for commands, _ in STEPS], deadline=300)
     promised = [text for _, text in STEPS]

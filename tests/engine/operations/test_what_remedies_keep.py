@@ -1,5 +1,3 @@
-"""Remedies check before they propose, and keep what they replace; each runs as printed."""
-
 from __future__ import annotations
 
 import json
@@ -25,7 +23,6 @@ ACCESS, ADOPT = f"{RUNNER} seed --only access", f"{RUNNER} seed --adopt backend"
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    """A seeded stack of the test's own."""
     made = World(tmp_path)
     made.begin()
     yield made
@@ -33,28 +30,23 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def make_policy(world: World, text: str = OWN) -> None:
-    """Write the policy backend by hand."""
     request(world, "POST", "sys/policies/acl/backend", policy=text)
 
 
 def policy(world: World) -> str:
-    """Return the policy backend in Vault."""
     with world.op() as op:
         return policy_text(op, "backend")
 
 
 def copies(world: World) -> list[Path]:
-    """Return the files in the folder of replaced things."""
     return sorted((world.data_dir / "replaced").glob("*"))
 
 
 def write_back(world: World, copy: Path) -> None:
-    """Restore a policy from its copy."""
     world.sh(f"{RUNNER} vault -- policy write backend {shlex.quote(str(copy))}")
 
 
 def test_a_policy_made_by_hand_is_kept(world: World) -> None:
-    """The doctor shows the difference, and the remedy's copy restores the policy."""
     make_policy(world)
     said = world.sh(f"{RUNNER} doctor", code=1)
     assert f"+{OWN.strip()}" in said
@@ -75,7 +67,6 @@ def test_a_policy_made_by_hand_is_kept(world: World) -> None:
 
 
 def test_an_adopted_policy_counts(world: World) -> None:
-    """Doctor and seed accept an adopted policy until its file is deleted."""
     make_policy(world)
 
     assert world.troubles(ADOPT) == []
@@ -90,7 +81,6 @@ def test_an_adopted_policy_counts(world: World) -> None:
 
 
 def test_a_missing_policy_cannot_be_adopted(world: World) -> None:
-    """A policy that the blueprint or Vault lacks is refused by name."""
     request(world, "DELETE", "sys/policies/acl/backend")
     for name, whose in (("nope", "the blueprint ecommerce"), ("backend", "Vault")):
         said = world.sh(f"{RUNNER} seed --adopt {name}", code=SettingsError.exit_code)
@@ -99,7 +89,6 @@ def test_a_missing_policy_cannot_be_adopted(world: World) -> None:
 
 
 def test_a_policy_that_a_report_narrowed_is_left_alone(world: World) -> None:
-    """No other remedy changes a narrowed policy; printed lines apply and undo the proposal."""
     wide = policy(world)
     env = f'eval "$({RUNNER} env backend --direct)"'
     log_in = (
@@ -153,7 +142,7 @@ IN_THE_WAY: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("state", IN_THE_WAY)
 def test_secrets_that_were_moved_are_moved_back(world: World, state: str) -> None:
-    """The remedy moves secrets back whatever is in their place; `seed` refuses and names it."""
+    """Whatever is in their place; `seed` refuses and names the remedy."""
     before = world.values()
     move_away(world, "ecommerce-kv")
     if body := IN_THE_WAY[state]:
@@ -174,7 +163,6 @@ def test_secrets_that_were_moved_are_moved_back(world: World, state: str) -> Non
 
 
 def test_new_values_are_seeded_beside_a_moved_mount(world: World) -> None:
-    """`--new-values` seeds beside the moved mount, which stays."""
     before = world.values()
     move_away(world)
 
@@ -188,7 +176,6 @@ def test_new_values_are_seeded_beside_a_moved_mount(world: World) -> None:
 
 
 def test_a_remedy_that_is_run_in_another_state(world: World) -> None:
-    """A remedy that moves the secrets themselves loses nothing; `seed` then says what to do."""
     before = world.values()
     move = f"{RUNNER} vault -- secrets move ecommerce/ ecommerce-transit/"
     world.sh(f"{move} && {RUNNER} seed", code=StackError.exit_code)
@@ -198,7 +185,7 @@ def test_a_remedy_that_is_run_in_another_state(world: World) -> None:
 
 
 def test_without_sight_of_other_mounts_no_new_values_are_proposed(world: World) -> None:
-    """With root revoked the doctor cannot see other mounts, and proposes no new values."""
+    """With root revoked the doctor cannot see other mounts."""
     before = world.values()
     move_away(world)
     world.sh(f"{RUNNER} root.revoke")
@@ -213,7 +200,6 @@ def test_without_sight_of_other_mounts_no_new_values_are_proposed(world: World) 
 
 
 def test_an_engine_on_a_taken_mount_is_not_disabled(world: World) -> None:
-    """The error of a taken mount proposes to move it to a free name."""
     for name in ("shop", "shop-transit"):
         request(world, "POST", f"sys/mounts/{name}", type="transit")
     text = 'name = "shop"\n[mounts.shop]\n[secrets.shop."a"]\nA = { value = "x" }\n'

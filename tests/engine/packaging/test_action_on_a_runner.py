@@ -80,12 +80,10 @@ def program(name: str) -> str:
 
 @pytest.fixture
 def artifacts(tmp_path: Path) -> Path:
-    """The folder to which the stand-in of upload-artifact copies."""
     return tmp_path / "artifacts"
 
 
 def ran(workflow: Path, tmp_path: Path, artifacts: Path) -> subprocess.CompletedProcess[str]:
-    """Run the job ``action`` of a workflow on this machine."""
     words = [program("act"), "push", "-W", str(workflow), "-j", "action", "--no-cache-server"]
     words += ["-P", "ubuntu-latest=-self-hosted", "--action-cache-path", str(tmp_path / "cache")]
     words += ["--env", f"ARTIFACTS={artifacts}"]
@@ -112,7 +110,6 @@ def ran(workflow: Path, tmp_path: Path, artifacts: Path) -> subprocess.Completed
 
 
 def test_the_workflow_is_one() -> None:
-    """Expressions, needs, and inputs for the action of this repository are valid."""
     done = subprocess.run(
         [program("actionlint"), "-no-color", str(WORKFLOW)],
         cwd=ROOT,
@@ -126,7 +123,6 @@ def test_the_workflow_is_one() -> None:
 
 @pytest.mark.xdist_group("action")
 def test_a_client_that_keeps_its_promises_passes_the_job(tmp_path: Path, artifacts: Path) -> None:
-    """The job of the hosted workflow passes, and leaves all that a page needs."""
     done = ran(WORKFLOW, tmp_path, artifacts)
     assert done.returncode == 0, done.stdout[-6000:]
     folder = artifacts / "vault-harness-report-part-1-of-16"
@@ -142,10 +138,9 @@ def test_a_client_that_keeps_its_promises_passes_the_job(tmp_path: Path, artifac
 def test_a_failing_step_fails_the_job_unless_for_regressions_alone(
     tmp_path: Path, artifacts: Path
 ) -> None:
-    """A failing step fails the job, unless only regressions count.
+    """Every scenario is a known failure here, so each pass ends the step with 1.
 
-    Every scenario is a known failure here, so each pass ends the step with 1. The report is kept,
-    and compared with its own score nothing got worse.
+    Compared with the run's own score nothing got worse.
     """
     catalogue = (ROOT / "scenarios" / "catalogue.toml").read_text()
     ids = [line[1:-1] for line in catalogue.splitlines() if line[:1] == "["]

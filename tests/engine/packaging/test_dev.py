@@ -1,5 +1,3 @@
-"""The file `dev` in a checkout whose system Python has changed."""
-
 from __future__ import annotations
 
 import os
@@ -46,7 +44,6 @@ def _link(checkout: Path, python: str) -> None:
 
 
 def dev(checkout: Path, python: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run `dev` with a Python that can make .venv."""
     return subprocess.run(
         [checkout / "dev", "status"],
         env={"PATH": os.environ["PATH"], "PYTHON": python, "HOME": str(checkout), **more},
@@ -65,7 +62,6 @@ def dev(checkout: Path, python: str, **more: str) -> subprocess.CompletedProcess
 def test_the_python_of_the_system(
     checkout: Path, tmp_path: Path, there: str | None, *, made_again: bool
 ) -> None:
-    """A .venv of another Python is made again, and that Python is never started."""
     _link(checkout, there or "python3.11")
     if there is not None:
         _executable(checkout / "usr" / "bin" / there, "touch started")
@@ -90,7 +86,7 @@ def test_the_python_of_the_system(
 def test_compiled_code_is_kept_away_from_sources(
     checkout: Path, shell: dict[str, str], compiled: str
 ) -> None:
-    """Compiled code goes where the shell says, or away from sources that must stay clean."""
+    """It goes where the shell says, or away from sources that must stay clean."""
     _link(checkout, "python3.11")
     _executable(checkout / "usr" / "bin" / "python3.11", "exit 0")
     _executable(
@@ -103,7 +99,6 @@ def test_compiled_code_is_kept_away_from_sources(
 
 @pytest.mark.parametrize("words", [("sh", "dev"), ("./dev",)])
 def test_a_command_in_a_message_can_be_pasted(checkout: Path, words: tuple[str, ...]) -> None:
-    """Messages name a command that can be pasted, even if a shell was given the file."""
     _link(checkout, "python3.11")
     _executable(checkout / "usr" / "bin" / "python3.11", "exit 0")
     _executable(checkout / ".venv" / "bin" / "vault-harness", 'echo "$HARNESS_RUNNER"')
@@ -139,7 +134,7 @@ def test_packages_of_another_project(checkout: Path) -> None:
 def test_uv_installs_unless_pip_has_its_own_index(
     checkout: Path, tmp_path: Path, settings: str, code: int, expected: list[str]
 ) -> None:
-    """Uv installs the packages; pip does if uv fails or pip has settings of its own."""
+    """Pip also installs if uv fails."""
     (checkout / "requirements.lock").write_text("# another one\n")
     log = tmp_path / "installers"
     _executable(
@@ -153,7 +148,6 @@ def test_uv_installs_unless_pip_has_its_own_index(
 
 
 def test_a_checkout_that_cannot_be_written_to(checkout: Path) -> None:
-    """A read-only checkout or a full disk is reported without a traceback."""
     _link(checkout, "python3.12")
     (checkout / ".venv.lock").mkdir()
     done = dev(checkout, sys.executable)
@@ -164,7 +158,6 @@ def test_a_checkout_that_cannot_be_written_to(checkout: Path) -> None:
 
 
 def test_ctrl_c_while_packages_are_installed(checkout: Path) -> None:
-    """Ctrl-C in the first minute names the command that continues, without a traceback."""
     (checkout / "requirements.lock").write_text("# another one\n")
     _executable(checkout / ".venv" / "bin" / "python", '[ "$2" != pip ] || kill -INT $PPID')
     done = dev(checkout, sys.executable)
@@ -175,7 +168,7 @@ def test_ctrl_c_while_packages_are_installed(checkout: Path) -> None:
 
 @pytest.mark.slow  # a virtual environment takes some seconds
 def test_the_environment_is_made_again(checkout: Path) -> None:
-    """.venv is made again and keeps nothing, even if the requirements are the same."""
+    """It keeps nothing, even if the requirements are the same."""
     _link(checkout, "python3.12")
     _executable(checkout / "usr" / "bin" / "python3.12", "exit 1")  # finds none of its modules
     old = checkout / ".venv" / "bin" / "vault-harness"

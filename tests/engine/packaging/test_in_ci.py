@@ -1,5 +1,3 @@
-"""What teams copy into their CI, run by a shell on short scenarios."""
-
 from __future__ import annotations
 
 import os
@@ -19,7 +17,6 @@ OURS = ("PYTEST_", "VAULT_", "BAO_", "HARNESS_", "PYTHONPATH")
 
 
 def shell(script: str, place: Path, **environ: str) -> str:
-    """Return a runner shell's output; it must succeed."""
     given = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     given["HARNESS_ENGINE"] = "process"
     # The snippets cannot choose scenarios, since a team wants all of them.
@@ -38,7 +35,6 @@ def shell(script: str, place: Path, **environ: str) -> str:
 
 
 def client(place: Path, python: str) -> None:
-    """A team's own client, beside the files of its repository."""
     program = place / "my-client"
     program.write_text(f'#!/bin/sh\nexec "{python}" -m vault_harness.judge.subjects reference\n')
     program.chmod(0o755)
@@ -46,7 +42,6 @@ def client(place: Path, python: str) -> None:
 
 @pytest.mark.long
 def test_the_steps_of_the_action(tmp_path: Path) -> None:
-    """The action installs the suite, judges a client, and writes changes on the job's page."""
     page = tmp_path / "page.md"
     given = {
         "HERE": str(ROOT),
@@ -76,7 +71,6 @@ def test_the_steps_of_the_action(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_the_lines_for_gitlab(tmp_path: Path) -> None:
-    """The lines install from a checkout, judge, and leave the named artifacts."""
     python = tmp_path / "image" / "bin" / "python"  # the image's Python, without packages
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "image"], check=True)
     place = tmp_path / "work"

@@ -1,5 +1,3 @@
-"""Both wheels in an environment of their own, far from any checkout."""
-
 from __future__ import annotations
 
 import os
@@ -13,12 +11,11 @@ ROOT = Path(__file__).parents[3]
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("wheels"),  # they share an environment that takes half a minute
+    pytest.mark.xdist_group("wheels"),  # its environment takes half a minute
 ]
 
 
 def run(*command: str | Path, cwd: Path, fails: bool = False) -> str:
-    """Run a program without this checkout, and return all output."""
     ours = ("PYTEST_", "VAULT_", "BAO_", "HARNESS_DATA", "HARNESS_RUNNER", "PYTHONPATH")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     done = subprocess.run(
@@ -35,7 +32,6 @@ def run(*command: str | Path, cwd: Path, fails: bool = False) -> str:
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Both wheels, built from this checkout."""
     folder = tmp_path_factory.mktemp("wheels")
     for project in (ROOT, ROOT / "harness" / "resilient_vault_client"):
         pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "-q")
@@ -45,7 +41,6 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def installed(wheels: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The ``bin`` of a fresh environment that has both wheels."""
     venv = tmp_path_factory.mktemp("environment")
     run(sys.executable, "-m", "venv", venv, cwd=venv)
     pip = (venv / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "install", "-q")
@@ -62,21 +57,18 @@ def elsewhere(tmp_path: Path) -> Path:
 
 
 def test_the_command_judges_without_a_checkout(installed: Path, elsewhere: Path) -> None:
-    """The wheel has the scenarios, their catalogue and the compose files."""
     said = run(installed / "vault-harness", "scenarios", "--only", "TOK-11", cwd=elsewhere)
     assert "1 of 1 scenarios pass" in said
     assert (elsewhere / "report" / "journal.json").is_file()
 
 
 def test_pytest_finds_the_scenarios(installed: Path, elsewhere: Path) -> None:
-    """`--pyargs` names the scenarios as a module, with the plugin's options."""
     words = ("--pyargs", "vault_harness.scenarios", "--vault-only", "TOK-11")
     said = run(installed / "pytest", *words, cwd=elsewhere)
     assert "1 of 1 scenarios pass" in said
 
 
 def test_both_forms_of_the_command_show_the_tasks(installed: Path, elsewhere: Path) -> None:
-    """The console script and the module both show the tasks."""
     script = run(installed / "vault-harness", cwd=elsewhere)
     module = run(installed / "python", "-m", "vault_harness", cwd=elsewhere)
     assert "scenarios" in script
@@ -87,13 +79,12 @@ def test_both_forms_of_the_command_show_the_tasks(installed: Path, elsewhere: Pa
 
 
 def test_documents_come_with_it(installed: Path, elsewhere: Path) -> None:
-    """The wheel has the documents that help texts and messages name."""
+    """The documents that help texts and messages name."""
     said = run(installed / "vault-harness", "docs", "judge", cwd=elsewhere)
     assert said.startswith("# Judge a client in CI")
 
 
 def test_a_stack_comes_up_in_the_current_folder(installed: Path, elsewhere: Path) -> None:
-    """Without a checkout, state goes into the current folder."""
     ports = ("HARNESS_VAULT_PORT=0", "HARNESS_PROXY_PORT=0", "HARNESS_TOXIPROXY_PORT=0")
     command = ("env", *ports, installed / "vault-harness")
     try:

@@ -1,5 +1,3 @@
-"""The fixtures by their public names, and a repository for a stranger's tests."""
-
 from __future__ import annotations
 
 import os

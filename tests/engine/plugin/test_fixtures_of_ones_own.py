@@ -1,5 +1,3 @@
-"""Fixtures for tests in other repositories: what a test gets and may break."""
-
 from __future__ import annotations
 
 import re
@@ -62,14 +60,12 @@ def test_the_repository_of_the_documentation(repository: Repository) -> None:
 
 
 def test_a_client_with_the_variables_reads_a_secret(vault: Vault) -> None:
-    """A client with the variables reads what was seeded."""
     vault.seed({"app/one": {"KEY": "1"}, "app/two": {"KEY": "2"}})
     client = Client(vault.environ())
     assert (client.read("app/one"), client.read("app/two")) == ({"KEY": "1"}, {"KEY": "2"})
 
 
 def test_ids_in_files(vault: Vault, tmp_path: Path) -> None:
-    """Ids in files serve clients that read them at each login."""
     environ = vault.environ("app", directory=tmp_path)
     assert "VAULT_SECRET_ID" not in environ
     assert Path(environ["VAULT_SECRET_ID_FILE"]).stat().st_mode & 0o777 == 0o600
@@ -78,14 +74,12 @@ def test_ids_in_files(vault: Vault, tmp_path: Path) -> None:
 
 
 def test_a_role_that_is_not_there(vault: Vault) -> None:
-    """An unknown role is refused, with the names of the roles."""
     with pytest.raises(SettingsError, match="nobody") as caught:
         vault.environ("nobody")
     assert "app" in caught.value.remedy
 
 
 def test_another_test_does_not_see_what_a_test_writes(vault: Vault, another_vault: Vault) -> None:
-    """Another test on the same server does not see what a test writes."""
     assert vault.direct == another_vault.direct
     vault.write("app/one", {"KEY": "mine"})
     assert another_vault.read("app/one") == {}
@@ -94,7 +88,6 @@ def test_another_test_does_not_see_what_a_test_writes(vault: Vault, another_vaul
 
 
 def test_a_new_version_and_a_deletion(vault: Vault) -> None:
-    """A client sees a new version and a deletion."""
     vault.write("app/one", {"KEY": "old"})
     vault.write("app/one", {"KEY": "new"})
     assert vault.read("app/one") == {"KEY": "new"}
@@ -103,7 +96,6 @@ def test_a_new_version_and_a_deletion(vault: Vault) -> None:
 
 
 def test_revoked_tokens(vault: Vault) -> None:
-    """The client's token is dead, and the operator's is not."""
     vault.write("app/one", {"KEY": "1"})
     client = Client(vault.environ())
     assert client.read("app/one") == {"KEY": "1"}
@@ -113,7 +105,6 @@ def test_revoked_tokens(vault: Vault) -> None:
 
 
 def test_revoked_tokens_of_another_method(vault: Vault) -> None:
-    """A token from another auth method can be revoked, too."""
     op = vault.operator
     op.request("POST", "sys/auth/userpass", type="userpass")
     op.request("POST", "auth/userpass/users/somebody", password="of-a-test")
@@ -130,7 +121,6 @@ def test_revoked_tokens_of_another_method(vault: Vault) -> None:
 
 
 def test_toxics_act_on_the_client(vault: Vault) -> None:
-    """Toxics act on the client and not on the operator."""
     vault.write("app/one", {"KEY": "1"})
     client = Client(vault.environ(), timeout=0.5)
     with vault.toxic(Latency(latency=60_000)), pytest.raises(requests.ReadTimeout):
@@ -139,7 +129,6 @@ def test_toxics_act_on_the_client(vault: Vault) -> None:
 
 
 def test_faults_of_the_network_by_name(vault: Vault) -> None:
-    """A named network fault ends with its block."""
     vault.write("app/one", {"KEY": "1"})
     client = Client(vault.environ())
     with vault.network.down(), pytest.raises(requests.ConnectionError):
@@ -148,7 +137,6 @@ def test_faults_of_the_network_by_name(vault: Vault) -> None:
 
 
 def test_faults_of_single_requests(vault: Vault) -> None:
-    """A request fails as often as asked for, and the faults end with their block."""
     vault.write("app/one", {"KEY": "1"})
     client = Client(vault.environ())
     with vault.http.fail("read", status=500, first=1):
@@ -159,7 +147,6 @@ def test_faults_of_single_requests(vault: Vault) -> None:
 
 
 def test_a_reset(vault: Vault) -> None:
-    """A reset removes what a test wrote; the client's ids still log in."""
     environ = vault.environ()
     vault.write("app/one", {"KEY": "1"})
     vault.reset()
@@ -177,7 +164,6 @@ def server() -> Iterator[VaultServer]:
 
 
 def test_a_seal_takes_the_server_with_all_that_is_in_it(server: VaultServer) -> None:
-    """The client keeps its token after a seal; the next test has a new server."""
     vault = Vault(server, BLUEPRINT)
     vault.write("app/one", {"KEY": "1"})
     client = Client(vault.environ())
@@ -194,7 +180,6 @@ def test_a_seal_takes_the_server_with_all_that_is_in_it(server: VaultServer) -> 
 
 
 def test_a_sealed_server_that_is_left_sealed(server: VaultServer) -> None:
-    """A server that is left sealed does not affect the next test."""
     vault = Vault(server, BLUEPRINT)
     vault.seal()
     assert requests.get(f"{vault.direct}/v1/sys/health", timeout=5).status_code == 503
@@ -205,7 +190,6 @@ def test_a_sealed_server_that_is_left_sealed(server: VaultServer) -> None:
 
 
 def test_a_server_that_hangs(server: VaultServer) -> None:
-    """A hanging server answers again after the block."""
     vault = Vault(server, BLUEPRINT)
     vault.write("app/one", {"KEY": "1"})
     client = Client(vault.environ(), timeout=0.5)
@@ -217,7 +201,7 @@ def test_a_server_that_hangs(server: VaultServer) -> None:
 
 
 def test_a_server_that_is_gone(server: VaultServer) -> None:
-    """A dead server refuses, and through the proxy the client sees the connection end."""
+    """Through the proxy the client sees the connection end."""
     vault = Vault(server, BLUEPRINT)
     client = Client(vault.environ())
     vault.stop()
@@ -229,7 +213,6 @@ def test_a_server_that_is_gone(server: VaultServer) -> None:
 
 
 def test_other_fixtures_on_the_same_server_are_safe(vault: Vault, another_vault: Vault) -> None:
-    """A fault that would break other fixtures is refused, and says what to do."""
     with pytest.raises(StackError, match="under other fixtures") as caught:
         vault.seal()
     assert "fixtures.vault(server=...)" in caught.value.remedy
@@ -237,7 +220,7 @@ def test_other_fixtures_on_the_same_server_are_safe(vault: Vault, another_vault:
 
 
 def test_a_restart_needs_a_storage_that_remembers(vault: Vault) -> None:
-    """A restart without durable storage is refused before anything is lost."""
+    """It is refused before anything is lost."""
     vault.write("app/one", {"KEY": "1"})
     with pytest.raises(CapabilityMissing, match="would lose") as caught:
         vault.restart()
@@ -247,7 +230,6 @@ def test_a_restart_needs_a_storage_that_remembers(vault: Vault) -> None:
 
 @pytest.mark.slow
 def test_a_restarted_server_is_sealed_and_remembers() -> None:
-    """A restarted server is sealed, and keeps secrets and the client's token."""
     server = VaultServer(Settings.from_environment(engine="process"), storage="raft")
     try:
         vault = Vault(server, BLUEPRINT)
@@ -263,7 +245,6 @@ def test_a_restarted_server_is_sealed_and_remembers() -> None:
 
 
 def test_a_server_that_a_test_broke_by_itself_is_given_up(server: VaultServer) -> None:
-    """A server that a test broke without the verbs is replaced."""
     vault = Vault(server, BLUEPRINT)
     requests.put(f"{vault.direct}/v1/sys/seal", headers={"X-Vault-Token": vault.token}, timeout=15)
     vault.close()
@@ -275,7 +256,7 @@ def test_a_server_that_a_test_broke_by_itself_is_given_up(server: VaultServer) -
 def test_without_namespaces_each_test_takes_a_whole_server(
     server: VaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without namespaces (HashiCorp's community edition) each test gets a server."""
+    """As in HashiCorp's community edition."""
     monkeypatch.setattr(dialect, "OPENBAO", replace(dialect.OPENBAO, namespaces=False))
     vaults = [Vault(server, BLUEPRINT) for _ in range(2)]
     assert vaults[0].direct != vaults[1].direct
@@ -293,7 +274,6 @@ def test_without_namespaces_each_test_takes_a_whole_server(
 def test_an_external_server_is_used_but_not_broken(
     vault_stack: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An external server gets a namespace for the test, and nothing else may be touched."""
     settings = Settings.from_environment(
         engine="external", vault_addr=vault_stack.direct, vault_token=vault_stack.token
     )
@@ -322,7 +302,7 @@ def test_an_external_server_is_used_but_not_broken(
 
 
 def test_a_stack_for_the_whole_run(vault_stack: Vault, vault: Vault) -> None:
-    """The stack of a whole run has no namespace, and no test breaks its server."""
+    """It has no namespace, and no test breaks its server."""
     assert vault_stack.namespace == ""
     assert "VAULT_NAMESPACE" not in vault_stack.environ()
     assert vault_stack.direct != vault.direct
@@ -332,7 +312,7 @@ def test_a_stack_for_the_whole_run(vault_stack: Vault, vault: Vault) -> None:
 
 
 def test_a_policy_can_be_changed_by_the_operator(vault: Vault) -> None:
-    """The operator can do what has no verb, such as changing a policy."""
+    """For what has no verb."""
     vault.write("app/one", {"KEY": "1"})
     client = Client(vault.environ())
     rules = 'path "nothing" { capabilities = ["read"] }'

@@ -1,5 +1,3 @@
-"""A static role in another repository's tests, with its own PostgreSQL."""
-
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -19,7 +17,6 @@ from vault_harness.local.vault.apply import Applying, apply
 
 @pytest.fixture(scope="module")
 def postgresql() -> Iterator[Postgresql]:
-    """A PostgreSQL with a user ``shop``."""
     try:
         programs = find_postgresql()
     except ProgramMissing as missing:
@@ -31,7 +28,6 @@ def postgresql() -> Iterator[Postgresql]:
 
 
 def connect(server: Postgresql, user: str, password: str) -> psycopg.Connection[Any]:
-    """Log in to it."""
     return psycopg.connect(
         host=server.host, port=server.port, dbname="postgres", user=user, password=password
     )
@@ -50,13 +46,11 @@ def settings(server: Postgresql, **more: Any) -> dict[str, Any]:
 
 
 def blueprint(**given: Any) -> Blueprint:
-    """A blueprint with that database and nothing else."""
     database = Database.model_validate(given)
     return Blueprint(name="shop", mounts={}, databases={"shop": database})
 
 
 def test_a_client_gets_a_password_that_works(vault: Vault, postgresql: Postgresql) -> None:
-    """A user logs in with the password that Vault has set."""
     vault.add_database("shop", **settings(postgresql))
     with VaultClient(environ=environ_of_a_reader(vault)) as client:
         credential = client.static_credential("database/static-creds/app")
@@ -65,7 +59,6 @@ def test_a_client_gets_a_password_that_works(vault: Vault, postgresql: Postgresq
 
 
 def environ_of_a_reader(vault: Vault) -> dict[str, str]:
-    """Return the variables of a client whose AppRole may read the password."""
     policy = 'path "database/static-creds/*" { capabilities = ["read"] }'
     vault.operator.request("POST", "sys/policies/acl/static", policy=policy)
     vault.operator.request("POST", "auth/approle/role/app", token_policies=["static"])
@@ -73,7 +66,6 @@ def environ_of_a_reader(vault: Vault) -> dict[str, str]:
 
 
 def test_a_second_run_changes_nothing(vault: Vault, postgresql: Postgresql) -> None:
-    """The second time changes nothing and rotates no password."""
     given = settings(postgresql)
     vault.add_database("shop", **given)
     before = password(vault)
@@ -86,7 +78,6 @@ def test_a_second_run_changes_nothing(vault: Vault, postgresql: Postgresql) -> N
 
 
 def test_a_role_that_differs(vault: Vault, postgresql: Postgresql) -> None:
-    """A role that differs changes only on request."""
     vault.add_database("shop", **settings(postgresql))
     other = {"app": {"username": "shop", "rotation_period": "2h"}}
     wanted = blueprint(**settings(postgresql, static_roles=other))
@@ -99,7 +90,6 @@ def test_a_role_that_differs(vault: Vault, postgresql: Postgresql) -> None:
 
 
 def test_a_password_from_the_environment(vault: Vault, postgresql: Postgresql) -> None:
-    """The password in the environment is checked before a write."""
     wanted = blueprint(**settings(postgresql, password={"env": "DB_PASSWORD"}))
     with pytest.raises(BlueprintError, match="DB_PASSWORD is not set"):
         apply(vault.operator, wanted, environ={})
@@ -109,7 +99,6 @@ def test_a_password_from_the_environment(vault: Vault, postgresql: Postgresql) -
 
 
 def test_a_user_that_is_not_there(vault: Vault, postgresql: Postgresql) -> None:
-    """Vault reports an unknown user, and the error holds no password."""
     nobody = {"app": {"username": "nobody"}}
     with pytest.raises(OperatorError) as caught:
         vault.add_database("shop", **settings(postgresql, static_roles=nobody))
@@ -118,6 +107,5 @@ def test_a_user_that_is_not_there(vault: Vault, postgresql: Postgresql) -> None:
 
 
 def password(vault: Vault) -> str:
-    """Return the password that Vault set last."""
     data = vault.operator.request("GET", "database/static-creds/app")["data"]
     return str(data["password"])

@@ -1,5 +1,3 @@
-"""The PostgreSQL that the suite runs itself."""
-
 from __future__ import annotations
 
 import multiprocessing
@@ -21,7 +19,6 @@ from vault_harness.waiting import wait_until
 
 @pytest.fixture
 def programs() -> PostgresqlPrograms:
-    """PostgreSQL's programs, if they are installed."""
     try:
         return find_postgresql()
     except ProgramMissing as missing:
@@ -38,7 +35,6 @@ def _ask(server: Postgresql, password: str) -> str:
 
 
 def test_it_takes_its_own_password_only(programs: PostgresqlPrograms) -> None:
-    """The server is ready when it is made, and refuses other passwords."""
     with Postgresql(programs) as server:
         assert _ask(server, server.password) == server.user
         with pytest.raises(psycopg.OperationalError, match="password"):
@@ -46,7 +42,6 @@ def test_it_takes_its_own_password_only(programs: PostgresqlPrograms) -> None:
 
 
 def test_it_listens_where_containers_reach_it(programs: PostgresqlPrograms) -> None:
-    """It listens at the given address only, and asks for the password there too."""
     with Postgresql(programs, host="127.0.0.2") as server:
         assert server.host == "127.0.0.2"
         assert _ask(server, server.password) == server.user
@@ -56,7 +51,7 @@ def test_it_listens_where_containers_reach_it(programs: PostgresqlPrograms) -> N
 
 
 def test_a_login_costs_little(programs: PostgresqlPrograms) -> None:
-    """A user's password is hashed once, and no other password works."""
+    """A user's password is hashed once."""
     with Postgresql(programs) as server:
         where = f"host={server.host} port={server.port} dbname=postgres"
         administrator = f"{where} user={server.user} password={server.password}"
@@ -74,7 +69,6 @@ def test_a_login_costs_little(programs: PostgresqlPrograms) -> None:
 
 
 def test_it_comes_back_with_its_data(programs: PostgresqlPrograms) -> None:
-    """After a stop and a start it has the same port, password and data."""
     with Postgresql(programs) as server:
         where = (
             f"host={server.host} port={server.port} user={server.user} "
@@ -117,7 +111,6 @@ def test_a_fork_waits_for_what_its_parent_starts(programs: PostgresqlPrograms) -
 
 
 def test_an_unfinished_server_is_ended(programs: PostgresqlPrograms) -> None:
-    """Ending an unfinished server ends its initdb and deletes its files."""
     server = Postgresql(programs, started=False)
     initdb = server._initdb
     assert initdb is not None
@@ -127,7 +120,6 @@ def test_an_unfinished_server_is_ended(programs: PostgresqlPrograms) -> None:
 
 
 def test_its_password_is_shown_nowhere(programs: PostgresqlPrograms) -> None:
-    """No command line and no repr has the password."""
     with Postgresql(programs) as server:
         lines = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
         assert server.password not in f"{lines} {server!r}"
@@ -136,7 +128,6 @@ def test_its_password_is_shown_nowhere(programs: PostgresqlPrograms) -> None:
 def test_close_leaves_nothing(
     programs: PostgresqlPrograms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Open sessions do not delay the close, and the folder is gone."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o711)
@@ -154,7 +145,6 @@ def test_close_leaves_nothing(
 
 
 def test_it_dies_with_its_harness(programs: PostgresqlPrograms) -> None:
-    """A killed harness leaves no server."""
     script = (
         "import sys, time\n"
         "from vault_harness.local.engine.process.postgresql import Postgresql\n"
@@ -181,7 +171,6 @@ def _listens(port: int, *, at: str | None = None) -> bool:
 
 
 def test_the_error_repeats_what_initdb_said(programs: PostgresqlPrograms) -> None:
-    """The error repeats what initdb said."""
     broken = PostgresqlPrograms(
         initdb=Path("/bin/false"), postgres=programs.postgres, user=programs.user
     )

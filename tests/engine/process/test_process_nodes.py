@@ -1,5 +1,3 @@
-"""Real Vault servers as child processes: each verb of a node works."""
-
 from __future__ import annotations
 
 import json
@@ -32,13 +30,11 @@ from vault_harness.waiting import wait_until
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[ProcessEngine]:
-    """The process engine, with no process left at the end."""
     with ProcessEngine(Settings(engine="process"), directory=tmp_path / "engine") as engine:
         yield engine
 
 
 def answers(node: Node, *, timeout: float = 5.0) -> bool:
-    """Return True if the API answers."""
     try:
         answer = requests.get(f"{node.address}/v1/sys/seal-status", timeout=timeout)
     except requests.RequestException:
@@ -47,7 +43,6 @@ def answers(node: Node, *, timeout: float = 5.0) -> bool:
 
 
 def test_the_verbs_of_a_node(engine: ProcessEngine, tmp_path: Path) -> None:
-    """Start, pause, resume, restart, kill and stop keep the address."""
     node = engine.node(NodeSpec(name="vault", directory=tmp_path / "vault"))
     assert isinstance(node, Node)
     assert not node.is_running()
@@ -78,7 +73,6 @@ def test_the_verbs_of_a_node(engine: ProcessEngine, tmp_path: Path) -> None:
 
 
 def test_only_loopback(engine: ProcessEngine, tmp_path: Path) -> None:
-    """API and cluster port cannot be reached from another machine."""
     node = engine.node(NodeSpec(name="vault", directory=tmp_path / "vault", storage="raft"))
     node.start()
     assert node.process_id is not None
@@ -92,7 +86,6 @@ def test_only_loopback(engine: ProcessEngine, tmp_path: Path) -> None:
 
 
 def test_its_files_are_private(engine: ProcessEngine, tmp_path: Path) -> None:
-    """Configuration and directory are private and hold no token."""
     node = engine.node(NodeSpec(name="vault", directory=tmp_path / "vault"))
     node.start()
 
@@ -103,7 +96,6 @@ def test_its_files_are_private(engine: ProcessEngine, tmp_path: Path) -> None:
 def test_a_wrong_configuration_is_reported_in_the_servers_words(
     engine: ProcessEngine, tmp_path: Path
 ) -> None:
-    """The error has the server's last log lines."""
     spec = NodeSpec(name="vault", directory=tmp_path / "vault", extra={"storage": {"nonsense": {}}})
 
     with pytest.raises(ServerDied, match="nonsense"):
@@ -111,7 +103,6 @@ def test_a_wrong_configuration_is_reported_in_the_servers_words(
 
 
 def test_a_wanted_port_that_is_taken(engine: ProcessEngine, tmp_path: Path) -> None:
-    """A fixed port is never replaced."""
     first = engine.node(NodeSpec(name="one", directory=tmp_path / "one"))
     first.start()
     port = int(first.address.rsplit(":", 1)[1])
@@ -121,7 +112,7 @@ def test_a_wanted_port_that_is_taken(engine: ProcessEngine, tmp_path: Path) -> N
 
 
 def test_a_lost_port_is_replaced(engine: ProcessEngine, tmp_path: Path) -> None:
-    """If another process took a free port first, another port is taken."""
+    """Another process took a free port first."""
     node = engine.node(NodeSpec(name="vault", directory=tmp_path / "vault"))
     lost = node.address
     squatter = engine.node(NodeSpec(name="squatter", directory=tmp_path / "squatter"))
@@ -155,7 +146,7 @@ def test_an_address_that_clients_know_is_never_exchanged(
 
 
 def test_raft_survives_a_kill_and_memory_does_not(engine: ProcessEngine, tmp_path: Path) -> None:
-    """The capability DURABLE is true: raft survives a kill, memory does not."""
+    """So the capability DURABLE is true."""
     blueprint = Blueprint.default()
     for storage, initialised in (("raft", True), ("inmem", False)):
         stack = launch(engine, blueprint, NodeSpec(directory=tmp_path / storage, storage=storage))  # type: ignore[arg-type] # of the tuple
@@ -168,7 +159,7 @@ def test_raft_survives_a_kill_and_memory_does_not(engine: ProcessEngine, tmp_pat
 
 
 def test_audit_log_in_clear_only_when_asked(engine: ProcessEngine, tmp_path: Path) -> None:
-    """By default values are hashed; `audit_raw` shows them, for throw-away secrets."""
+    """`audit_raw` is for throw-away secrets."""
     blueprint = Blueprint.default().with_secret("backend/probe", {"KEY": "plainly-visible"})
     for raw in (False, True):
         directory = tmp_path / f"raw-{raw}"
@@ -182,7 +173,6 @@ def test_audit_log_in_clear_only_when_asked(engine: ProcessEngine, tmp_path: Pat
 
 
 def test_reload_reopens_the_audit_log(engine: ProcessEngine, tmp_path: Path) -> None:
-    """After SIGHUP the server writes a new audit log."""
     with launch(engine, Blueprint.default(), NodeSpec(directory=tmp_path / "vault")) as stack:
         path = stack.node.audit_path
         assert path is not None
@@ -195,7 +185,6 @@ def test_reload_reopens_the_audit_log(engine: ProcessEngine, tmp_path: Path) -> 
 
 
 def test_toxiproxy_in_front(engine: ProcessEngine, tmp_path: Path) -> None:
-    """The engine's Toxiproxy reaches its node, on ports of its own."""
     node = engine.node(NodeSpec(name="vault", directory=tmp_path / "vault"))
     node.start()
     server = engine.toxiproxy(seed=7)
@@ -212,7 +201,6 @@ def test_toxiproxy_in_front(engine: ProcessEngine, tmp_path: Path) -> None:
 
 
 def test_closing_the_engine_ends_everything(tmp_path: Path) -> None:
-    """Leaving the context manager ends everything."""
     with open_engine(Settings(engine="process"), directory=tmp_path / "engine") as engine:
         assert isinstance(engine, Engine)
         node = engine.node(NodeSpec(name="vault", directory=tmp_path / "vault"))
@@ -243,7 +231,6 @@ time.sleep(300)
 
 
 def gone(pid: int) -> bool:
-    """Return True if no such process runs."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -252,7 +239,6 @@ def gone(pid: int) -> bool:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_server_survives_its_parent(tmp_path: Path, how: signal.Signals) -> None:
-    """Vault and Toxiproxy end with the harness, however it ends."""
     command = [sys.executable, "-c", LAUNCH, str(tmp_path)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -267,7 +253,6 @@ def test_no_server_survives_its_parent(tmp_path: Path, how: signal.Signals) -> N
 
 
 def test_secrets_are_on_no_command_line(tmp_path: Path, engine: ProcessEngine) -> None:
-    """No key, token or value is in /proc, as an argument or a variable."""
     with launch(engine, Blueprint.default(), NodeSpec(directory=tmp_path / "vault")) as stack:
         secrets = [*stack.keyring.keys, stack.keyring.root_token]
         processes = psutil.Process().children(recursive=True)
@@ -281,7 +266,6 @@ def test_secrets_are_on_no_command_line(tmp_path: Path, engine: ProcessEngine) -
 
 
 def test_a_deadline_leaves_nothing_behind(engine: ProcessEngine, tmp_path: Path) -> None:
-    """A server that is too slow is ended before the error is raised."""
     node = engine.node(NodeSpec(name="vault", directory=tmp_path / "vault"))
     started = time.monotonic()
 
@@ -293,7 +277,6 @@ def test_a_deadline_leaves_nothing_behind(engine: ProcessEngine, tmp_path: Path)
 
 
 def tls_files(directory: Path, ca: trustme.CA, *hosts: str) -> TlsFiles:
-    """Return a certificate for these hosts, as files."""
     issued = ca.issue_cert(*hosts)
     directory.mkdir(exist_ok=True)
     files = TlsFiles(
@@ -308,7 +291,6 @@ def tls_files(directory: Path, ca: trustme.CA, *hosts: str) -> TlsFiles:
 
 
 def test_a_node_with_tls_is_checked_by_its_ca(engine: ProcessEngine, tmp_path: Path) -> None:
-    """The address is https, and a client with the CA trusts the certificate."""
     files = tls_files(tmp_path / "tls", trustme.CA(), "localhost", "127.0.0.1")
     node = engine.node(NodeSpec(name="vault", directory=tmp_path / "vault", tls=files))
     node.start()
@@ -320,7 +302,6 @@ def test_a_node_with_tls_is_checked_by_its_ca(engine: ProcessEngine, tmp_path: P
 
 
 def test_a_new_certificate_is_taken_at_a_reload(engine: ProcessEngine, tmp_path: Path) -> None:
-    """A running server takes a new certificate at a reload."""
     files = tls_files(tmp_path / "tls", trustme.CA(), "localhost", "127.0.0.1")
     node = engine.node(NodeSpec(name="vault", directory=tmp_path / "vault", tls=files))
     node.start()
@@ -347,7 +328,6 @@ def test_metrics_of_every_server(engine: ProcessEngine, tmp_path: Path) -> None:
 
 
 def test_a_process_cannot_be_cut_off_from_loopback(engine: ProcessEngine, tmp_path: Path) -> None:
-    """The engine lacks the capability to cut off a node, and refuses it."""
     node = engine.node(NodeSpec(name="vault", directory=tmp_path / "vault"))
     assert Capability.PARTITION not in node.capabilities | engine.capabilities
     with pytest.raises(CapabilityMissing, match="cut off"):

@@ -1,5 +1,3 @@
-"""What a real server says about the configuration of a cloud's seal; nothing is left."""
-
 from __future__ import annotations
 
 import tempfile
@@ -43,7 +41,6 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 def check_seal(stanza: dict[str, Any], settings: Settings) -> SealCheck:
-    """Make a server of the process engine check a stanza."""
     provider = LocalStack(settings).provider()
     return provider.check_seal(stanza)
 
@@ -52,7 +49,6 @@ def check_seal(stanza: dict[str, Any], settings: Settings) -> SealCheck:
 def test_a_server_that_does_not_know_it_leaves_nothing(
     kind: SealKind, settings: Settings, tmp_path: Path
 ) -> None:
-    """`up` repeats the server's error with a remedy, and leaves no folder and no process."""
     stack = LocalStack(settings)
 
     for attempt in (lambda: stack.up(seal=kind), lambda: stack.check_seal(kind)):
@@ -67,7 +63,6 @@ def test_a_server_that_does_not_know_it_leaves_nothing(
 
 
 def test_a_stack_that_is_there_is_left_alone(settings: Settings) -> None:
-    """`up` never exchanges the seal of an existing stack."""
     seal = settings.data_dir / "vault" / "data"
     seal.mkdir(parents=True)
     (seal / "raft.db").touch()
@@ -86,7 +81,6 @@ def test_a_stack_that_is_there_is_left_alone(settings: Settings) -> None:
     ],
 )
 def test_a_broken_stanza_is_another_error(broken: dict[str, object], settings: Settings) -> None:
-    """A broken stanza is another error than a seal that the server lacks."""
     with pytest.raises(EngineError, match="cannot read the configuration") as caught:
         check_seal(broken, settings)
 
@@ -95,7 +89,6 @@ def test_a_broken_stanza_is_another_error(broken: dict[str, object], settings: S
 
 
 def test_a_plugin_is_started_by_the_server(tmp_path: Path, settings: Settings) -> None:
-    """The server starts a declared plugin; a program that is no plugin is its own error."""
     started = tmp_path / "started"
     program = tmp_path / "openbao-plugin-kms-aws"
     program.write_text(f"#!/bin/sh\n: > '{started}'\nexit 3\n")
@@ -109,7 +102,6 @@ def test_a_plugin_is_started_by_the_server(tmp_path: Path, settings: Settings) -
 
 
 def test_a_key_that_is_out_of_reach_is_another_error(settings: Settings) -> None:
-    """A known seal whose key cannot be reached is another error."""
     stanza = {"address": "http://127.0.0.1:9", "token": "none", "key_name": "k", "mount_path": "t/"}
 
     with pytest.raises(EngineError, match="knows the seal transit, and cannot use its key"):
@@ -117,7 +109,6 @@ def test_a_key_that_is_out_of_reach_is_another_error(settings: Settings) -> None
 
 
 def test_a_seal_without_a_cloud_passes_the_check(settings: Settings) -> None:
-    """A seal that needs no cloud passes the same check."""
     key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 
     done = check_seal({"static": {"current_key_id": "k", "current_key": key}}, settings)

@@ -69,7 +69,6 @@ class Browser:
             os.close(self._from)
 
     def send(self, method: str, session: str | None = None, **parameters: Any) -> Any:
-        """Send a command and return its result."""
         number = next(self._numbers)
         message = {"id": number, "method": method, "params": parameters}
         if session is not None:
@@ -116,18 +115,14 @@ class Browser:
 
 
 class Page:
-    """One page in a browser."""
-
     def __init__(self, browser: Browser, session: str) -> None:
         self._browser = browser
         self._session = session
 
     def send(self, method: str, **parameters: Any) -> Any:
-        """Send a command to the page."""
         return self._browser.send(method, self._session, **parameters)
 
     def says(self, expression: str) -> Any:
-        """Return the value of an expression in the page."""
         answer = self.send(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
         )
@@ -135,7 +130,6 @@ class Page:
         return answer["result"].get("value")
 
     def press(self, *keys: str) -> None:
-        """Press keys one after the other, as a person does."""
         for key in keys:
             code, text = KEYS[key]
             given = {"key": key, "windowsVirtualKeyCode": code}
@@ -143,7 +137,6 @@ class Page:
             self.send("Input.dispatchKeyEvent", type="keyUp", **given)
 
     def prefers(self, feature: str, value: str) -> None:
-        """Emulate a preference of the system."""
         self.send("Emulation.setEmulatedMedia", features=[{"name": feature, "value": value}])
 
     def heard(self) -> list[dict[str, Any]]:
@@ -161,7 +154,6 @@ class Page:
 
 
 def _in_order(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the nodes of a tree, each before its children."""
     known = {node["nodeId"]: node for node in nodes}
     found, todo = [], [nodes[0]["nodeId"]]
     while todo:

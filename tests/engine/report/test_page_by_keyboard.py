@@ -43,7 +43,6 @@ WATCH = """
 
 
 def read(began: float, outcome: str, caller: int = 0) -> dict[str, Any]:
-    """Return a read that took a tenth of a second."""
     return {
         "verb": "read", "path": "backend/django", "began": began, "ended": began + 0.1,
         "outcome": outcome, "value": None, "message": None, "caller": caller,
@@ -51,7 +50,6 @@ def read(began: float, outcome: str, caller: int = 0) -> dict[str, Any]:
 
 
 def login(began: float) -> dict[str, Any]:
-    """Return a login whose token lives for four seconds."""
     return {
         "kind": "login", "method": "POST", "path": "auth/approle/login", "began": began,
         "ended": began + 0.1, "status": 200, "token": None, "secret_id": "secret-id-1", "ttl": 4.0,
@@ -60,7 +58,6 @@ def login(began: float) -> dict[str, Any]:
 
 
 def scenario(name: str, word: str) -> dict[str, Any]:
-    """Return a scenario with content in every part of its page."""
     value = {"at": 2.2, "done": 2.3, "path": "backend/django", "value": "v2"}
     finding = {"promise": "one login", "seen": "two logins", "at": 2.5, "harm": True}
     return {
@@ -88,7 +85,6 @@ def scenario(name: str, word: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """One browser for all tests; each has a page of its own."""
     with Browser(tmp_path_factory.mktemp("profile")) as started:
         yield started
 
@@ -103,24 +99,20 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def page(browser: Browser, file: Path) -> Page:
-    """The page, with TOK-11 opened."""
     opened = browser.open(f"{file.as_uri()}#TOK-11", first=WATCH)
     wait_until(lambda: shown(opened).startswith("TOK-11"), "the scenario", timeout=60)
     return opened
 
 
 def shown(page: Page) -> str:
-    """Return the title of the open scenario, or an empty text."""
     return str(page.says("document.querySelector('#detail:not([hidden]) h2')?.textContent ?? ''"))
 
 
 def focused(page: Page, attribute: str) -> str:
-    """Return a property of the focused element."""
     return str(page.says(f"document.activeElement.{attribute} ?? ''"))
 
 
 def focus(page: Page, selector: str) -> None:
-    """Focus an element, as Tab does."""
     page.says(f"document.querySelector({selector!r}).focus({{focusVisible: true}})")
 
 
@@ -139,7 +131,7 @@ def walk(page: Page) -> None:
 
 
 def test_tab_reaches_all_that_can_be_clicked(page: Page) -> None:
-    """Each control and each element with a listener has the focus once, or is inside one."""
+    """Each has the focus once, or is inside one that has it."""
     walk(page)
     missed = page.says("""
         [...document.querySelectorAll("a[href], button, input, summary"), ...clicked]
@@ -151,7 +143,7 @@ def test_tab_reaches_all_that_can_be_clicked(page: Page) -> None:
 
 
 def test_the_focus_is_seen_wherever_it_is(page: Page) -> None:
-    """The focused element has a ring of at least two pixels in a contrasting colour."""
+    """A ring of at least two pixels in a contrasting colour."""
     walk(page)
     looks = page.says("[...reached].map(([one, look]) => [one.outerHTML.slice(0, 80), ...look])")
     assert len(looks) > 20
@@ -164,7 +156,6 @@ def test_the_focus_is_seen_wherever_it_is(page: Page) -> None:
 
 
 def test_every_control_has_a_name_for_screen_readers(page: Page) -> None:
-    """Links, buttons, boxes, folds, the timeline and each of its events have a name."""
     page.says("for (const one of document.querySelectorAll('details')) one.open = true; 0")
     controls = (
         "link",
@@ -181,7 +172,7 @@ def test_every_control_has_a_name_for_screen_readers(page: Page) -> None:
 
 
 def test_an_event_is_read_with_its_time_and_lane(page: Page) -> None:
-    """Each event is read once in words, and not from the letters of the picture."""
+    """Once, in words, and not from the letters of the picture."""
     heard = page.heard()
     events = [one["name"] for one in heard if one["role"] == "option"]
     assert "+2.50 s caller 0: read backend/django unavailable, took 0.10 s" in events
@@ -191,7 +182,6 @@ def test_an_event_is_read_with_its_time_and_lane(page: Page) -> None:
 
 
 def test_headings_are_in_order(page: Page) -> None:
-    """There is one first-level heading, and no level is skipped."""
     levels = [one["level"] for one in page.heard() if one["role"] == "heading"]
     assert levels[:3] == [1, 2, 3]
     assert levels.count(1) == 1
@@ -199,7 +189,6 @@ def test_headings_are_in_order(page: Page) -> None:
 
 
 def test_a_scenario_is_opened_by_enter_and_left_by_escape(page: Page) -> None:
-    """The row of the opened scenario is current, and has the focus after Escape."""
     focus(page, "a[href='#KV-01']")
     page.press("Enter")
     wait_until(lambda: shown(page).startswith("KV-01"), "the other scenario", timeout=30)
@@ -211,7 +200,6 @@ def test_a_scenario_is_opened_by_enter_and_left_by_escape(page: Page) -> None:
 
 
 def test_the_table_is_narrowed_by_space(page: Page) -> None:
-    """Space narrows the table, and the number of rows is read aloud."""
     focus(page, "input[value=pass]")
     page.press(" ")
     assert page.says("document.querySelector('#shown').textContent") == "1 of 2 scenarios"
@@ -240,7 +228,6 @@ def test_arrows_go_from_event_to_event(page: Page) -> None:
 
 
 def test_enter_finds_an_event_in_the_list_and_leads_back(page: Page) -> None:
-    """Enter unfolds the list at the event, as a click does, and its button leads back."""
     focus(page, "[role=listbox]")
     page.press("Home", "ArrowRight", "ArrowRight", "Enter")
     row = "document.querySelector('tr.chosen').textContent"
@@ -255,7 +242,6 @@ def test_enter_finds_an_event_in_the_list_and_leads_back(page: Page) -> None:
 
 
 def test_the_focus_stays_where_another_run_was_picked(page: Page) -> None:
-    """The buttons are rebuilt, and the pressed one has the focus."""
     focus(page, ".runpick [aria-pressed=false]")
     page.press(" ")
     assert focused(page, "getAttribute('aria-pressed')") == "true"
@@ -273,7 +259,6 @@ def test_zoom_needs_no_wheel(page: Page) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_text_has_enough_contrast(page: Page, scheme: str) -> None:
-    """Every text has enough contrast, also on the timeline."""
     page.prefers("prefers-color-scheme", scheme)
     page.says("for (const one of document.querySelectorAll('details')) one.open = true; 0")
     focus(page, "[role=listbox]")
@@ -286,7 +271,6 @@ def test_every_text_has_enough_contrast(page: Page, scheme: str) -> None:
 
 
 def test_nothing_moves(page: Page) -> None:
-    """Nothing on the page moves, whatever the reader prefers."""
     page.prefers("prefers-reduced-motion", "reduce")
     moving = page.says("""
         [...document.querySelectorAll("*")].filter((one) => {
@@ -308,7 +292,6 @@ def test_a_step_from_a_link_that_was_typed(browser: Browser, file: Path) -> None
 
 
 def test_a_link_to_a_moment_of_a_run(browser: Browser, file: Path) -> None:
-    """The link of a finding's button shows the same moment to its reader."""
     page = browser.open(f"{file.as_uri()}#TOK-11/B@2.50", first=WATCH)
     wait_until(lambda: shown(page).startswith("TOK-11"), "the scenario", timeout=60)
     row = "document.querySelector('tr.chosen')?.textContent ?? ''"
@@ -331,7 +314,6 @@ def test_a_link_to_a_moment_of_a_run(browser: Browser, file: Path) -> None:
 
 
 def test_on_paper(page: Page) -> None:
-    """In print there are no buttons and no scroll bars, and the picture is a sheet wide."""
     page.send("Emulation.setEmulatedMedia", media="print")
     page.says("dispatchEvent(new Event('beforeprint')); 0")
     left = "[...document.querySelectorAll('.filters, .zoom, .runpick [aria-pressed=false]')]"

@@ -24,7 +24,6 @@ LONG = "command:/srv/" + "a-long-path-without-a-blank/" * 4 + "client"
 
 
 def read(began: float, outcome: str) -> dict[str, Any]:
-    """Return a read that took a tenth of a second."""
     return {
         "verb": "read", "path": "backend/django", "began": began, "ended": began + 0.1,
         "outcome": outcome, "value": None, "message": "x" * 300, "caller": 0,
@@ -32,7 +31,6 @@ def read(began: float, outcome: str) -> dict[str, Any]:
 
 
 def scenario(name: str, word: str, **more: Any) -> dict[str, Any]:
-    """Return a scenario with content in every part of its page."""
     finding = {"promise": f"what {name[:3]} promises", "seen": "n" * 200, "at": 2.5, "harm": False}
     end = {**finding, "promise": "its tokens are dead once it is closed", "closing": True}
     return {
@@ -57,7 +55,6 @@ def scenario(name: str, word: str, **more: Any) -> dict[str, Any]:
 
 
 def journal(*scenarios: dict[str, Any], subject: str = LONG) -> dict[str, Any]:
-    """Return a complete run."""
     return {
         "subject": subject,
         "product": "openbao 2.7.2",
@@ -76,19 +73,16 @@ def failing_run() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """One browser for all tests; each has a page of its own in it."""
     with Browser(tmp_path_factory.mktemp("profile")) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of a run in which nearly everything failed."""
     return write_page([failing_run()], tmp_path_factory.mktemp("page") / "index.html")
 
 
 def opened(browser: Browser, file: Path, window: tuple[int, int], fragment: str = "") -> Page:
-    """Open a page in a window of that size, with its scenario."""
     page = browser.open(f"{file.as_uri()}{fragment}", size=window)
     ready = "document.readyState === 'complete' && !document.querySelector('#detail').hidden"
     if not fragment:
@@ -98,7 +92,6 @@ def opened(browser: Browser, file: Path, window: tuple[int, int], fragment: str 
 
 
 def box(page: Page, selector: str) -> dict[str, float]:
-    """Return the box of an element in the window."""
     found: dict[str, float] = page.says(
         f"document.querySelector({selector!r}).getBoundingClientRect().toJSON()"
     )
@@ -114,7 +107,6 @@ def overflow(page: Page, window: tuple[int, int]) -> int:
 
 @WINDOWS
 def test_a_link_shows_its_scenario(browser: Browser, file: Path, window: tuple[int, int]) -> None:
-    """Verdict, reason and the beginning of the timeline are in view."""
     page = opened(browser, file, window, "#TOK-11")
     title = box(page, "#detail h2")
     assert page.says("document.querySelector('#detail h2').textContent") == "TOK-11 fail"
@@ -127,7 +119,6 @@ def test_a_link_shows_its_scenario(browser: Browser, file: Path, window: tuple[i
 def test_nothing_is_wider_than_the_window(
     browser: Browser, file: Path, window: tuple[int, int], fragment: str
 ) -> None:
-    """The page fits the window with everything unfolded and long names and messages."""
     page = opened(browser, file, window, fragment)
     assert overflow(page, window) == 0
     page.says("for (const one of document.querySelectorAll('details')) one.open = true; 0")
@@ -162,14 +153,14 @@ def test_the_first_view_of_a_run(browser: Browser, file: Path) -> None:
 
 
 def test_the_first_view_on_a_phone(browser: Browser, file: Path) -> None:
-    """On a phone the grade and the worst cause come first."""
+    """The grade and the worst cause come first."""
     page = opened(browser, file, PHONE)
     assert box(page, "#summary h2")["bottom"] < 300
     assert box(page, ".causes li a")["bottom"] < PHONE[1]
 
 
 def test_a_verdict_has_one_reason(browser: Browser, file: Path) -> None:
-    """One reason is above the timeline; all other findings are folded below."""
+    """It is above the timeline; all other findings are folded below."""
     page = opened(browser, file, DESKTOP, "#TOK-11")
     assert page.says("document.querySelectorAll('#detail .reason').length") == 1
     above = page.says("""
@@ -194,7 +185,6 @@ def test_a_verdict_has_one_reason(browser: Browser, file: Path) -> None:
 
 
 def test_other_witnesses_are_shown_when_asked(browser: Browser, file: Path) -> None:
-    """The audit log has a lane once its box is ticked."""
     page = opened(browser, file, DESKTOP, "#TOK-11")
     lanes = "[...document.querySelectorAll('.names text')].map((one) => one.textContent)"
     assert page.says(lanes) == ["faults", "caller 0"]
@@ -207,7 +197,6 @@ def test_other_witnesses_are_shown_when_asked(browser: Browser, file: Path) -> N
 def test_a_cause_leads_to_its_scenario_and_back(
     browser: Browser, file: Path, window: tuple[int, int]
 ) -> None:
-    """Keys lead from a cause to its scenario and back, and scroll it into view."""
     page = opened(browser, file, window)
     page.says("document.querySelector('.causes a').focus()")
     page.press("Enter")

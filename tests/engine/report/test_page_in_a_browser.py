@@ -1,5 +1,3 @@
-"""The page in a real browser: opened from a file, by a deep link, without a network."""
-
 from __future__ import annotations
 
 import re
@@ -41,7 +39,6 @@ SCENARIO: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page with one scenario that failed."""
     journal = {
         "subject": "mine",
         "product": "openbao",
@@ -52,7 +49,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def dom(page: Path, fragment: str, profile: Path) -> str:
-    """Return the document after its script ran."""
     assert BROWSER is not None
     done = subprocess.run(
         [
@@ -69,7 +65,6 @@ def dom(page: Path, fragment: str, profile: Path) -> str:
 
 
 def test_a_deep_link_opens_its_scenario(page: Path, tmp_path: Path) -> None:
-    """#TOK-11 shows findings, the fault's bar, the labelled request, and the list."""
     shown = dom(page, "#TOK-11", tmp_path)
     detail = shown[shown.index('id="detail"') :]
     assert "A revoked token costs one login" in detail
@@ -80,14 +75,12 @@ def test_a_deep_link_opens_its_scenario(page: Path, tmp_path: Path) -> None:
 
 
 def test_without_a_link_the_table_is_all(page: Path, tmp_path: Path) -> None:
-    """Without a link no detail is shown until a scenario is chosen."""
     shown = dom(page, "", tmp_path)
     assert re.search(r'id="detail" hidden', shown)
     assert '<a href="#TOK-11">TOK-11</a>' in shown
 
 
 def test_a_token_bears_its_own_name(tmp_path: Path) -> None:
-    """Tokens of two overlapping logins are not confused, and a renewal counts for its own."""
     login = SCENARIO["exchanges"][0]
     first = {**login, "began": 0.1, "ended": 0.9, "token": "token-2"}
     second = {**login, "began": 0.2, "ended": 0.4, "token": "token-1"}
@@ -105,7 +98,6 @@ def test_a_token_bears_its_own_name(tmp_path: Path) -> None:
 
 
 def test_names_of_values_are_in_the_picture(tmp_path: Path) -> None:
-    """The last value, of the closing act, has its name to the left."""
     value = {"done": None, "path": "backend/django"}
     rotations = [{**value, "at": 1.0, "value": "v1"}, {**value, "at": 3.0, "value": "closing"}]
     journal = {
@@ -119,7 +111,6 @@ def test_names_of_values_are_in_the_picture(tmp_path: Path) -> None:
 
 
 def test_what_a_request_carried_is_shown(tmp_path: Path) -> None:
-    """Namespace, credential, fault, Retry-After of 0 and other witnesses are shown."""
     login = SCENARIO["exchanges"][0]
     asked = {**login, "kind": "credential", "method": "GET", "path": "database/creds/app"}
     asked |= {"began": 1.1, "ended": 4.1, "secret_id": None, "token": "token-1", "ttl": 8.0}
@@ -155,7 +146,6 @@ def test_what_a_request_carried_is_shown(tmp_path: Path) -> None:
 
 
 def test_the_key_explains_only_colours_in_use(tmp_path: Path) -> None:
-    """The key explains only colours in use, and the start is given in UTC."""
     scenario = {**SCENARIO, "started": 1795871638.5309}
     journal = {"subject": "mine", "engine": "process", "scenarios": [scenario]}
     shown = dom(write_page([journal], tmp_path / "index.html"), "#TOK-11", tmp_path / "profile")
@@ -180,7 +170,7 @@ def test_a_link_finds_the_moment_that_it_was_made_of(tmp_path: Path) -> None:
 
 
 def test_a_malformed_history_is_explained_under_its_own_id(tmp_path: Path) -> None:
-    """A malformed history, merged by hand, shows an explanation under its own id."""
+    """A malformed history comes from merging by hand."""
     odd = {**SCENARIO, "id": "TOK-12", "exchanges": [], "stalls": [{"at": 1.0, "length": "long"}]}
     journal = {"subject": "mine", "engine": "process", "scenarios": [SCENARIO, odd]}
     page = write_page([journal], tmp_path / "index.html")
@@ -208,7 +198,6 @@ def test_names_of_values_do_not_cover_each_other(tmp_path: Path) -> None:
 
 
 def test_times_are_shown_in_order(tmp_path: Path) -> None:
-    """Times begin with the token's, under the letter of the documents; short stalls are hidden."""
     scenario = {
         **SCENARIO,
         "times": {"ttl": 20.0, "max_ttl": 600.0, "deadline": 2.0},

@@ -162,8 +162,8 @@ class Deadly(Good):
 class Run:
     """A finished run of the suite.
 
-    `code` is pytest's exit code. `out` has standard output, then standard error. `report` is the
-    directory of journal and JUnit file. `seen` are secrets of the client that no output may have.
+    `out` has standard output, then standard error. `report` is the directory of journal and JUnit
+    file. `seen` are secrets of the client that no output may have.
     """
 
     code: int
@@ -173,23 +173,19 @@ class Run:
 
     @cached_property
     def journal(self) -> dict[str, Any]:
-        """``journal.json``."""
         found: dict[str, Any] = json.loads((self.report / "journal.json").read_text())
         return found
 
     @property
     def scenarios(self) -> dict[str, Any]:
-        """The journal's scenarios by id."""
         return {scenario["id"]: scenario for scenario in self.journal["scenarios"]}
 
     @property
     def words(self) -> dict[str, str]:
-        """The verdicts by id."""
         return {id: scenario["word"] for id, scenario in self.scenarios.items()}  # noqa: A001 - it is one
 
     @cached_property
     def page(self) -> str:
-        """``index.html``."""
         return (self.report / "index.html").read_text(encoding="utf-8")
 
     @cached_property
@@ -202,7 +198,6 @@ class Run:
 
     @cached_property
     def junit(self) -> ET.Element:
-        """``junit.xml``."""
         return ET.parse(self.report / "junit.xml").getroot()  # noqa: S314 - we wrote it ourselves
 
 
@@ -213,7 +208,6 @@ class Suite:
     directory: Path
 
     def command(self, client: str, *options: str) -> list[str]:
-        """Return the command line for one of `CLIENTS`."""
         common = ["-p", "no:cacheprovider", "--vault-report", str(self.directory / "report")]
         subject = ["--vault-subject", f"python:clients_of_this_test:{client}"]
         return [sys.executable, "-m", "pytest", "scenarios", *common, *subject, *options]
@@ -234,7 +228,6 @@ class Suite:
         }
 
     def run(self, client: str, *options: str, timeout: float = 240.0) -> Run:
-        """Run scenarios to the end with one of `CLIENTS`."""
         done = subprocess.run(
             self.command(client, *options),
             cwd=ROOT,
@@ -264,7 +257,6 @@ Runs = Callable[[str, Sequence[str]], Run]
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Suite:
-    """The suite for one test."""
     return Suite(tmp_path)
 
 

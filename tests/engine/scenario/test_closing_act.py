@@ -107,21 +107,18 @@ class Brooder(LazyClient):
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
-    """Servers of this module's own."""
     subject = parse_subject("reference")
     with open_environment(Settings(engine="process"), subject, seed=1) as opened:
         yield opened
 
 
 def calm(lab: Lab) -> None:
-    """Run a scenario without faults."""
     lab.start()
     lab.require("a read", lambda history: bool(history.calls("read")))
     lab.judge()
 
 
 def judged(environment: Environment, client: str, scenario: str = "KV-03") -> Result:
-    """Judge one of these clients by a calm scenario."""
     entry: Entry = load(ROOT / "scenarios" / "catalogue.toml")[scenario]
     subject = parse_subject(f"python:{__name__}:{client}")
     result = run_scenario(replace(environment, subject=subject), entry, calm)
@@ -130,7 +127,6 @@ def judged(environment: Environment, client: str, scenario: str = "KV-03") -> Re
 
 
 def test_good_client(environment: Environment) -> None:
-    """A good client passes, with one closing act."""
     result = judged(environment, "Good")
     assert result.word == "pass", result.record["findings"]
     acts = [m["at"] for m in result.record["marks"] if m["text"] == "closing act"]
@@ -139,7 +135,7 @@ def test_good_client(environment: Environment) -> None:
     assert len([text for text in result.record["evidence"] if "closing act" in text]) == 1
 
 
-@pytest.mark.slow  # whole scenarios with their waits
+@pytest.mark.slow  # a whole scenario with its waits
 @pytest.mark.parametrize(
     ("client", "seen"),
     [
@@ -150,25 +146,22 @@ def test_good_client(environment: Environment) -> None:
     ],
 )
 def test_broken_client(environment: Environment, client: str, seen: str) -> None:
-    """A broken client fails for what it does."""
     result = judged(environment, client)
     assert result.word == "fail"
     found = [finding["seen"] for finding in result.record["findings"]]
     assert any(text.startswith(seen) for text in found), found
 
 
-@pytest.mark.slow  # whole scenarios with their waits
+@pytest.mark.slow  # a whole scenario with its waits
 @pytest.mark.parametrize("client", ["Leaver", "Sleeper", "Stumbler"])
 def test_client_that_ends_badly(environment: Environment, client: str) -> None:
-    """A client that only ends badly passes: other scenarios ask for that."""
+    """It passes: other scenarios ask for that."""
     result = judged(environment, client)
     assert result.word == "pass", result.record["findings"]
     assert [one["verb"] for one in result.record["operations"]][-1] == "close"
 
 
 def test_act_that_is_left_out(environment: Environment) -> None:
-    """The journal has the reason for leaving out the act."""
-
     def scenario(lab: Lab) -> None:
         lab.start()
         lab.require("a read", lambda history: bool(history.calls("read")))
@@ -184,8 +177,6 @@ def test_act_that_is_left_out(environment: Environment) -> None:
 def test_harm_fails_although_the_scenario_is_skipped(
     environment: Environment, *, harm: bool
 ) -> None:
-    """If the client does not claim the subject, harm still fails, and leaks are kept."""
-
     def scenario(lab: Lab) -> None:
         lab.start()
         lab.note(Finding("none is ever handed out", "a wrong value", 1.0, harm=harm))
@@ -248,8 +239,6 @@ class _Requests(BaseHTTPRequestHandler):
 def test_log_behind_a_server_that_is_not_closed(
     environment: Environment, monkeypatch: pytest.MonkeyPatch, ends: str
 ) -> None:
-    """The log is fetched before the verdict, even without a closing act."""
-
     def scenario(lab: Lab) -> None:
         lab.start()
         lab.require("a read", lambda history: bool(history.calls("read")))
@@ -272,8 +261,6 @@ def test_log_behind_a_server_that_is_not_closed(
 def test_token_that_cannot_be_asked_for(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If a token's state cannot be read the verdict is an error."""
-
     def scenario(lab: Lab) -> None:
         lab.start()
 
@@ -290,8 +277,6 @@ def test_token_that_cannot_be_asked_for(
 
 
 def test_defect_of_the_recorder_is_an_error(environment: Environment) -> None:
-    """A defect of the recorder is an error, whatever was found."""
-
     def scenario(lab: Lab) -> None:
         lab.start()
         lab.require("a read", lambda history: bool(history.calls("read")))
@@ -306,7 +291,7 @@ def test_defect_of_the_recorder_is_an_error(environment: Environment) -> None:
 
 
 def test_values_that_were_there_before_are_known(environment: Environment, tmp_path: Path) -> None:
-    """Seeded values are known, and a short one such as a port is no secret."""
+    """A short one such as a port is no secret."""
     values = {}
 
     def scenario(lab: Lab) -> None:

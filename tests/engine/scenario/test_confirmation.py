@@ -53,14 +53,12 @@ def hogs(per_core: int, *, on_one_core: bool = True) -> Iterator[None]:
 
 @contextlib.contextmanager
 def environment(subject: str) -> Iterator[Environment]:
-    """Open an environment for scenarios on a client."""
     settings = Settings(engine="process")
     with open_environment(settings, parse_subject(subject), seed=1) as opened:
         yield opened
 
 
 def judged(scenario: str, subject: str, run: Callable[..., Result] = judge_scenario) -> Result:
-    """Judge a client by one scenario."""
     with environment(subject) as opened:
         return run(opened, CATALOGUE[scenario], scenarios()[scenario])
 
@@ -68,7 +66,7 @@ def judged(scenario: str, subject: str, run: Callable[..., Result] = judge_scena
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["SRV-01", "SEA-01", "NET-01"])
 def test_client_that_holds_its_interpreter(scenario: str) -> None:
-    """A client that holds its interpreter fails: the clock is in another process."""
+    """It fails: the clock is in another process."""
     result = judged(scenario, f"{CLIENTS}HoldsItsInterpreter")
     assert result.word == "fail", result.why
     assert any("every call ends" in found["promise"] for found in result.record["findings"]), (
@@ -79,7 +77,7 @@ def test_client_that_holds_its_interpreter(scenario: str) -> None:
 
 @pytest.mark.slow
 def test_renewal_that_is_late_on_a_busy_machine() -> None:
-    """A late renewal fails on a busy machine too: no bound grows."""
+    """It fails on a busy machine too: no bound grows."""
     with hogs(3):
         result = judged("TOK-01", f"{CLIENTS}RenewsLate", run_scenario)
     assert result.word == "fail", result.why
@@ -89,7 +87,7 @@ def test_renewal_that_is_late_on_a_busy_machine() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["SEA-09", "SEA-11"])
 def test_client_that_spins_where_no_core_is_free(scenario: str) -> None:
-    """A client that spins on a busy machine never passes."""
+    """It never passes."""
     with hogs(15):
         result = judged(scenario, f"{PROCESS}Spins", run_scenario)
     assert result.word in ("fail", "not exercised"), result.why
@@ -99,7 +97,6 @@ def test_client_that_spins_where_no_core_is_free(scenario: str) -> None:
 
 @pytest.mark.slow
 def test_correct_client_with_the_cores_kept_busy() -> None:
-    """A correct client on busy cores passes or is not exercised."""
     with hogs(4, on_one_core=False):
         result = judged("TOK-12", f"{CLIENTS}AsyncClient")
     assert result.word in ("pass", "not exercised"), result.why
@@ -117,7 +114,6 @@ class Told:
         self._machine = machine
 
     def seen(self, *_: float, **__: float) -> Machine:
-        """Return the fixed answer."""
         return self._machine
 
 

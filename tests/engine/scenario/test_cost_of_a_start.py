@@ -1,5 +1,3 @@
-"""The measurement before a run, with a subject that misbehaves."""
-
 from __future__ import annotations
 
 import shlex
@@ -30,7 +28,6 @@ file = "own.json"
 def test_a_subject_without_a_good_read_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The cost of a subject without a good read is measured quickly, and is not high."""
     monkeypatch.setattr(cost, "FIRST_READ", 1.0)
     program = tmp_path / "refuses.py"
     program.write_text(REFUSES)
@@ -44,7 +41,6 @@ def test_a_subject_without_a_good_read_is_not_waited_for(
 
 
 def test_a_deadline_too_long_replaces_the_cost(tmp_path: Path) -> None:
-    """If a subject declares too long a deadline, the reason replaces its cost."""
     program = tmp_path / "waits.py"
     program.write_text(REFUSES.replace('"ok": False', '"ok": True, "declares": {"deadline": 61}'))
     spec = parse_subject(f"command:{shlex.join([sys.executable, str(program)])}")
@@ -54,7 +50,7 @@ def test_a_deadline_too_long_replaces_the_cost(tmp_path: Path) -> None:
 
 
 def test_an_agent_of_other_secrets(tmp_path: Path) -> None:
-    """An agent of other secrets is started and not read; the scenarios report the rest."""
+    """It is started and not read; the scenarios report the rest."""
     config = tmp_path / "agent.toml"
     config.write_text(OTHERS)
     spec = parse_subject(f"agent:{config}")

@@ -1,5 +1,3 @@
-"""Exit codes of runs with broken, known and unasked promises."""
-
 from __future__ import annotations
 
 import contextlib
@@ -20,14 +18,12 @@ KV = ("--vault-only", "KV-03", "-n", "0")
 
 
 def known(suite: Suite, text: str) -> tuple[str, str]:
-    """Return the option that names a file with this text."""
     file = suite.directory / "known.toml"
     file.write_text(text)
     return "--vault-known", str(file)
 
 
 def test_known_failure_that_passes(suite: Suite) -> None:
-    """A known failure that passes fails the run, which says that its line must go."""
     run = suite.run("Good", *KV, *known(suite, '[known-failing]\nKV-03 = "issue 7"'))
     assert (run.words, run.code) == ({"KV-03": "pass"}, 1)
     assert "KV-03 is known to fail, and passes" in run.out
@@ -35,7 +31,7 @@ def test_known_failure_that_passes(suite: Suite) -> None:
 
 
 def test_the_run_that_writes_known_failures_succeeds(suite: Suite) -> None:
-    """The run that writes the file of known failures succeeds, and so does the next.
+    """So does the next run.
 
     Both run the known failures and report them, without failing the run or the JUnit file.
     """
@@ -53,7 +49,6 @@ def test_the_run_that_writes_known_failures_succeeds(suite: Suite) -> None:
 
 
 def test_a_known_failure_that_is_no_longer_asked_is_named(suite: Suite) -> None:
-    """A known failure that is no longer asked is named with the reason."""
     option, file = known(suite, '[known-failing]\nKV-04 = "issue 7"')
     run = suite.run("Good", "--vault-only", "KV-03,KV-04", "-n", "0", option, file)
     assert (run.words, run.code) == ({"KV-03": "pass", "KV-04": "skipped"}, 0)
@@ -63,7 +58,6 @@ def test_a_known_failure_that_is_no_longer_asked_is_named(suite: Suite) -> None:
 
 
 def test_known_failure_of_no_scenario(suite: Suite) -> None:
-    """A known failure of an unknown scenario is refused before the run."""
     run = suite.run("Good", *KV, *known(suite, '[known-failing]\nNOPE-01 = "issue 7"'))
     assert run.code == 4
     assert "NOPE-01 is known to fail, and is no scenario" in run.out
@@ -73,7 +67,7 @@ def test_known_failure_of_no_scenario(suite: Suite) -> None:
 def test_a_run_with_a_closed_output_keeps_its_exit_code(
     suite: Suite, client: str, code: int
 ) -> None:
-    """With a closed output, as in ``| head``, the run ends with the code of its verdicts."""
+    """As in ``| head``."""
     ours, theirs = os.pipe()
     os.close(ours)
     try:
@@ -93,7 +87,6 @@ def test_a_run_with_a_closed_output_keeps_its_exit_code(
 
 
 def test_external_vault_that_does_not_answer(suite: Suite) -> None:
-    """The address and the remedy are printed once, before the run."""
     nobody = PortLease()
     address = f"http://{nobody.listen}"
     vault = {"HARNESS_ENGINE": "external", "VAULT_ADDR": address, "VAULT_TOKEN": "hvs.operator"}
@@ -131,7 +124,7 @@ def of_its_own(suite: Suite, text: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_scenarios_that_cannot_be_read(suite: Suite) -> None:
-    """A scenario file that cannot be read is no verdict, though pytest calls it interrupted."""
+    """That is no verdict, though pytest calls it interrupted."""
     done = of_its_own(suite, "import nothing_of_that_name\n")
     assert done.returncode == 3, done.stdout + done.stderr
     assert not (suite.directory / "report" / "score.json").exists()
@@ -154,7 +147,7 @@ def test_it_reads(lab):
 
 
 def test_a_scenario_in_which_the_harness_breaks_down(suite: Suite) -> None:
-    """The other scenarios are judged and scored; the exit code is not that of a pass."""
+    """The others are judged and scored; the exit code is not that of a pass."""
     done = of_its_own(suite, BREAKS_DOWN)
     assert done.returncode == 3, done.stdout + done.stderr
     report = suite.directory / "report"

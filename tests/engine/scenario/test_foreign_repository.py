@@ -1,5 +1,3 @@
-"""Scenarios in another repository, with its own blueprint, catalogue, options and packages."""
-
 from __future__ import annotations
 
 import json
@@ -188,7 +186,6 @@ class Repository:
     folder: Path
 
     def pytest(self, *arguments: str, where: str = ".") -> tuple[int, str]:
-        """Run pytest in one of its folders; return exit code and output."""
         environ = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "HARNESS_"))}
         done = subprocess.run(
             [
@@ -209,14 +206,12 @@ class Repository:
         return done.returncode, done.stdout + done.stderr
 
     def journal(self, where: str = ".") -> dict[str, Any]:
-        """Return the scenarios of the folder's last run by id."""
         text = (self.folder / where / "report" / "journal.json").read_text()
         return {scenario["id"]: scenario for scenario in json.loads(text)["scenarios"]}
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
-    """A repository with scenarios and much else."""
     for name, text in FILES.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -225,7 +220,6 @@ def repository(tmp_path: Path) -> Repository:
 
 
 def test_run_without_scenarios(repository: Repository) -> None:
-    """The repository's options and fixtures of common names work, and ours are not loaded."""
     code, out = repository.pytest("test_own.py", "--only", "x", "--report", "y", "-v")
     assert code == 0, out
     assert "verdict" not in out
@@ -233,7 +227,6 @@ def test_run_without_scenarios(repository: Repository) -> None:
 
 
 def test_their_scenarios(repository: Repository) -> None:
-    """Each scenario gets one verdict on its own Vault; its own defect is an error."""
     code, out = repository.pytest("resilience", "--vault-report", "report")
     scenarios = repository.journal()
     words = {id: scenario["word"] for id, scenario in scenarios.items()}  # noqa: A001 - it is one
@@ -280,7 +273,6 @@ class Client(LazyClient):
 
 
 def test_warnings_of_a_client_are_its_own(repository: Repository) -> None:
-    """A client's warnings fail neither the run nor the next test, even as errors."""
     (repository.folder / "till_client.py").write_text(CARELESS)
     after = "import gc\n\n\ndef test_after():\n    gc.collect()\n"
     (repository.folder / "test_zz.py").write_text(after)
@@ -289,7 +281,6 @@ def test_warnings_of_a_client_are_its_own(repository: Repository) -> None:
 
 
 def test_choice_among_their_scenarios(repository: Repository) -> None:
-    """Scenarios are chosen by id; an unknown id is refused."""
     code, out = repository.pytest("resilience", "--vault-only", "till-01", "--collect-only", "-q")
     assert (code, out.count("::")) == (0, 1)
     code, out = repository.pytest("resilience", "--vault-only", "TOK-11")
@@ -311,7 +302,7 @@ def test_choice_by_pytests_own_options(repository: Repository) -> None:
 
 
 def test_other_tests_leave_the_last_report(repository: Repository) -> None:
-    """Other tests collect scenarios without running them, and keep the last report."""
+    """Other tests collect scenarios without running them."""
     (repository.folder / "report").mkdir()
     for name in ("journal.json", "score.json"):
         (repository.folder / "report" / name).write_text('{"scenarios": []}')
@@ -332,7 +323,7 @@ def test_other_tests_leave_the_last_report(repository: Repository) -> None:
 def test_an_unreadable_file_is_refused_before_a_scenario(
     name: str, text: str, said: str, words: tuple[str, ...], code: int, repository: Repository
 ) -> None:
-    """An unreadable file or a protected report is refused like a wrong command line.
+    """Or a protected report; both are refused like a wrong command line.
 
     Workers of pytest-xdist find it, and the main process does not wait for them.
     """
@@ -344,7 +335,6 @@ def test_an_unreadable_file_is_refused_before_a_scenario(
 
 
 def test_scenario_that_the_catalogue_lacks(repository: Repository) -> None:
-    """A scenario without a catalogue entry is named, with the catalogue."""
     (repository.folder / "resilience" / "test_more.py").write_text(
         SCENARIOS.replace("TILL-01", "TILL-77")
     )
@@ -364,7 +354,6 @@ def test_scenario_that_the_catalogue_lacks(repository: Repository) -> None:
 def test_scenario_that_would_not_run_as_it_is_meant(
     text: str, said: str, repository: Repository
 ) -> None:
-    """A scenario that would not run as meant, say with a fixture called lab, is refused."""
     mark = '@pytest.mark.scenario("TILL-01")'
     file = repository.folder / "resilience" / "test_odd.py"
     file.write_text(f"import pytest\n{text.format(mark=mark)}")
@@ -373,7 +362,6 @@ def test_scenario_that_would_not_run_as_it_is_meant(
 
 
 def test_scenario_without_a_catalogue(repository: Repository) -> None:
-    """The missing catalogue is named, with where it should be."""
     (repository.folder / "resilience" / "catalogue.toml").unlink()
     code, out = repository.pytest("resilience")
     assert code == 2
@@ -382,7 +370,7 @@ def test_scenario_without_a_catalogue(repository: Repository) -> None:
 
 @pytest.mark.parametrize(("words", "code"), [((), 4), (("-n", "2"), 2)])
 def test_two_scenarios_of_one_id(words: tuple[str, ...], code: int, repository: Repository) -> None:
-    """Two scenarios of one id are refused, since one verdict would be lost."""
+    """One verdict would be lost."""
     copied = SCENARIOS.replace("TILL-02", "TILL-01")
     (repository.folder / "resilience" / "deeper" / "test_till.py").write_text(copied)
     ended, out = repository.pytest("resilience", *words)
@@ -408,7 +396,6 @@ def pytest_runtest_protocol(item, nextitem):
 
 
 def test_a_plugin_that_runs_tests_again(repository: Repository) -> None:
-    """A scenario runs once even if a plugin repeats tests."""
     (repository.folder / "again.py").write_text(AGAIN)
     _, out = repository.pytest("resilience", "-k", "test_broken", "-p", "again")
     assert "0 of 1 scenarios pass; 1 error (TILL-05)" in out
@@ -418,7 +405,6 @@ def test_a_plugin_that_runs_tests_again(repository: Repository) -> None:
 def test_the_command_of_a_run_in_a_folder_below(
     words: tuple[str, ...], repository: Repository
 ) -> None:
-    """The printed command works in the folder where the run was started."""
     repository.pytest("-k", "test_nothing", *words, where="resilience")
     again = shlex.split(repository.journal("resilience")["TILL-04"]["again"])
     assert again[:2] == ["pytest", "deeper/test_till.py::test_nothing"]
@@ -428,7 +414,6 @@ def test_the_command_of_a_run_in_a_folder_below(
 def test_a_scenario_that_is_marked_to_be_skipped(
     words: tuple[str, ...], repository: Repository
 ) -> None:
-    """A scenario with a skip mark is left out as by `-k`, and the run is complete."""
     marked = SCENARIOS.replace(
         '@pytest.mark.scenario("TILL-01")',
         '@pytest.mark.skipif(True, reason="no till here")\n@pytest.mark.scenario("TILL-01")',

@@ -43,7 +43,6 @@ def running(suite: Suite, said: Path, *options: str) -> Iterator[subprocess.Pope
 
 
 def servers(child: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """Return the Vault and Toxiproxy servers among its descendants."""
     found = []
     for process in psutil.Process(child.pid).children(recursive=True):
         with contextlib.suppress(psutil.Error):
@@ -54,7 +53,6 @@ def servers(child: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 
 def wait_for_servers(child: subprocess.Popen[bytes], count: int) -> list[psutil.Process]:
-    """Wait until that many servers run; return all descendants."""
     wait_until(
         lambda: len(servers(child)) >= count,
         f"{count} servers to run",
@@ -66,7 +64,7 @@ def wait_for_servers(child: subprocess.Popen[bytes], count: int) -> list[psutil.
 
 
 def all_gone(processes: list[psutil.Process]) -> bool:
-    """Return True if no process lives. A zombie does not count."""
+    """A zombie does not count."""
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
@@ -90,7 +88,6 @@ def look_at_what_is_told(said: str, report: Path) -> None:
 
 
 def look_at_the_report(report: Path) -> None:
-    """Check that the report is no pass, and not an earlier one."""
     journal = json.loads((report / "journal.json").read_text())
     assert not journal["complete"]
     assert "NET-03" in str(journal.get("planned", journal["summary"]))
@@ -116,7 +113,7 @@ def test_run_that_is_ended(
 ) -> None:
     """A run is no pass after SIGKILL, SIGTERM, Ctrl-C or the end of its terminal.
 
-    Its servers end as well. One run checks both, since each run takes long to get there.
+    Its servers end as well. One run checks both, since each takes long to get there.
     """
     report, output = suite.directory / "report", suite.directory / "said"
     report.mkdir()

@@ -32,12 +32,10 @@ SAYS_X = """printf '{"id":%s,"ok":true,"value":"x"}\\n' "$id" """
 
 
 def check(subject: str) -> tuple[int, str]:
-    """Run ``subject check``; return exit code and output."""
     return run("subject", "check", subject)
 
 
 def run(*words: str) -> tuple[int, str]:
-    """Run a task; return exit code and output."""
     done = subprocess.run(
         [sys.executable, "-m", "vault_harness", *words],
         cwd=ROOT,
@@ -51,7 +49,6 @@ def run(*words: str) -> tuple[int, str]:
 
 
 def program(folder: Path, hello: str, rest: str) -> str:
-    """Write a subject in a few lines of shell."""
     file = folder / "subject.sh"
     file.write_text(SHELL % (hello, rest))
     file.chmod(0o755)
@@ -73,7 +70,7 @@ def program(folder: Path, hello: str, rest: str) -> str:
 def test_good_subject(subject: str, claimed: tuple[str, ...]) -> None:
     """Each claimed operation is asked and reported, and nothing is wrong.
 
-    A program is also asked for a child and a herd. A subject with one process for all is not.
+    A subject with one process for all is not asked for a child and a herd.
     """
     code, said = check(subject)
     assert code == 0, said
@@ -85,7 +82,6 @@ def test_good_subject(subject: str, claimed: tuple[str, ...]) -> None:
 
 
 def test_a_banner_on_standard_output_is_quoted(tmp_path: Path) -> None:
-    """A banner on standard output is quoted, with where it belongs."""
     code, said = check(program(tmp_path, "echo welcome to my client", SAYS_X))
     assert code == 1
     assert "welcome to my client" in said
@@ -97,7 +93,6 @@ SHOUTS = r"""printf '\033[2Jcleared\n' >&2; """
 
 
 def test_control_characters_do_not_reach_the_terminal(tmp_path: Path) -> None:
-    """Control characters in a client's message or log do not reach the terminal."""
     code, said = check(program(tmp_path, HELLO, SHOUTS + COLOURED))
     assert code == 1
     assert r"\x1b[31mno\x07" in said
@@ -106,14 +101,12 @@ def test_control_characters_do_not_reach_the_terminal(tmp_path: Path) -> None:
 
 
 def test_a_deadline_too_long_is_reported_before_a_run(tmp_path: Path) -> None:
-    """A deadline that is too long for the scenarios is reported before a run."""
     code, said = check(program(tmp_path, WAITS, SAYS_X))
     assert code == 1
     assert "its calls may take 61 s; configure it with at most 60 s" in said
 
 
 def test_wrong_values_and_reads_without_a_vault(tmp_path: Path) -> None:
-    """A subject that answers every read without a login is wrong."""
     code, said = check(program(tmp_path, HELLO, SAYS_X))
     assert code == 1
     assert "none of its logins was seen" in said
@@ -124,7 +117,6 @@ def test_wrong_values_and_reads_without_a_vault(tmp_path: Path) -> None:
 
 
 def test_claims_that_are_not_kept(tmp_path: Path) -> None:
-    """A subject that answers ok without doing anything is wrong."""
     claims = '["read","write","update","fork","herd"]'
     hello = HELLO.replace('["read"]', claims)
     code, said = check(program(tmp_path, hello, SAYS_X))
@@ -134,14 +126,12 @@ def test_claims_that_are_not_kept(tmp_path: Path) -> None:
 
 
 def test_a_slow_start_is_reported(tmp_path: Path) -> None:
-    """A slow start is reported with its seconds."""
     code, said = check(program(tmp_path, f"sleep 6; {HELLO}", SAYS_X))
     assert code == 1
     assert re.search(r"slow +start and hello took 6\.", said)
 
 
 def test_wrong_words() -> None:
-    """A wrong command line gives no verdict on a subject."""
     assert check("nobody")[0] == 4
 
 
@@ -166,7 +156,6 @@ def test_agent_of_other_secrets(tmp_path: Path) -> None:
 
 
 def test_judge_stops_at_a_broken_contract(tmp_path: Path) -> None:
-    """`judge` names the broken rule and the remedy, and runs only if told to."""
     wrong = program(tmp_path, HELLO, SAYS_X)
     code, said = run("judge", "--subject", wrong, "--report", str(tmp_path / "report"))
     assert code == 4

@@ -1,5 +1,3 @@
-"""Whole runs with clients of all kinds: verdicts and exit codes."""
-
 from __future__ import annotations
 
 import re
@@ -15,14 +13,12 @@ pytestmark = pytest.mark.slow  # a run each
     "workers", [["-n", "0"], ["-n", "1"], ["-n", "3"], ["--vault-workers", "1"]], ids=" ".join
 )
 def test_any_number_of_workers(suite: Suite, workers: list[str]) -> None:
-    """Verdicts are the same in any number of forks or workers of pytest-xdist."""
     run = suite.run("Blurred", "--vault-only", "KV-01,KV-02,KV-03", *workers)
     assert run.words == {"KV-01": "pass", "KV-02": "skipped", "KV-03": "fail"}
     assert run.code == 1
 
 
 def test_good_client(suite: Suite) -> None:
-    """A good client passes, and the given seed is used."""
     run = suite.run("Good", "--vault-only", "TOK-19,TOK-11,KV-03", "--vault-seed", "4711")
     assert set(run.words.values()) == {"pass"}
     assert run.code == 0
@@ -34,7 +30,6 @@ def test_good_client(suite: Suite) -> None:
 
 
 def test_client_that_cannot_start(suite: Suite) -> None:
-    """If a client cannot start nothing is exercised, and its message is printed."""
     run = suite.run("Unready", "--vault-only", "TOK-19")
     assert (run.words, run.code) == ({"TOK-19": "not exercised"}, 2)
     assert "the subject does not start: " in run.out
@@ -48,7 +43,6 @@ def test_client_that_cannot_start(suite: Suite) -> None:
 
 
 def test_a_leak_fails_the_run_once(suite: Suite) -> None:
-    """A leak fails the run once and only its own row, and the secret is not printed."""
     run = suite.run("Babbling", "--vault-only", "KV-03,PRC-04")
     assert (run.words, run.code) == ({"KV-03": "pass", "PRC-04": "fail"}, 1)
     assert "[contains token-1]" in (run.report / "causes.txt").read_text()
@@ -58,7 +52,6 @@ def test_a_leak_fails_the_run_once(suite: Suite) -> None:
 
 
 def test_leak_fails_a_run_without_its_row(suite: Suite) -> None:
-    """A leak fails the run even if the scenario passes."""
     run = suite.run("Babbling", "--vault-only", "KV-03")
     assert (run.words, run.code) == ({"KV-03": "pass"}, 1)
     assert "exit code 1: a secret came out in 1 scenario" in run.out
@@ -76,7 +69,6 @@ def test_client_that_keeps_its_token(suite: Suite) -> None:
 
 
 def test_client_that_says_that_it_keeps_its_token(suite: Suite) -> None:
-    """A declared weakness is skipped with its reason."""
     run = suite.run("Admitting", "--vault-only", "TOK-19,KV-03")
     assert (run.words, run.code) == ({"KV-03": "pass", "TOK-19": "skipped"}, 0)
     why = run.scenarios["TOK-19"]["why"]
@@ -84,7 +76,6 @@ def test_client_that_says_that_it_keeps_its_token(suite: Suite) -> None:
 
 
 def test_should_that_is_not_kept(suite: Suite) -> None:
-    """A broken SHOULD is shown with its text, and fails the run only if strict."""
     run = suite.run("Leaky", "--vault-only", "TOK-19")
     assert (run.words, run.code) == ({"TOK-19": "fail"}, 0), run.out
     assert "0 of 1 scenarios pass; fail: TOK-19 (SHOULD)" in run.journal["summary"]
@@ -95,7 +86,7 @@ def test_should_that_is_not_kept(suite: Suite) -> None:
 
 @pytest.mark.parametrize("workers", [["-n", "0"], ["--vault-workers", "1"]], ids=" ".join)
 def test_verdict_that_does_not_repeat(suite: Suite, workers: list[str]) -> None:
-    """A verdict that does not repeat is flaky with its rate, and fails the run."""
+    """It is flaky with its rate, and fails the run."""
     run = suite.run("Moody", "--vault-only", "KV-03,TOK-19", "--vault-repeat", "4", *workers)
     assert (run.words, run.code) == ({"KV-03": "flaky", "TOK-19": "pass"}, 1)
     scenario = run.scenarios["KV-03"]
@@ -114,13 +105,11 @@ def test_verdict_that_does_not_repeat(suite: Suite, workers: list[str]) -> None:
     ],
 )
 def test_longer_lives(suite: Suite, client: str, options: list[str], ttl: float) -> None:
-    """A longer token life comes from the command line or the client's declaration."""
     run = suite.run(client, "--vault-only", "TOK-19", *options)
     assert (run.scenarios["TOK-19"]["word"], life_of_its_token(run)) == ("pass", ttl)
 
 
 def test_client_that_takes_the_worker_along(suite: Suite) -> None:
-    """If a client kills the worker, the run names the missing scenarios."""
     run = suite.run("Deadly", "--vault-only", "TOK-19,KV-03", "--vault-workers", "2")
     assert (run.code, run.journal["complete"]) == (3, False)
     summary = run.journal["summary"]
@@ -135,7 +124,7 @@ def test_threads_of_a_clients_module(suite: Suite) -> None:
 
 
 def test_first_failure_ends_the_run(suite: Suite) -> None:
-    """With -x a scenario that runs beside the failure is stopped and not in the journal."""
+    """With -x a scenario beside the failure is stopped and not in the journal."""
     # Other failures are confirmed first, after NET-03.
     run = suite.run("Garbled", "--vault-only", "KV-03,NET-03", "--vault-workers", "2", "-x")
     assert (run.words, run.code) == ({"KV-03": "fail"}, 1)

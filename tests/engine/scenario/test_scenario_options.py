@@ -1,5 +1,3 @@
-"""The options of the suite: what they choose, and what they refuse before a run."""
-
 from __future__ import annotations
 
 import re
@@ -12,17 +10,14 @@ from vault_harness.judge.catalogue import Entry, load
 from vault_harness.judge.plugin import parse_declared
 
 NAMES = "backoff_cap, deadline, max_stale, min_ttl, refresh"
-"""The names that can be declared."""
 
 
 @pytest.fixture(scope="module")
 def catalogue() -> dict[str, Entry]:
-    """Return the catalogue."""
     return load(ROOT / "scenarios" / "catalogue.toml")
 
 
 def refused(suite: Suite, *options: str, client: str = "Good") -> str:
-    """Return the message of a refused run."""
     run = suite.run(client, *options)
     assert run.code == 4, run.out
     assert not run.report.exists()
@@ -32,7 +27,6 @@ def refused(suite: Suite, *options: str, client: str = "Good") -> str:
 
 
 def test_an_unknown_id_is_refused(suite: Suite) -> None:
-    """An unknown id is refused, even beside a known one."""
     said = refused(suite, "--vault-only", "TOK-19,NOPE-01")
     assert "--vault-only NOPE-01 names no scenario" in said
     assert "catalogue.toml" in said
@@ -41,7 +35,6 @@ def test_an_unknown_id_is_refused(suite: Suite) -> None:
 
 @pytest.mark.slow  # a run
 def test_declaration_that_makes_no_sense(suite: Suite) -> None:
-    """A wrong declaration is refused with the right names."""
     said = refused(suite, "--vault-declare", "refresh=soon")
     assert "--vault-declare refresh=soon does not make sense" in said
     assert NAMES in said
@@ -50,14 +43,12 @@ def test_declaration_that_makes_no_sense(suite: Suite) -> None:
 @pytest.mark.slow  # a run each
 @pytest.mark.parametrize("client", ["NoSuchClass", "Good.nothing"])
 def test_client_that_is_not_there(suite: Suite, client: str) -> None:
-    """A missing client is refused before a server starts."""
     assert "clients_of_this_test" in refused(suite, client=client)
 
 
 @pytest.mark.slow  # a run each
 @pytest.mark.parametrize("word", ["tok-19", "POL", "medium", "SEA-01,sid", "should"])
 def test_choosing(suite: Suite, catalogue: dict[str, Entry], word: str) -> None:
-    """Scenarios are chosen by id, group or severity, in any case, several at once."""
     run = suite.run("Good", "--vault-only", word, "--collect-only", "-q")
     words = set(word.upper().split(","))
     wanted = [
@@ -80,24 +71,20 @@ def test_choosing(suite: Suite, catalogue: dict[str, Entry], word: str) -> None:
     ],
 )
 def test_declarations(given: list[str], declared: dict[str, float]) -> None:
-    """A declaration has names and seconds; the last one counts."""
     assert parse_declared(given) == declared
 
 
 @pytest.mark.parametrize("text", ["", "=", "nonsense", "REFRESH=1", "x=1", "ttl=3"])
 def test_wrong_names(text: str) -> None:
-    """An error repeats the text and lists the names."""
     refuses(text)
 
 
 @pytest.mark.parametrize("seconds", ["", "=", "=soon", "=1s", "=nan", "=inf", "=-inf", "=-1"])
 def test_wrong_seconds(seconds: str) -> None:
-    """Wrong seconds are refused like wrong names."""
     refuses(f"refresh{seconds}")
 
 
 def refuses(text: str) -> None:
-    """Check that a declaration is refused."""
     with pytest.raises(SettingsError) as caught:
         parse_declared([text])
     assert caught.value.cause == f"--declare {text} does not make sense"
@@ -113,7 +100,6 @@ def refuses(text: str) -> None:
     [("tls", ", TLS, "), ("h2", "HTTP/2 offered, the client speaks HTTP/1.1 over TLS")],
 )
 def test_the_whole_path_uses_the_protocol(suite: Suite, wire: str, said: str) -> None:
-    """The whole way uses the protocol, and the run names it."""
     run = suite.run("Good", "--vault-only", "TOK-19", "--vault-wire", wire)
     assert run.code == 0, run.out
     assert said in run.out

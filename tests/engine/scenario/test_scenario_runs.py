@@ -1,5 +1,3 @@
-"""One client and four scenarios: the output of a run with pass, fail and skip."""
-
 from __future__ import annotations
 
 import json
@@ -12,17 +10,15 @@ from tests.engine.scenario.conftest import CATALOGUE, LIFE, Run, life_of_its_tok
 from vault_harness.judge.report.formats import Journal
 from vault_harness.judge.report.score import load_score
 
-pytestmark = pytest.mark.xdist_group("scenario runs")  # they share one run, which takes seconds
+pytestmark = pytest.mark.xdist_group("scenario runs")  # they share a run of seconds
 
 
 def test_verdicts(mixed: Run) -> None:
-    """The verdicts are pass, fail, and skipped for what the client does not claim."""
     assert mixed.words == {"KV-01": "pass", "KV-02": "skipped", "KV-03": "fail", "TOK-19": "pass"}
     assert mixed.code == 1
 
 
 def test_table_and_summary(mixed: Run) -> None:
-    """Each scenario has a line with its promise or skip reason; then comes the verdict."""
     lines = mixed.out.splitlines()
     for id, word in mixed.words.items():  # noqa: A001 - it is one
         (line,) = [line for line in lines if re.match(rf"{id} +{word} +\d+\.\d s  ", line)]
@@ -37,7 +33,6 @@ def test_table_and_summary(mixed: Run) -> None:
 
 
 def test_text_of_the_failure(mixed: Run) -> None:
-    """A failure shows the promise, what was seen, and the command to run it again."""
     failure = next(
         case for case in mixed.junit.iter("testcase") if case.find("failure") is not None
     )
@@ -81,7 +76,6 @@ def test_journal_of_a_run(mixed: Run) -> None:
 
 
 def test_audit_log_and_recorder_agree(mixed: Run) -> None:
-    """The audit log and the recorder saw the same login at the same time."""
     scenario = mixed.scenarios["KV-01"]
     (login,) = [e for e in scenario["exchanges"] if e["kind"] == "login"]
     times = [r["at"] for r in scenario["audit"] if r["path"] == "auth/approle/login"]
@@ -89,7 +83,6 @@ def test_audit_log_and_recorder_agree(mixed: Run) -> None:
 
 
 def test_junit_of_a_run(mixed: Run) -> None:
-    """Each scenario is a test case with its id, failed and skipped as in the table."""
     suite = next(mixed.junit.iter("testsuite"))
     counts = {name: suite.get(name) for name in ("tests", "failures", "skipped", "errors")}
     assert counts == {"tests": "4", "failures": "1", "skipped": "1", "errors": "0"}
@@ -99,7 +92,6 @@ def test_junit_of_a_run(mixed: Run) -> None:
 
 
 def test_no_secret_is_printed(mixed: Run) -> None:
-    """No secret is in the terminal, journal, page or JUnit file."""
     assert len(mixed.seen) >= 6, "secret-ids, tokens and values of several scenarios"
     files = [(mixed.report / name).read_text() for name in ("journal.json", "junit.xml")]
     for text in (*files, mixed.page, json.dumps(mixed.on_the_page)):
@@ -108,7 +100,7 @@ def test_no_secret_is_printed(mixed: Run) -> None:
 
 
 def test_nothing_but_the_report_is_left(mixed: Run) -> None:
-    """No part of a journal is left, by this run or a killed one, and no half-written file."""
+    """No part of a journal, by this run or a killed one, and no half-written file."""
     names = {path.name for path in mixed.report.iterdir() if path.suffix != ".log"}
     assert names == {
         *("index.html", "journal.json", "junit.xml", "score.json", "badge.json"),
@@ -118,7 +110,6 @@ def test_nothing_but_the_report_is_left(mixed: Run) -> None:
 
 
 def test_the_verdict_is_the_last_line(mixed: Run) -> None:
-    """The verdict is the last line."""
     assert re.search(r"\n=+ verdict =+\n", mixed.out)
     below = re.split(r"\n=+ verdict =+\n", mixed.out)[1]
     assert "1 fail (KV-03)" in below
@@ -129,12 +120,10 @@ def test_the_verdict_is_the_last_line(mixed: Run) -> None:
 
 
 def test_life_of_a_token(mixed: Run) -> None:
-    """The life of the token is the catalogue's."""
     assert life_of_its_token(mixed) == LIFE
 
 
 def test_page_of_a_run(mixed: Run) -> None:
-    """The page has each scenario's verdict, history and command from the journal."""
     for name, scenario in mixed.scenarios.items():
         (shown,) = mixed.on_the_page[name]
         assert shown["word"] == scenario["word"]
@@ -146,7 +135,7 @@ def test_page_of_a_run(mixed: Run) -> None:
 
 
 def test_score_of_a_run(mixed: Run) -> None:
-    """The score keeps to its format, and a part of the suite has no grade."""
+    """A part of the suite has no grade."""
     Journal.model_validate(mixed.journal)
     score = load_score(mixed.report / "score.json")
     assert {id: one.verdict for id, one in score.scenarios.items()} == mixed.words  # noqa: A001

@@ -1,5 +1,3 @@
-"""A suite in two parts, each a run of its own, and their whole."""
-
 from __future__ import annotations
 
 import json
@@ -18,7 +16,6 @@ ONLY = ("--vault-only", "KV-01,KV-03,KV-05,TOK-19")
 
 @pytest.mark.slow  # two runs
 def test_two_parts_are_one_run(tmp_path: Path) -> None:
-    """Each scenario runs once, and the whole fails for the finding of one part."""
     words: dict[str, str] = {}
     for part in ("1", "2"):
         folder = tmp_path / part

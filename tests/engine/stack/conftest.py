@@ -1,5 +1,3 @@
-"""A local stack for each test: free ports, a data directory, nothing left afterwards."""
-
 from __future__ import annotations
 
 import contextlib
@@ -30,8 +28,8 @@ def kill_servers(directory: Path) -> None:
 def own_ports() -> Iterator[PortLease]:
     """Yield free ports that only this worker uses, below those that the system gives out.
 
-    The nodes of another test's stack go back to their old ports when they start again. While they
-    are down, the system would give such a port to this test.
+    Nodes of another test's stack go back to their old ports when they start again. While they are
+    down, the system would give such a port to this test.
     """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     first = 10_000 + 1_000 * (worker % 20)
@@ -59,6 +57,5 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStac
 
 @pytest.fixture
 def killed(stack: LocalStack) -> Iterator[Killed]:
-    """Migrates the stack's seal in a process that dies after a step."""
     with deaths() as killed:
         yield killed

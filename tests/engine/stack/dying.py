@@ -3,8 +3,7 @@
 A line is a JSON list: the target, the step after which to die, and whether no node migrates. The
 output is each step, and then how the process ended.
 
-Each process is a fork of this one, which has done all imports. A new process would compute for half
-a second before its first step.
+Each process is a fork of this one, which has done all imports: they take half a second.
 """
 
 from __future__ import annotations
@@ -37,8 +36,6 @@ def refuse(*_: object, **__: object) -> None:
 
 
 def migrate_and_die(target: SealKind, step: str) -> None:
-    """Migrate; the process is killed after a step."""
-
     def checkpoint(reached: str) -> None:
         tell(reached)
         if reached == step:
@@ -48,7 +45,6 @@ def migrate_and_die(target: SealKind, step: str) -> None:
 
 
 def main() -> None:
-    """Serve until stdin ends."""
     for line in sys.stdin:
         target, step, refused = json.loads(line)
         child = os.fork()

@@ -1,5 +1,3 @@
-"""Freeze a server, and wait until it stands still."""
-
 from __future__ import annotations
 
 import os

@@ -1,5 +1,3 @@
-"""What tests of a stack over TLS share: the backend's client, its CA, and its reads."""
-
 from __future__ import annotations
 
 import threading
@@ -21,12 +19,10 @@ def backend(stack: LocalStack) -> Iterator[VaultClient]:
 
 
 def secret_key(client: VaultClient) -> str:
-    """Return a secret of the backend, read from Vault each time."""
     return str(client.get_secret("backend/django", "SECRET_KEY"))
 
 
 def own_ca(stack: LocalStack) -> Path:
-    """Return the file of the authority that its clients trust."""
     found = stack.endpoints().ca_cert
     assert found is not None
     return found
@@ -59,6 +55,5 @@ def read_meanwhile(client: VaultClient, key: str) -> Iterator[list[str]]:
 
 
 def goes_on(seen: list[str]) -> None:
-    """Wait for three more complete reads."""
     wanted = len(seen) + 3
     wait_until(lambda: len(seen) >= wanted, "the client to go on", timeout=30)

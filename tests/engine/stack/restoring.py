@@ -1,5 +1,3 @@
-"""``restore``, as a person calls it, for the tests of stacks."""
-
 from __future__ import annotations
 
 import os
@@ -12,7 +10,7 @@ from vault_harness.operator.backup import Backup
 
 
 def run(stack: LocalStack, backup: Backup, private: str, *more: str) -> tuple[int, str]:
-    """Run the task by its command line with the private identity; return code and output."""
+    """Run ``restore`` by its command line with the private identity; return code and output."""
     identity = stack.data_dir.parent / "identity"
     files.write_private(identity, f"{private}\n")
     words = ["restore", "--source", str(backup.directory), "--identity", str(identity), *more]

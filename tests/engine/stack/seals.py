@@ -1,5 +1,3 @@
-"""What tests of seal migrations share: a value that must stay, and processes that die."""
-
 from __future__ import annotations
 
 import contextlib
@@ -24,7 +22,6 @@ STEPS = (
     *("started Vault with both seals", "gave the keys", "keyring says what its keys are"),
     *("went over", "proved", "put the old key aside"),
 )
-"""Steps after which a migration calls its checkpoint."""
 
 
 class Killed(Protocol):
@@ -35,14 +32,12 @@ class Killed(Protocol):
 
 
 def put(stack: LocalStack, value: str) -> None:
-    """Write a value to Vault."""
     with closing(stack.operator()) as op:
         op.request("POST", "sys/mounts/kept", type="kv", options={"version": "1"})
         op.request("POST", "kept/x", value=value)
 
 
 def kept(stack: LocalStack) -> object:
-    """Return the value, read by the operator."""
     with closing(stack.operator()) as op:
         return op.request("GET", "kept/x")["data"]["value"]
 
@@ -61,13 +56,11 @@ def keep(stack: LocalStack, value: str) -> str:
 
 
 def read(stack: LocalStack, token: str) -> object:
-    """Return the value, read with an earlier token."""
     with closing(stack.operator()) as op, closing(op.with_token(token)) as reader:
         return reader.request("GET", "kept/x")["data"]["value"]
 
 
 def all_agree(stack: LocalStack, seal: SealKind) -> None:
-    """Check that Vault, record, keyring and configuration have that seal."""
     status, keyring = stack.status(), stack.keyring()
     assert (status.state, status.seal, status.migrating_to) == ("ready", seal, None)
     assert StackRecord.load(stack.data_dir).seal == seal

@@ -1,5 +1,3 @@
-"""The audit log of a cluster has each request once, whichever node was asked."""
-
 from __future__ import annotations
 
 import contextlib
@@ -22,7 +20,7 @@ from vault_harness.operator.audit import (
 from vault_harness.waiting import wait_until
 
 pytestmark = [
-    pytest.mark.slow,  # it makes a cluster, which takes ten seconds
+    pytest.mark.slow,  # a cluster takes ten seconds
     pytest.mark.usefixtures("haproxy"),
 ]
 
@@ -54,7 +52,7 @@ def as_backend(stack: LocalStack, address: str, number: int) -> None:
 
 
 def takes_writes(stack: LocalStack, address: str) -> bool:
-    """Return True if a node accepts writes: a standby refuses a new KV v2 mount for a moment."""
+    """A standby refuses a new KV v2 mount for a moment."""
     keyring = stack.keyring()
     assert keyring is not None
     client = hvac.Client(url=address, token=keyring.root_token, timeout=20)
@@ -65,7 +63,6 @@ def takes_writes(stack: LocalStack, address: str) -> bool:
 
 
 def test_each_node_in_turn_is_asked_once(stack: LocalStack) -> None:
-    """Each node in turn is asked for what a standby forwards and what it answers itself."""
     stack.up(ha=True)
     stack.seed(Blueprint.default())
     logs = stack.provider().audit_paths

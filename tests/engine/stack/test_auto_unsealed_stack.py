@@ -1,5 +1,3 @@
-"""A stack with auto-unseal, by a key in a file or by a second Vault that holds it."""
-
 from __future__ import annotations
 
 import json
@@ -42,20 +40,17 @@ BLUEPRINT = Blueprint.default()
 
 @pytest.fixture
 def process_engine(tmp_path: Path) -> Iterator[Engine]:
-    """A process engine for servers beside the stack's."""
     with open_engine(Settings(engine="process"), directory=tmp_path / "engine") as engine:
         yield engine
 
 
 def configuration(stack: LocalStack) -> dict[str, Any]:
-    """Return Vault's configuration."""
     content: dict[str, Any] = json.loads((stack.data_dir / "vault" / "vault.json").read_text())
     return content
 
 
 @pytest.mark.parametrize("kind", ["static", "transit"])
 def test_it_unseals_itself(stack: LocalStack, kind: SealKind) -> None:
-    """The keyring has recovery keys, and Vault unseals itself after a restart and at `up`."""
     stack.up(seal=kind)
     put(stack, "of before")
 
@@ -69,7 +64,6 @@ def test_it_unseals_itself(stack: LocalStack, kind: SealKind) -> None:
 
 
 def test_recovery_keys_open_what_was_sealed_by_hand(stack: LocalStack) -> None:
-    """A Vault that was sealed by hand stays sealed until recovery keys open it."""
     stack.up(seal="static")
     put(stack, "of before")
     # A new server tries to unseal itself for some seconds, which would undo the seal.
@@ -83,7 +77,6 @@ def test_recovery_keys_open_what_was_sealed_by_hand(stack: LocalStack) -> None:
 
 
 def test_a_holder_that_died_is_started_again(stack: LocalStack) -> None:
-    """Vault runs without its holder; unseal and restart start and open the holder."""
     stack.up(seal="transit")
     put(stack, "of before")
     holder = psutil.Process(StackRecord.load(stack.data_dir).services["holder"]["pid"])
@@ -98,7 +91,6 @@ def test_a_holder_that_died_is_started_again(stack: LocalStack) -> None:
 
 
 def test_no_key_is_in_the_configuration(stack: LocalStack) -> None:
-    """The configuration names the private files of key and token."""
     stack.up(seal="transit")
     seal = configuration(stack)["seal"]["transit"]
     token = Path(seal["token"].removeprefix("file://"))
@@ -111,7 +103,7 @@ def test_no_key_is_in_the_configuration(stack: LocalStack) -> None:
 
 
 def test_a_lost_key_is_never_made_again(stack: LocalStack) -> None:
-    """A lost key is not made again, since it would open nothing; `up` names it."""
+    """It would open nothing; `up` names it."""
     stack.up(seal="static")
     stack.down()
     key = stack.data_dir / "seal" / "static.key"
@@ -128,7 +120,7 @@ def test_a_lost_key_is_never_made_again(stack: LocalStack) -> None:
 
 
 def test_a_lost_record_does_not_lose_the_seal(stack: LocalStack) -> None:
-    """Without a record the stanza beside the key keeps the seal."""
+    """The stanza beside the key keeps the seal."""
     stack.up(seal="static")
     stack.down()
     (stack.data_dir / "stack.json").unlink()
@@ -139,7 +131,6 @@ def test_a_lost_record_does_not_lose_the_seal(stack: LocalStack) -> None:
 
 
 def test_a_seal_is_not_exchanged_by_up(stack: LocalStack) -> None:
-    """`up` with another seal is refused without a change."""
     stack.up(seal="static")
     stack.down()
 
@@ -184,7 +175,6 @@ def test_a_backup_goes_into_the_same_kind_of_seal_only(
 
 
 def test_nothing_is_left_of_it(stack: LocalStack) -> None:
-    """`destroy` ends the holder and removes its folder and all keys."""
     stack.up(seal="transit")
     holder = psutil.Process(StackRecord.load(stack.data_dir).services["holder"]["pid"])
 
@@ -196,7 +186,7 @@ def test_nothing_is_left_of_it(stack: LocalStack) -> None:
 
 
 def test_a_start_that_was_ended_when_the_holder_ran(stack: LocalStack) -> None:
-    """A start that was killed when the holder ran has no data, so `up` finishes it."""
+    """It has no data, so `up` finishes it."""
     provider = stack.provider()
     provider.start_holder()
     status = stack.status()

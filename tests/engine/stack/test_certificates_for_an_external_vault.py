@@ -25,7 +25,6 @@ pytestmark = pytest.mark.slow  # a stack over TLS, and a scenario beside it
 
 @pytest.fixture
 def theirs(stack: LocalStack, tmp_path: Path) -> dict[str, str]:
-    """Return the variables of such a Vault: the CA and the client certificate."""
     endpoints = stack.up(client_certs=True)
     keyring = stack.keyring()
     assert keyring is not None
@@ -49,7 +48,6 @@ def theirs(stack: LocalStack, tmp_path: Path) -> dict[str, str]:
 def task(
     variables: dict[str, str], *words: str, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a task with these variables."""
     return subprocess.run(
         [sys.executable, "-m", "vault_harness", *words],
         env={**os.environ, **variables},
@@ -62,7 +60,6 @@ def task(
 
 
 def test_the_look_before_anything_begins(theirs: dict[str, str]) -> None:
-    """Without a certificate the first check fails and names the variables; with it all is well."""
     settings = Settings(
         engine="external",
         vault_addr=theirs["VAULT_ADDR"],
@@ -81,7 +78,7 @@ def test_the_look_before_anything_begins(theirs: dict[str, str]) -> None:
 
 
 def test_clients_of_a_fixture_get_the_variables_they_need(theirs: dict[str, str]) -> None:
-    """Clients of a fixture meet only Toxiproxy, and get the variables that they need."""
+    """Clients of a fixture meet only Toxiproxy."""
     shown = Path(theirs["VAULT_CLIENT_CERT"])
     server = VaultServer(
         Settings(

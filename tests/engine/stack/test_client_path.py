@@ -1,5 +1,3 @@
-"""Obstacles between clients and Vault are shown, and removed on request."""
-
 from __future__ import annotations
 
 from tests.engine.stack.freezing import freeze
@@ -10,7 +8,6 @@ from vault_harness.local.toxiproxy.toxics import Latency
 
 
 def test_after_up_there_is_no_obstacle(stack: LocalStack) -> None:
-    """After `up` there is no obstacle, and nothing to heal."""
     stack.up()
 
     assert stack.status().obstacles == ()
@@ -18,7 +15,6 @@ def test_after_up_there_is_no_obstacle(stack: LocalStack) -> None:
 
 
 def test_toxics_and_a_disabled_proxy_are_named_and_healed(stack: LocalStack) -> None:
-    """`status` and `up` name toxics and a disabled proxy, and `heal` removes them."""
     endpoints = stack.up()
     proxy = Toxiproxy(endpoints.toxiproxy).proxy("vault")
     proxy.add(Latency(latency=1), name="slow", stream="upstream")
@@ -42,7 +38,6 @@ def test_toxics_and_a_disabled_proxy_are_named_and_healed(stack: LocalStack) -> 
 
 
 def test_a_missing_or_misdirected_proxy_is_repaired(stack: LocalStack) -> None:
-    """`heal` and `up` repair a missing proxy and a proxy that leads elsewhere."""
     endpoints = stack.up()
     toxiproxy = Toxiproxy(endpoints.toxiproxy)
     toxiproxy.proxy("vault").update(upstream="127.0.0.1:1")
@@ -58,7 +53,7 @@ def test_a_missing_or_misdirected_proxy_is_repaired(stack: LocalStack) -> None:
 
 
 def test_a_paused_toxiproxy_is_not_ready(stack: LocalStack) -> None:
-    """A paused Toxiproxy is not ready although Vault answers; `up` resumes it."""
+    """Although Vault answers; `up` resumes it."""
     stack.up()
     pid = int(StackRecord.load(stack.data_dir).services["toxiproxy"]["pid"])
     freeze(pid)

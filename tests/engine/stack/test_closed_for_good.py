@@ -1,5 +1,3 @@
-"""A Vault without its keys is not closed by accident; with auto-unseal it needs none."""
-
 from __future__ import annotations
 
 import pytest
@@ -13,12 +11,11 @@ pytestmark = pytest.mark.slow  # each starts a stack, and a server several times
 
 
 def pid(stack: LocalStack) -> object:
-    """Return the process id of Vault."""
     return StackRecord.load(stack.data_dir).services["vault"]["pid"]
 
 
 def test_without_its_keys_it_goes_on(stack: LocalStack) -> None:
-    """Without keys Vault is not restarted or sealed unasked; a sealed Vault may restart."""
+    """It is not restarted or sealed unasked; a sealed Vault may restart."""
     stack.up()
     kept = stack.keyring_path.rename(stack.data_dir / "kept")
     before = pid(stack)
@@ -40,7 +37,7 @@ def test_without_its_keys_it_goes_on(stack: LocalStack) -> None:
 
 
 def test_an_early_seal_is_not_undone(stack: LocalStack) -> None:
-    """A new server tries to unseal itself every five seconds, and the seal outlasts that."""
+    """A new server tries to unseal itself every five seconds."""
     stack.up(seal="static")
 
     assert stack.seal() == "keys"
@@ -52,7 +49,6 @@ def test_an_early_seal_is_not_undone(stack: LocalStack) -> None:
 
 
 def test_an_auto_unsealed_vault_needs_no_recovery_keys(stack: LocalStack) -> None:
-    """Restart and `up` open it without recovery keys; after a manual seal it names a remedy."""
     stack.up(seal="static")
     stack.keyring_path.rename(stack.data_dir / "kept")
 

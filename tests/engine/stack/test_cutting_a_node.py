@@ -16,7 +16,7 @@ from vault_harness.local.stack.nodes import Nodes
 from vault_harness.waiting import wait_until
 
 pytestmark = [
-    pytest.mark.slow,  # each makes a cluster, which takes ten seconds
+    pytest.mark.slow,  # a cluster takes ten seconds
     pytest.mark.usefixtures("haproxy"),
     pytest.mark.skipif(
         sys.platform != "linux", reason="whose a connection is, only Linux says to everybody"
@@ -25,7 +25,6 @@ pytestmark = [
 
 
 def servers(stack: LocalStack) -> list[psutil.Process]:
-    """Return every process with this stack's data directory on its command line."""
     return [
         process
         for process in psutil.process_iter(["cmdline"])
@@ -34,7 +33,6 @@ def servers(stack: LocalStack) -> list[psutil.Process]:
 
 
 def test_a_leader_that_is_cut_off_confirms_nothing(stack: LocalStack) -> None:
-    """A leader that is cut off confirms no write, and no confirmed write is lost."""
     a_leader_alone_confirms_nothing(stack)
 
 
@@ -84,7 +82,6 @@ def test_a_cut_ends_with_what_was_cut(stack: LocalStack) -> None:
 
 
 def test_a_node_that_was_cut_off_is_killed_and_started(stack: LocalStack) -> None:
-    """A follower and then the leader are killed while cut off, and start uncut."""
     stack.up(ha=True, cuttable=True)
     nodes, led = Nodes(stack), leader(stack)
     assert led is not None
@@ -100,7 +97,6 @@ def test_a_node_that_was_cut_off_is_killed_and_started(stack: LocalStack) -> Non
 
 
 def test_a_stopped_cluster_can_become_cuttable(stack: LocalStack) -> None:
-    """A stopped cluster can become cuttable: its nodes keep their addresses and meet."""
     with pytest.raises(SettingsError, match="one node has no others"):
         stack.up(cuttable=True)
     assert servers(stack) == []

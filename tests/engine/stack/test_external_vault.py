@@ -1,5 +1,3 @@
-"""An external Vault is checked before anything begins."""
-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -30,7 +28,6 @@ Look = Callable[[str], None]
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Node]:
-    """A Vault that is not initialised."""
     settings = Settings(engine="process", start_timeout=60)
     with open_engine(settings, directory=tmp_path / "engine") as engine:
         made = engine.node(NodeSpec(name="theirs", directory=tmp_path / "theirs"))
@@ -40,8 +37,6 @@ def node(tmp_path: Path) -> Iterator[Node]:
 
 @pytest.fixture
 def look(node: Node) -> Look:
-    """Check it with a token."""
-
     def check(token: str) -> None:
         check_external(
             Settings(engine="external", vault_addr=node.address, vault_token=SecretStr(token)),
@@ -52,7 +47,6 @@ def look(node: Node) -> Look:
 
 
 def test_its_states_are_distinguished(node: Node, look: Look) -> None:
-    """Not initialised, wrong token, good, sealed and gone are told apart."""
     with pytest.raises(VaultIsSealed, match="it is not initialised"):
         look("hvs.any")
     with closing(VaultAdmin(node.address)) as operator:
@@ -73,7 +67,7 @@ def test_its_states_are_distinguished(node: Node, look: Look) -> None:
 
 
 def test_it_is_neither_sealed_nor_put_back(node: Node, tmp_path: Path) -> None:
-    """An external Vault is neither sealed nor restored: that could not be undone here."""
+    """That could not be undone here."""
     with closing(VaultAdmin(node.address)) as operator:
         keyring = operator.init()
         operator.unseal(keyring)
@@ -95,6 +89,5 @@ def test_it_is_neither_sealed_nor_put_back(node: Node, tmp_path: Path) -> None:
 
 
 def test_without_a_token_nothing_is_asked() -> None:
-    """A missing token setting is reported without a request."""
     with pytest.raises(SettingsError, match="VAULT_TOKEN"):
         check_external(Settings(engine="external", vault_addr="http://127.0.0.1:9"))

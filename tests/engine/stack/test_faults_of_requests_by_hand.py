@@ -1,5 +1,3 @@
-"""Request faults on the stack of `invoke up`: set, felt, shown, and undone."""
-
 from __future__ import annotations
 
 import signal
@@ -30,7 +28,6 @@ LEDGER = "ecommerce/data/backend/ledger"
 
 
 def disturb(stack: LocalStack, order: Order) -> None:
-    """Set a fault."""
     stack.fault_requests(order.to_json())
 
 
@@ -55,7 +52,6 @@ def ask(
 
 
 def login(stack: LocalStack) -> int:
-    """Return the status of a backend login through Toxiproxy."""
     variables = service_environment(stack, "backend")
     ids = {
         name: Path(variables[f"VAULT_{name.upper()}_FILE"]).read_text().strip()
@@ -65,7 +61,6 @@ def login(stack: LocalStack) -> int:
 
 
 def recorder(stack: LocalStack) -> psutil.Process:
-    """Return the process of the recorder."""
     return psutil.Process(int(StackRecord.load(stack.data_dir).services["recorder"]["pid"]))
 
 
@@ -78,14 +73,12 @@ def counts(stack: LocalStack) -> list[tuple[int, int, bool]]:
 
 @pytest.fixture
 def up(stack: LocalStack) -> LocalStack:
-    """A stack that is up and seeded."""
     stack.up()
     stack.seed(BLUEPRINT)
     return stack
 
 
 def test_the_first_logins_fail(up: LocalStack) -> None:
-    """Two logins are 503 and the third works; status has counted, and heal undoes it."""
     disturb(up, Order(act="fail", targets=("login",), first=2, status=503))
     assert up.status().obstacles == ("requests are disturbed: login answered 503, the first 2",)
     assert [login(up) for _ in range(3)] == [503, 503, 200]
@@ -102,7 +95,6 @@ def test_the_first_logins_fail(up: LocalStack) -> None:
 
 
 def test_one_answer_is_late(up: LocalStack) -> None:
-    """Only the second read is late."""
     disturb(up, Order(act="delay", targets=("read",), nth=2, by=1.0))
     took = []
     for _ in range(3):
@@ -113,7 +105,6 @@ def test_one_answer_is_late(up: LocalStack) -> None:
 
 
 def test_an_answer_is_lost(up: LocalStack) -> None:
-    """Vault writes, and the client gets no answer."""
     disturb(up, Order(act="lose answer", targets=("write",)))
     with pytest.raises(requests.ConnectionError):
         ask(up, "POST", LEDGER, {"data": {"entry": "1"}})
@@ -138,7 +129,6 @@ def test_several_beside_a_toxic(up: LocalStack) -> None:
 
 
 def test_a_look_uses_nothing_up(up: LocalStack) -> None:
-    """The requests of status do not use up a fault."""
     disturb(up, Order(act="fail", targets=("health",), first=1))
     assert up.status().obstacles == up.status().obstacles != ()
     assert counts(up) == [(0, 0, False)]
@@ -147,7 +137,6 @@ def test_a_look_uses_nothing_up(up: LocalStack) -> None:
 
 @pytest.mark.slow  # starts twice
 def test_up_leaves_it_and_down_ends_it(up: LocalStack) -> None:
-    """A fault survives another `up`, as toxics do, and ends with the stack."""
     disturb(up, Order(act="fail", targets=("login",)))
     process = recorder(up)
     up.up()
@@ -173,7 +162,6 @@ def test_up_leaves_it_and_down_ends_it(up: LocalStack) -> None:
 def test_a_recorder_that_dies(
     up: LocalStack, mends: Callable[[LocalStack], Any], kept: int
 ) -> None:
-    """If the recorder dies, clients fail, status says why, and each of these repairs it."""
     disturb(up, Order(act="fail", targets=("login",)))
     process = recorder(up)
     process.kill()
@@ -192,7 +180,6 @@ def test_a_recorder_that_dies(
 
 
 def test_a_recorder_that_hangs_is_named_and_ended(up: LocalStack) -> None:
-    """Status names a recorder that hangs, and heal ends it."""
     disturb(up, Order(act="fail", targets=("login",)))
     process = recorder(up)
     process.send_signal(signal.SIGSTOP)
@@ -205,7 +192,6 @@ def test_a_recorder_that_hangs_is_named_and_ended(up: LocalStack) -> None:
 
 
 def test_log_and_files_hold_no_secret(up: LocalStack) -> None:
-    """Its log and files hold no token, no secret-id and no path with one of them."""
     disturb(up, Order(act="fail", targets=("any",), every=2))
     for _ in range(2):
         login(up)
@@ -219,7 +205,6 @@ def test_log_and_files_hold_no_secret(up: LocalStack) -> None:
 
 
 def test_over_tls(stack: LocalStack) -> None:
-    """The recorder shows Vault's certificate, renewed too, and disturbs requests."""
     stack.up(tls=True)
     stack.seed(BLUEPRINT)
     disturb(stack, Order(act="fail", targets=("login",), first=1))
@@ -245,21 +230,18 @@ def test_before_three_nodes(stack: LocalStack) -> None:
 
 
 def test_without_a_stack(stack: LocalStack) -> None:
-    """Without a stack a fault is an error, and nothing is started."""
     with pytest.raises(NotUp):
         disturb(stack, Order(act="fail", targets=("login",)))
     assert not (stack.data_dir / "recorder").exists()
 
 
 def test_an_order_that_is_none(up: LocalStack) -> None:
-    """An unknown fault is refused, and clients are not led to the recorder."""
     with pytest.raises(StackError, match="refused an order"):
         up.fault_requests({"act": "explode"})
     assert (login(up), up.status().obstacles) == (200, ())
 
 
 def test_an_engine_without_a_recorder(tmp_path: Path) -> None:
-    """Containers have no recorder; the error names faults that they have."""
     containers = DockerCluster(Settings(data_dir=tmp_path), StackRecordFile(tmp_path))
     with pytest.raises(CapabilityMissing, match="the docker engine") as caught:
         containers.start_recorder()

@@ -67,11 +67,10 @@ DOINGS: dict[str, Callable[[LocalStack], object]] = {
     "destroy": lambda s: s.destroy(),
     "up from nothing": lambda s: s.up(),
 }
-"""Kept in this order: the verbs that end the stack come last."""
+"""In order: the verbs that end the stack come last."""
 
 
 def _change(stack: LocalStack, **new: object) -> None:
-    """Change values in the keyring's file."""
     told = json.loads(stack.keyring_path.read_text())
     stack.keyring_path.write_text(json.dumps(told | new))
 
@@ -146,7 +145,6 @@ STATES: dict[str, Callable[[LocalStack, pytest.MonkeyPatch], None]] = {
 
 
 def _secrets(stack: LocalStack) -> set[str]:
-    """Return everything that must not be found."""
     keyring = Keyring.load(stack.keyring_path)
     found = {*keyring.keys, keyring.root_token or "", "s.dead-token-4711-of-nobody"}
     found.add("PRIVATE KEY-----")  # of any key, new ones too
@@ -172,7 +170,6 @@ def _walk(stack: LocalStack, secrets: set[str]) -> tuple[list[str], dict[str, li
 def test_no_frame_of_a_stack_s_verbs_holds_a_secret(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
-    """Every verb is called in this state, and no error holds a secret."""
     stack.up()
     stack.seed(BLUEPRINT)
     secrets = _secrets(stack)
@@ -189,7 +186,7 @@ def test_no_frame_of_a_stack_s_verbs_holds_a_secret(
 def test_no_frame_of_a_renewal_holds_a_key(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
-    """With client certificates, a renewal gets further, and no error holds a key."""
+    """With client certificates, a renewal gets further."""
     stack.up(client_certs=True)
     stack.seed(BLUEPRINT)
     secrets = _secrets(stack)
@@ -199,13 +196,13 @@ def test_no_frame_of_a_renewal_holds_a_key(
     assert [name for name in raised if name.startswith("renew")], raised
 
 
-@pytest.mark.slow  # makes a cluster, which takes ten seconds
+@pytest.mark.slow  # a cluster takes ten seconds
 @pytest.mark.usefixtures("haproxy")
 @pytest.mark.parametrize("state", ["broken keyring", "dead token", "a bug", "Ctrl-C"])
 def test_no_frame_of_a_cluster_s_verbs_holds_a_secret(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
-    """With three nodes the verbs get further, and no error holds a secret."""
+    """With three nodes the verbs get further."""
     stack.up(ha=True)
     stack.seed(BLUEPRINT)
     secrets = _secrets(stack)

@@ -1,5 +1,3 @@
-"""A power failure ends a restore: the next start of the stack names it."""
-
 from __future__ import annotations
 
 import contextlib
@@ -43,7 +41,6 @@ class PowerFailure(BaseException):
 
 
 def backed_up(directory: Path) -> Backup:
-    """A backup of a Vault that is gone."""
     settings = Settings.from_environment(engine="process")
     with (
         open_engine(settings, directory=directory / "engine") as engine,
@@ -57,8 +54,6 @@ def backed_up(directory: Path) -> Backup:
 
 
 def end_at(step: str, stack: LocalStack, backup: Backup) -> None:
-    """Restore a backup until the power fails after a step; nothing runs afterwards."""
-
     def look(now: str) -> None:
         if now == step:
             raise PowerFailure
@@ -73,7 +68,6 @@ def end_at(step: str, stack: LocalStack, backup: Backup) -> None:
 
 
 def restored(stack: LocalStack, backup: Backup) -> str:
-    """Run the task, which must succeed; return its output."""
     code, printed = run(stack, backup, PRIVATE)
     assert code == 0, printed
     return printed
@@ -97,7 +91,6 @@ def test_up_leads_on_with_it(stack: LocalStack, tmp_path: Path) -> None:
 
 
 def test_before_the_snapshot_the_local_keys_open_vault(stack: LocalStack, tmp_path: Path) -> None:
-    """Before the snapshot, the local keys open Vault, and no restore is mentioned."""
     backup = backed_up(tmp_path)
     stack.up()
     end_at("kept the backup's keys", stack, backup)
@@ -111,7 +104,6 @@ def test_before_the_snapshot_the_local_keys_open_vault(stack: LocalStack, tmp_pa
 def test_with_auto_unseal_each_task_says_why_the_token_is_wrong(
     stack: LocalStack, tmp_path: Path
 ) -> None:
-    """With auto-unseal the local tokens are wrong, and each task that needs one says why."""
     sealed: SealKind = "static"
     stack.up(seal=sealed)
     with contextlib.closing(stack.operator()) as op:

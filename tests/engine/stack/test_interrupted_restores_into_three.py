@@ -33,7 +33,7 @@ from vault_harness.operator.backup.progress import having
 from vault_harness.waiting import wait_until
 
 pytestmark = [
-    pytest.mark.slow,  # each makes a cluster, which takes ten seconds
+    pytest.mark.slow,  # a cluster takes ten seconds
     pytest.mark.usefixtures("haproxy"),
 ]
 
@@ -43,7 +43,6 @@ class PowerFailure(BaseException):
 
 
 def backed_up(stack: LocalStack) -> Backup:
-    """Seed and back up this Vault of three nodes."""
     stack.seed(BLUEPRINT, environ={})
     keys = Keys(Keyring.load(stack.keyring_path), "", stack.static_key())
     with contextlib.closing(stack.operator()) as op:
@@ -52,7 +51,6 @@ def backed_up(stack: LocalStack) -> Backup:
 
 
 def end_without(stack: LocalStack, backup: Backup, lacking: str) -> None:
-    """Restore until the power fails, when all nodes except one have the snapshot."""
     pid = StackRecord.load(stack.data_dir).services[lacking]["pid"]
     end_once_there(stack, backup, lacking, before=lambda: os.kill(int(pid), signal.SIGKILL))
 
@@ -79,7 +77,6 @@ def end_with_the_leader_alone(stack: LocalStack, backup: Backup) -> str:
 
 
 def data_of(stack: LocalStack, node: str) -> Path:
-    """Return the folder of a node's raft data."""
     folder = stack.data_dir if node == "vault" else stack.data_dir / "nodes"
     return folder / node / "data"
 
@@ -146,7 +143,7 @@ def new_three(stack: LocalStack, seal: SealKind) -> Backup:
 
 @pytest.mark.parametrize("seal", ["shamir", "static"])
 def test_a_node_without_the_snapshot_is_rebuilt(stack: LocalStack, seal: SealKind) -> None:
-    """The first node is rebuilt too, which no task removes, with new certificates."""
+    """Even the first node, which no task removes, with new certificates."""
     backup = new_three(stack, seal)
     _, contents = backup.open_snapshot(OPENER)
     Nodes(stack).step_down()

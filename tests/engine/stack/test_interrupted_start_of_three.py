@@ -1,5 +1,3 @@
-"""A killed first start of three nodes: after the next start any node may be lost."""
-
 from __future__ import annotations
 
 import pytest
@@ -8,7 +6,7 @@ from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.opening import Opening
 
 pytestmark = [
-    pytest.mark.slow,  # it makes a cluster, which takes ten seconds
+    pytest.mark.slow,  # a cluster takes ten seconds
     pytest.mark.usefixtures("haproxy"),
 ]
 
@@ -18,7 +16,7 @@ class Killed(BaseException):
 
 
 def test_all_vote_when_up_returns(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When `up` returns all nodes vote, even if they joined in a killed `up`."""
+    """Even if they joined in a killed `up`."""
 
     def die(*_given: object) -> None:
         raise Killed

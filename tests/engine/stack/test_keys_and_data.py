@@ -1,5 +1,3 @@
-"""Keys, data and record: nothing that a person may need is removed unasked."""
-
 from __future__ import annotations
 
 import json
@@ -46,7 +44,6 @@ for line in getattr(LocalStack(Settings.from_environment()), sys.argv[1])():
 
 
 def killed_in(owner: str, method: str) -> None:
-    """Run `up` in a process that is killed when it calls that method."""
     code = KILLED.format(owner=owner, method=method)
     done = subprocess.run([sys.executable, "-c", code], check=False, timeout=120)
     assert done.returncode == -signal.SIGKILL
@@ -61,7 +58,6 @@ def on_a_full_disk(verb: str) -> str:
 
 
 def servers(stack: LocalStack) -> list[psutil.Process]:
-    """Return every process with this stack's data directory on its command line."""
     return [
         process
         for process in psutil.process_iter(["cmdline"])
@@ -70,7 +66,6 @@ def servers(stack: LocalStack) -> list[psutil.Process]:
 
 
 def put(stack: LocalStack, value: str) -> None:
-    """Write a secret that is not in the blueprint."""
     operator = stack.operator()
     operator.request("POST", "sys/mounts/mine", type="kv", options={"version": "1"})
     operator.request("POST", "mine/x", value=value)
@@ -78,7 +73,6 @@ def put(stack: LocalStack, value: str) -> None:
 
 
 def got(stack: LocalStack) -> str:
-    """Read that secret."""
     operator = stack.operator()
     value = str(operator.request("GET", "mine/x")["data"]["value"])
     operator.close()
@@ -101,7 +95,7 @@ def litter(directory: Path) -> set[str]:
 
 
 def test_destroy_leaves_nothing_of_ours_and_all_of_others(stack: LocalStack) -> None:
-    """`destroy` removes our keys and records and no other files, as a dry run says."""
+    """As a dry run says."""
     stack.up()
     ours = litter(stack.data_dir) | {"init.json", "stack.json", "vault", "toxiproxy", ".gitignore"}
     others = {"notes.txt", "init.json-how-to.md", "backups"}
@@ -123,7 +117,6 @@ def test_destroy_leaves_nothing_of_ours_and_all_of_others(stack: LocalStack) -> 
 
 
 def test_down_and_destroy_work_on_a_full_disk(stack: LocalStack) -> None:
-    """`down` and `destroy` work on a full disk."""
     stack.up()
     assert len(on_a_full_disk("down").splitlines()) == 2
     assert servers(stack) == []
@@ -136,7 +129,6 @@ def test_down_and_destroy_work_on_a_full_disk(stack: LocalStack) -> None:
 
 
 def test_keys_without_their_vault_are_never_put_aside(stack: LocalStack) -> None:
-    """Beside keys without data `up` starts nothing new, and says what to do."""
     stack.up()
     put(stack, "needed")
     keys = stack.keyring_path.read_text()
@@ -158,7 +150,7 @@ def test_keys_without_their_vault_are_never_put_aside(stack: LocalStack) -> None
 
 
 def test_a_vault_that_a_person_initialised_is_left_alone(stack: LocalStack) -> None:
-    """A Vault that a person initialised after a killed `up` is not touched."""
+    """A person initialised it after a killed `up`."""
     killed_in("VaultAdmin", "init")
     assert (stack.data_dir / "init.started").exists()
     assert stack.status().state == "not initialised"
@@ -185,7 +177,7 @@ def test_a_vault_that_a_person_initialised_is_left_alone(stack: LocalStack) -> N
 
 @pytest.mark.slow
 def test_killed_between_init_and_keyring(stack: LocalStack) -> None:
-    """After a kill in between only a person may know the keys, and `up` says what to do."""
+    """Only a person may know the keys, and `up` says what to do."""
     killed_in("Keyring", "save")
     assert not stack.keyring_path.exists()
 
@@ -223,8 +215,6 @@ def test_an_init_that_failed_leaves_no_doubt(
 def test_keys_that_cannot_be_written_are_no_loss(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the keys cannot be written the new Vault is removed; with room `up` works."""
-
     def full(self: Keyring, path: Path) -> None:
         raise OSError(28, "No space left on device")
 
@@ -239,7 +229,7 @@ def test_keys_that_cannot_be_written_are_no_loss(
 
 
 def test_a_broken_keyring_is_kept(stack: LocalStack) -> None:
-    """A broken keyring may hold keys: it is kept, and the remedy does not lead back to it."""
+    """It may hold keys, and the remedy does not lead back to it."""
     stack.up()
     right = stack.keyring_path.read_text()
     stack.restart()
@@ -290,7 +280,6 @@ def test_a_folder_that_is_put_back_while_vault_runs(stack: LocalStack, tmp_path:
 
 
 def test_an_open_vault_without_keyring_is_still_of_use(stack: LocalStack) -> None:
-    """The operator's token reads without the keyring, and no remedy discards the Vault."""
     stack.up()
     put(stack, "needed")
     token = Keyring.load(stack.keyring_path).root_token
@@ -304,7 +293,6 @@ def test_an_open_vault_without_keyring_is_still_of_use(stack: LocalStack) -> Non
 
 
 def test_another_engine_is_refused_while_one_runs(stack: LocalStack) -> None:
-    """While one engine runs, verbs of another engine change nothing."""
     stack.up()
     put(stack, "needed")
     before = {path.name for path in stack.data_dir.iterdir()}
@@ -324,7 +312,6 @@ def test_another_engine_is_refused_while_one_runs(stack: LocalStack) -> None:
 
 
 def test_another_engine_uses_data_and_keys_after_down(stack: LocalStack) -> None:
-    """After `down` another engine uses the same data and keys."""
     stack.up()
     keys = stack.keyring_path.read_text()
     stack.down()
@@ -337,7 +324,6 @@ def test_another_engine_uses_data_and_keys_after_down(stack: LocalStack) -> None
 
 
 def test_a_lost_record_is_found_again(stack: LocalStack) -> None:
-    """Without its record `status` reports running servers, and `up` keeps them."""
     stack.up()
     put(stack, "needed")
     (stack.data_dir / "stack.json").unlink()
@@ -354,7 +340,7 @@ def test_a_lost_record_is_found_again(stack: LocalStack) -> None:
 
 
 def test_servers_outlive_their_data_directory(stack: LocalStack) -> None:
-    """If the folder is gone `up` starts nothing new over its servers; moved back, it is ready."""
+    """`up` starts nothing new over its servers; moved back, the folder is ready."""
     stack.up()
     put(stack, "needed")
     moved = stack.data_dir.rename(stack.data_dir.parent / "moved")
@@ -376,7 +362,6 @@ def test_servers_outlive_their_data_directory(stack: LocalStack) -> None:
 
 
 def test_a_clock_that_was_set_makes_strangers_of_no_servers(stack: LocalStack) -> None:
-    """After a changed clock `up` keeps the servers, and `down` ends them."""
     stack.up()
     put(stack, "needed")
     before = {process.pid for process in servers(stack)}
@@ -395,7 +380,6 @@ def test_a_clock_that_was_set_makes_strangers_of_no_servers(stack: LocalStack) -
 
 
 def test_a_copy_of_the_folder_has_no_part_in_the_servers(stack: LocalStack) -> None:
-    """A copy of the folder leaves the servers alone and names their owner; alone it is a stack."""
     stack.up()
     put(stack, "needed")
     before = {process.pid for process in servers(stack)}

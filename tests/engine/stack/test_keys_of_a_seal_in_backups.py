@@ -1,5 +1,3 @@
-"""The key of an auto-unseal seal: in a backup of the keys, or reported as missing."""
-
 from __future__ import annotations
 
 import shutil
@@ -47,14 +45,12 @@ LOCK, OPENER = Lock(recipients=(PUBLIC,)), Opener(identities=(PRIVATE,))
 
 @pytest.fixture
 def process_engine(tmp_path: Path) -> Iterator[Engine]:
-    """A process engine for servers beside the stack's."""
     with open_engine(Settings(engine="process"), directory=tmp_path / "engine") as engine:
         yield engine
 
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Iterator[LocalStack]:
-    """A stack in another folder, not up."""
     ports = {"vault_port": 0, "proxy_port": 0, "toxiproxy_port": 0}
     data_dir = tmp_path / "elsewhere" / "data"
     data_dir.parent.mkdir()
@@ -64,19 +60,17 @@ def elsewhere(tmp_path: Path) -> Iterator[LocalStack]:
 
 
 def keys_of(stack: LocalStack) -> Keys:
-    """Return what a backup of its keys has."""
     return Keys(Keyring.load(stack.keyring_path), "", stack.static_key())
 
 
 def backed_up(stack: LocalStack, directory: Path) -> Backup:
-    """Seed a stack and back it up."""
     stack.seed(BLUEPRINT, environ={})
     with closing(stack.operator()) as op:
         return make_backup(op, keys_of(stack), directory, LOCK, mounts=BLUEPRINT.mounts)
 
 
 def test_a_lost_static_key_comes_back(stack: LocalStack, tmp_path: Path) -> None:
-    """The error of `up` names the task that restores the key; then Vault unseals itself."""
+    """The error of `up` names the task that restores the key."""
     stack.up(seal="static")
     backup = backup_keys(keys_of(stack), tmp_path / "backups", LOCK)
     stack.down()
@@ -96,7 +90,6 @@ def test_a_lost_static_key_comes_back(stack: LocalStack, tmp_path: Path) -> None
 
 
 def test_another_static_key_is_not_lost(stack: LocalStack) -> None:
-    """Another key is replaced only on request, and kept."""
     stack.up(seal="static")
     keys = keys_of(stack)
     stack.down()
@@ -115,7 +108,6 @@ def test_another_static_key_is_not_lost(stack: LocalStack) -> None:
 def test_everything_is_lost_but_the_backup(
     stack: LocalStack, elsewhere: LocalStack, tmp_path: Path
 ) -> None:
-    """A new stack with the backup's seal key takes the snapshot with every secret."""
     stack.up(seal="static")
     backup = backed_up(stack, tmp_path / "backups")
     stack.destroy()
@@ -134,7 +126,6 @@ def test_everything_is_lost_but_the_backup(
 def test_the_copy_of_a_holder_opens_a_backup(
     stack: LocalStack, elsewhere: LocalStack, tmp_path: Path
 ) -> None:
-    """A copy of the holder's folder, made before `up`, opens the backup of its stack."""
     stack.up(seal="transit")
     backup = backed_up(stack, tmp_path / "backups")
     stack.down()
@@ -153,7 +144,6 @@ def test_the_copy_of_a_holder_opens_a_backup(
 def restored_by_task(
     stack: LocalStack, backup: Backup, identity: Path, monkeypatch: pytest.MonkeyPatch
 ) -> int:
-    """Run the restore task by its command line; return the exit code."""
     files.write_private(identity, f"{PRIVATE}\n")
     monkeypatch.setenv("HARNESS_DATA_DIR", str(stack.data_dir))
     words = ["restore", "--source", str(backup.directory), "--identity", str(identity)]
@@ -174,7 +164,7 @@ def test_a_backup_whose_tokens_have_ended_is_restored(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A backup with dead tokens opens; a new root token is needed to compare it."""
+    """A new root token is needed to compare it."""
     stack.up(seal=seal)
     stack.seed(BLUEPRINT, environ={})
     living = Keyring.load(stack.keyring_path)
@@ -204,7 +194,6 @@ def test_a_backup_whose_tokens_have_ended_is_restored(
 def test_a_stack_with_another_static_key_is_refused(
     stack: LocalStack, elsewhere: LocalStack, tmp_path: Path
 ) -> None:
-    """A backup with another static key is refused, with a remedy and without a change."""
     stack.up(seal="static")
     backup = backed_up(stack, tmp_path / "backups")
     elsewhere.up(seal="static")
@@ -233,7 +222,7 @@ def test_a_backup_that_another_holder_has_the_key_of_is_refused(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A trial server refuses another holder's backup, and the Vault here is unchanged."""
+    """A trial server refuses it, and the Vault here is unchanged."""
     stack.up(seal="transit")
     backup = backed_up(stack, tmp_path / "backups")
     stack.down()
@@ -263,7 +252,6 @@ def test_a_backup_that_another_holder_has_the_key_of_is_refused(
 def test_a_drill_takes_the_key_of_the_backup(
     stack: LocalStack, process_engine: Engine, tmp_path: Path
 ) -> None:
-    """A drill uses the key of the backup, not the key beside the live Vault."""
     stack.up(seal="static")
     stack.seed(BLUEPRINT, environ={})
     keys, seal = keys_of(stack), seal_stanza(stack.data_dir)
@@ -281,7 +269,6 @@ def test_a_drill_takes_the_key_of_the_backup(
 def test_a_drill_of_three(
     stack: LocalStack, process_engine: Engine, tmp_path: Path, kind: SealKind
 ) -> None:
-    """Each of three nodes of the copy opens the backup by itself."""
     stack.up(seal=kind)
     stack.seed(BLUEPRINT, environ={})
     keys, seal = keys_of(stack), seal_stanza(stack.data_dir)
@@ -309,7 +296,6 @@ def test_a_backup_says_what_it_lacks(
     seal: SealKind,
     says: str,
 ) -> None:
-    """Both backup tasks say whether the seal's key is in it, if there is one."""
     stack.up(seal=seal)
     stack.seed(BLUEPRINT, environ={})
     monkeypatch.setenv("HARNESS_BACKUP_PASSPHRASE", "a passphrase of the test")
@@ -328,7 +314,6 @@ def test_a_backup_says_what_it_lacks(
 def test_a_drill_of_another_seal(
     stack: LocalStack, process_engine: Engine, tmp_path: Path, present: SealKind, target: SealKind
 ) -> None:
-    """The copy migrates there and back with every secret; the live Vault is unchanged."""
     stack.up(seal=present)
     stack.seed(BLUEPRINT, environ={})
     kept = [stack.keyring_path, *(stack.data_dir / "seal").glob("*")]
@@ -356,7 +341,6 @@ def test_a_drill_of_another_seal(
 
 
 def test_nothing_to_exercise(process_engine: Engine, tmp_path: Path) -> None:
-    """A drill of the present seal is refused before anything is made."""
     then = SealDrill(engine=process_engine, target="static", directory=tmp_path / "seal")
 
     with pytest.raises(SettingsError, match="has the seal static"):

@@ -28,7 +28,6 @@ def links() -> Iterator[Links]:
 
 @pytest.fixture
 def two() -> Iterator[socket.socket]:
-    """The listener of the second node."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(10)
         yield server
@@ -36,7 +35,6 @@ def two() -> Iterator[socket.socket]:
 
 @pytest.fixture
 def address(links: Links, two: socket.socket) -> tuple[str, int]:
-    """The address at which the first node finds the second."""
     links.lead("one", "127.0.0.1:1")
     listen = f"127.0.0.1:{two.getsockname()[1]}"
     host, _, port = links.lead("two", listen).rpartition(":")
@@ -45,7 +43,6 @@ def address(links: Links, two: socket.socket) -> tuple[str, int]:
 
 
 def test_a_connection_goes_through(address: tuple[str, int], two: socket.socket) -> None:
-    """Bytes and the end pass in both directions."""
     with socket.create_connection(address, timeout=10) as here, two.accept()[0] as there:
         here.sendall(b"vote")
         assert there.recv(10) == b"vote"
@@ -58,7 +55,6 @@ def test_a_connection_goes_through(address: tuple[str, int], two: socket.socket)
 def test_an_answer_comes_after_the_end_of_what_was_asked(
     address: tuple[str, int], two: socket.socket
 ) -> None:
-    """Each direction has its own end, and all bytes before it arrive."""
     answer = os.urandom(1 << 20)
 
     def write() -> None:
@@ -80,7 +76,6 @@ def test_an_answer_comes_after_the_end_of_what_was_asked(
 def test_bytes_of_a_closed_direction_wait(
     links: Links, address: tuple[str, int], two: socket.socket, open_way: str
 ) -> None:
-    """Bytes of a closed direction arrive when it opens again."""
     with socket.create_connection(address, timeout=10) as here, two.accept()[0] as there:
         links.shut("one", hears=open_way == "hears", is_heard=open_way == "is_heard")
         here.sendall(b"vote")
@@ -121,7 +116,6 @@ def test_a_new_connection_takes_both_directions(
 
 
 def test_an_end_that_takes_too_long_leaves_no_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stop that times out is an error, and the relaying thread still ends."""
     links = Links(lambda _: None)
 
     def late(what: Coroutine[object, object, None]) -> None:
@@ -138,7 +132,6 @@ def test_an_end_that_takes_too_long_leaves_no_loop(monkeypatch: pytest.MonkeyPat
 def test_a_restarted_node_is_no_longer_cut_off(
     links: Links, address: tuple[str, int], two: socket.socket
 ) -> None:
-    """A restarted node is not cut off any more, at the same address; other cuts stay."""
     links.shut("one")
     links.shut("two")
     links.lead("two", f"127.0.0.1:{two.getsockname()[1]}")
@@ -152,7 +145,7 @@ def test_a_restarted_node_is_no_longer_cut_off(
 
 
 def test_a_connection_to_a_node_without_a_listener_ends(links: Links) -> None:
-    """A node has an address before it runs, where a connection ends at once."""
+    """A node has an address before it runs."""
     links.lead("one")
     host, _, port = links.lead("two").rpartition(":")
     with socket.create_connection((host, int(port)), timeout=10) as here:
@@ -160,7 +153,6 @@ def test_a_connection_to_a_node_without_a_listener_ends(links: Links) -> None:
 
 
 def test_a_stranger_is_led_nowhere(two: socket.socket) -> None:
-    """A process that is no node is not connected."""
     nobody = Links(lambda _: None)
     listen = f"127.0.0.1:{two.getsockname()[1]}"
     with nobody.running():
@@ -190,12 +182,12 @@ def test_dials_of_a_cut_are_let_go_when_they_hang_up(
 
 
 def files() -> int:
-    """Return the number of open files of this process, which is also the relay's."""
+    """Return the open files of this process, which are also the relay's."""
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_hidden_files_of_a_process_are_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel hides the files of a program with capabilities, which is no error."""
+    """The kernel hides the files of a program with capabilities."""
     assert files_are_seen(os.getpid())
 
     def hidden(_path: Path) -> Iterator[Path]:

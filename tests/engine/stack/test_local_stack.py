@@ -1,5 +1,3 @@
-"""The stack of `invoke up`, from nothing to nothing, through every accident."""
-
 from __future__ import annotations
 
 import json
@@ -39,7 +37,6 @@ BLUEPRINT = Blueprint.default()
 
 
 def servers(stack: LocalStack) -> list[psutil.Process]:
-    """Return every process with this stack's data directory on its command line."""
     return [
         process
         for process in psutil.process_iter(["cmdline"])
@@ -48,12 +45,10 @@ def servers(stack: LocalStack) -> list[psutil.Process]:
 
 
 def pid_of(stack: LocalStack, service: str) -> int:
-    """Return the recorded process id of a server."""
     return int(StackRecord.load(stack.data_dir).services[service]["pid"])
 
 
 def secret_key(stack: LocalStack) -> str:
-    """Read a secret with a backend token through Toxiproxy."""
     variables = service_environment(stack, "backend")
     client = hvac.Client(url=variables["VAULT_ADDR"])
     client.auth.approle.login(
@@ -70,7 +65,6 @@ def secret_key(stack: LocalStack) -> str:
 
 
 def test_a_day_in_the_life(stack: LocalStack) -> None:
-    """Up, seed, read, restart, unseal, down and up keep the same data until destroy."""
     assert stack.status().state == "down"
     endpoints = stack.up()
     status = stack.status()
@@ -111,7 +105,7 @@ def test_a_day_in_the_life(stack: LocalStack) -> None:
 
 @pytest.mark.slow
 def test_a_toxiproxy_that_answers_nothing_is_replaced(stack: LocalStack) -> None:
-    """`up`, the doctor's remedy, replaces a Toxiproxy that does not answer."""
+    """By `up`, the doctor's remedy."""
     stack.up()
     stack.seed(BLUEPRINT)
     key = secret_key(stack)
@@ -130,7 +124,6 @@ def test_a_toxiproxy_that_answers_nothing_is_replaced(stack: LocalStack) -> None
 
 @pytest.mark.slow
 def test_files_are_private_and_nothing_is_printed(stack: LocalStack) -> None:
-    """The data directory is private; output and record hold no secret."""
     root = checkout()
     assert root is not None
     said = ""
@@ -158,7 +151,6 @@ def test_files_are_private_and_nothing_is_printed(stack: LocalStack) -> None:
 
 
 def test_two_at_once_leave_one_stack(stack: LocalStack) -> None:
-    """The second of two parallel `up` finds the stack."""
     found = []
     threads = [
         threading.Thread(target=lambda: found.append(LocalStack(stack.settings).up()))
@@ -196,7 +188,6 @@ def test_an_initialised_vault_without_keyring_is_never_initialised_again(
 
 @pytest.mark.slow
 def test_keys_of_another_vault(stack: LocalStack) -> None:
-    """Wrong keys are an error, and the data is unchanged."""
     stack.up()
     right = stack.keyring_path.read_text()
     stack.down()
@@ -214,7 +205,6 @@ def test_keys_of_another_vault(stack: LocalStack) -> None:
 
 @pytest.mark.slow
 def test_a_killed_server_comes_back(stack: LocalStack) -> None:
-    """After `kill -9` of both servers `up` repairs the stack without a lost write."""
     stack.up()
     stack.seed(BLUEPRINT)
     key = secret_key(stack)
@@ -231,7 +221,6 @@ def test_a_killed_server_comes_back(stack: LocalStack) -> None:
 
 @pytest.mark.slow
 def test_a_paused_vault_is_resumed(stack: LocalStack) -> None:
-    """`up` resumes a paused Vault, and `down` ends it."""
     stack.up()
     freeze(pid_of(stack, "vault"))
     assert stack.status().state == "not answering"
@@ -245,7 +234,7 @@ def test_a_paused_vault_is_resumed(stack: LocalStack) -> None:
 
 @pytest.mark.slow
 def test_down_finds_servers_without_a_record(stack: LocalStack) -> None:
-    """Without a record servers are found by their configuration file, and only they end."""
+    """By their configuration file, and only they end."""
     stack.up()
     (stack.data_dir / "stack.json").unlink()
     editor = subprocess.Popen(
@@ -260,7 +249,6 @@ def test_down_finds_servers_without_a_record(stack: LocalStack) -> None:
 
 
 def test_down_leaves_a_process_with_a_recycled_pid_alone(stack: LocalStack) -> None:
-    """If another process has the recorded id, `down` leaves it alone."""
     stranger = subprocess.Popen(["sleep", "300"])
     try:
         record = StackRecord(engine="process")
@@ -299,7 +287,6 @@ def test_a_taken_port(stack: LocalStack, setting: str, more: dict[str, Any]) -> 
 
 @pytest.mark.slow
 def test_a_port_that_is_taken_while_the_stack_is_down(stack: LocalStack) -> None:
-    """If a port is taken while the stack is down, data stays until the port is free."""
     stack.up()
     stack.down()
     record = (stack.data_dir / "stack.json").read_bytes()
@@ -317,7 +304,6 @@ def test_a_port_that_is_taken_while_the_stack_is_down(stack: LocalStack) -> None
 
 
 def test_toxics_are_shown_and_survive_up(stack: LocalStack) -> None:
-    """`status` shows toxics; `up` repairs a proxy and keeps its toxics."""
     endpoints = stack.up()
     toxiproxy = Toxiproxy(endpoints.toxiproxy)
     toxiproxy.proxy("vault").add(Latency(latency=1), name="slow")
@@ -351,7 +337,6 @@ def test_env_before_seed(stack: LocalStack) -> None:
 
 @pytest.mark.slow
 def test_a_blueprint_of_ones_own(stack: LocalStack, tmp_path: Path) -> None:
-    """`status` and `env` use the applied blueprint, in later tasks too."""
     file = tmp_path / "own.toml"
     file.write_text(
         'name = "own"\n[mounts.team]\n'
@@ -369,7 +354,7 @@ def test_a_blueprint_of_ones_own(stack: LocalStack, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_free_ports_are_kept_over_a_down(tmp_path: Path) -> None:
-    """With port 0 the first `up` chooses the ports, and later ones keep them."""
+    """With port 0 the first `up` chooses the ports."""
     settings = Settings(
         engine="process",
         data_dir=tmp_path / "data",

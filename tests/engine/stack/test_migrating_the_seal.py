@@ -1,5 +1,3 @@
-"""Migrations of a stack's seal keep everything, even if they are killed."""
-
 from __future__ import annotations
 
 import errno
@@ -42,7 +40,6 @@ UNSEALS_ITSELF: list[SealKind] = ["static", "transit"]
 
 
 def is_whole(stack: LocalStack, seal: SealKind) -> None:
-    """Check that all sources agree on the seal, and that no migration is under way."""
     all_agree(stack, seal)
     assert not (stack.data_dir / "seal-migration").exists()
 
@@ -91,7 +88,6 @@ def test_the_keys_stay_and_mean_another_thing(stack: LocalStack) -> None:
 
 @pytest.mark.parametrize("kind", UNSEALS_ITSELF)
 def test_one_auto_unseal_migrates_to_the_other_directly(stack: LocalStack, kind: SealKind) -> None:
-    """One auto-unseal migrates to the other directly, without a Shamir seal between."""
     other: SealKind = "transit" if kind == "static" else "static"
     stack.up(seal=kind)
     token = keep(stack, "of before")
@@ -118,7 +114,7 @@ def test_without_the_old_holder(stack: LocalStack) -> None:
 
 
 def test_a_key_that_was_given_up_is_put_aside(stack: LocalStack) -> None:
-    """The old key is kept for old snapshots; the next migration makes another one."""
+    """It is kept for old snapshots; the next migration makes another one."""
     stack.up(seal="static")
     key = stack.data_dir / "seal" / "static.key"
     before = key.read_bytes()
@@ -134,7 +130,6 @@ def test_a_key_that_was_given_up_is_put_aside(stack: LocalStack) -> None:
 
 
 def test_a_migration_to_the_present_seal_restarts_nothing(stack: LocalStack) -> None:
-    """A migration to the present seal restarts nothing."""
     stack.up()
     pid = StackRecord.load(stack.data_dir).services["vault"]["pid"]
 
@@ -144,7 +139,6 @@ def test_a_migration_to_the_present_seal_restarts_nothing(stack: LocalStack) -> 
 
 
 def test_keys_of_another_vault_are_found_before_it_is_ended(stack: LocalStack) -> None:
-    """With a wrong keyring the migration fails and Vault stays open."""
     stack.up()
     keyring = stack.keyring()
     assert keyring is not None
@@ -163,7 +157,6 @@ def test_keys_of_another_vault_are_found_before_it_is_ended(stack: LocalStack) -
 def test_a_server_that_does_not_go_over_is_as_it_was(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If Vault does not migrate it is open under its old seal, and can be tried again."""
     stack.up()
     token = keep(stack, "of before")
 
@@ -185,7 +178,6 @@ def test_a_server_that_does_not_go_over_is_as_it_was(
 def test_a_server_that_does_not_start_with_the_new_seal(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If Vault does not start with the new seal it is open, with unchanged data."""
     stack.up()
     token = keep(stack, "of before")
     start = ProcessStack.start
@@ -205,7 +197,6 @@ def test_a_server_that_does_not_start_with_the_new_seal(
 
 
 def test_no_room_for_the_copy(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without room for a copy the migration does not begin."""
     stack.up()
     token = keep(stack, "of before")
 
@@ -244,7 +235,6 @@ def test_writes_after_a_kill_survive_a_migration(
 
 @pytest.fixture
 def process_engine(tmp_path: Path) -> Iterator[Engine]:
-    """A process engine for servers beside the stack's."""
     with open_engine(Settings(engine="process"), directory=tmp_path / "engine") as engine:
         yield engine
 
@@ -277,7 +267,7 @@ def test_a_server_that_died_while_it_went_over(
 def test_killed_after_any_step_the_next_one_goes_on(
     stack: LocalStack, killed: Killed, kind: SealKind
 ) -> None:
-    """After a kill `seal.migrate`, `up`, `down` and `up`, or `unseal` finish, in both ways."""
+    """`seal.migrate`, `up`, `down` and `up`, or `unseal` finish it, in both ways."""
     stack.up()
     token = keep(stack, "of before")
     ways = itertools.cycle([migrate_again, up_again, down_and_up_again, unseal_again])
@@ -324,23 +314,19 @@ def test_killed_while_the_holder_is_given_its_keys(
 
 
 def migrate_again(stack: LocalStack, target: SealKind) -> None:
-    """Run the same command."""
     assert stack.migrate_seal(target).action == "finished"
 
 
 def up_again(stack: LocalStack, _: SealKind) -> None:
-    """Run `up`, the usual first try."""
     stack.up()
 
 
 def down_and_up_again(stack: LocalStack, _: SealKind) -> None:
-    """Run `down` and `up`."""
     stack.down()
     stack.up()
 
 
 def unseal_again(stack: LocalStack, _: SealKind) -> None:
-    """Unseal a sealed Vault, and run `up` for a stopped one."""
     try:
         stack.unseal()
     except NotUp:
@@ -349,7 +335,7 @@ def unseal_again(stack: LocalStack, _: SealKind) -> None:
 
 @pytest.mark.parametrize("moment", [0.0, 0.02, 0.05, 0.1, 0.2])
 def test_vault_killed_while_it_goes_over(stack: LocalStack, moment: float) -> None:
-    """If Vault dies at this moment with both seals, the next `up` finishes."""
+    """It dies at this moment with both seals; the next `up` finishes."""
     stack.up()
     token = keep(stack, "of before")
     migrate_and_kill(stack, "vault", moment)
@@ -361,7 +347,6 @@ def test_vault_killed_while_it_goes_over(stack: LocalStack, moment: float) -> No
 
 
 def test_an_unfinished_migration_is_named_first(stack: LocalStack, killed: Killed) -> None:
-    """Status, restart and another seal name the command that finishes the migration."""
     stack.up()
     killed("static", "gave the keys")
 
@@ -377,7 +362,6 @@ def test_an_unfinished_migration_is_named_first(stack: LocalStack, killed: Kille
 
 
 def test_a_half_done_migration_is_finished_first(stack: LocalStack, killed: Killed) -> None:
-    """A half-done migration is finished before the way back begins."""
     stack.up()
     token = keep(stack, "of before")
     killed("static", "copied the data")
@@ -389,7 +373,6 @@ def test_a_half_done_migration_is_finished_first(stack: LocalStack, killed: Kill
 
 
 def test_over_tls(stack: LocalStack) -> None:
-    """After a migration the servers show their certificate."""
     stack.up(tls=True)
     token = keep(stack, "of before")
 
@@ -400,7 +383,6 @@ def test_over_tls(stack: LocalStack) -> None:
 
 
 def test_faults_by_hand_stay_after_a_migration(stack: LocalStack) -> None:
-    """After a migration the recorder and its faults are in place."""
     stack.up()
     order = Order(act="fail", targets=("login",), first=2, status=503)
     stack.fault_requests(order.to_json())

@@ -1,5 +1,3 @@
-"""Migrations of the seal of three nodes, with nodes killed on the way."""
-
 from __future__ import annotations
 
 import pytest
@@ -19,13 +17,11 @@ pytestmark = [
 
 
 def is_whole(stack: LocalStack, seal: SealKind) -> None:
-    """Check for three voters and one seal in all sources."""
     all_agree(stack, seal)
     all_vote(stack)
 
 
 def test_there_and_on_and_back(stack: LocalStack) -> None:
-    """Values and tokens stay under each seal, without leftovers."""
     stack.up(ha=True)
     token = keep(stack, "of before")
     way: list[SealKind] = ["static", "transit", "shamir"]
@@ -43,7 +39,6 @@ def test_there_and_on_and_back(stack: LocalStack) -> None:
 
 @pytest.mark.long
 def test_killed_after_any_step_up_goes_on(stack: LocalStack, killed: Killed) -> None:
-    """After a kill at any step `up` finishes, there and back in turn."""
     stack.up(ha=True)
     token = keep(stack, "of before")
     targets: list[SealKind] = ["static", "shamir"]
@@ -61,7 +56,7 @@ def test_killed_after_any_step_up_goes_on(stack: LocalStack, killed: Killed) -> 
 @pytest.mark.parametrize("moment", [0.0, 0.1, 0.4])
 @pytest.mark.parametrize("name", ["vault", "vault-3"])
 def test_a_node_killed_while_they_go_over(stack: LocalStack, name: str, moment: float) -> None:
-    """If a node dies at this moment with both seals, the next `up` finishes."""
+    """It dies at this moment with both seals; the next `up` finishes."""
     stack.up(ha=True)
     token = keep(stack, "of before")
     migrate_and_kill(stack, name, moment)
@@ -74,7 +69,6 @@ def test_a_node_killed_while_they_go_over(stack: LocalStack, name: str, moment: 
 def test_nodes_that_do_not_go_over_are_as_they_were(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If no node migrates, all three serve the data of their copies under the old seal."""
     stack.up(ha=True)
     token = keep(stack, "of before")
 
@@ -96,7 +90,6 @@ def test_nodes_that_do_not_go_over_are_as_they_were(
 def test_killed_between_two_nodes_whose_copies_are_put_back(
     stack: LocalStack, killed: Killed
 ) -> None:
-    """After a kill between two restored copies the next run finishes."""
     stack.up(ha=True)
     token = keep(stack, "of before")
     step = "put back the data of vault-2"
@@ -113,7 +106,7 @@ def test_killed_between_two_nodes_whose_copies_are_put_back(
 
 
 def test_not_while_a_node_is_away(stack: LocalStack) -> None:
-    """While a node is away no migration begins, since its seal could not be opened later."""
+    """Its seal could not be opened later."""
     stack.up(ha=True)
     Nodes(stack).kill("vault-2")
 
@@ -128,7 +121,7 @@ def test_not_while_a_node_is_away(stack: LocalStack) -> None:
 
 
 def test_during_a_migration_no_node_joins_or_leaves(stack: LocalStack, killed: Killed) -> None:
-    """During a migration no node joins or leaves, since it would get the old seal."""
+    """It would get the old seal."""
     stack.up(ha=True)
     killed("static", "copied the data")
 

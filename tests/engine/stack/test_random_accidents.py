@@ -5,8 +5,7 @@ The random sequence comes from a printed seed. To repeat it, or run a longer one
     ACCIDENTS_SEED=17 ACCIDENTS_STEPS=200 pytest -m slow tests/engine/stack/test_random_accidents.py
 
 On the process engine a node is killed (SIGKILL), or freezes (SIGSTOP) and continues, or gives its
-lead away. A killed node is started and unsealed. A node may also be cut off from the other nodes
-while clients reach it: in both directions, or so that it hears nothing or is not heard; see
+lead away, or is cut off from the other nodes while clients reach it, in one or both directions; see
 `Nodes.cut`. At most one of the three nodes is away at a time. In containers:
 tests/engine/docker/test_accidents_in_containers.py.
 """
@@ -32,13 +31,11 @@ pytestmark = pytest.mark.slow  # a minute of accidents
 
 
 def process_of(stack: LocalStack, name: str) -> int | None:
-    """Return the process id of a started node."""
     service = StackRecord.load(stack.data_dir).services.get(name, {})
     return service.get("pid")
 
 
 def signalled(stack: LocalStack, number: int, name: str) -> None:
-    """Send a signal to a node."""
     pid = process_of(stack, name)
     assert pid is not None
     os.kill(pid, number)
@@ -46,7 +43,6 @@ def signalled(stack: LocalStack, number: int, name: str) -> None:
 
 @pytest.mark.long
 def test_nothing_confirmed_is_lost(stack: LocalStack, haproxy: None) -> None:
-    """No confirmed write is lost, and the cluster is whole at the end."""
     nodes = Nodes(stack)
     losses = [
         Loss(name="is killed", ends="is started", begin=nodes.kill, end=nodes.start, brief=False),
@@ -62,7 +58,6 @@ def test_nothing_confirmed_is_lost(stack: LocalStack, haproxy: None) -> None:
 
 @pytest.mark.long
 def test_nothing_confirmed_is_lost_in_partitions(stack: LocalStack, haproxy: None) -> None:
-    """A node that only clients reach confirms nothing alone, and catches up."""
     if sys.platform != "linux":
         pytest.skip("whose a connection is, only Linux says to everybody")
     nodes = Nodes(stack)

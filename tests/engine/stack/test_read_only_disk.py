@@ -1,5 +1,3 @@
-"""On a disk that became read-only, everything works that writes nothing."""
-
 from __future__ import annotations
 
 import os
@@ -23,7 +21,6 @@ _MOUNT = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && ex
 
 
 def task(stack: LocalStack, *words: str) -> tuple[int, str]:
-    """Run a task with a read-only data directory; return exit code and output."""
     begin = ["unshare", "--mount", "--map-root-user", "sh", "-c", _MOUNT, "sh"]
     done = subprocess.run(
         [*begin, str(stack.data_dir), sys.executable, "-m", "vault_harness", *words],
@@ -38,7 +35,6 @@ def task(stack: LocalStack, *words: str) -> tuple[int, str]:
 
 
 def test_it_is_sealed_opened_healed_and_ended(stack: LocalStack) -> None:
-    """Seal, unseal, heal and end work; what cannot be deleted is named by its full path."""
     stack.up()
     stack.seed(Blueprint.default(), environ={})
     for words, said in (

@@ -1,5 +1,3 @@
-"""The relay between nodes that can be cut off: its orders and its answers."""
-
 from __future__ import annotations
 
 import os
@@ -16,7 +14,6 @@ from vault_harness.local.engine.process.own_program import Led, ProcessRelay, Re
 
 @pytest.fixture
 def relay(tmp_path: Path) -> Iterator[Relay]:
-    """A relay that leads to a node."""
     first = Led(configuration=str(tmp_path / "vault.json"))
     program = ProcessRelay(directory=tmp_path / "relay", nodes={"vault": first})
     program.start(timeout=30)
@@ -26,7 +23,6 @@ def relay(tmp_path: Path) -> Iterator[Relay]:
 
 
 def test_a_node_keeps_its_address_when_it_is_registered_again(relay: Relay, tmp_path: Path) -> None:
-    """Each node keeps one address, and its cut ends when it is registered again."""
     led = Led(configuration=str(tmp_path / "vault-2.json"))
     at = relay.lead("vault-2", led)
     assert set(relay.state()["nodes"]) == {"vault", "vault-2"}
@@ -46,7 +42,6 @@ def test_a_node_keeps_its_address_when_it_is_registered_again(relay: Relay, tmp_
 
 
 def test_it_says_what_it_cannot_do(relay: Relay, tmp_path: Path) -> None:
-    """An unknown node or a taken address is an error, and the relay goes on."""
     with pytest.raises(EngineError, match="refused an order: that is no order"):
         relay.shut("nobody", Cut())
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -1,5 +1,3 @@
-"""A restart checks for room first: on a full disk Vault could not start again."""
-
 from __future__ import annotations
 
 import os
@@ -17,7 +15,6 @@ from vault_harness.settings import Settings
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A small disk."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
@@ -29,7 +26,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def stack(small_disk: Path) -> Iterator[LocalStack]:
-    """A stack on that disk."""
     ports = {"vault_port": 0, "proxy_port": 0, "toxiproxy_port": 0}
     made = LocalStack(
         Settings.from_environment(engine="process", data_dir=small_disk / "vault-data", **ports)
@@ -41,7 +37,6 @@ def stack(small_disk: Path) -> Iterator[LocalStack]:
 
 
 def test_vault_is_not_ended(stack: LocalStack, small_disk: Path) -> None:
-    """Vault runs unsealed until there is room; then the same command restarts it."""
     left = 512 * 1024  # for what Vault writes meanwhile
     (small_disk / "fill").write_bytes(bytes(shutil.disk_usage(small_disk).free - left))
     before = stack.status().services["vault"]

@@ -1,5 +1,3 @@
-"""A backup restored into three nodes: every node has it, and nothing is lost."""
-
 from __future__ import annotations
 
 import contextlib
@@ -34,7 +32,7 @@ from vault_harness.settings import Settings
 from vault_harness.waiting import wait_until
 
 pytestmark = [
-    pytest.mark.slow,  # each makes a cluster, which takes ten seconds
+    pytest.mark.slow,  # a cluster takes ten seconds
     pytest.mark.usefixtures("haproxy"),
 ]
 
@@ -45,7 +43,6 @@ LOCK, OPENER = Lock(recipients=(PUBLIC,)), Opener(identities=(PRIVATE,))
 
 @pytest.fixture(scope="module")
 def backup(tmp_path_factory: pytest.TempPathFactory) -> Backup:
-    """A backup of a single server that is gone."""
     directory = tmp_path_factory.mktemp("single")
     settings = Settings.from_environment(engine="process")
     with (
@@ -63,7 +60,6 @@ def backup(tmp_path_factory: pytest.TempPathFactory) -> Backup:
 
 @contextlib.contextmanager
 def at_each(stack: LocalStack) -> Iterator[tuple[VaultAdmin, ...]]:
-    """Yield root at each node."""
     keyring, endpoints = stack.keyring(), stack.endpoints()
     assert keyring is not None
     with cluster.operators(endpoints.addresses, token=keyring.root_token) as nodes:
@@ -71,7 +67,6 @@ def at_each(stack: LocalStack) -> Iterator[tuple[VaultAdmin, ...]]:
 
 
 def same_through_each(stack: LocalStack, contents: Contents) -> None:
-    """Check that every node serves every secret of the backup."""
     with at_each(stack) as nodes:
         assert sorted(cluster.health_of_all(nodes)) == [200, 429, 429]
         for node in nodes:
@@ -80,7 +75,6 @@ def same_through_each(stack: LocalStack, contents: Contents) -> None:
 
 
 def test_an_empty_cluster_is_restored_into(stack: LocalStack, backup: Backup) -> None:
-    """All nodes open with the backup's keys and vote, and one may be lost."""
     stack.up(ha=True)
     _, contents = backup.open_snapshot(OPENER)
     Nodes(stack).kill("vault-3")

@@ -1,5 +1,3 @@
-"""A backup restored into three nodes with auto-unseal: each opens it by itself."""
-
 from __future__ import annotations
 
 import contextlib
@@ -42,7 +40,7 @@ from vault_harness.operator.backup.seal_drill import rehearse_on
 from vault_harness.settings import Settings
 
 pytestmark = [
-    pytest.mark.slow,  # each makes a cluster, which takes ten seconds
+    pytest.mark.slow,  # a cluster takes ten seconds
     pytest.mark.usefixtures("haproxy"),
     pytest.mark.xdist_group("restoring into three"),  # they share two backups
 ]
@@ -102,7 +100,6 @@ def put_in(
     *,
     checkpoint: Callable[[str], None] = lambda _step: None,
 ) -> Restored:
-    """Restore a backup into the nodes in this process, with its own keys by default."""
     opened = backup.open(OPENER)
     with cluster.operators(stack.endpoints().addresses) as nodes:
         return restore(
@@ -115,7 +112,6 @@ def put_in(
 
 
 def pid_of(stack: LocalStack, node: str) -> int:
-    """Return the process id of a node."""
     return int(StackRecord.load(stack.data_dir).services[node]["pid"])
 
 
@@ -123,7 +119,6 @@ def pid_of(stack: LocalStack, node: str) -> int:
 def test_three_nodes_are_restored_into(
     stack: LocalStack, backups: dict[SealKind, Backup], kind: SealKind
 ) -> None:
-    """All nodes vote with every secret, and unseal themselves without a key."""
     backup = backups[kind]
     contents = make_three(stack, backup, kind).contents
 
@@ -154,7 +149,6 @@ class EndedHere(Exception):
 def test_the_same_command_finishes_a_restore(
     stack: LocalStack, backups: dict[SealKind, Backup], where: str
 ) -> None:
-    """After `up` starts a node that died, the same command finishes the restore."""
     backup = backups["static"]
     contents = make_three(stack, backup, "static").contents
 
@@ -180,7 +174,7 @@ def test_the_same_command_finishes_a_restore(
 def test_a_node_that_died_before_it_had_the_snapshot(
     stack: LocalStack, backups: dict[SealKind, Backup]
 ) -> None:
-    """The node takes the snapshot before the others restart with new certificates."""
+    """It takes the snapshot before the others restart with new certificates."""
     backup = backups["static"]
     contents = make_three(stack, backup, "static").contents
 
@@ -204,7 +198,6 @@ def test_a_node_that_died_before_it_had_the_snapshot(
 def test_a_new_root_token_compares_a_backup_with_dead_tokens(
     stack: LocalStack, backups: dict[SealKind, Backup]
 ) -> None:
-    """All nodes have a backup with dead tokens, and a new root token compares it."""
     backup = backups["static"]
     contents = make_three(stack, backup, "static").contents
     living = backup.open_keys(OPENER)
@@ -225,7 +218,7 @@ def test_a_new_root_token_compares_a_backup_with_dead_tokens(
 def test_a_holder_that_is_away_is_started_before_the_nodes_end(
     stack: LocalStack, backups: dict[SealKind, Backup]
 ) -> None:
-    """Nodes serve but cannot restart without the holder, so the restore opens it first."""
+    """Nodes serve but cannot restart without the holder."""
     backup = backups["transit"]
     contents = make_three(stack, backup, "transit").contents
 
@@ -247,7 +240,6 @@ def test_a_holder_that_is_away_is_started_before_the_nodes_end(
 def test_old_data_can_be_restored_on_three_nodes(
     stack: LocalStack, backups: dict[SealKind, Backup]
 ) -> None:
-    """A keyring and a snapshot of the old data are kept, and open on all three nodes."""
     backup = backups["static"]
     opened = make_three(stack, backup, "static")
     stack.seed(BLUEPRINT, environ={})

@@ -1,5 +1,3 @@
-"""The guide's services run as processes beside a stack of processes."""
-
 from __future__ import annotations
 
 import socket
@@ -19,7 +17,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("services-as-processes")
 
 @pytest.fixture
 def local(stack: LocalStack) -> LocalStack:
-    """A seeded stack."""
     stack.up()
     stack.seed(Blueprint.default())
     return stack
@@ -27,7 +24,6 @@ def local(stack: LocalStack) -> LocalStack:
 
 @pytest.fixture
 def services(local: LocalStack) -> ExampleServices:
-    """All services, healthy."""
     services = ExampleServices(local, ports=dict.fromkeys(SERVICES, 0))
     services.write_credentials(Blueprint.default())
     services.start()
@@ -35,12 +31,10 @@ def services(local: LocalStack) -> ExampleServices:
 
 
 def statuses(services: ExampleServices) -> set[str]:
-    """Return what the services say about themselves."""
     return {service.status for service in services.describe()}
 
 
 def pids(local: LocalStack) -> dict[str, list[int]]:
-    """Return the process of each service."""
     running = ServiceProcesses(local.data_dir).running()
     return {name: [process.pid for process in found] for name, found in running.items()}
 
@@ -48,7 +42,6 @@ def pids(local: LocalStack) -> dict[str, list[int]]:
 def test_they_survive_a_seal_and_end_with_the_stack(
     local: LocalStack, services: ExampleServices
 ) -> None:
-    """Sealed they are degraded; unsealed they recover; `down` ends them and nothing is left."""
     described, first = services.describe(), pids(local)
     assert [service.name for service in described] == list(SERVICES)
     assert {(service.health, service.status) for service in described} == {("healthy", "ok")}
@@ -67,7 +60,7 @@ def test_they_survive_a_seal_and_end_with_the_stack(
 def test_a_second_start_replaces_only_what_changed(
     local: LocalStack, services: ExampleServices
 ) -> None:
-    """Running services stay, a dead one starts again on its port, and another way replaces all."""
+    """A dead service starts again on its port, and another way replaces all."""
     first, urls = pids(local), {one.name: one.url for one in services.describe()}
     (backend,) = ServiceProcesses(local.data_dir).running()["backend"]
     backend.kill()
@@ -83,7 +76,6 @@ def test_a_second_start_replaces_only_what_changed(
 
 
 def test_a_taken_port_is_told(local: LocalStack, services: ExampleServices) -> None:
-    """The error names the variable that moves the port, and what was started ends again."""
     services.stop()
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         ports = dict.fromkeys(SERVICES, 0) | {"celery_beat": taken.getsockname()[1]}
@@ -95,7 +87,6 @@ def test_a_taken_port_is_told(local: LocalStack, services: ExampleServices) -> N
 def test_services_that_cannot_log_in_are_told_and_end(
     local: LocalStack, services: ExampleServices
 ) -> None:
-    """The error has their logs, and no process stays."""
     services.stop()
     local.seal()
     with pytest.raises(DeadlineExceeded, match="backend is unhealthy") as caught:
@@ -105,7 +96,6 @@ def test_services_that_cannot_log_in_are_told_and_end(
 
 
 def test_with_client_certificates(local: LocalStack) -> None:
-    """They log in over TLS with their certificates, and read on after a new authority."""
     local.down()
     local.up(client_certs=True)
     services = ExampleServices(local, ports=dict.fromkeys(SERVICES, 0))

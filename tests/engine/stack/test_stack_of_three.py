@@ -1,5 +1,3 @@
-"""The stack of `invoke up --ha`: three nodes, a load balancer, and every accident."""
-
 from __future__ import annotations
 
 import contextlib
@@ -22,7 +20,7 @@ from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.waiting import wait_until
 
 pytestmark = [
-    pytest.mark.slow,  # each makes a cluster, which takes ten seconds
+    pytest.mark.slow,  # a cluster takes ten seconds
     pytest.mark.usefixtures("haproxy"),
 ]
 
@@ -31,7 +29,6 @@ BLUEPRINT = Blueprint.default()
 
 @pytest.fixture
 def client(stack: LocalStack) -> Iterator[hvac.Client]:
-    """A backend's client through Toxiproxy and the balancer of a seeded stack."""
     stack.up(ha=True)
     stack.seed(BLUEPRINT)
     with backend(stack) as found:
@@ -39,12 +36,10 @@ def client(stack: LocalStack) -> Iterator[hvac.Client]:
 
 
 def roles(stack: LocalStack) -> dict[str, str]:
-    """Return the role of each node."""
     return {node.name: node.role for node in stack.status().nodes}
 
 
 def servers(stack: LocalStack) -> list[psutil.Process]:
-    """Return every process with this stack's data directory on its command line."""
     return [
         process
         for process in psutil.process_iter(["cmdline"])
@@ -53,7 +48,6 @@ def servers(stack: LocalStack) -> list[psutil.Process]:
 
 
 def test_the_life_of_a_cluster(stack: LocalStack, client: hvac.Client) -> None:
-    """Clients keep token and data through each loss, down and up of three voters."""
     nodes, key = Nodes(stack), secret_key(client)
     status = stack.status()
     assert (status.state, status.obstacles) == ("ready", ())
@@ -125,7 +119,6 @@ def test_nodes_come_and_go(stack: LocalStack, client: hvac.Client) -> None:
 
 @pytest.mark.parametrize("gone", ["vault-2", "vault-3"])
 def test_up_replaces_a_removed_node(stack: LocalStack, client: hvac.Client, gone: str) -> None:
-    """`up` replaces a removed node, and clients are led to the new one."""
     nodes, key = Nodes(stack), secret_key(client)
     nodes.remove(gone)
     stack.up(ha=True)
@@ -146,7 +139,6 @@ def test_up_replaces_a_removed_node(stack: LocalStack, client: hvac.Client, gone
 
 
 def test_one_server_becomes_three(stack: LocalStack) -> None:
-    """After `down` one server becomes three nodes with its data and its clients' address."""
     single = stack.up()
     stack.seed(BLUEPRINT)
     with backend(stack) as client:
@@ -178,7 +170,6 @@ def test_without_its_record_it_is_found_by_its_folders(
 
 
 def test_a_node_that_lost_its_data_gets_it_again(stack: LocalStack, client: hvac.Client) -> None:
-    """A restarted node without its folder joins again and counts."""
     key = secret_key(client)
     nodes = Nodes(stack)
     nodes.kill("vault-3")
@@ -189,7 +180,7 @@ def test_a_node_that_lost_its_data_gets_it_again(stack: LocalStack, client: hvac
 
 
 def test_a_sealed_cluster_says_so_to_clients(stack: LocalStack, client: hvac.Client) -> None:
-    """If all nodes are sealed clients get 503, not a connection that ends."""
+    """They get 503, not a connection that ends."""
     stack.seal()
     proxy = StackRecord.load(stack.data_dir).endpoints
     assert proxy is not None
@@ -202,7 +193,6 @@ def test_a_sealed_cluster_says_so_to_clients(stack: LocalStack, client: hvac.Cli
 
 
 def test_seal_names_a_paused_node(stack: LocalStack, client: hvac.Client) -> None:
-    """`seal` names a paused node, which stays unsealed, each time."""
     nodes, status = Nodes(stack), stack.status()
     standby = next(node.name for node in status.nodes if node.name != status.leader)
     paused = psutil.Process(int(StackRecord.load(stack.data_dir).services[standby]["pid"]))
@@ -221,7 +211,6 @@ def test_seal_names_a_paused_node(stack: LocalStack, client: hvac.Client) -> Non
 
 
 def test_unseal_names_a_paused_node(stack: LocalStack) -> None:
-    """`unseal` names a paused node, which stays sealed."""
     stack.up(ha=True)
     stack.restart()
     frozen = psutil.Process(int(StackRecord.load(stack.data_dir).services["vault-3"]["pid"]))
@@ -237,7 +226,7 @@ def test_unseal_names_a_paused_node(stack: LocalStack) -> None:
 def test_a_node_that_was_refused_is_named_and_gone_on_with(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A node that an overloaded leader refused is named, and can be removed or join later."""
+    """A node that an overloaded leader refused can be removed or join later."""
     stack.up(ha=True)
     nodes = Nodes(stack)
 

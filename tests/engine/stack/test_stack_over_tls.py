@@ -1,5 +1,3 @@
-"""The stack of `invoke up --tls`: verified everywhere, renewed under clients, and kept."""
-
 from __future__ import annotations
 
 import http.client
@@ -30,7 +28,6 @@ BLUEPRINT = Blueprint.default()
 
 @pytest.fixture
 def up(stack: LocalStack) -> LocalStack:
-    """A seeded stack over TLS."""
     stack.up(tls=True)
     stack.seed(BLUEPRINT)
     return stack
@@ -38,13 +35,11 @@ def up(stack: LocalStack) -> LocalStack:
 
 @pytest.fixture
 def client(up: LocalStack) -> Iterator[VaultClient]:
-    """The backend's client through Toxiproxy, with only what `env` prints."""
     with backend(up) as found:
         yield found
 
 
 def test_a_client_reads_with_what_env_gives(up: LocalStack, client: VaultClient) -> None:
-    """`env` has https addresses and the CA, and the certificate is valid through Toxiproxy."""
     variables = service_environment(up, "backend")
     assert variables["VAULT_ADDR"] == up.endpoints().proxy
     assert up.endpoints().proxy.startswith("https://")
@@ -56,7 +51,6 @@ def test_a_client_reads_with_what_env_gives(up: LocalStack, client: VaultClient)
 
 
 def test_without_the_ca_a_client_sends_nothing(up: LocalStack) -> None:
-    """A client without the CA sends nothing."""
     for address in (up.endpoints().vault, up.endpoints().proxy):
         with pytest.raises(ssl.SSLCertVerificationError):
             shown_by(address, ca_cert=None)
@@ -65,13 +59,11 @@ def test_without_the_ca_a_client_sends_nothing(up: LocalStack) -> None:
 
 
 def test_private_keys_are_readable_only_by_their_owner(up: LocalStack) -> None:
-    """The keys of server and authority are private."""
     keys = [up.data_dir / "tls" / "key.pem", up.authority_directory / "ca-key.pem"]
     assert [path.stat().st_mode & 0o777 for path in keys] == [0o600, 0o600]
 
 
 def test_it_stays_what_it_is(up: LocalStack, client: VaultClient) -> None:
-    """A restart, or down and up without options, keeps the certificate."""
     before, key = shown_by(up.endpoints().vault, ca_cert=own_ca(up)), secret_key(client)
     up.restart()
     up.unseal()
@@ -84,7 +76,6 @@ def test_it_stays_what_it_is(up: LocalStack, client: VaultClient) -> None:
 
 
 def test_a_certificate_that_ended_while_it_was_down(up: LocalStack, client: VaultClient) -> None:
-    """If the certificate ended while the stack was down, the next start makes one."""
     key = secret_key(client)
     (trusted,) = in_file(own_ca(up))
     up.down()
@@ -98,7 +89,6 @@ def test_a_certificate_that_ended_while_it_was_down(up: LocalStack, client: Vaul
 
 
 def test_without_its_record_it_stays_what_it_is(up: LocalStack) -> None:
-    """Without its record the stack still uses TLS."""
     up.down()
     (up.data_dir / "stack.json").unlink()
     assert up.up().vault.startswith("https://")
@@ -106,7 +96,6 @@ def test_without_its_record_it_stays_what_it_is(up: LocalStack) -> None:
 
 
 def test_a_half_made_certificate_is_replaced(stack: LocalStack) -> None:
-    """What a killed `up` left of a certificate is replaced, and TLS stays."""
     stack.up(tls=True)
     stack.down()
     (stack.data_dir / "tls" / "certificate.pem").unlink()
@@ -115,7 +104,6 @@ def test_a_half_made_certificate_is_replaced(stack: LocalStack) -> None:
 
 
 def test_renewals_under_a_client_that_reads(up: LocalStack, client: VaultClient) -> None:
-    """Certificate and authority are renewed without a failed read, and new connections show it."""
     serials = [shown_by(up.endpoints().vault, ca_cert=own_ca(up)).serial]
     with read_meanwhile(client, secret_key(client)) as seen:
         for ca in (False, True, False):
@@ -128,7 +116,7 @@ def test_renewals_under_a_client_that_reads(up: LocalStack, client: VaultClient)
 
 
 def test_a_connection_outlives_a_renewal(up: LocalStack) -> None:
-    """An open connection survives a renewal, since the certificate is asked for once."""
+    """The certificate is asked for once."""
     host, port = host_and_port(up.endpoints().vault)
     context = ssl.create_default_context(cafile=str(own_ca(up)))
     connection = http.client.HTTPSConnection(host, port, timeout=10, context=context)
@@ -152,7 +140,7 @@ def test_the_old_authority_goes_with_the_next_renewal(up: LocalStack) -> None:
 
 
 def test_an_interrupted_change_keeps_trusting_the_old_authority(up: LocalStack) -> None:
-    """If a new authority has signed nothing, the next renewal still trusts the old one."""
+    """The new authority has signed nothing."""
     (old,) = in_file(own_ca(up))
     Authority().save(up.authority_directory)
     up.renew_certificate()
@@ -160,7 +148,6 @@ def test_an_interrupted_change_keeps_trusting_the_old_authority(up: LocalStack) 
 
 
 def test_destroy_leaves_no_key(up: LocalStack) -> None:
-    """`destroy` removes the keys of the servers and of the authority."""
     planned = up.destroy(dry=True)
     assert up.authority_directory.is_dir()
     removed = up.destroy()
@@ -170,7 +157,6 @@ def test_destroy_leaves_no_key(up: LocalStack) -> None:
 
 
 def test_plain_http_while_it_runs(stack: LocalStack) -> None:
-    """A running stack without TLS stays so, and has no certificate to renew."""
     stack.up()
     with pytest.raises(StackError, match="runs in plain HTTP"):
         stack.up(tls=True)
@@ -181,7 +167,6 @@ def test_plain_http_while_it_runs(stack: LocalStack) -> None:
 
 
 def test_plain_http_becomes_tls(stack: LocalStack) -> None:
-    """After `down` a stack can start with TLS, and keeps keys and data."""
     stack.up()
     stack.seed(BLUEPRINT)
     variables = service_environment(stack, "backend")
@@ -197,7 +182,6 @@ def test_plain_http_becomes_tls(stack: LocalStack) -> None:
 @pytest.mark.slow  # a cluster takes ten seconds
 @pytest.mark.usefixtures("haproxy")
 def test_three_nodes(stack: LocalStack) -> None:
-    """Nodes join over TLS, the balancer finds the leader, and a renewal reaches each node."""
     stack.up(ha=True, tls=True)
     stack.seed(BLUEPRINT)
     assert sorted(node.role for node in stack.status().nodes) == ["leader", "standby", "standby"]

@@ -34,7 +34,6 @@ BLUEPRINT = Blueprint.default()
 
 @pytest.fixture
 def up(stack: LocalStack) -> LocalStack:
-    """A seeded stack that asks for client certificates."""
     stack.up(client_certs=True)
     stack.seed(BLUEPRINT)
     return stack
@@ -42,7 +41,6 @@ def up(stack: LocalStack) -> LocalStack:
 
 @pytest.fixture
 def client(up: LocalStack) -> Iterator[VaultClient]:
-    """The backend's client through Toxiproxy, with only what `env` prints."""
     with backend(up) as found:
         yield found
 
@@ -67,7 +65,7 @@ def answer(address: str, stack: LocalStack, own: Path | None) -> int:
 def test_a_client_without_a_certificate_is_refused_at_the_handshake(
     up: LocalStack, tmp_path: Path
 ) -> None:
-    """No certificate or one of another authority, even the servers', is refused."""
+    """So is one with a certificate of another authority, even the servers'."""
     servers = Authority.load(up.authority_directory)
     for number, other in enumerate((Authority(), servers)):
         other.issue_client(tmp_path / f"{number}.pem", "backend")
@@ -80,7 +78,6 @@ def test_a_client_without_a_certificate_is_refused_at_the_handshake(
 
 
 def test_a_client_reads_with_what_env_gives(up: LocalStack, client: VaultClient) -> None:
-    """Each service has a certificate with which it reads through Toxiproxy."""
     assert secret_key(client)
     names = {Path(service_environment(up, s)["VAULT_CLIENT_CERT"]).name for s in BLUEPRINT.services}
     assert names == {f"{service}-certificate.pem" for service in BLUEPRINT.services}
@@ -89,7 +86,6 @@ def test_a_client_reads_with_what_env_gives(up: LocalStack, client: VaultClient)
 
 
 def test_it_stays_what_it_is(up: LocalStack, client: VaultClient) -> None:
-    """A restart, or down and up without options or record, keeps the requirement."""
     key = secret_key(client)
     up.restart()
     up.unseal()
@@ -108,7 +104,6 @@ def test_it_stays_what_it_is(up: LocalStack, client: VaultClient) -> None:
 
 
 def test_tls_alone_becomes_it(stack: LocalStack) -> None:
-    """After `down` a TLS stack can ask for certificates, and keeps its data."""
     stack.up(tls=True)
     stack.seed(BLUEPRINT)
     variables = service_environment(stack, "backend")
@@ -125,7 +120,7 @@ def test_tls_alone_becomes_it(stack: LocalStack) -> None:
 
 
 def test_up_gets_over_own_certificates_that_have_ended(up: LocalStack) -> None:
-    """`up` replaces expired certificates of the tasks, which cannot connect with them."""
+    """The tasks cannot connect with them."""
     signing = Authority.load(up.authority_directory / "clients")
     (up.data_dir / "tls" / "balancer.pem").unlink()
     signing.issue_client(
@@ -136,7 +131,6 @@ def test_up_gets_over_own_certificates_that_have_ended(up: LocalStack) -> None:
 
 
 def test_renewals_under_a_client_that_reads(up: LocalStack, client: VaultClient) -> None:
-    """All certificates and authorities are renewed without a failed read."""
     key, own = secret_key(client), up.data_dir / "backend-certificate.pem"
     shown, first = {own.read_bytes()}, in_file(up.data_dir / "tls" / "clients.pem")[0]
     kept = up.data_dir.parent / "before.pem"
@@ -161,7 +155,7 @@ def test_renewals_under_a_client_that_reads(up: LocalStack, client: VaultClient)
 
 
 def test_a_second_exchange_wants_a_restart(up: LocalStack, client: VaultClient) -> None:
-    """A second new authority needs a restart first: a server reads its CAs at the start."""
+    """A server reads its CAs at the start."""
     key = secret_key(client)
     up.renew_certificate(ca=True)
     before = own_ca(up).read_bytes(), (up.data_dir / "tls" / "clients.pem").read_bytes()
@@ -179,7 +173,6 @@ def test_a_second_exchange_wants_a_restart(up: LocalStack, client: VaultClient) 
 
 
 def test_requests_are_disturbed_by_hand(up: LocalStack, client: VaultClient) -> None:
-    """The recorder asks for a certificate too, and shows Vault its own."""
     key = secret_key(client)
     up.fault_requests(Order(act="fail", targets=("read",), first=1).to_json())
     for renewed in (False, True):
@@ -197,7 +190,6 @@ def test_requests_are_disturbed_by_hand(up: LocalStack, client: VaultClient) -> 
 
 
 def test_keys_are_in_no_report_log_or_command_line(up: LocalStack, client: VaultClient) -> None:
-    """Keys are only in private files."""
     assert secret_key(client)
     up.renew_certificate(ca=True)
     holding = [
@@ -216,7 +208,6 @@ def test_keys_are_in_no_report_log_or_command_line(up: LocalStack, client: Vault
 
 
 def test_destroy_leaves_no_key(up: LocalStack) -> None:
-    """`destroy` removes the keys of authorities and services."""
     planned = up.destroy(dry=True)
     assert str(up.data_dir / "backend-certificate.pem") in planned
     up.destroy()
@@ -225,7 +216,6 @@ def test_destroy_leaves_no_key(up: LocalStack) -> None:
 
 @pytest.mark.usefixtures("haproxy")
 def test_three_nodes(stack: LocalStack) -> None:
-    """Nodes join, and the balancer finds the leader after a renewal and a new authority."""
     stack.up(ha=True, client_certs=True)
     stack.seed(BLUEPRINT)
     with backend(stack) as client:

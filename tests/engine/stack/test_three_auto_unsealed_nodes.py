@@ -1,5 +1,3 @@
-"""Three nodes with one seal: each unseals itself, whichever node was killed."""
-
 from __future__ import annotations
 
 import base64
@@ -33,7 +31,7 @@ from vault_harness.settings import Settings
 from vault_harness.waiting import wait_until
 
 pytestmark = [
-    pytest.mark.slow,  # each makes a cluster, which takes ten seconds
+    pytest.mark.slow,  # a cluster takes ten seconds
     pytest.mark.usefixtures("haproxy"),
 ]
 
@@ -41,13 +39,11 @@ BLUEPRINT = Blueprint.default()
 
 
 def read(stack: LocalStack) -> object:
-    """Return the kept value."""
     with closing(stack.operator()) as op:
         return op.request("GET", "kept/x")["data"]["value"]
 
 
 def killed(pid: int) -> None:
-    """Kill a process without telling the stack."""
     process = psutil.Process(pid)
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not process.is_running(), "a process to be gone", timeout=10)
@@ -65,7 +61,6 @@ def no_good_keys(stack: LocalStack) -> Iterator[None]:
 
 @pytest.mark.parametrize("kind", ["static", "transit"])
 def test_a_node_that_was_killed_unseals_itself(stack: LocalStack, kind: SealKind) -> None:
-    """A killed node votes again without a key, and so do a new node and all nodes at once."""
     stack.up(ha=True, seal=kind)
     all_vote(stack)
     assert stack.status().seal == kind
@@ -94,7 +89,7 @@ def test_a_node_that_was_killed_unseals_itself(stack: LocalStack, kind: SealKind
 
 
 def test_the_holder_is_away_and_comes_back(stack: LocalStack) -> None:
-    """Without the holder nodes run on but cannot start; with it they can."""
+    """Without it nodes run on but cannot start; with it they can."""
     stack.up(ha=True, seal="transit")
     keep(stack, "of before")
     nodes = Nodes(stack)
@@ -113,7 +108,6 @@ def test_the_holder_is_away_and_comes_back(stack: LocalStack) -> None:
 
 
 def test_sealed_by_hand_all_of_them_take_recovery_keys(stack: LocalStack) -> None:
-    """Recovery keys open all nodes that were sealed by hand."""
     stack.up(ha=True, seal="static")
     keep(stack, "of before")
     # New servers try to unseal themselves for some seconds, which would undo the seal.
@@ -128,7 +122,6 @@ def test_sealed_by_hand_all_of_them_take_recovery_keys(stack: LocalStack) -> Non
 
 
 def test_one_auto_unsealed_server_becomes_three(stack: LocalStack) -> None:
-    """After `down` one server becomes three nodes with its seal and data."""
     stack.up(seal="static")
     keep(stack, "of before")
     stack.down()
@@ -143,7 +136,6 @@ def test_one_auto_unsealed_server_becomes_three(stack: LocalStack) -> None:
 
 
 def test_a_drill_knows_its_seal(stack: LocalStack) -> None:
-    """A copy of the three opens under their seal, and migrates to another and back."""
     stack.up(ha=True, seal="static")
     stack.seed(BLUEPRINT, environ={})
     directory = stack.data_dir.parent / "drill"
@@ -168,7 +160,6 @@ def test_a_drill_knows_its_seal(stack: LocalStack) -> None:
 
 
 def test_the_tasks_know_its_seal(stack: LocalStack) -> None:
-    """The doctor finds nothing, and a backup of the keys has the seal's key."""
     stack.up(ha=True, seal="static")
     stack.seed(BLUEPRINT, environ={})
     _, public = new_identity()
@@ -186,6 +177,5 @@ def test_the_tasks_know_its_seal(stack: LocalStack) -> None:
 
 
 def task(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run a task as a person types it."""
     command = [sys.executable, "-m", "vault_harness", *words]
     return subprocess.run(command, capture_output=True, text=True, check=False)

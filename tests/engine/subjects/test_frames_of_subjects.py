@@ -52,7 +52,6 @@ class Case:
 
 @pytest.fixture
 def case(tmp_path: Path) -> Iterator[Case]:
-    """A seeded Vault, and a client's variables with the secret-id by value."""
     settings = Settings.from_environment(engine="process")
     with (
         open_engine(settings, directory=tmp_path / "engine") as engine,
@@ -187,7 +186,6 @@ class _Front(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def front() -> Iterator[str]:
-    """The address of a server that holds a client."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Front) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
@@ -201,7 +199,6 @@ def front() -> Iterator[str]:
 def test_no_frame_of_a_subjects_error_holds_a_secret(
     client: str, state: str, case: Case, front: str, tmp_path: Path
 ) -> None:
-    """Everything is asked in this state, and each error is walked to the bottom."""
     raised = {}
     with STATES[state](case):
         spec = parse_subject(front if client == "http" else client)
@@ -238,7 +235,6 @@ BREACHES = {
 
 @pytest.mark.parametrize("breach", BREACHES)
 def test_a_program_that_breaks_its_contract(breach: str, tmp_path: Path) -> None:
-    """The error says what the program did, without its configuration."""
     command = shlex.join(
         [sys.executable, "-I", "-c", f"import json, os, sys, time\n{BREACHES[breach]}"]
     )
@@ -254,7 +250,6 @@ def _raises(environ: Mapping[str, str]) -> object:
 
 
 def test_a_factory_that_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error has the factory's words and place, without its arguments."""
     monkeypatch.setattr("tests.subjects.lazy_client.LazyClient", _raises)
     error = _error_of(
         lambda: open_subject(parse_subject(LAZY), VARIABLES, log=tmp_path / "log", timeout=20)

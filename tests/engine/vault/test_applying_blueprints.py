@@ -1,5 +1,3 @@
-"""Blueprints applied to a real Vault: existing things stay, missing ones come, roles fit."""
-
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -23,7 +21,6 @@ from vault_harness.settings import Settings
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """The process engine."""
     with open_engine(
         Settings(engine="process"), directory=tmp_path_factory.mktemp("engine")
     ) as engine:
@@ -32,13 +29,11 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 @pytest.fixture
 def stack(engine: Engine, tmp_path: Path) -> Iterator[Stack]:
-    """A Vault with the e-commerce blueprint."""
     with launch(engine, Blueprint.default(), NodeSpec(directory=tmp_path / "vault")) as stack:
         yield stack
 
 
 def read(stack: Stack, path: str, mount: str = "ecommerce") -> dict[str, Any]:
-    """Return the values of a secret."""
     data = stack.operator.client.secrets.kv.v2.read_secret_version(
         path, mount_point=mount, raise_on_deleted_version=True
     )
@@ -46,19 +41,16 @@ def read(stack: Stack, path: str, mount: str = "ecommerce") -> dict[str, Any]:
 
 
 def write(stack: Stack, path: str, **values: str) -> None:
-    """Overwrite a secret."""
     stack.operator.client.secrets.kv.v2.create_or_update_secret(
         path, values, mount_point="ecommerce"
     )
 
 
 def actions(changes: list[Change]) -> dict[str, str]:
-    """Return what was done to each thing."""
     return {f"{change.kind} {change.name}": change.action for change in changes}
 
 
 def login(stack: Stack, role: str) -> hvac.Client:
-    """Return a client of that role."""
     client = hvac.Client(url=stack.node.address)
     client.auth.approle.login(
         role_id=approle.role_id(stack.operator, role),
@@ -81,7 +73,7 @@ def test_everything_is_created_once(stack: Stack) -> None:
 
 
 def test_the_result_has_the_stored_values(stack: Stack) -> None:
-    """The result has the stored values, with other people's keys, and its repr hides them."""
+    """With other people's keys; its repr hides them."""
     assert {path: dict(stack.secrets["ecommerce", path]) for path in values(stack)} == values(stack)
     assert read(stack, "backend/django")["SECRET_KEY"] not in repr(stack.secrets)
 
@@ -97,7 +89,6 @@ def test_the_result_has_the_stored_values(stack: Stack) -> None:
 
 
 def test_a_changed_value_is_kept(stack: Stack) -> None:
-    """A changed value stays, and a missing key is added."""
     write(stack, "backend/database", DB_PASSWORD="mine", EXTRA="theirs")
 
     changes = actions(apply(stack.operator, stack.blueprint, environ={}))
@@ -134,12 +125,10 @@ def test_overwrite_restores_all_that_is_written(stack: Stack) -> None:
 
 
 def values(stack: Stack) -> dict[str, dict[str, Any]]:
-    """Return every secret of the blueprint with its values."""
     return {path: read(stack, path, mount) for mount, path, _ in stack.blueprint.paths()}
 
 
 def test_access_is_put_right_and_no_value_touched(stack: Stack) -> None:
-    """A narrowed policy and a role without one are restored, and no value changes."""
     write(stack, "backend/database", DB_PASSWORD="real, and nowhere else")
     stack.operator.request("POST", "sys/policies/acl/backend", policy='path "x" {}')
     stack.operator.request("POST", "auth/approle/role/backend", token_policies=[])
@@ -164,7 +153,6 @@ def test_access_is_put_right_and_no_value_touched(stack: Stack) -> None:
 
 
 def test_a_dry_run_says_which_values_would_be_replaced(stack: Stack) -> None:
-    """A dry run writes nothing and names exactly the keys whose values would change."""
     write(stack, "backend/database", **{**read(stack, "backend/database"), "DB_HOST": "mine"})
     before = values(stack)
 
@@ -187,7 +175,7 @@ def test_a_dry_run_says_which_values_would_be_replaced(stack: Stack) -> None:
 
 
 def test_a_write_that_did_nothing_is_an_error(stack: Stack) -> None:
-    """A 404 of a write is an error, since nothing was written."""
+    """A 404 of a write means that nothing was written."""
     for method in ("POST", "PUT", "DELETE"):
         with pytest.raises(OperatorError, match="no handler for route"):
             stack.operator.request(method, "nowhere/data/x", data={"KEY": "value"})
@@ -195,7 +183,7 @@ def test_a_write_that_did_nothing_is_an_error(stack: Stack) -> None:
 
 
 def test_a_secret_id_that_cannot_be_looked_up_is_not_called_bad(stack: Stack) -> None:
-    """A sealed Vault cannot look up a secret-id: an error, and no new secret-id."""
+    """A sealed Vault cannot look it up: an error, and no new secret-id."""
     secret_id = approle.new_secret_id(stack.operator, "backend").secret_id
     assert approle.lookup(stack.operator, "backend", secret_id) is not None
     assert approle.lookup(stack.operator, "backend", "another") is None
@@ -206,7 +194,6 @@ def test_a_secret_id_that_cannot_be_looked_up_is_not_called_bad(stack: Stack) ->
 
 
 def test_templates_are_filled_with_what_is_in_vault(stack: Stack) -> None:
-    """A URL holds the password that is in Vault."""
     password = read(stack, "backend/redis")["REDIS_PASSWORD"]
 
     assert read(stack, "backend/redis")["REDIS_URL"] == f"redis://:{password}@redis:6379/0"
@@ -233,7 +220,6 @@ def test_a_scenario_never_gets_real_keys(
 
 
 def test_a_missing_variable_stops_before_the_first_write(stack: Stack) -> None:
-    """Nothing is written, and file, line and field are named."""
     text = 'name = "x"\n[mounts.fresh]\n[secrets.fresh."a"]\nKEY = { env = "NOT_SET_ANYWHERE" }\n'
     source = stack.node.audit_path
     assert source is not None
@@ -248,7 +234,6 @@ def test_a_missing_variable_stops_before_the_first_write(stack: Stack) -> None:
 
 
 def test_a_mount_of_another_kind_is_not_touched(stack: Stack) -> None:
-    """A KV version 1 at the blueprint's mount is an error."""
     stack.operator.request("POST", "sys/mounts/old", type="kv", options={"version": "1"})
     blueprint = Blueprint.parse('name = "x"\n[mounts.old]\n', source=Path("x.toml"))
 
@@ -257,7 +242,6 @@ def test_a_mount_of_another_kind_is_not_touched(stack: Stack) -> None:
 
 
 def test_a_deleted_secret_comes_back(stack: Stack) -> None:
-    """Seeding restores a secret, however it was deleted."""
     kv = stack.operator.client.secrets.kv.v2
     kv.delete_latest_version_of_secret("backend/django", mount_point="ecommerce")
     kv.delete_metadata_and_all_versions("gateway/api", mount_point="ecommerce")
@@ -284,7 +268,6 @@ def test_a_deleted_secret_comes_back(stack: Stack) -> None:
 def test_each_role_reads_its_own_and_no_more(
     stack: Stack, role: str, allowed: list[str], denied: list[str]
 ) -> None:
-    """In Vault each role reads its own secrets and no others."""
     client = login(stack, role)
     kv = client.secrets.kv.v2
 
@@ -299,7 +282,6 @@ def test_each_role_reads_its_own_and_no_more(
 
 
 def test_tokens_are_renewable_for_an_hour(stack: Stack) -> None:
-    """A login has the token life of the blueprint."""
     looked_up = login(stack, "backend").auth.token.lookup_self()["data"]
 
     assert looked_up["renewable"] is True
@@ -332,7 +314,6 @@ def test_credentials_are_written_once(stack: Stack, tmp_path: Path) -> None:
 
 
 def test_a_locked_role_is_listed_and_unlocked(stack: Stack) -> None:
-    """Five bad secret-ids lock a role until an operator unlocks it."""
     role_id = approle.role_id(stack.operator, "backend")
     good = approle.new_secret_id(stack.operator, "backend").secret_id
     client = hvac.Client(url=stack.node.address)
@@ -349,7 +330,6 @@ def test_a_locked_role_is_listed_and_unlocked(stack: Stack) -> None:
 
 
 def test_seal_and_unseal(stack: Stack) -> None:
-    """A sealed Vault says so, refuses wrong keys, and with the right keys has its data."""
     before = read(stack, "backend/django")
     stack.operator.seal()
     status = stack.operator.seal_status()
@@ -372,6 +352,5 @@ def test_seal_and_unseal(stack: Stack) -> None:
 
 
 def test_init_happens_once(stack: Stack) -> None:
-    """An initialised Vault gives no new keys."""
     with pytest.raises(OperatorError, match="already initialized"):
         stack.operator.init()

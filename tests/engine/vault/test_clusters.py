@@ -1,5 +1,3 @@
-"""Several nodes with one keyring are unsealed together and find a leader after each loss."""
-
 from __future__ import annotations
 
 import base64
@@ -24,14 +22,12 @@ from vault_harness.settings import Settings
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    """The process engine."""
     settings = Settings(engine="process", start_timeout=60)
     with open_engine(settings, directory=tmp_path / "engine") as engine:
         yield engine
 
 
 def start(engine: Engine, directory: Path, name: str, **extra: object) -> Node:
-    """Start a raft node, and wait until it answers."""
     spec = NodeSpec(name=name, directory=directory / name, storage="raft", extra=extra)
     node = engine.node(spec)
     node.start()
@@ -40,7 +36,6 @@ def start(engine: Engine, directory: Path, name: str, **extra: object) -> Node:
 
 @contextlib.contextmanager
 def at(nodes: Sequence[Node], keyring: Keyring | None = None) -> Iterator[tuple[VaultAdmin, ...]]:
-    """Yield an operator with the root token at each node."""
     token = keyring.root_token if keyring is not None else None
     addresses = [node.address for node in nodes]
     with cluster.operators(addresses, keyring, token=token) as operators:
@@ -48,7 +43,6 @@ def at(nodes: Sequence[Node], keyring: Keyring | None = None) -> Iterator[tuple[
 
 
 def test_one_node_is_a_cluster(engine: Engine, tmp_path: Path) -> None:
-    """A single node leads and votes when unsealed; sealed, no node leads."""
     node = start(engine, tmp_path, "only")
     with at([node]) as (operator,):
         keyring = operator.init()
@@ -70,7 +64,6 @@ def test_one_node_is_a_cluster(engine: Engine, tmp_path: Path) -> None:
 
 
 def test_keys_of_another_cluster(engine: Engine, tmp_path: Path) -> None:
-    """Wrong keys and too few keys are errors, and the right ones work afterwards."""
     node = start(engine, tmp_path, "only")
     with at([node]) as (operator,):
         keyring = operator.init()
@@ -103,7 +96,6 @@ def test_a_vault_that_unseals_itself_has_recovery_keys(engine: Engine, tmp_path:
 def test_a_leader_that_cannot_for_now_is_asked_again(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A leader that is sealed at the first join is asked again, and then accepts."""
     nodes = [start(engine, tmp_path, f"node-{number}") for number in (1, 2)]
     refused, join = threading.Event(), cluster.join
 
@@ -131,7 +123,6 @@ def test_a_leader_that_cannot_for_now_is_asked_again(
 
 @pytest.mark.slow
 def test_three_nodes_lose_their_leader(engine: Engine, tmp_path: Path) -> None:
-    """Three nodes join, vote, elect another leader, and a restarted node opens with the keys."""
     nodes = [start(engine, tmp_path, f"node-{number}") for number in (1, 2, 3)]
     with at(nodes) as (first, second, third):
         keyring = first.init()

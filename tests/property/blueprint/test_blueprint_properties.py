@@ -65,7 +65,6 @@ def lines_of(
 
 @given(mount=PATHS, secrets=SECRETS)
 def test_read_as_written(mount: str, secrets: dict[str, dict[str, Any]]) -> None:
-    """Every literal is read byte for byte, every generator with its parameters."""
     text, numbers = lines_of(mount, secrets)
     blueprint = Blueprint.parse(text, source=Path("x.toml"))
 
@@ -80,7 +79,7 @@ def test_read_as_written(mount: str, secrets: dict[str, dict[str, Any]]) -> None
 
 @given(value=GENERATED)
 def test_generated_values_fit(value: dict[str, Any]) -> None:
-    """A generated value has the given length, alphabet and prefix."""
+    """They have the given length, alphabet and prefix."""
     parsed = Value.model_validate(value)
     made = parsed.new()
     random_part = made.removeprefix(parsed.prefix)
@@ -92,7 +91,7 @@ def test_generated_values_fit(value: dict[str, Any]) -> None:
 
 @given(text=st.text(max_size=200))
 def test_any_text_is_read_or_refused(text: str) -> None:
-    """Any text is a blueprint or an error that starts with the file."""
+    """An error starts with the file."""
     cause = ""
     try:
         Blueprint.parse(text, source=Path("x.toml"))
@@ -112,7 +111,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     )
 )
 def test_policies_are_read_as_written(rules: list[tuple[str, set[str]]]) -> None:
-    """Each path is read with its capabilities and line, in HCL and in JSON."""
+    """HCL and JSON are read alike."""
     hcl = "\n".join(
         f"path {json.dumps(path)} {{ capabilities = {json.dumps(sorted(granted))} }}"
         for path, granted in rules
@@ -127,7 +126,7 @@ def test_policies_are_read_as_written(rules: list[tuple[str, set[str]]]) -> None
 
 @given(text=st.text(st.sampled_from('path"a/*{}[]=,#\n capabilities"read"'), max_size=60))
 def test_any_policy_text_is_read_or_refused(text: str) -> None:
-    """An invalid policy is refused with a line of the text."""
+    """The error names a line of the text."""
     line = 1
     try:
         parse(text)
@@ -139,7 +138,6 @@ def test_any_policy_text_is_read_or_refused(text: str) -> None:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A Vault to apply blueprints to."""
     directory = tmp_path_factory.mktemp("idempotence")
     with open_engine(Settings(engine="process"), directory=directory) as engine:
         yield launch(engine, Blueprint.default(), NodeSpec(directory=directory / "vault"))
@@ -151,7 +149,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 )
 @given(secrets=SECRETS, number=st.integers(0, 10**9))
 def test_applied_once(stack: Stack, secrets: dict[str, dict[str, Any]], number: int) -> None:
-    """A second time changes nothing, and every literal is in Vault as written."""
+    """A second time changes nothing."""
     mount = f"m{number}"
     blueprint = Blueprint.parse(lines_of(mount, secrets)[0], source=Path("x.toml"))
     apply(stack.operator, blueprint, environ={})

@@ -19,7 +19,7 @@ from resilient_vault_client._translate import from_answer
 
 @given(st.text(max_size=60))
 def test_a_path_leads_nowhere_else(path: str) -> None:
-    """A path is refused, or is clean and has no segment that leads up."""
+    """It is refused, or has no segment that leads up."""
     try:
         cleaned = clean_path(path)
     except InvalidPath:
@@ -36,7 +36,6 @@ def test_a_path_leads_nowhere_else(path: str) -> None:
     steps=st.integers(1, 40),
 )
 def test_pauses_grow_to_the_cap(cap: float, ttl: float | None, known: bool, steps: int) -> None:
-    """Each pause is longer than the one before, up to the cap."""
     backoff = Backoff(cap)
     if known:
         backoff.learn(ttl)
@@ -83,7 +82,7 @@ JSON = st.recursive(
     retry=st.text(max_size=6),
 )
 def test_any_answer_is_an_error(status: int, body: bytes, retry: str) -> None:
-    """Any answer becomes an error of the client's own."""
+    """The error is the client's own."""
     error = from_answer(status, body, {"Retry-After": retry}, address="http://vault")
     assert isinstance(error, VaultError)
     assert error.retry_in is None or error.retry_in >= 0
@@ -92,7 +91,7 @@ def test_any_answer_is_an_error(status: int, body: bytes, retry: str) -> None:
 
 @given(st.text(min_size=4, max_size=20), st.text(max_size=20), st.text(max_size=20))
 def test_a_token_is_never_repeated(token: str, before: str, after: str) -> None:
-    """A token that a server repeats is not in the message."""
+    """A server repeats it."""
     body = json.dumps({"errors": [before + token + after]}).encode()
     error = from_answer(500, body, {}, address="", hide=(token,))
     squeezed = " ".join(token.split())

@@ -52,7 +52,6 @@ class Calls(RuleBasedStateMachine):
     # The client's authenticator
 
     def begin(self) -> int | Errand[int]:
-        """Return the token, or a way to get it."""
         if self.closed:
             raise ClientClosed("the client is closed")
         return Errand(self.ask) if self.token is None else self.token
@@ -77,7 +76,6 @@ class Calls(RuleBasedStateMachine):
                 self.now -= 1
 
     def tell(self, events: list[Event]) -> None:
-        """Record what an errand reports."""
         for event in events:
             self.notifier.notify(event)
 
@@ -86,7 +84,6 @@ class Calls(RuleBasedStateMachine):
     @precondition(lambda self: len(self.pending) < 8)
     @rule()
     def call(self) -> None:
-        """A caller wants a token."""
         made = self.pool.submit(self.errands.run, self.begin, Deadline(LONG), LONG)
         if self.closed:
             assert isinstance(made.exception(LONG), ClientClosed)
@@ -130,7 +127,6 @@ class Calls(RuleBasedStateMachine):
     @precondition(lambda self: self.token is not None)
     @rule()
     def lose(self) -> None:
-        """The token dies."""
         self.token = None
 
     @precondition(lambda self: not self.closed)
@@ -155,20 +151,17 @@ class Calls(RuleBasedStateMachine):
         assert self.began == self.errands_made
 
     def expect_errand(self) -> None:
-        """Wait for an errand, if none is under way."""
         if not self.under_way:
             self.under_way, self.left = True, False
             self.errands_made += 1
         wait_until(lambda: self.began == self.errands_made, "an errand", timeout=LONG)
 
     def one_ends(self) -> BaseException | None:
-        """Return how the one timed-out call ends."""
         done, self.pending = wait(self.pending, LONG, FIRST_COMPLETED)
         (one,) = done
         return one.exception()
 
     def teardown(self) -> None:
-        """End everything."""
         if self.under_way:
             self.grant()
         self.errands.finish(LONG)
@@ -178,6 +171,5 @@ class Calls(RuleBasedStateMachine):
 
 
 def test_calls() -> None:
-    """The rules hold in any order."""
     half = settings(max_examples=settings().max_examples // 2, stateful_step_count=25)
     run_state_machine_as_test(Calls, settings=half)

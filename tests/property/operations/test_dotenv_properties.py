@@ -51,7 +51,6 @@ def exported(name: str, value: str) -> str:
     st.booleans(),
 )
 def test_quoted_values_come_back(values: dict[str, str], write: object, marked: bool) -> None:
-    """A value that any of three writers quoted is read unchanged."""
     text = "# made by a writer\n\n" + "".join(write(name, value) for name, value in values.items())  # type: ignore[operator]  # sampled functions lose their type
     found = parse(text if not marked else text.removeprefix("# made by a writer\n"))
     assert {name: variable.value for name, variable in found.variables.items()} == values
@@ -63,7 +62,7 @@ def test_quoted_values_come_back(values: dict[str, str], write: object, marked: 
 @example("A", "a#b")
 @example("A", "")
 def test_unquoted_values_come_back(name: str, value: str) -> None:
-    """An unquoted value without blanks at its ends or a comment is read unchanged."""
+    """They have no blanks at their ends and no comment."""
     value = re.sub(r"(^|[ \t])#", "", value).strip(" \t#")
     found = parse(f"{name}={value}\nOTHER_NAME_OF_THE_FILE=1\n")
     assert found.variables[name].value == value
@@ -74,7 +73,7 @@ def test_unquoted_values_come_back(name: str, value: str) -> None:
 @example("A", "'")
 @example("A", "a'b\"c\\d\r\ne")
 def test_values_of_a_shell_come_back(name: str, value: str) -> None:
-    """What `shlex.quote` writes is read as a shell reads it."""
+    """`shlex.quote` writes them."""
     if "\\" in value or re.search(r"[\r\n][ \t]*(export[ \t]+)?[A-Za-z_]\w*=", value):
         # Two backslashes in single quotes are one to python-dotenv and two to a shell. The file is
         # ambiguous.
@@ -85,7 +84,7 @@ def test_values_of_a_shell_come_back(name: str, value: str) -> None:
 
 @given(NAMES, ANY)
 def test_every_reader_agrees_on_a_written_line(name: str, value: str) -> None:
-    """`assignment` refuses, or writes a line that every kind of reader agrees on."""
+    """`assignment` refuses any other."""
     try:
         line = assignment(name, value)
     except SettingsError:
@@ -98,7 +97,7 @@ def test_every_reader_agrees_on_a_written_line(name: str, value: str) -> None:
 
 @given(st.text(max_size=200) | NASTY)
 def test_no_text_breaks_the_reader(text: str) -> None:
-    """Any text is read, or refused by line number without a quote from the file."""
+    """An error has the line number and no quote from the file."""
     try:
         parse(text)
     except SettingsError as refusal:
@@ -114,9 +113,9 @@ def test_no_text_breaks_the_reader(text: str) -> None:
     | st.dictionaries(NAMES, ANY, min_size=1, max_size=1)
 )
 def test_files_of_python_dotenv_come_back(values: dict[str, str], tmp_path: Path) -> None:
-    """A file from python-dotenv's `set_key` is read byte for byte from disk.
+    """`set_key` writes them.
 
-    `set_key` changes carriage returns of an earlier value when it adds the next one, so files with
+    It changes carriage returns of an earlier value when it adds the next one, so files with
     several values have none.
     """
     path = tmp_path / ".env"
@@ -132,7 +131,7 @@ def test_files_of_python_dotenv_come_back(values: dict[str, str], tmp_path: Path
     )
 )
 def test_json_in_single_quotes_comes_back(values: dict[str, object]) -> None:
-    """JSON documents, the most common difficult value, survive in single quotes."""
+    """The most common difficult value."""
     text = "".join(single_quoted(name, json.dumps(value)) for name, value in values.items())
     assert {name: json.loads(v.value) for name, v in parse(text).variables.items()} == values
 

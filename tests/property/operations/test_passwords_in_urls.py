@@ -30,13 +30,11 @@ READ_BY_KOMBU = ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND")
 
 
 def filled(template: str, **values: str) -> str:
-    """Fill the template of a blueprint with values."""
     value = Value(template=template)
     return value.fill("a", {("a", key): text for key, text in values.items()})
 
 
 def dotenv(values: Mapping[str, str]) -> str:
-    """Return a dotenv file with those values in single quotes."""
     escaped = {
         name: value.replace("\\", "\\\\").replace("'", "\\'") for name, value in values.items()
     }
@@ -62,7 +60,6 @@ def password_for_kombu(url: str) -> str:
 @given(password=TEXTS, user=TEXTS, host=HOSTS)
 @example(password=NASTY, user="", host="redis")
 def test_a_template_for_redis(password: str, user: str, host: str) -> None:
-    """Readers find user, password and host as the blueprint has them."""
     url = filled("redis://{USER}:{WORD}@{HOST}:{PORT}/0", USER=user, WORD=password, HOST=host,
                  PORT="6379")  # fmt: skip
     found = for_redis(url)
@@ -73,7 +70,7 @@ def test_a_template_for_redis(password: str, user: str, host: str) -> None:
 
 @given(password=FOR_LIBPQ, user=FOR_LIBPQ, database=FOR_LIBPQ, host=HOSTS)
 def test_a_template_for_postgresql(password: str, user: str, database: str, host: str) -> None:
-    """Libpq finds everything as the blueprint has it, the database's name too."""
+    """Libpq finds the database's name too."""
     url = filled("postgresql://{U}:{P}@{H}:5432/{D}?application_name={U}", U=user, P=password,
                  H=host, D=database)  # fmt: skip
     assert psycopg.conninfo.conninfo_to_dict(url) == {
@@ -89,7 +86,7 @@ def test_a_template_for_postgresql(password: str, user: str, database: str, host
 
 @given(value=TEXTS)
 def test_a_template_that_is_no_url(value: str) -> None:
-    """A template that is no URL, or the base of one, keeps its values unchanged."""
+    """It may be the base of one; its values are unchanged."""
     assert filled("host=db password={A}", A=value) == f"host=db password={value}"
     assert filled("{A}/login", A="https://shop.example") == "https://shop.example/login"
     assert filled("{A}://{B}", A="redis+sentinel", B="[::1]") == "redis+sentinel://[::1]"
@@ -97,7 +94,6 @@ def test_a_template_that_is_no_url(value: str) -> None:
 
 @given(first=TEXTS, second=TEXTS)
 def test_a_template_for_a_list(first: str, second: str) -> None:
-    """Each URL of Celery's list has its own password."""
     text = filled("redis://:{A}@a:1/0;redis://:{B}@b:2/0", A=first, B=second)
     assert [password_for_redis(url) for url in text.split(";")] == [first, second]
 
@@ -105,7 +101,7 @@ def test_a_template_for_a_list(first: str, second: str) -> None:
 @given(password=TEXTS, placeholder=st.text("abcXYZ012", min_size=32, max_size=32))
 @example(password=NASTY, placeholder="0" * 32)
 def test_a_migration(password: str, placeholder: str) -> None:
-    """A migration puts the file's value into each URL where seeding put the placeholder."""
+    """The file's value is put into each URL where seeding put the placeholder."""
     blueprint = Blueprint.default()
     kv = KvInMemory(
         {
@@ -151,7 +147,7 @@ TAILS = st.sampled_from(["", "/", "/0", "/0?", "/0?a=b@c&d=%2f", "/x#", "/x;y?z=
     tail=TAILS,
 )
 def test_a_rotation(password: str, encode: Any, user: str, scheme: str, tail: str) -> None:
-    """The URL has the new password, however the old one was encoded; the rest stays."""
+    """The old one may be encoded in any way; the rest of the URL stays."""
     head, end = f"{scheme}://{quote(user, safe='')}:", f"@h1:1,h2:2{tail}"
     url = f"{head}{encode(password)}{end}"
     kv = KvInMemory({REDIS.path: {REDIS.key: password}, "x": {"URL": url, "LIST": f"{url};{url}"}})
@@ -169,7 +165,7 @@ def test_a_rotation(password: str, encode: Any, user: str, scheme: str, tail: st
 @example(password=NASTY, kind="redis")
 @example(password=NASTY, kind="postgresql")
 def test_a_rotation_repairs_a_url_that_was_not_encoded(password: str, kind: str) -> None:
-    """A URL that an earlier release broke has a readable password again."""
+    """An earlier release broke such URLs."""
     target = REDIS if kind == "redis" else DATABASE
     broken = f"{kind}://app:{password}@host/0"
     kv = KvInMemory(
@@ -188,7 +184,6 @@ def test_a_rotation_repairs_a_url_that_was_not_encoded(password: str, kind: str)
 @FEW
 @given(text=TEXTS, password=TEXTS)
 def test_a_value_without_the_password_stays(text: str, password: str) -> None:
-    """A rotation does not change a value without the password."""
     assume(password not in text and password not in unquote(text))
     values = {"A": text, "B": f"redis://:{quote(text, safe='')}@h/0", "C": f"redis://:{text}@h/0"}
     kv = KvInMemory({REDIS.path: {REDIS.key: password}, "x": values})

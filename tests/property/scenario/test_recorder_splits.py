@@ -75,7 +75,6 @@ def receive(sock: socket.socket, count: int) -> bytes:
 
 @given(st.lists(st.tuples(cuts, cuts), min_size=len(TURNS), max_size=len(TURNS)))
 def test_any_split_is_relayed_alike(splits: list[tuple[list[int], list[int]]]) -> None:
-    """Requests and answers arrive byte for byte, and the exchanges are the same."""
     history = History()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         upstream = f"127.0.0.1:{listener.getsockname()[1]}"
@@ -103,7 +102,7 @@ def test_any_split_is_relayed_alike(splits: list[tuple[list[int], list[int]]]) -
 
 @given(cuts)
 def test_requests_sent_ahead_are_exchanges_of_their_own(splits: list[int]) -> None:
-    """Requests that are sent all at once reach Vault one after the other."""
+    """They reach Vault one after the other."""
     history = History()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         upstream = f"127.0.0.1:{listener.getsockname()[1]}"

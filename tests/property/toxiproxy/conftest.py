@@ -1,5 +1,3 @@
-"""A server process of its own for each worker."""
-
 from __future__ import annotations
 
 import json
@@ -18,27 +16,22 @@ from vault_harness.local.toxiproxy.client import Toxiproxy
 
 @dataclass
 class Running:
-    """A running embedded server."""
-
     process: subprocess.Popen[str]
     url: str
     errors: list[str]
 
     @property
     def toxiproxy(self) -> Toxiproxy:
-        """The typed client of the server."""
         return Toxiproxy(self.url, timeout=15)
 
     @property
     def host_port(self) -> tuple[str, int]:
-        """Host and port of the API."""
         parts = urlsplit(self.url)
         assert parts.hostname is not None
         assert parts.port is not None
         return parts.hostname, parts.port
 
     def descriptors(self) -> int:
-        """Return the number of its open file descriptors."""
         return psutil.Process(self.process.pid).num_fds()
 
     def memory(self) -> int:

@@ -42,19 +42,17 @@ def test_any_bytes(body: bytes) -> None:
 
 @given(JSON, st.binary(max_size=5))
 def test_any_json(value: object, rest: bytes) -> None:
-    """A JSON value is read, whatever follows it after a space."""
+    """Anything may follow it after a space."""
     assert bodies.parse(json.dumps(value).encode() + b" " + rest) == value
 
 
 @given(JSON)
 def test_any_json_reader_reads_the_same_value(value: object) -> None:
-    """Any JSON reader reads what is written as the same value."""
     assert json.loads(bodies.dump(value)) == value
 
 
 @given(st.dictionaries(st.sampled_from(list(SHAPE)), JSON))
 def test_fields_have_their_types(value: dict[str, object]) -> None:
-    """A field of another type is refused."""
     found, _ = bodies.fields(value, SHAPE)
     for name, item in found.items():
         assert type(item) is SHAPE[name] or (name == "share" and type(item) is int)
@@ -67,7 +65,7 @@ def test_fields_have_their_types(value: dict[str, object]) -> None:
     seed=st.integers(),
 )
 def test_cuts_cover_everything(length: int, average: int, share: float, seed: int) -> None:
-    """Cuts are in order and cover everything, and no piece is negative or too long."""
+    """No piece is negative or too long."""
     variation = int(average * share)
     ends = cut(length, average, variation, random.Random(seed) if variation else None)
     assert ends == sorted(ends)
@@ -79,7 +77,6 @@ def test_cuts_cover_everything(length: int, average: int, share: float, seed: in
 
 @pytest.mark.parametrize("average", [1, 2, 3, 10])
 def test_the_largest_variation_ends(average: int) -> None:
-    """The largest accepted variation ends for a whole chunk."""
     for seed in range(2):
         ends = cut(32 * 1024, average, average, random.Random(seed))
         assert ends[-1] == 32 * 1024

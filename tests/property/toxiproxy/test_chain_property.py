@@ -35,8 +35,6 @@ TOXICITY = st.sampled_from([0.0, 0.5, 1.0])
 
 
 class Chain(RuleBasedStateMachine):
-    """Toxics that keep every byte."""
-
     kinds = KEEPING
 
     def __init__(self) -> None:
@@ -50,7 +48,6 @@ class Chain(RuleBasedStateMachine):
 
     @initialize(data=st.data(), count=st.integers(0, 4))
     def open(self, data: st.DataObject, count: int) -> None:
-        """Open the connection under some toxics."""
         self.chain += [self._draw(data, data.draw(TOXICITY)) for _ in range(count)]
         self.bench.start(*self.chain)
 
@@ -74,13 +71,11 @@ class Chain(RuleBasedStateMachine):
     @precondition(lambda self: not self.finished)
     @rule()
     def finish(self) -> None:
-        """Close the source."""
         self.finished = True
         self.bench.finish()
 
     @rule(milliseconds=st.sampled_from([1, 40, 100, 700]))
     def pass_time(self, milliseconds: int) -> None:
-        """Let time pass."""
         self.bench.pass_time(milliseconds / 1000)
 
     @rule(room=st.sampled_from([None, None, 0, 1, 5000]))
@@ -91,7 +86,6 @@ class Chain(RuleBasedStateMachine):
 
     @rule(data=st.data(), toxicity=TOXICITY)
     def add(self, data: st.DataObject, toxicity: float) -> None:
-        """Add a toxic."""
         if len(self.chain) == 5:
             return
         toxic = self._draw(data, toxicity)
@@ -102,7 +96,6 @@ class Chain(RuleBasedStateMachine):
     @precondition(lambda self: self.chain)
     @rule(data=st.data(), toxicity=TOXICITY)
     def update(self, data: st.DataObject, toxicity: float) -> None:
-        """Change a toxic."""
         toxic = data.draw(st.sampled_from(self.chain))
         values = dict(data.draw(self.kinds[toxic.kind.type]))
         toxic.change({**toxic.values, **values}, toxicity)
@@ -112,7 +105,6 @@ class Chain(RuleBasedStateMachine):
     @precondition(lambda self: self.chain)
     @rule(data=st.data())
     def remove(self, data: st.DataObject) -> None:
-        """Remove a toxic."""
         toxic = data.draw(st.sampled_from(self.chain))
         self.chain.remove(toxic)
         self.bench.link.remove(toxic)
@@ -172,7 +164,6 @@ class Chain(RuleBasedStateMachine):
         self.stack.close()
 
     def check_end(self) -> None:
-        """Check that all bytes arrived."""
         assert self.bench.dest.received == bytes(self.sent)
 
 
@@ -197,7 +188,7 @@ class DroppingChain(Chain):
 
     @rule()
     def destination_breaks(self) -> None:
-        """Break the destination: writing fails from now on."""
+        """Let writing fail from now on."""
         self.bench.dest.gone = True
 
     def teardown(self) -> None:

@@ -52,15 +52,12 @@ def _valid(kind: str, values: dict[str, int]) -> bool:
 
 @dataclass
 class Model:
-    """The expected state of a proxy."""
-
     upstream: str
     enabled: bool
     listen: str = ""
     toxics: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def shown(self) -> list[dict[str, Any]]:
-        """Return the toxics in the order of the API."""
         order = sorted(
             self.toxics.values(), key=lambda toxic: toxic["stream"].lower() == "downstream"
         )
@@ -93,7 +90,6 @@ class Api(RuleBasedStateMachine):
 
     @rule(name=NAMES, enabled=st.booleans(), down=st.booleans())
     def create(self, name: str, enabled: bool, down: bool) -> None:
-        """Make a proxy, unless its name is taken."""
         upstream = UPSTREAM_DOWN if down else self.upstream
         entry = {"name": name, "listen": "127.0.0.1:0", "upstream": upstream, "enabled": enabled}
         status, answer = self.call("POST", "/proxies", entry)
@@ -103,13 +99,11 @@ class Api(RuleBasedStateMachine):
 
     @rule(name=NAMES)
     def delete(self, name: str) -> None:
-        """Delete a proxy, if it exists."""
         status, _ = self.call("DELETE", f"/proxies/{name}")
         assert status == (204 if self.proxies.pop(name, None) else 404)
 
     @rule(name=NAMES, enabled=st.none() | st.booleans(), upstream=st.none() | st.booleans())
     def update(self, name: str, enabled: bool | None, upstream: bool | None) -> None:
-        """Change a proxy, if it exists."""
         body: dict[str, object] = {"enabled": enabled}
         if upstream is not None:
             body["upstream"] = self.upstream if upstream else UPSTREAM_DOWN
@@ -148,7 +142,6 @@ class Api(RuleBasedStateMachine):
     def add_toxic(
         self, data: st.DataObject, name: str, toxic: str, stream: str, toxicity: float, kind: str
     ) -> None:
-        """Add a toxic, unless something is wrong with it."""
         values = {field: data.draw(value) for field, value in FIELDS.get(kind, {}).items()}
         body = {"name": toxic, "type": kind, "stream": stream, "toxicity": toxicity}
         body["attributes"] = values
@@ -170,7 +163,6 @@ class Api(RuleBasedStateMachine):
     def update_toxic(
         self, data: st.DataObject, name: str, toxic: str, toxicity: float | None
     ) -> None:
-        """Change a toxic, if it exists and can change."""
         model = self.proxies.get(name)
         known = model.toxics.get(toxic) if model else None
         strategies = FIELDS[known["type"]] if known else {}
@@ -189,7 +181,6 @@ class Api(RuleBasedStateMachine):
 
     @rule(name=NAMES, toxic=TOXIC_NAMES)
     def remove_toxic(self, name: str, toxic: str) -> None:
-        """Remove a toxic, if it exists."""
         model = self.proxies.get(name)
         removed = model.toxics.pop(toxic, None) if model else None
         status, _ = self.call("DELETE", f"/proxies/{name}/toxics/{toxic}")
@@ -197,7 +188,6 @@ class Api(RuleBasedStateMachine):
 
     @rule()
     def reset(self) -> None:
-        """Enable everything and remove all toxics."""
         status, _ = self.call("POST", "/reset")
         assert status == 204
         _, shown = self.call("GET", "/proxies")
@@ -208,7 +198,6 @@ class Api(RuleBasedStateMachine):
 
     @rule(name=NAMES)
     def connect(self, name: str) -> None:
-        """Connect a client."""
         model = self.proxies.get(name)
         if model is None or not model.enabled or len(self.sockets) > 30:
             return
@@ -223,14 +212,12 @@ class Api(RuleBasedStateMachine):
 
     @rule(size=st.sampled_from([1, 300, 300_000]), every=st.integers(1, 3))
     def send(self, size: int, every: int) -> None:
-        """Let some peers send as much as is taken."""
         for sock in self.sockets[::every]:
             with contextlib.suppress(OSError):
                 sock.send(bytes(size))
 
     @rule(every=st.integers(1, 3))
     def receive(self, every: int) -> None:
-        """Let some peers read what has arrived."""
         for sock in self.sockets[::every]:
             with contextlib.suppress(OSError):
                 sock.recv(1_000_000)
@@ -251,7 +238,6 @@ class Api(RuleBasedStateMachine):
 
     @invariant()
     def the_view_is_the_model_s(self) -> None:
-        """The API shows every proxy with every toxic of the model."""
         status, shown = self.call("GET", "/proxies")
         assert status == 200
         assert shown == {
@@ -266,7 +252,6 @@ class Api(RuleBasedStateMachine):
         }
 
     def teardown(self) -> None:
-        """All sockets go with the proxies."""
         for sock in self.sockets:
             sock.close()
         for name in self.proxies:
@@ -328,7 +313,7 @@ HEAD = st.sampled_from(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(head=HEAD, rest=st.binary(max_size=200))
 def test_malformed_requests(running: Running, head: bytes, rest: bytes) -> None:
-    """Malformed requests are answered or cut, and the next request is served."""
+    """They are answered or cut, and the next request is served."""
     _ask(running, head + rest)
 
 
@@ -378,7 +363,7 @@ def test_arbitrary_json(running: Running, method: str, path: str, body: object) 
 
 @pytest.mark.slow
 def test_ten_thousand_connections_leave_nothing(running: Running) -> None:
-    """After ten thousand connections under toxics, descriptors and memory are as before."""
+    """Descriptors and memory are as before."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
     listener.settimeout(10)
     toxiproxy = running.toxiproxy

@@ -16,13 +16,12 @@ SLASHES = st.text("/", max_size=3)
 
 @given(NAMES, SLASHES, SLASHES)
 def test_slashes_at_its_ends_mean_nothing(name: str, before: str, after: str) -> None:
-    """Slashes at both ends are removed in the normal form."""
     assert namespaces.normal(f"{before}{name}{after}") == name
 
 
 @given(st.text(max_size=20))
 def test_a_valid_name_is_safe_in_a_header(text: str) -> None:
-    """A valid name has no reserved part, and is safe in a header or URL."""
+    """It has no reserved part; it is safe in a URL too."""
     try:
         name = namespaces.normal(text)
     except ValueError:
@@ -45,7 +44,6 @@ def test_put_together_once_and_again(above: str, name: str) -> None:
 
 @given(NAMES)
 def test_its_levels_lead_to_it(name: str) -> None:
-    """Levels go from the outside in, each one part longer."""
     levels = namespaces.levels(name)
     assert [len(level.split("/")) for level in levels] == list(range(1, len(levels) + 1))
     assert (levels[-1] if levels else "") == name
@@ -54,5 +52,5 @@ def test_its_levels_lead_to_it(name: str) -> None:
 
 @given(NAMES, st.sampled_from(["kv/data/a", "sys/mounts", "auth/token/lookup-self"]))
 def test_nothing_of_a_namespace_is_the_whole_servers(name: str, path: str) -> None:
-    """A path below a namespace is the namespace's, even if it looks like a server's path."""
+    """A path may look like a server's path."""
     assert not namespaces.is_root_level(namespaces.below(name, path))

@@ -1,5 +1,3 @@
-"""Which settings the databases of a blueprint may have."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -21,12 +19,10 @@ static_roles.app = { username = "app", rotation_period = "1h" }
 
 
 def parsed(text: str) -> Blueprint:
-    """Parse this text."""
     return Blueprint.parse(text, source=Path("shop.toml"))
 
 
 def test_a_database_with_a_static_role() -> None:
-    """Durations become seconds, and the password is not in the repr."""
     database = parsed(GOOD).databases["shop"]
     assert database.mount == "database"
     assert database.static_roles["app"].rotation_period == 3600
@@ -43,7 +39,6 @@ def test_a_database_with_a_static_role() -> None:
     ],
 )
 def test_an_invalid_database_is_refused_by_line(given: str, instead: str, says: str) -> None:
-    """The error names the line, and never the password."""
     with pytest.raises(BlueprintError, match=says) as caught:
         parsed(GOOD.replace(given, instead))
     assert "shop.toml:" in str(caught.value)

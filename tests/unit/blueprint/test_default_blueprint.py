@@ -1,4 +1,4 @@
-"""The e-commerce blueprint says what the integration guide promises."""
+"""The default blueprint is what the integration guide promises."""
 
 from __future__ import annotations
 
@@ -27,18 +27,15 @@ AI_SERVICES = ("recommender", "search", "pricing", "chatbot", "fraud", "forecast
 
 @pytest.fixture(scope="module")
 def blueprint() -> Blueprint:
-    """The default blueprint."""
     return Blueprint.default()
 
 
 def test_twelve_paths(blueprint: Blueprint) -> None:
-    """The blueprint has exactly the paths of the guide."""
     assert {path for _, path, _ in blueprint.paths()} == PATHS
     assert blueprint.mount == "ecommerce"
 
 
 def test_roles_and_services(blueprint: Blueprint) -> None:
-    """Three AppRoles with renewable one-hour tokens serve the guide's services."""
     assert set(blueprint.approles) == {"backend", "api-gateway", "ai-services"}
     for role in blueprint.approles.values():
         assert role.token_ttl == 3600
@@ -55,7 +52,7 @@ def test_roles_and_services(blueprint: Blueprint) -> None:
 
 
 def test_debug_is_off_and_migrates(blueprint: Blueprint) -> None:
-    """Django's DEBUG is off by default, and a dotenv file's value replaces it."""
+    """A dotenv file's value replaces it."""
     assert blueprint.secrets["ecommerce"]["backend/django"]["DEBUG"].value == "False"
     assert VariableMap.guide().target("DEBUG") == Place("backend/django", "DEBUG")
 
@@ -69,7 +66,6 @@ def test_debug_is_off_and_migrates(blueprint: Blueprint) -> None:
     ],
 )
 def test_least_privilege(blueprint: Blueprint, role: str, forbidden: list[str]) -> None:
-    """A role reads its own and the shared paths that it needs, and writes nothing."""
     rules = policy.parse(blueprint.policies[role].rules)
     for rule in rules:
         assert rule.capabilities <= {"read", "list"}
@@ -79,7 +75,6 @@ def test_least_privilege(blueprint: Blueprint, role: str, forbidden: list[str]) 
 
 
 def test_no_secret_is_literal(blueprint: Blueprint) -> None:
-    """Sensitive values are generated or come from outside, never from a file in git."""
     words = ("KEY", "SECRET", "PASSWORD", "URL", "DSN", "BACKEND")
     for _, path, values in blueprint.paths():
         for key, value in values.items():
@@ -88,7 +83,6 @@ def test_no_secret_is_literal(blueprint: Blueprint) -> None:
 
 
 def test_variations_leave_the_original_alone(blueprint: Blueprint) -> None:
-    """Shortening a token's life in a copy does not change the original."""
     short = blueprint.with_approle("backend", token_ttl="4s", token_max_ttl="10s")
     extra = short.with_secret("backend/extra", {"KEY": "value"})
 

@@ -30,7 +30,6 @@ print(ascii(secret["GREETING"].value), ascii(blueprint.policies["till"].rules[:8
 
 
 def test_a_locale_without_these_letters(tmp_path: Path) -> None:
-    """Values and policies that are not ASCII are seeded as written."""
     file = tmp_path / "shop.toml"
     file.write_bytes(TEXT.encode())
     policy = '# Größe\npath "shop/data/till" { capabilities = ["read"] }\n'

@@ -1,4 +1,4 @@
-"""Find the line of a key, which TOML parsers do not give."""
+"""TOML parsers do not give the line of a key."""
 
 from __future__ import annotations
 
@@ -45,5 +45,5 @@ value = 1
     ],
 )
 def test_line(path: tuple[str | int, ...], line: int) -> None:
-    """The line is the key's, else that of its nearest parent, else the first."""
+    """A missing key has the line of its nearest parent, else the first."""
     assert line_of(TEXT, path) == line

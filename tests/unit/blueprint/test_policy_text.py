@@ -1,5 +1,3 @@
-"""Policies are read as Vault reads them."""
-
 from __future__ import annotations
 
 import pytest
@@ -24,12 +22,10 @@ path "shop/none" { capabilities = [] }
 
 
 def rules(text: str) -> list[tuple[str, set[str], int]]:
-    """Return path, capabilities and line of each rule."""
     return [(rule.path, set(rule.capabilities), rule.line) for rule in parse(text)]
 
 
 def test_hcl() -> None:
-    """Blocks, comments, trailing commas, nested objects and templates are read."""
     assert rules(HCL) == [
         ("shop/data/*", {"read", "list"}, 3),
         ("shop/metadata/{{identity.entity.name}}/+", set(), 13),
@@ -38,7 +34,6 @@ def test_hcl() -> None:
 
 
 def test_json() -> None:
-    """A policy may be JSON."""
     assert rules('{"path": {"a/*": {"capabilities": ["read"]}}}') == [("a/*", {"read"}, 1)]
 
 
@@ -58,7 +53,7 @@ def test_json() -> None:
     ],
 )
 def test_mistakes_have_a_line(text: str, line: int) -> None:
-    """What Vault would refuse is refused with its line."""
+    """Vault refuses these too."""
     with pytest.raises(PolicyError) as caught:
         parse(text)
 
@@ -66,5 +61,4 @@ def test_mistakes_have_a_line(text: str, line: int) -> None:
 
 
 def test_a_rule_is_a_value() -> None:
-    """Rules can be compared and kept in sets."""
     assert len({Rule("a", frozenset({"read"}), 1), Rule("a", frozenset({"read"}), 1)}) == 1

@@ -1,4 +1,4 @@
-"""A wrong blueprint is refused with file, line and field, before any request to Vault."""
+"""A wrong blueprint is refused before any request to Vault."""
 
 from __future__ import annotations
 
@@ -73,7 +73,6 @@ WRONG = [
 
 
 def test_the_good_one_is_good() -> None:
-    """The blueprint that the other tests modify is valid."""
     blueprint = Blueprint.parse(GOOD, source=Path("shop.toml"))
 
     assert blueprint.approles["web"].token_ttl == 3600
@@ -84,7 +83,6 @@ def test_the_good_one_is_good() -> None:
 def test_file_line_and_field(
     tmp_path: Path, old: str, new: str, line: int, field: str, message: str
 ) -> None:
-    """Each mistake is reported with file, line and field."""
     assert GOOD.count(old) >= 1
     file = tmp_path / "shop.toml"
     file.write_text(GOOD.replace(old, new, 1))
@@ -100,7 +98,6 @@ def test_file_line_and_field(
 
 
 def test_a_typing_mistake_gets_a_suggestion(tmp_path: Path) -> None:
-    """A mistyped setting gets a suggestion."""
     file = tmp_path / "shop.toml"
     file.write_text(GOOD.replace("token_max_ttl", "token_maxttl"))
 
@@ -111,7 +108,6 @@ def test_a_typing_mistake_gets_a_suggestion(tmp_path: Path) -> None:
 
 
 def test_a_policy_file_that_is_not_there(tmp_path: Path) -> None:
-    """The error names the missing policy file and the blueprint's line."""
     file = tmp_path / "shop.toml"
     rules = """rules = 'path "shop/data/web/*" { capabilities = ["read"] }'"""
     file.write_text(GOOD.replace(rules, 'file = "web.hcl"'))
@@ -124,7 +120,6 @@ def test_a_policy_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_mistake_in_a_policy_file_names_its_line(tmp_path: Path) -> None:
-    """The error names the lines in both files."""
     file = tmp_path / "shop.toml"
     rules = """rules = 'path "shop/data/web/*" { capabilities = ["read"] }'"""
     file.write_text(GOOD.replace(rules, 'file = "web.hcl"'))
@@ -137,14 +132,12 @@ def test_a_mistake_in_a_policy_file_names_its_line(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    """A missing file is an error of the blueprint."""
     with pytest.raises(BlueprintError, match="cannot be read"):
         Blueprint.load(tmp_path / "nowhere.toml")
 
 
 @pytest.mark.parametrize("wrong", ['KEY = ["a"]', 'KEY = { value = "hunter2", env = "X" }'])
 def test_a_wrong_secret_is_not_quoted(tmp_path: Path, wrong: str) -> None:
-    """The error does not repeat a wrong value."""
     file = tmp_path / "shop.toml"
     file.write_text(GOOD.replace("KEY = { generate = 20 }", wrong.replace('"a"', '"hunter2"')))
 

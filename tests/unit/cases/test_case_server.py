@@ -1,5 +1,3 @@
-"""Cases over HTTP: senseless requests, and a harness that breaks down."""
-
 from __future__ import annotations
 
 import json
@@ -24,7 +22,7 @@ OTHER = Entry(id="SEA-01", promise="No storm", severity="high", source="docs")
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[CaseServer]:
-    """Start a server that cannot run its scenarios, since it has no engine."""
+    """Start a server that cannot run a scenario."""
 
     def fails(*_: object, **__: object) -> Result:
         raise OSError(28, "No space left on device")
@@ -61,20 +59,19 @@ def raw(server: CaseServer, head: str, body: str = "") -> tuple[int, dict[str, A
 def test_bodies_that_are_not_read(
     server: CaseServer, head: str, body: str, status: int, said: str
 ) -> None:
-    """The server refuses a body with one answer and does not take it for the next request."""
+    """A refused body is not taken for the next request."""
     got, told, after = raw(server, head, body)
     assert (got, said in told["error"], after) == (status, True, b"")
 
 
 @pytest.mark.parametrize("body", ["[" * 100_000, "{", "5", "\ufeff"])
 def test_bodies_that_are_no_object(server: CaseServer, body: str) -> None:
-    """A body that is no JSON object is refused, whatever it is."""
     answer = requests.post(f"{server.url}/cases/x/answers", data=body.encode(), timeout=20)
     assert (answer.status_code, "not the JSON object" in answer.json()["error"]) == (400, True)
 
 
 def test_a_case_that_the_harness_cannot_run(server: CaseServer) -> None:
-    """A case that breaks down has a verdict at once and blocks no other case."""
+    """It has a verdict at once and blocks no other case."""
     for _ in range(2):
         begun = requests.post(f"{server.url}/cases/TOK-11", timeout=20)
         assert (begun.status_code, begun.json()["over"]) == (201, True)
@@ -82,7 +79,7 @@ def test_a_case_that_the_harness_cannot_run(server: CaseServer) -> None:
         verdict = requests.get(f"{url}/verdict", timeout=20)
         assert (verdict.status_code, verdict.json()["word"]) == (200, "error")
         assert "No space left" in verdict.json()["why"]
-        # A runner lets a SHOULD fail, as the suite does. It has to know which failure is one.
+        # A runner lets a SHOULD fail, as the suite does, so it has to know the obligation.
         assert [verdict.json()[name] for name in ("severity", "obligation")] == ["high", "MUST"]
         assert requests.get(f"{url}/next", timeout=20).status_code == 410
 
@@ -90,7 +87,7 @@ def test_a_case_that_the_harness_cannot_run(server: CaseServer) -> None:
 def test_the_ids_of_running_cases_are_named(
     server: CaseServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The ids of running cases are told, so that a new runner can end the case of a dead runner."""
+    """A new runner can end the case of a dead one."""
 
     def waits(*_: object, **more: Any) -> Result:
         with server._lock:  # until the server lists the case
@@ -116,7 +113,6 @@ def test_the_ids_of_running_cases_are_named(
 def test_an_operation_survives_a_runner_that_hangs_up(
     server: CaseServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A runner that hangs up and asks again still gets the operation."""
     waiting, asked = threading.Event(), threading.Event()
     answers: list[Any] = []
     its_own = Case.next
@@ -150,8 +146,6 @@ def test_an_operation_survives_a_runner_that_hangs_up(
 
 
 def test_a_case_that_broke_is_over() -> None:
-    """A case that broke down is over, and nobody waits for its result."""
-
     def breaks() -> Result:
         raise RuntimeError("no disk")
 
@@ -164,7 +158,7 @@ def test_a_case_that_broke_is_over() -> None:
 def test_a_secret_that_came_out_is_no_pass(
     server: CaseServer, word: Word, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A leak fails every case, since a runner looks at a single verdict."""
+    """A runner looks at a single verdict."""
     leak = {"promise": "no secret", "seen": "its log has token-1", "at": 1.5, "harm": True}
     record: dict[str, Any] = {
         "id": "TOK-11",

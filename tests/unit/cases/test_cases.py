@@ -15,7 +15,7 @@ SOON = 20.0
 
 
 class Scenario:
-    """A scenario that asks its subject these things and ends, once it is told to go."""
+    """A scenario that asks these things once `go` is set."""
 
     def __init__(self, *asks: dict[str, Any]) -> None:
         self.asks = asks
@@ -37,8 +37,6 @@ class Scenario:
 
 @pytest.fixture
 def begin() -> Callable[..., tuple[Case, Scenario]]:
-    """Return a function that begins a case whose scenario asks these things."""
-
     def make(*asks: dict[str, Any], idle: float = SOON) -> tuple[Case, Scenario]:
         scenario = Scenario(*asks)
         case = Case("one", "TOK-11", scenario, idle=idle)
@@ -53,7 +51,7 @@ Begin = Callable[..., tuple[Case, Scenario]]
 
 
 def test_an_operation_is_fetched_and_answered(begin: Begin) -> None:
-    """The runner gets what the scenario asks, and its answer goes back with the first id."""
+    """The answer goes back with the scenario's own id."""
     case, scenario = begin({"id": 7, "op": "read"})
     assert case.await_start(SOON)
     assert case.environ == {"VAULT_ADDR": "http://vault.test"}
@@ -67,7 +65,7 @@ def test_an_operation_is_fetched_and_answered(begin: Begin) -> None:
 
 
 def test_a_second_environment_is_an_operation(begin: Begin) -> None:
-    """The case brings its first environment; a restarted client gets the next as an operation."""
+    """A restarted client gets its next environment as an operation."""
     case, _ = begin({"op": "hello"})
     assert case.await_start(SOON)
     hello = case.next(SOON)
@@ -85,7 +83,6 @@ def test_a_second_environment_is_an_operation(begin: Begin) -> None:
 
 
 def test_an_answer_counts_once(begin: Begin) -> None:
-    """A second answer is refused, and so is an answer to an unknown id."""
     case, _ = begin({"op": "read"}, {"op": "read"})
     operation = case.next(SOON)
     assert operation is not None
@@ -98,7 +95,6 @@ def test_an_answer_counts_once(begin: Begin) -> None:
 
 
 def test_an_ended_case_answers_nothing_more(begin: Begin) -> None:
-    """DELETE fails all pending and later operations, so that the scenario ends."""
     case, scenario = begin({"op": "read"}, {"op": "read"})
     assert case.next(SOON) is not None
     assert case.end(SOON)
@@ -107,14 +103,12 @@ def test_an_ended_case_answers_nothing_more(begin: Begin) -> None:
 
 
 def test_a_runner_that_has_gone_is_not_waited_for(begin: Begin) -> None:
-    """A case is given up, with its servers, if the runner is silent for too long."""
     case, scenario = begin({"op": "read"}, idle=0.2)
     wait_until(lambda: case.over, "the scenario's end", timeout=SOON)
     assert scenario.answers == ["nobody"]
 
 
 def test_an_operation_that_was_given_up_is_not_handed_out(begin: Begin) -> None:
-    """An operation that was given up is not handed to a late runner."""
     case, scenario = begin({"op": "read"}, idle=0.2)
     wait_until(lambda: case.over, "the scenario's end", timeout=SOON)
     assert scenario.answers == ["nobody"]
@@ -122,7 +116,7 @@ def test_an_operation_that_was_given_up_is_not_handed_out(begin: Begin) -> None:
 
 
 def test_a_case_that_is_ended_is_not_asked_in_a_loop() -> None:
-    """While the servers of an ended case stop, its runner is not told to ask again."""
+    """While its servers stop, its runner is not told to ask again."""
     released = threading.Event()
     said: list[bool] = []
 
@@ -145,7 +139,6 @@ def test_a_case_that_is_ended_is_not_asked_in_a_loop() -> None:
 
 
 def test_no_verdict_before_its_time(begin: Begin) -> None:
-    """A runner that asks too early for a verdict gets an answer at once."""
     case, _ = begin({"op": "read"})
     assert case.await_result(0.05) is None
     assert case.end(SOON)

@@ -1,5 +1,3 @@
-"""Run the program in this process, and see what it prints and how it ends."""
-
 from __future__ import annotations
 
 import os

@@ -1,5 +1,3 @@
-"""A ``VAULT_ADDR`` of an external Vault that leads nowhere is reported as such."""
-
 from __future__ import annotations
 
 import contextlib
@@ -30,7 +28,6 @@ WRONG = [
 def test_a_wrong_address_is_named_before_any_request(
     address: str, variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error names the variable before any request is sent."""
     monkeypatch.setenv("HARNESS_ENGINE", "external")
     monkeypatch.setenv(variable, address)
     with pytest.raises(SettingsError, match=f"^{variable}: .*http://") as refusal:
@@ -53,7 +50,6 @@ def test_a_wrong_address_is_named_before_any_request(
 def test_an_address_may_have_a_name_or_a_number_and_a_port(
     address: str, upstream: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An address may have a port or not, a name or a number; proxies get the port."""
     monkeypatch.setenv("HARNESS_ENGINE", "external")
     monkeypatch.setenv("VAULT_ADDR", address)
     assert Settings.from_environment().vault_addr == address
@@ -64,7 +60,6 @@ def test_an_address_may_have_a_name_or_a_number_and_a_port(
 def test_the_doctor_says_which_variable(
     words: tuple[str, ...], program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The doctor names the variable instead of reporting a bug."""
     monkeypatch.setenv("HARNESS_ENGINE", "external")
     monkeypatch.setenv("VAULT_ADDR", "127.0.0.1:8200")
     ended = program(*words)
@@ -75,7 +70,7 @@ def test_the_doctor_says_which_variable(
 def test_it_keeps_no_task_of_the_stack_from_its_work(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For tasks of the stack VAULT_ADDR does not matter; only the doctor reports it."""
+    """Tasks of the stack ignore VAULT_ADDR."""
     monkeypatch.setenv("VAULT_ADDR", "127.0.0.1:8200")
     assert program("status").code == 0
 
@@ -87,8 +82,6 @@ def test_it_keeps_no_task_of_the_stack_from_its_work(
 def test_an_unreadable_answer_is_reported(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An unreadable answer is a finding too."""
-
     def get(*_: object, **__: object) -> None:
         raise error
 

@@ -1,5 +1,3 @@
-"""Ctrl-D at a question means no and is not an internal error."""
-
 from __future__ import annotations
 
 import getpass
@@ -18,7 +16,7 @@ Program = Callable[..., Any]  # of conftest.py
 
 
 class Terminal(io.StringIO):
-    """A person who types these lines and then Ctrl-D."""
+    """Types these lines, then Ctrl-D."""
 
     def isatty(self) -> bool:
         return True
@@ -32,7 +30,7 @@ def ends(prompt: str) -> str:
 def test_ctrl_d_deletes_nothing(
     program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Ctrl-D deletes nothing, and the next output is on a line of its own."""
+    """The next output is on a line of its own."""
     data = tmp_path / "vault-data" / "kept"
     data.parent.mkdir()
     data.write_text("")
@@ -47,7 +45,7 @@ def test_ctrl_d_deletes_nothing(
 def test_the_prompt_says_which_backups_need_the_holder(
     program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, holder: bool
 ) -> None:
-    """Before a transit seal's holder is deleted, the prompt says which backups need it."""
+    """The holder is that of a transit seal."""
     monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
     (tmp_path / "vault-data" / ("holder" if holder else "vault")).mkdir(parents=True)
     ended = program("destroy")
@@ -59,7 +57,6 @@ def test_the_prompt_says_which_backups_need_the_holder(
 
 @pytest.mark.parametrize("answer", ["n\n", "\n"])
 def test_no(program: Program, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
-    """Any answer but yes means no."""
     monkeypatch.setattr(sys, "stdin", Terminal(answer))
     ended = program("destroy")
     assert (ended.code, ended.err) == (1, "nothing was deleted\n")
@@ -69,7 +66,6 @@ def test_no(program: Program, monkeypatch: pytest.MonkeyPatch, answer: str) -> N
 def test_ctrl_d_for_a_passphrase(
     asked: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is locked or opened, and the error names other ways to give a passphrase."""
     monkeypatch.setattr(sys, "stdin", Terminal())
     monkeypatch.setattr(getpass, "getpass", ends)
     monkeypatch.delenv("HARNESS_BACKUP_PASSPHRASE", raising=False)
@@ -79,7 +75,7 @@ def test_ctrl_d_for_a_passphrase(
 
 
 def test_ctrl_d_at_the_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A passphrase that was typed only once is not used, since it may be mistyped."""
+    """A passphrase that was typed only once may be mistyped."""
     typed = iter(["four words and a number"])
     monkeypatch.setattr(sys, "stdin", Terminal())
     monkeypatch.setattr(getpass, "getpass", lambda prompt: next(typed, None) or ends(prompt))

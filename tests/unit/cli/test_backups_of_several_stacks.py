@@ -1,5 +1,3 @@
-"""Backups in a folder that several stacks share, and parts that are elsewhere."""
-
 from __future__ import annotations
 
 import contextlib
@@ -31,7 +29,7 @@ def identity(tmp_path: Path) -> str:
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Let the stack's Vault be this one, unsealed; before the call nothing runs."""
+    """Let the stack's Vault be this one; before the call none runs."""
 
     def runs(vault: str) -> None:
         def request(_method: str, _path: str) -> dict[str, Any]:
@@ -51,7 +49,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 
 def backup(tmp_path: Path, vault: str, *, day: int, seal: str = "") -> Path:
-    """Write a backup of a Vault, with its own key, into the shared folder."""
+    """Write a backup into the shared folder."""
     made = write_backup(
         tmp_path / "vault-backups",
         vault,
@@ -69,12 +67,10 @@ def backup(tmp_path: Path, vault: str, *, day: int, seal: str = "") -> Path:
 
 
 def keys_here(tmp_path: Path) -> tuple[str, ...]:
-    """Return the keys that are now in ``init.json``."""
     return Keyring.load(tmp_path / "vault-data" / "init.json").keys
 
 
 def test_a_program_reads_the_list(program: Program, tmp_path: Path) -> None:
-    """With --json the list is an array without a key, and empty without backups."""
     assert json.loads(program("backup.list", "--json").out) == []
     backup(tmp_path, "mine", day=1)
     backup(tmp_path, "theirs", day=2)
@@ -86,7 +82,7 @@ def test_a_program_reads_the_list(program: Program, tmp_path: Path) -> None:
 def test_keys_of_the_vault_that_is_here(
     program: Program, tmp_path: Path, identity: str, here: Callable[[str], None]
 ) -> None:
-    """Lost keys are restored from this stack's backup, even if another stack's is newer."""
+    """Another stack's newer backup is not used."""
     backup(tmp_path, "mine", day=1)
     backup(tmp_path, "theirs", day=2)
     here("mine")
@@ -100,7 +96,6 @@ def test_keys_of_the_vault_that_is_here(
 def test_keys_of_another_vault_are_refused(
     program: Program, tmp_path: Path, identity: str, here: Callable[[str], None], dry: tuple[str]
 ) -> None:
-    """Keys of another Vault are refused, whether the backup is named or not."""
     theirs = backup(tmp_path, "theirs", day=2)
     here("mine")
     for words in ((), ("--source", str(theirs))):
@@ -114,7 +109,7 @@ def test_keys_of_another_vault_are_refused(
 def test_without_a_running_vault_the_backup_must_be_named(
     task: str, program: Program, tmp_path: Path, identity: str
 ) -> None:
-    """Without a running Vault the backup must be named, since the newest may be another stack's."""
+    """The newest may be another stack's."""
     mine = backup(tmp_path, "mine", day=1)
     backup(tmp_path, "theirs", day=2)
     ended = program(task, "--identity", identity)
@@ -127,7 +122,6 @@ def test_without_a_running_vault_the_backup_must_be_named(
 def test_keys_without_proof_are_reported_as_unproven(
     program: Program, tmp_path: Path, identity: str
 ) -> None:
-    """Without a running Vault the task says that nothing proves whose keys these are."""
     backup(tmp_path, "", day=1)
     assert "nothing proves which Vault" in program("restore.keys", "--identity", identity).out
 
@@ -135,7 +129,6 @@ def test_keys_without_proof_are_reported_as_unproven(
 def test_another_vaults_backup_is_verified_as_that(
     program: Program, tmp_path: Path, here: Callable[[str], None]
 ) -> None:
-    """The backup of another Vault is verified, and the output says that it is another Vault's."""
     backup(tmp_path, "theirs", day=1)
     here("mine")
     ended = program("backup.verify")
@@ -145,7 +138,7 @@ def test_another_vaults_backup_is_verified_as_that(
 
 @pytest.mark.parametrize("state", ["whole", "damaged", "missing"])
 def test_a_part_that_is_named_is_looked_at(state: str, program: Program, tmp_path: Path) -> None:
-    """A part that is named is checked against the manifest, without any key."""
+    """It is compared with the manifest, which needs no key."""
     made, elsewhere = backup(tmp_path, "mine", day=1), tmp_path / "keyring.age"
     (made / "keyring.age").rename(elsewhere)
     if state == "damaged":
@@ -162,7 +155,6 @@ def test_a_part_that_is_named_is_looked_at(state: str, program: Program, tmp_pat
 def test_a_dry_run_mentions_only_the_seals_key(
     seal: str, program: Program, tmp_path: Path, identity: str
 ) -> None:
-    """A dry run mentions only the seal's key, ends like the real run and writes nothing."""
     backup(tmp_path, "mine", day=1, seal=seal)
     words = ("restore.keys", "--seal-key", "--identity", identity)
     dry = program(*words, "--dry-run")
@@ -177,7 +169,6 @@ def test_a_dry_run_mentions_only_the_seals_key(
 def test_a_dry_run_leaves_another_seals_key(
     program: Program, tmp_path: Path, identity: str
 ) -> None:
-    """A dry run is refused like the real run; with --overwrite it tells what would be done."""
     backup(tmp_path, "mine", day=1, seal="of the seal")
     words = ("restore.keys", "--seal-key", "--identity", identity)
     assert program(*words).code == 0

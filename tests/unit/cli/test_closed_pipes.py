@@ -35,9 +35,7 @@ def ended(
 
     Args:
         directory: Where the task leaves its steps.
-        say: The function that prints.
         into: The file to print to instead of a closed pipe.
-        end: The task's last statement.
     """
     if into:
         writing = os.open(into, os.O_WRONLY)
@@ -59,17 +57,15 @@ def ended(
 
 
 def test_a_task_goes_on(tmp_path: Path) -> None:
-    """`rotate.secret-id --all | head -1` rotates all, and exits with the task's own code."""
+    """`rotate.secret-id --all | head -1` rotates all."""
     assert ended(tmp_path, "say") == (1, "", ["one", "two"])
 
 
 def test_printing_log_lines_ends_with_the_reader(tmp_path: Path) -> None:
-    """Printing log lines ends with the reader."""
     assert ended(tmp_path, "say_on") == (0, "", [])
 
 
 def test_a_task_does_its_work_on_a_full_standard_output(tmp_path: Path) -> None:
-    """If stdout is a full disk, the task does all its work and then exits with an error."""
     code, said, steps = ended(tmp_path, "say", into="/dev/full", end="pass")
     assert steps == ["one", "two"]
     assert code == 1
@@ -80,5 +76,4 @@ def test_a_task_does_its_work_on_a_full_standard_output(tmp_path: Path) -> None:
 
 
 def test_a_failed_task_keeps_its_exit_code_on_a_full_disk(tmp_path: Path) -> None:
-    """A task that fails keeps its own exit code, even on a full disk."""
     assert ended(tmp_path, "say", into="/dev/full", end="raise SystemExit(5)")[0] == 5

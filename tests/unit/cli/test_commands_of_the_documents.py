@@ -1,5 +1,3 @@
-"""Each command in a document is a task with options that exist."""
-
 from __future__ import annotations
 
 import re
@@ -36,7 +34,6 @@ def typed(document: Path) -> list[str]:
 
 
 def options_of(task: Command) -> set[str]:
-    """Return a task's options as typed, with ``--no-`` forms for those that are on by default."""
     on = {name for name, one in task.parameters.items() if one.default is True}
     return {task.option(name) for name in task.parameters} | {
         task.option(name).replace("--", "--no-", 1) for name in on
@@ -44,7 +41,7 @@ def options_of(task: Command) -> set[str]:
 
 
 def what_is_wrong(command: str) -> str:
-    """Describe what is wrong with a command in a line, or return an empty text."""
+    """Describe a mistake, or return an empty text."""
     words = normalised(shlex.split(command), TASKS)
     name = next((word for word in words if word in TASKS), None)
     if name is None:
@@ -57,12 +54,11 @@ def what_is_wrong(command: str) -> str:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_each_task_in_a_document_exists(document: Path) -> None:
-    """Each task and each option in a document exists."""
     assert [wrong for command in typed(document) if (wrong := what_is_wrong(command))] == []
 
 
 def test_commands_are_found() -> None:
-    """Commands are found in blocks and in sentences, so the test above can fail."""
+    """Else the test above could not fail."""
     assert len(typed(ROOT / "README.md")) > 8
     assert sum(len(typed(page)) for page in (ROOT / "docs" / "how-to").glob("*.md")) > 100
     assert what_is_wrong("break.slow --until 3")

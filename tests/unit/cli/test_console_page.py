@@ -1,5 +1,3 @@
-"""The console's server keeps other sites out, and offers every task ``break.*``."""
-
 from __future__ import annotations
 
 import json
@@ -33,8 +31,6 @@ class Noted:
 
 
 class Told:
-    """Stands for a feed of two events."""
-
     def events(self) -> Iterator[dict[str, Any]]:
         yield {"state": "ready"}
         yield {"state": "sealed"}
@@ -47,13 +43,11 @@ def noted() -> Noted:
 
 @pytest.fixture
 def console(noted: Noted) -> Iterator[Console]:
-    """A console without a stack."""
     with Console(cast("Feed", Told()), cast("Faults", noted)) as opened:
         yield opened
 
 
 def test_its_own_page_is_shown(console: Console) -> None:
-    """The page, its style and its script come, under a policy that lets in nothing else."""
     for name in ("", "console.css", "console.js"):
         answer = requests.get(console.url + name, timeout=10)
         assert answer.status_code == 200
@@ -73,7 +67,7 @@ def test_its_own_page_is_shown(console: Console) -> None:
     ],
 )
 def test_another_site_cannot_order(headers: dict[str, str], console: Console, noted: Noted) -> None:
-    """A foreign Host, Origin or type of body is refused, even with the token."""
+    """The token does not let it either."""
     given = {"Content-Type": "application/json", **headers}
     body = json.dumps({"verb": "break.cut"})
     answer = requests.post(f"{console.url}break", data=body, headers=given, timeout=10)
@@ -82,7 +76,6 @@ def test_another_site_cannot_order(headers: dict[str, str], console: Console, no
 
 @pytest.mark.parametrize("place", ["", "console.js", "events", "verbs"])
 def test_nothing_is_shown_without_the_token(place: str, console: Console) -> None:
-    """A wrong token, or none, is refused without a word about the stack."""
     for address in (f"{console.origin}/{place}", f"{console.origin}/wrong/{place}"):
         answer = requests.get(address, timeout=10)
         assert answer.status_code == 403
@@ -90,14 +83,13 @@ def test_nothing_is_shown_without_the_token(place: str, console: Console) -> Non
 
 
 def test_an_order_is_passed_on(console: Console, noted: Noted) -> None:
-    """Verb, options and time go to the faults; without a time it is ten seconds."""
+    """Without a time it is ten seconds."""
     order = {"verb": "break.latency", "options": {"milliseconds": 300}}
     assert requests.post(f"{console.url}break", json=order, timeout=10).json() == {"done": "broken"}
     assert noted.put_ == [("break.latency", {"milliseconds": "300"}, "10s")]
 
 
 def test_an_error_has_cause_and_remedy(console: Console) -> None:
-    """A refusal is JSON with cause, what was looked at, and remedy."""
     answer = requests.post(f"{console.url}mend", json={"fault": "fault-1"}, timeout=10)
     told = {"error": "it is over", "looked_at": "fault-1", "remedy": "do nothing"}
     assert (answer.status_code, answer.json()) == (409, told)
@@ -105,21 +97,18 @@ def test_an_error_has_cause_and_remedy(console: Console) -> None:
 
 @pytest.mark.parametrize("body", [b"{", b"[1]", b"7"])
 def test_a_wrong_body_is_refused(body: bytes, console: Console) -> None:
-    """A body that is no JSON object is refused."""
     headers = {"Content-Type": "application/json"}
     answer = requests.post(f"{console.url}break", data=body, headers=headers, timeout=10)
     assert answer.status_code == 400
 
 
 def test_events_come_as_a_stream(console: Console) -> None:
-    """Each state is one server-sent event."""
     with requests.get(f"{console.url}events", timeout=10) as stream:
         assert stream.headers["Content-Type"] == "text/event-stream"
         assert stream.text == 'data: {"state": "ready"}\n\ndata: {"state": "sealed"}\n\n'
 
 
 def test_every_verb_has_a_button(console: Console) -> None:
-    """The verbs are the tasks ``break.*`` except their list, each with what it needs."""
     known = {name for name in by_name() if name.startswith("break.")} - {"break.list"}
     told = requests.get(f"{console.url}verbs", timeout=10).json()
     assert {one["verb"] for one in told} == set(VERBS) == known
@@ -130,7 +119,6 @@ def test_every_verb_has_a_button(console: Console) -> None:
 
 
 def test_an_unknown_verb_starts_nothing() -> None:
-    """A verb or an option that no task has is refused before a process starts."""
     with Faults() as faults:
         with pytest.raises(Exception, match=r"there is no fault heal"):
             faults.put("heal", {}, "1s")

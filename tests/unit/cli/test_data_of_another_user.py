@@ -1,5 +1,3 @@
-"""A data directory that is unreadable or no directory is reported as such."""
-
 from __future__ import annotations
 
 import errno
@@ -29,7 +27,7 @@ TASKS = [("up",), ("unseal",), ("seal.migrate", "shamir"), ("status",), ("doctor
 
 @pytest.fixture
 def not_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Make a stack of another owner, as after sudo: none of its files is readable."""
+    """Make a stack of another owner, as after sudo."""
     data_dir = tmp_path / "vault-data"
     data_dir.mkdir()
     (data_dir / "stack.json").write_text("{}")
@@ -48,7 +46,7 @@ def not_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_an_unreadable_folder_is_called_unreadable(
     words: tuple[str, ...], program: Program, not_ours: Path
 ) -> None:
-    """The error tells neither of a newer program nor of files to move: nothing was read."""
+    """Nothing was read, so the error tells neither of a newer program nor of files to move."""
     ended = program(*words)
     assert ended.code == 1
     assert f"{not_ours}/" in ended.err
@@ -60,7 +58,6 @@ def test_an_unreadable_folder_is_called_unreadable(
 
 @pytest.mark.parametrize("task", ["status", "doctor", "unseal"])
 def test_the_owner_is_asked_to_change_the_mode(task: str, tmp_path: Path) -> None:
-    """The owner is told which mode to change."""
     data_dir = tmp_path / "vault-data"
     data_dir.mkdir(mode=0o700)
     file = data_dir / "stack.json"
@@ -81,7 +78,7 @@ def test_the_owner_is_asked_to_change_the_mode(task: str, tmp_path: Path) -> Non
 
 
 def test_a_seal_that_may_not_be_read(not_ours: Path) -> None:
-    """An unreadable seal raises, and is not taken for a missing seal."""
+    """It is not taken for a missing seal."""
     with pytest.raises(PermissionError):
         seal_stanza(not_ours)
 
@@ -95,7 +92,6 @@ def test_a_file_in_place_of_the_folder_is_named_and_stays(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    """The error names the setting and the file in the way, and the file stays."""
     file = tmp_path / "a-file"
     file.write_text("mine")
     monkeypatch.setenv("HARNESS_DATA_DIR", str(file / below))

@@ -1,5 +1,3 @@
-"""Each choice is documented."""
-
 from __future__ import annotations
 
 import re
@@ -19,14 +17,12 @@ WORDS = {word for path in DOCUMENTS for word in re.findall(r"[A-Z][A-Z0-9_]+", p
 
 @pytest.mark.parametrize("field", Settings.model_fields)
 def test_a_setting_is_documented(field: str) -> None:
-    """A setting appears by its own name or by its alias."""
     other = Settings.model_fields[field].validation_alias
     names = other.choices if isinstance(other, AliasChoices) else []
     assert WORDS & {f"HARNESS_{field.upper()}", *map(str, names)}
 
 
 def test_the_document_lists_exactly_the_kinds_of_requests() -> None:
-    """The row in docs/scenarios.md lists exactly the kinds that exist."""
     text = (ROOT / "docs" / "scenarios.md").read_text()
     (row,) = re.findall(r"^\| what for \| (.*) \|$", text, re.MULTILINE)
     named = set(re.findall(r"`([a-z]+)`", row))

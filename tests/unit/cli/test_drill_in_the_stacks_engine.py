@@ -1,5 +1,3 @@
-"""A drill runs its copy in the stack's engine, whatever the settings say."""
-
 from __future__ import annotations
 
 import contextlib

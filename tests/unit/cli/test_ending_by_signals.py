@@ -1,4 +1,4 @@
-"""A task that a signal ends tidies up: no key stays in a temporary folder."""
+"""A task that a signal ends leaves no key in a temporary folder."""
 
 from __future__ import annotations
 
@@ -44,7 +44,6 @@ wait(Context())
 def begun(
     directory: Path, *, before: str = "signal.SIG_DFL", tidying: str = "pass"
 ) -> subprocess.Popen[str]:
-    """Start a task that waits, with its folder below `directory`."""
     return subprocess.Popen(
         [sys.executable, "-c", _TASK.format(before=before, tidying=tidying)],
         env={**os.environ, "TMPDIR": str(directory)},
@@ -55,7 +54,6 @@ def begun(
 
 
 def folder_of(task: subprocess.Popen[str]) -> Path:
-    """Return the task's folder, which holds keys."""
     assert task.stdout is not None
     folder = Path(task.stdout.readline().strip())
     assert (folder / "init.json").exists()
@@ -64,7 +62,6 @@ def folder_of(task: subprocess.Popen[str]) -> Path:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda one: one.name)
 def test_its_folder_goes(tmp_path: Path, number: signal.Signals) -> None:
-    """The task ends as after Ctrl-C, prints only that and exits with the signal's code."""
     with begun(tmp_path) as task:
         try:
             folder = folder_of(task)
@@ -88,7 +85,7 @@ _AGAIN = """
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda one: one.name)
 def test_the_same_again_leaves_nothing_half_done(tmp_path: Path, number: signal.Signals) -> None:
-    """A repeated signal, as from `timeout` or an impatient Ctrl-C, leaves nothing half done."""
+    """`timeout` and an impatient Ctrl-C repeat a signal."""
     with begun(tmp_path, tidying=_AGAIN.format(number=int(number))) as task:
         try:
             folder = folder_of(task)
@@ -101,7 +98,7 @@ def test_the_same_again_leaves_nothing_half_done(tmp_path: Path, number: signal.
 
 @pytest.mark.usefixtures("_by_default")
 def test_a_lost_signal_works_when_it_is_sent_again() -> None:
-    """A signal that a C library swallows works when it is sent again."""
+    """A C library may swallow a signal."""
 
     def ended() -> None:
         with ended_by_signals():
@@ -126,7 +123,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 
 def test_a_terminal_that_was_closed(tmp_path: Path) -> None:
-    """SIGHUP keeps its exit code, even if nothing can be printed any more."""
+    """The exit code is that of SIGHUP, though nothing can be printed any more."""
     task = _TASK.format(before="signal.SIG_DFL", tidying="pass")
     done = subprocess.run(
         [sys.executable, "-c", _CLOSING, task],
@@ -142,7 +139,7 @@ def test_a_terminal_that_was_closed(tmp_path: Path) -> None:
 
 
 def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:
-    """Under `nohup` the task ignores a closed terminal."""
+    """`nohup` ignores SIGHUP."""
     with begun(tmp_path, before="signal.SIG_IGN") as task:
         try:
             folder = folder_of(task)
@@ -157,7 +154,6 @@ def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:
 
 @pytest.fixture
 def _by_default() -> Iterator[None]:
-    """SIGTERM has its default handler."""
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGTERM, before)
@@ -165,7 +161,7 @@ def _by_default() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_by_default")
 def test_keys_are_on_disk_before_the_task_ends() -> None:
-    """Keys that Vault gives out only once are on disk before the task ends."""
+    """Vault gives out its keys only once."""
     reached = []
 
     def ended() -> None:
@@ -181,7 +177,7 @@ def test_keys_are_on_disk_before_the_task_ends() -> None:
 
 @pytest.mark.usefixtures("_by_default")
 def test_outside_the_main_thread_nothing_is_changed() -> None:
-    """Outside the main thread, where no signal arrives, the handlers stay as they are."""
+    """No signal arrives there."""
     heard = []
 
     def work() -> None:

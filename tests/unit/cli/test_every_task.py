@@ -1,4 +1,4 @@
-"""Every task, called wrongly in every way: a cause, a remedy, an exit code, no traceback."""
+"""Every task, called wrongly: a cause, a remedy, an exit code, no traceback."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ STARTS_SOMETHING = {
     "drill",
     *DEVELOP,
 }
-# These tasks work, or find nothing to do, where nothing was ever started.
 WELL_WITHOUT_A_STACK = {
     *("status", "watch", "down", "destroy", "logs", "services.status", "services.down"),
     *("backup.list", "backup.identity", "clients", "docs", "completion", "break.list"),
@@ -51,7 +50,6 @@ WORDS = {
 
 
 def each_of(tasks: list[Command]) -> pytest.MarkDecorator:
-    """Make one test per task."""
     return pytest.mark.parametrize("task", tasks, ids=lambda task: task.path)
 
 
@@ -65,17 +63,15 @@ def words_of(task: Command) -> list[str]:
 
 
 WRONG_USAGE = 4
-"""Exit code of every task for a wrong command line; 2 is a verdict."""
+"""2 is a verdict."""
 
 
 def says_what_to_do(err: str) -> bool:
-    """Whether an error has a cause, what was looked at, and a remedy."""
     return "  looked at: " in err and "  what to do: " in err and "Traceback" not in err
 
 
 @each_task
 def test_help(task: Command, program: Program) -> None:
-    """Help shows usage, summary, options and examples, nothing of invoke's own; it runs nothing."""
     ended = program("--help", task.path)
     assert (ended.code, ended.err, ended.became) == (0, "", ())
     assert ended.out.startswith(f"Usage: ./dev {task.shortest}")
@@ -89,13 +85,11 @@ def test_help(task: Command, program: Program) -> None:
 
 @pytest.mark.parametrize("words", [("up", "--help"), ("up", "-h"), ("help", "up")])
 def test_each_way_to_ask_for_help(words: tuple[str, ...], program: Program) -> None:
-    """Each way to ask for help shows the same text."""
     assert program(*words).out == program("--help", "up").out != ""
 
 
 @each_of([task for task in TASKS if task.needed])
 def test_without_words(task: Command, program: Program) -> None:
-    """The error names what is missing, with the usage and an example."""
     ended = program(task.path)
     assert (ended.code, ended.out, ended.became) == (WRONG_USAGE, "", ())
     assert says_what_to_do(ended.err)
@@ -105,7 +99,6 @@ def test_without_words(task: Command, program: Program) -> None:
 
 @each_task
 def test_dry_is_refused(task: Command, program: Program, tmp_path: Path) -> None:
-    """`--dry` before a task is refused and runs nothing."""
     ended = program("--dry", *words_of(task))
     assert (ended.code, ended.out, ended.became) == (WRONG_USAGE, "", ())
     assert says_what_to_do(ended.err)
@@ -117,7 +110,6 @@ def test_dry_is_refused(task: Command, program: Program, tmp_path: Path) -> None
 def test_dry_behind_a_task_is_refused(
     words: tuple[str, ...], program: Program, tmp_path: Path
 ) -> None:
-    """`--dry` behind a task is refused and runs nothing."""
     ended = program(*words)
     assert (ended.code, ended.out, ended.became) == (WRONG_USAGE, "", ())
     assert says_what_to_do(ended.err)
@@ -127,7 +119,6 @@ def test_dry_behind_a_task_is_refused(
 
 @each_of([task for task in TASKS if not task.passes_on])
 def test_an_unknown_option(task: Command, program: Program, tmp_path: Path) -> None:
-    """An unknown option is named with the usage, and nothing runs."""
     ended = program(*words_of(task), "--no-such-option")
     assert (ended.code, ended.out, ended.became) == (WRONG_USAGE, "", ())
     assert says_what_to_do(ended.err)
@@ -137,7 +128,6 @@ def test_an_unknown_option(task: Command, program: Program, tmp_path: Path) -> N
 
 @each_of([task for task in TASKS if task.path not in STARTS_SOMETHING])
 def test_without_a_stack(task: Command, program: Program) -> None:
-    """Without a stack a task works, or says so and what to do."""
     ended = program(*words_of(task))
     if task.path in WELL_WITHOUT_A_STACK:
         assert (ended.code, ended.err) == (0, "")
@@ -153,7 +143,6 @@ def test_without_a_stack(task: Command, program: Program) -> None:
 def test_a_data_directory_that_cannot_be(
     task: Command, program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A data directory below a plain file is refused with a remedy."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path / "file" / "vault-data"))
     ended = program(*words_of(task))
@@ -164,7 +153,6 @@ def test_a_data_directory_that_cannot_be(
 
 
 def test_every_task_is_shown_in_its_group(program: Program) -> None:
-    """Without arguments the tasks appear in their groups, a line each, at most 80 columns wide."""
     ended = program()
     assert ended.code == 0
     lines = ended.out.splitlines()
@@ -175,7 +163,6 @@ def test_every_task_is_shown_in_its_group(program: Program) -> None:
 
 
 def test_texts_are_sentences() -> None:
-    """A task has a one-sentence summary, a text per option and an example that is a command."""
     for task in TASKS:
         assert task.summary.endswith("."), task.path
         options = {task.option(name).removeprefix("--") for name in task.parameters}
@@ -187,14 +174,13 @@ def test_texts_are_sentences() -> None:
 
 
 def test_options_have_no_short_letters(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No option has a letter such as `-e` that invoke made up."""
+    """Invoke makes up letters such as `-e`."""
     monkeypatch.setattr("sys.argv", ["vault-harness"])
     made_up = [one.names for task in TASKS for one in task.get_arguments() if len(one.names) > 1]
     assert made_up == []
 
 
 def test_the_body_of_a_task_is_called_as_it_is_declared() -> None:
-    """A task's signature has the context first, then the options that invoke reads."""
     for task in TASKS:
         names = list(inspect.signature(task.body).parameters)
         assert names == ["context", *task.parameters]

@@ -17,7 +17,6 @@ from vault_harness.settings import Settings
 def test_the_ca_certificate_is_the_stacks(
     own: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A Vault in plain HTTP has no CA file, and that of VAULT_CACERT is not written."""
     monkeypatch.setenv("VAULT_CACERT", str(tmp_path / "of-another-vault.pem"))
     ca_cert = tmp_path / own if own else None
     stack: Any = SimpleNamespace(

@@ -1,5 +1,3 @@
-"""A task that runs until Ctrl-C exits with 0 after Ctrl-C, and with an error otherwise."""
-
 from __future__ import annotations
 
 import json
@@ -22,8 +20,6 @@ Program = Callable[..., Any]  # of conftest.py
 def test_ctrl_c_ends_following_with_exit_code_0(
     words: tuple[str, ...], code: int, program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C ends `logs --follow` with exit code 0 and without a warning."""
-
     def logs(*_: object, **__: object) -> Iterator[str]:
         yield "a line"
         raise KeyboardInterrupt
@@ -37,7 +33,6 @@ def test_ctrl_c_ends_following_with_exit_code_0(
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
-    """An audit log with two entries."""
     request = {"operation": "read", "path": "ecommerce/data/backend/django"}
     line = {"type": "response", "time": "2026-01-01T00:00:00Z", "request": request}
     path = tmp_path / "audit.log"
@@ -47,7 +42,7 @@ def log(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("words", "entries"), [((), 2), (("--lines", "1"), 1)])
 def test_audit_ends(words: tuple[str, ...], entries: int, log: Path, program: Program) -> None:
-    """Without `--follow` the task prints what is there and ends, as `audit | tail` needs."""
+    """`audit | tail` needs an end."""
     ended = program("audit", "--file", str(log), *words)
     assert (ended.code, ended.out.count("backend/django")) == (0, entries)
 
@@ -55,8 +50,6 @@ def test_audit_ends(words: tuple[str, ...], entries: int, log: Path, program: Pr
 def test_audit_goes_on_where_it_is_asked_to(
     log: Path, program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With `--follow` only Ctrl-C ends the task."""
-
     def interrupted(*_: object, **__: object) -> Iterator[object]:
         yield "an entry"
         raise KeyboardInterrupt
@@ -67,6 +60,5 @@ def test_audit_goes_on_where_it_is_asked_to(
 
 
 def test_a_closed_terminal_ends_the_task() -> None:
-    """A closed terminal ends the task with the signal's exit code."""
     with pytest.raises(Ended), until_ctrl_c():
         raise Ended(signal.SIGHUP)

@@ -1,5 +1,3 @@
-"""An exception that ends a task becomes a text and an exit code, never a traceback."""
-
 from __future__ import annotations
 
 import errno
@@ -20,7 +18,6 @@ from vault_harness.settings import Settings
 
 
 def ended(error: BaseException, *, debug: bool = False) -> object:
-    """Return the exit code of a task that raises this error."""
     with pytest.raises(SystemExit) as caught, guarded(debug=debug):
         raise error
     return caught.value.code
@@ -39,7 +36,6 @@ def ended(error: BaseException, *, debug: bool = False) -> object:
 def test_an_error_is_its_text_and_code(
     error: errors.HarnessError, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The text goes to stderr, without a traceback, and stdout stays empty."""
     assert ended(error) == code
     assert capsys.readouterr() == ("", f"{error}\n")
 
@@ -47,7 +43,7 @@ def test_an_error_is_its_text_and_code(
 def test_a_removed_current_folder_is_not_reported_as_a_bug(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A current folder that another shell removed is not reported as a bug."""
+    """Another shell may remove it."""
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
@@ -62,7 +58,6 @@ def test_a_removed_current_folder_is_not_reported_as_a_bug(
 def test_no_place_for_temporary_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without a writable temporary folder the error names TMPDIR."""
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "nothing")])
     with pytest.raises(SystemExit) as caught, guarded(), run_directory():
@@ -74,7 +69,7 @@ def test_no_place_for_temporary_files(
 
 
 def test_ctrl_c_within_an_import(capsys: pytest.CaptureFixture[str]) -> None:
-    """Ctrl-C that Python wraps in another exception is still an interrupt."""
+    """Python wraps it in another exception."""
     wrapped = RuntimeError("Error calling __set_name__")
     wrapped.__cause__ = KeyboardInterrupt()
     assert ended(wrapped) == 130
@@ -82,13 +77,11 @@ def test_ctrl_c_within_an_import(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
-    """An interrupt exits with 130 and says where to look."""
     assert ended(KeyboardInterrupt()) == 130
     assert "invoke status" in capsys.readouterr().err
 
 
 def test_ctrl_c_while_a_client_is_judged(capsys: pytest.CaptureFixture[str]) -> None:
-    """When a judging task is interrupted, the message says that there is no verdict."""
     with pytest.raises(SystemExit) as caught, guarded(judging=True):
         raise KeyboardInterrupt
     assert caught.value.code == 130
@@ -98,7 +91,6 @@ def test_ctrl_c_while_a_client_is_judged(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_file_of_a_judging_task(capsys: pytest.CaptureFixture[str]) -> None:
-    """A judging task that cannot write names the file, not the stack's data directory."""
     with pytest.raises(SystemExit) as caught, guarded(judging=True):
         raise OSError(13, "Permission denied", "/there/score.json")
     assert caught.value.code == 3
@@ -108,7 +100,6 @@ def test_a_file_of_a_judging_task(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_full_disk(capsys: pytest.CaptureFixture[str]) -> None:
-    """An error of the system is printed in its words, with the file and a remedy."""
     assert ended(OSError(28, "No space left on device", "/data/init.json")) == 1
     said = capsys.readouterr().err
     assert said.startswith("/data/init.json: No space left on device\n")
@@ -127,7 +118,6 @@ def test_a_full_disk(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_limit_of_the_container_is_no_bug(
     error: Exception, limit: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A limit of the container is named and not reported as a bug."""
     assert ended(error) == 1
     told = capsys.readouterr().err
     assert "mistake" not in told
@@ -135,7 +125,7 @@ def test_a_limit_of_the_container_is_no_bug(
 
 
 def test_a_disk_that_can_only_be_read(capsys: pytest.CaptureFixture[str]) -> None:
-    """A read-only disk is reported as such, since another owner could not write either."""
+    """Another owner could not write there either."""
     assert ended(OSError(errno.EROFS, "Read-only file system", "/data/lock")) == 1
     assert "is read-only" in capsys.readouterr().err
 
@@ -151,7 +141,7 @@ def test_a_disk_that_can_only_be_read(capsys: pytest.CaptureFixture[str]) -> Non
     ids=lambda error: type(error).__name__,
 )
 def test_an_error_of_http_is_no_file(error: OSError, capsys: pytest.CaptureFixture[str]) -> None:
-    """Errors of requests and docker are OSErrors, but the message does not mention a file."""
+    """Errors of requests and docker are OSErrors."""
     assert ended(error) == 70
     said = capsys.readouterr().err
     assert type(error).__name__ in said
@@ -160,7 +150,7 @@ def test_an_error_of_http_is_no_file(error: OSError, capsys: pytest.CaptureFixtu
 
 
 def test_a_mistake_of_ours_names_its_place(capsys: pytest.CaptureFixture[str]) -> None:
-    """An internal error prints its type and place, but not its text, which may hold a value."""
+    """Its text may hold a value."""
     assert ended(KeyError("s.aVeryPrivateValue")) == 70
     said = capsys.readouterr().err
     assert "KeyError" in said
@@ -170,7 +160,7 @@ def test_a_mistake_of_ours_names_its_place(capsys: pytest.CaptureFixture[str]) -
 
 @pytest.mark.parametrize("ending", [errors.NotUp("x"), KeyError("x"), SystemExit(1)], ids=repr)
 def test_no_frame_of_a_task_is_kept(ending: BaseException) -> None:
-    """The exception that ends the program holds no frame with the task's variables."""
+    """A frame would hold the task's variables."""
     code = "def body(guarded, token):\n with guarded():\n  inner(token)\n"
     code += "def inner(token):\n raise ending\n"
     namespace: dict[str, Any] = {"ending": ending}
@@ -182,13 +172,11 @@ def test_no_frame_of_a_task_is_kept(ending: BaseException) -> None:
 
 
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    """With --debug the traceback is printed, and the exit code is the same."""
     assert ended(ZeroDivisionError("by zero"), debug=True) == 70
     assert "Traceback" in capsys.readouterr().err
 
 
 def test_debug_shows_where_an_error_was_raised(capsys: pytest.CaptureFixture[str]) -> None:
-    """With --debug an error of our own has a traceback too."""
     assert ended(errors.NotUp("not up"), debug=True) == 5
     said = capsys.readouterr().err
     assert "Traceback" in said
@@ -198,11 +186,10 @@ def test_debug_shows_where_an_error_was_raised(capsys: pytest.CaptureFixture[str
 def test_a_broken_socket_is_an_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A broken socket is an error; only a broken pipe at stdout ends well."""
+    """Only a broken pipe at stdout ends well."""
     assert ended(BrokenPipeError(32, "Broken pipe")) == 70
     assert "BrokenPipeError" in capsys.readouterr().err
 
 
 def test_columns_line_up() -> None:
-    """Each column is as wide as its widest cell, and no line ends with blanks."""
     assert table([("a", "long", ""), ("bb", "c", "d")]) == "  a   long\n  bb  c     d"

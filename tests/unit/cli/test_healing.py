@@ -1,5 +1,3 @@
-"""What `heal` prints if it can undo only a part."""
-
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -34,7 +32,6 @@ def _opened() -> Unsealed:
 def test_keys_are_not_here(
     undone: list[str], program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The task prints what was undone before the error, and promises nothing else."""
     monkeypatch.setattr(breaking, "local_stack", _stack(undone, sealed=True, unseal=_no_keys))
     ended = program("heal")
     assert ended.code == KeyringMissing.exit_code
@@ -58,13 +55,12 @@ def test_all_of_it(
     program: Program,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each thing that was undone has a line, and so does finding nothing."""
     monkeypatch.setattr(breaking, "local_stack", _stack(undone, sealed=sealed, unseal=_opened))
     assert program("heal").out.splitlines() == says
 
 
 def test_a_node_that_did_not_answer(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A node without an answer may still be sealed: the message and the exit code say so."""
+    """It may still be sealed."""
 
     def unseal() -> Unsealed:
         return Unsealed(opened=("vault",), before=("vault-2",), silent=("vault-3",))

@@ -1,5 +1,3 @@
-"""Ctrl-C in `up` says which servers still run, and nothing if `up` has started none."""
-
 from __future__ import annotations
 
 from types import SimpleNamespace
@@ -12,7 +10,7 @@ from vault_harness.cli import stack as stack_module
 
 
 def stack_that_starts(names: list[str], before: list[str]) -> Any:
-    """Return a stack whose `up` is interrupted once these servers run."""
+    """Its `up` is interrupted once these servers run."""
     running = list(before)
 
     def up(**_options: object) -> None:
@@ -44,7 +42,7 @@ def test_servers_that_still_run_are_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The message names the servers that still run, since a person may think they ended."""
+    """A person may think that they ended."""
     monkeypatch.setattr(stack_module, "local_stack", lambda: stack_that_starts(names, before))
 
     with pytest.raises(SystemExit) as ended:

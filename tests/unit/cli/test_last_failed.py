@@ -1,5 +1,3 @@
-"""`--last-failed` runs what did not pass in the last run of the same client."""
-
 from __future__ import annotations
 
 import json
@@ -14,7 +12,7 @@ Program = Callable[..., Any]  # of conftest.py
 
 
 def leave(folder: Path, verdicts: dict[str, str], **more: object) -> None:
-    """Leave the journal of a run."""
+    """Write the journal of a run."""
     one = {"promise": "", "severity": "high", "seconds": 1.0, "findings": []}
     scenarios = [{"id": id, "word": word, **one} for id, word in verdicts.items()]  # noqa: A001
     head = {"schema_version": 2, "suite_version": "0.4.0", "summary": "", "engine": "process"}
@@ -33,12 +31,11 @@ def leave(folder: Path, verdicts: dict[str, str], **more: object) -> None:
 
 
 def only(words: tuple[str, ...]) -> list[str]:
-    """Read which scenarios the words for pytest choose."""
+    """Return the scenarios that these words for pytest choose."""
     return [words[at + 1] for at, word in enumerate(words) if word == "--vault-only"]
 
 
 def test_everything_but_passes_and_skips_runs_again(program: Program, tmp_path: Path) -> None:
-    """Everything except passes and skips runs again, and the message gives the number."""
     words = ["pass", "skipped", "fail", "flaky", "not exercised", "error"]
     leave(tmp_path, {f"TOK-{11 + n}": word for n, word in enumerate(words)})
     ended = program("judge", "--subject", "reference", "--last-failed")
@@ -47,7 +44,7 @@ def test_everything_but_passes_and_skips_runs_again(program: Program, tmp_path: 
 
 
 def test_a_run_that_was_interrupted(program: Program, tmp_path: Path) -> None:
-    """Scenarios that an interrupted run did not reach run again."""
+    """Scenarios that it did not reach run again."""
     leave(tmp_path, {"TOK-11": "pass", "TOK-12": "fail", "TOK-13": "pass"})
     file = tmp_path / "report" / "journal.json"
     journal = json.loads(file.read_text())
@@ -57,7 +54,7 @@ def test_a_run_that_was_interrupted(program: Program, tmp_path: Path) -> None:
 
 
 def test_nothing_to_choose_from(program: Program, tmp_path: Path) -> None:
-    """Without a run, after a run of another client, or if all passed, everything runs."""
+    """Everything runs."""
     ended = program("scenarios", "--last-failed")
     assert (only(ended.became), "has no run of this client" in ended.err) == ([], True)
     leave(tmp_path, {"TOK-11": "pass"})
@@ -68,7 +65,6 @@ def test_nothing_to_choose_from(program: Program, tmp_path: Path) -> None:
 
 
 def test_a_choice_is_made_once(program: Program) -> None:
-    """`--only` and `--last-failed` exclude each other, since both choose scenarios."""
     ended = program("scenarios", "--only", "TOK", "--last-failed")
     assert (ended.code, ended.became) == (4, ())
     assert "--only and --last-failed both choose scenarios" in ended.err

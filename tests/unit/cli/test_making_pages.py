@@ -1,5 +1,3 @@
-"""``report``: the page of one run or several."""
-
 from __future__ import annotations
 
 import fcntl
@@ -28,7 +26,7 @@ HEAD = {
 
 
 def journal(path: Path, subject: str) -> str:
-    """Write the journal of a run with one scenario and return its path."""
+    """Write the journal of a run with one scenario."""
     one = {"id": "TOK-11", "promise": "One login", "severity": "critical", "word": "pass"}
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps({**HEAD, "subject": subject, "scenarios": [{**one, "seconds": 1}]}))
@@ -36,7 +34,6 @@ def journal(path: Path, subject: str) -> str:
 
 
 def test_the_last_run(program: Program, tmp_path: Path) -> None:
-    """Without a name, report/journal.json becomes the page beside it."""
     journal(tmp_path / "report" / "journal.json", "mine")
     ended = program("report")
     assert (ended.code, ended.out.strip()) == (0, "written: report/index.html")
@@ -44,7 +41,7 @@ def test_the_last_run(program: Program, tmp_path: Path) -> None:
 
 
 def test_the_page_is_opened(tmp_path: Path) -> None:
-    """The page opens in the environment's browser; if that fails, the path is printed."""
+    """The browser is the environment's; if it fails, the path is printed."""
     journal(tmp_path / "report" / "journal.json", "mine")
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\nexit 1\n')
@@ -64,7 +61,6 @@ def test_the_page_is_opened(tmp_path: Path) -> None:
 
 
 def test_several_runs(program: Program, tmp_path: Path) -> None:
-    """All named runs appear on the page."""
     files = [journal(tmp_path / f"{name}.json", name) for name in ("mine", "yours", "theirs")]
     ended = program("report", *files[:2], "--also", files[2], "--to", "all.html")
     assert ended.code == 0
@@ -74,7 +70,6 @@ def test_several_runs(program: Program, tmp_path: Path) -> None:
 
 
 def test_a_run_that_broke_off_is_no_pass(program: Program, tmp_path: Path) -> None:
-    """An incomplete run exits with 3, even if nothing got worse."""
     old = scored(tmp_path / "old.json", "pass")
     unfinished = json.loads(Path(old).read_text()) | {"complete": False}
     (tmp_path / "new.json").write_text(json.dumps(unfinished))
@@ -87,7 +82,6 @@ def test_a_run_that_broke_off_is_no_pass(program: Program, tmp_path: Path) -> No
 def test_a_file_that_is_no_journal_is_refused(
     program: Program, tmp_path: Path, text: str | None
 ) -> None:
-    """The error names the file and the remedy, and no page is written."""
     if text is not None:
         (tmp_path / "x.json").write_text(text)
     ended = program("report", "x.json")
@@ -97,14 +91,14 @@ def test_a_file_that_is_no_journal_is_refused(
 
 
 def scored(path: Path, word: str) -> str:
-    """Write a journal with one critical scenario and return its path."""
+    """Write a journal with one critical scenario."""
     one = {"id": "TOK-11", "promise": "One login", "severity": "critical", "word": word}
     path.write_text(json.dumps({**HEAD, "scenarios": [{**one, "seconds": 1}]}))
     return str(path)
 
 
 def test_score(program: Program, tmp_path: Path) -> None:
-    """The grade is written where asked; the exit code is 1 only if something got worse."""
+    """The exit code is 1 only if something got worse."""
     good, bad = scored(tmp_path / "a.json", "pass"), scored(tmp_path / "b.json", "fail")
     ended = program("score", good, "--to", "old.json", "--badge", "badge.json")
     assert (ended.code, ended.out.startswith("grade A+ (claims nothing;")) == (0, True)
@@ -129,7 +123,7 @@ def test_score(program: Program, tmp_path: Path) -> None:
 def test_a_run_is_not_compared_with_itself(
     words: tuple[str, ...], program: Program, tmp_path: Path
 ) -> None:
-    """A run is compared with a committed score, not with what it wrote itself."""
+    """It is compared with a committed score, not with what it wrote itself."""
     (tmp_path / "report").mkdir()
     scored(tmp_path / "report" / "journal.json", "fail")
     assert program("score", "--to", "report/score.json").code == 0
@@ -140,7 +134,6 @@ def test_a_run_is_not_compared_with_itself(
 
 
 def test_a_score_that_is_a_link_stays_one(program: Program, tmp_path: Path) -> None:
-    """A score that is a link stays a link, and its target is written."""
     run = scored(tmp_path / "run.json", "pass")
     for name in ("score", "badge"):
         (tmp_path / f"{name}.json").symlink_to(f"of-all-{name}.json")
@@ -151,7 +144,7 @@ def test_a_score_that_is_a_link_stays_one(program: Program, tmp_path: Path) -> N
 
 
 def test_a_score_of_half_a_run_is_not_kept(program: Program, tmp_path: Path) -> None:
-    """The score of an incomplete run is not written: later runs could break the rest unseen."""
+    """Later runs could break the rest unseen."""
     half = json.loads(Path(scored(tmp_path / "run.json", "pass")).read_text())
     (tmp_path / "run.json").write_text(json.dumps(half | {"complete": False}))
     ended = program("score", "run.json", "--to", "score.json", "--badge", "badge.json")
@@ -163,7 +156,6 @@ def test_a_score_of_half_a_run_is_not_kept(program: Program, tmp_path: Path) -> 
 def test_a_worse_run_replaces_no_score_that_it_is_compared_with(
     program: Program, tmp_path: Path
 ) -> None:
-    """A worse run does not replace the score it is compared with; a better run does."""
     good, bad = scored(tmp_path / "a.json", "pass"), scored(tmp_path / "b.json", "fail")
     assert program("score", bad, "--to", "score.json").code == 0
     both = ("--against", "score.json", "--to", "./score.json")
@@ -186,7 +178,6 @@ def test_a_worse_run_replaces_no_score_that_it_is_compared_with(
 def test_a_score_replaces_nothing_but_a_score(
     words: tuple[str, ...], name: str, program: Program, tmp_path: Path
 ) -> None:
-    """A score replaces only a score and a badge only a badge; otherwise nothing is written."""
     scored(tmp_path / "run.json", "pass")
     (tmp_path / "README.md").write_text("mine")
     before = (tmp_path / name).read_text()
@@ -201,10 +192,7 @@ def test_a_score_replaces_nothing_but_a_score(
 
 
 def test_text_of_a_received_file_is_shown_in_one_line(program: Program, tmp_path: Path) -> None:
-    """A received file can neither clear the terminal nor begin a line that commands CI.
-
-    A hosted job takes a line that begins with two colons as a command.
-    """
+    """A hosted job takes a line that begins with two colons as a command."""
     odd = "yours\n::stop-commands::x\x1b[2J"
     scored(tmp_path / "new.json", "pass")
     one = {"id": odd, "promise": odd, "severity": "high", "word": "fail", "seconds": 1}
@@ -229,7 +217,7 @@ def test_text_of_a_received_file_is_shown_in_one_line(program: Program, tmp_path
 
 
 def test_a_client_that_no_longer_starts_is_not_a_pass(program: Program, tmp_path: Path) -> None:
-    """A client that no longer starts got no worse verdict, but the exit code is not 0."""
+    """No verdict got worse."""
     scored(tmp_path / "old.json", "pass")
     new = scored(tmp_path / "new.json", "not exercised")
     ended = program("score", new, "--against", "old.json", "--markdown", "change.md")
@@ -246,7 +234,7 @@ def test_a_client_that_no_longer_starts_is_not_a_pass(program: Program, tmp_path
 def test_a_run_in_which_the_harness_broke_down_is_no_pass(
     words: tuple[str, str], code: int, program: Program, tmp_path: Path
 ) -> None:
-    """A run with an error of the harness is treated as an incomplete run."""
+    """It is treated as an incomplete run."""
     scored(tmp_path / "old.json", "pass")
     new = json.loads(Path(scored(tmp_path / "new.json", words[0])).read_text())
     new["scenarios"].append({**new["scenarios"][0], "id": "KV-01", "word": words[1]})
@@ -262,7 +250,7 @@ def test_a_run_in_which_the_harness_broke_down_is_no_pass(
 def test_parts_that_are_named_one_after_the_other(
     words: tuple[str, ...], program: Program, tmp_path: Path
 ) -> None:
-    """All parts that a shell makes of `--join shards/*` are joined."""
+    """A shell makes these of `--join shards/*`."""
     for number, word in ((1, "pass"), (2, "fail")):
         file = Path(journal(tmp_path / str(number) / "journal.json", "mine"))
         part = json.loads(file.read_text())
@@ -287,7 +275,7 @@ JOIN = ("report", "--join", "shards-1", "--join", "shards-2")
 
 
 def test_known_failures_are_written_for_a_joined_run(program: Program, tmp_path: Path) -> None:
-    """Known failures are written for the joined run, since a part knows only its own scenarios."""
+    """A part knows only its own scenarios."""
     two_parts(tmp_path)
     file = tmp_path / "vault-harness.toml"
     file.write_text('[known-failing]\nTOK-11 = "kept by now"\nTOK-15 = "not asked here"\n')
@@ -302,7 +290,6 @@ def test_known_failures_are_written_for_a_joined_run(program: Program, tmp_path:
 
 
 def test_incomplete_parts_write_no_known_failures(program: Program, tmp_path: Path) -> None:
-    """Joining incomplete parts writes no known failures, and the file stays as it was."""
     two_parts(tmp_path, complete=False)
     ended = program(*JOIN, "--write-known", "--known", "known.toml")
     assert (ended.code, "half a run says nothing of the rest" in ended.err) == (1, True), ended
@@ -310,14 +297,14 @@ def test_incomplete_parts_write_no_known_failures(program: Program, tmp_path: Pa
 
 
 def test_known_failures_are_of_a_run_that_is_joined(program: Program, tmp_path: Path) -> None:
-    """`--write-known` needs `--join`: any other run has written the file itself."""
+    """Any other run has written the file itself."""
     journal(tmp_path / "report" / "journal.json", "mine")
     ended = program("report", "--write-known")
     assert (ended.code, "name its parts with --join" in ended.err) == (4, True), ended
 
 
 def test_known_without_write_known_is_refused(program: Program, tmp_path: Path) -> None:
-    """`--known` without `--write-known` is refused, since it would have no effect."""
+    """It would have no effect."""
     two_parts(tmp_path)
     ended = program(*JOIN, "--known", "known.toml")
     assert (ended.code, "add --write-known" in ended.err) == (4, True), ended
@@ -325,14 +312,13 @@ def test_known_without_write_known_is_refused(program: Program, tmp_path: Path) 
 
 
 def test_a_committed_score_in_the_target_is_left(program: Program, tmp_path: Path) -> None:
-    """A committed score in the target folder is named and left as it is."""
     journal(tmp_path / "shards" / "journal.json", "mine")
     (tmp_path / "score.json").write_text("mine")
     ended = program("report", "--join", "shards", "--to", "all.html")
     assert (ended.code, "would replace score.json" in ended.err) == (4, True), ended
     assert (tmp_path / "score.json").read_text() == "mine"
     assert not (tmp_path / "journal.json").exists()
-    # A score of the last joined run is replaced, as a run replaces the last one's.
+    # The score of the last joined run is replaced.
     (tmp_path / "score.json").unlink()
     for _ in range(2):
         assert program("report", "--join", "shards", "--to", "all.html").code == 0
@@ -342,7 +328,6 @@ def test_a_committed_score_in_the_target_is_left(program: Program, tmp_path: Pat
 def test_a_foreign_page_at_the_target_is_left(
     words: tuple[str, ...], program: Program, tmp_path: Path
 ) -> None:
-    """A foreign page at the target, as of a coverage report, is named and left as it is."""
     journal(tmp_path / "report" / "journal.json", "mine")
     journal(tmp_path / "parts" / "journal.json", "mine")
     page = tmp_path / "report" / "index.html"
@@ -353,7 +338,7 @@ def test_a_foreign_page_at_the_target_is_left(
         True,
     ), ended
     assert page.read_text() == "<title>Coverage report</title>"
-    # An empty page holds nothing, and a page of ours is replaced.
+    # An empty page and a page of ours are replaced.
     page.write_text("")
     for _ in range(2):
         assert program("report", *words).code == 0
@@ -362,7 +347,6 @@ def test_a_foreign_page_at_the_target_is_left(
 
 @pytest.mark.parametrize("words", [(), ("--join", "report")])
 def test_a_page_is_no_folder(words: tuple[str, ...], program: Program, tmp_path: Path) -> None:
-    """A folder as the target is refused, with a file in it as the remedy."""
     journal(tmp_path / "report" / "journal.json", "mine")
     (tmp_path / "public").mkdir()
     ended = program("report", *words, "--to", "public")
@@ -371,7 +355,7 @@ def test_a_page_is_no_folder(words: tuple[str, ...], program: Program, tmp_path:
 
 
 def test_a_page_of_many_runs_is_known_again(program: Program, tmp_path: Path) -> None:
-    """A page of ours is recognised and replaced, however long its title is."""
+    """Its title is long."""
     names = [f"command:./{number} --{'long' * 60}" for number in range(12)]
     files = [journal(tmp_path / f"{n}.json", name) for n, name in enumerate(names)]
     others = [word for file in files[2:] for word in ("--also", file)]
@@ -383,7 +367,6 @@ def test_a_page_of_many_runs_is_known_again(program: Program, tmp_path: Path) ->
 def test_a_whole_is_not_written_over_a_part(
     named: tuple[str, ...], program: Program, tmp_path: Path
 ) -> None:
-    """The target is refused if it holds a part, or what an earlier join has left."""
     for folder, number in (("report", 1), ("shards", 2)):
         file = Path(journal(tmp_path / folder / "journal.json", "mine"))
         part = json.loads(file.read_text()) | {"shard": f"{number}/2"}
@@ -401,7 +384,7 @@ def test_a_whole_is_not_written_over_a_part(
 
 
 def test_a_whole_run_removes_the_files_of_an_earlier_one(program: Program, tmp_path: Path) -> None:
-    """The JUnit file and logs of an earlier run are removed, as they would mislead."""
+    """They would mislead."""
     journal(tmp_path / "shards" / "journal.json", "mine")
     journal(tmp_path / "report" / "journal.json", "the run before")
     for name in ("junit.xml", "TOK-11.log", "notes.txt", "build.log"):
@@ -418,7 +401,6 @@ def test_a_whole_run_removes_the_files_of_an_earlier_one(program: Program, tmp_p
 
 
 def test_a_run_in_progress_keeps_its_journal(program: Program, tmp_path: Path) -> None:
-    """A run in progress keeps its journal: joining there is refused."""
     journal(tmp_path / "shards" / "journal.json", "mine")
     journal(tmp_path / "report" / "journal.json", "under way")
     held = os.open(tmp_path / "report", os.O_RDONLY | os.O_DIRECTORY)

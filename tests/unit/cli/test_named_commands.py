@@ -1,5 +1,3 @@
-"""Every command that a message or a document names exists."""
-
 from __future__ import annotations
 
 import ast
@@ -23,7 +21,6 @@ PROSE = {"passes", "tasks", "wants", "has", "is", "command", "itself", "lets"}
 
 @pytest.fixture(scope="module")
 def tasks() -> set[str]:
-    """Return the names and aliases of all tasks."""
     spec = importlib.util.spec_from_file_location("tasks_of_the_project", ROOT / "tasks.py")
     assert spec is not None
     assert spec.loader is not None
@@ -34,18 +31,16 @@ def tasks() -> set[str]:
 
 
 def typed_in(text: str) -> set[str]:
-    """Return the tasks that a text tells the reader to run."""
     return set(TYPED.findall(text)) - PROSE
 
 
 @cache
 def parsed(path: Path) -> ast.Module:
-    """Return the syntax tree of a module."""
     return ast.parse(path.read_text())
 
 
 def literals(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the strings of a module that are not docstrings, with their lines."""
+    """Yield the strings that are not docstrings, with their lines."""
     tree = parsed(path)
     alone = {
         id(node.value)
@@ -58,7 +53,7 @@ def literals(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def named_in(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the tasks that a module names with `errors.named`, with their lines."""
+    """Yield the tasks that `errors.named` is called with, with their lines."""
     for node in ast.walk(parsed(path)):
         if not isinstance(node, ast.Call):
             continue
@@ -81,13 +76,12 @@ def test_every_remedy_names_a_task_that_exists(tasks: set[str]) -> None:
 
 
 def test_no_message_writes_a_command_by_hand() -> None:
-    """A message builds its commands with `vault_harness.errors.named`, as readers type them."""
+    """`errors.named` builds commands as readers type them."""
     texts = [(path, line, text) for path in SOURCES for line, text in literals(path)]
     assert [f"{path}:{line}: {text}" for path, line, text in texts if typed_in(text)] == []
 
 
 def test_the_documentation_says_which_tasks_have_a_dry_run() -> None:
-    """The documentation lists exactly the tasks that have a dry run."""
     text = (ROOT / "docs" / "explanation" / "tasks.md").read_text()
     promise = text.partition("`--dry-run` by ")[2].partition(";")[0]
     tasks = set(by_name().values())
@@ -105,7 +99,6 @@ def test_the_documentation_says_which_tasks_have_a_dry_run() -> None:
     ],
 )
 def test_each_command_of_the_guide_has_ours(command: str) -> None:
-    """The table has a row for every operator command of the guide."""
     lines = (ROOT / "docs" / "guide.md").read_text().splitlines()
     # A | inside a cell is written \|.
     cells = [re.split(r"(?<!\\)\|", line) for line in lines if line.startswith("| ")]

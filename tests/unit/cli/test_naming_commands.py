@@ -25,7 +25,6 @@ from vault_harness.errors import RUNNER_VARIABLE, named, runner
 def test_the_runner_is_the_one_that_was_typed(
     program: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A person who typed `invoke` is shown `invoke`."""
     monkeypatch.delenv(RUNNER_VARIABLE, raising=False)
     monkeypatch.setattr(sys, "argv", [program])
     assert expected == runner()
@@ -34,7 +33,6 @@ def test_the_runner_is_the_one_that_was_typed(
 def test_a_program_that_path_does_not_find_is_named_in_full(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """If PATH does not find the program, the command has its folder."""
     monkeypatch.delenv(RUNNER_VARIABLE, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "argv", ["/opt/my env/bin/vault-harness"])
@@ -44,7 +42,6 @@ def test_a_program_that_path_does_not_find_is_named_in_full(
 def test_a_checkout_with_a_blank_in_its_path(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A path of `./dev` with a blank is quoted for the shell."""
     program = tmp_path / "my checkout" / "dev"
     program.parent.mkdir()
     program.touch()
@@ -53,7 +50,6 @@ def test_a_checkout_with_a_blank_in_its_path(
 
 
 def test_arguments_survive_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blanks, quotes and stars in arguments reach the task unchanged."""
     monkeypatch.setenv(RUNNER_VARIABLE, "invoke")
     words = [Path("/my backups/it's"), "*backend", "$HOME", 3]
     command = named("restore", "--source", *words)

@@ -1,5 +1,3 @@
-"""`subject new` writes a program and never replaces a file; `judge` checks a subject first."""
-
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -15,7 +13,6 @@ Program = Callable[..., Any]  # of conftest.py
 
 @pytest.mark.parametrize("language", ADAPTERS)
 def test_the_last_line_is_the_next_command(language: str, program: Program, tmp_path: Path) -> None:
-    """The file is written, and the last line is the command that checks it."""
     ended = program("subject", "new", language)
     assert (ended.code, ended.err) == (0, "")
     assert (tmp_path / ADAPTERS[language][0]).is_file()
@@ -23,7 +20,6 @@ def test_the_last_line_is_the_next_command(language: str, program: Program, tmp_
 
 
 def test_a_file_that_is_there(program: Program, tmp_path: Path) -> None:
-    """An existing file stays as it is."""
     mine = tmp_path / "vault_adapter.py"
     mine.write_text("mine")
     ended = program("subject.new", "python")
@@ -32,7 +28,6 @@ def test_a_file_that_is_there(program: Program, tmp_path: Path) -> None:
 
 
 def test_another_language(program: Program, tmp_path: Path) -> None:
-    """For an unknown language the error lists the known ones."""
     ended = program("subject", "new", "cobol")
     assert (ended.code, list(tmp_path.iterdir())) == (4, [])
     assert "name python, go, node, java" in ended.err
@@ -41,6 +36,6 @@ def test_another_language(program: Program, tmp_path: Path) -> None:
 def test_a_check_for_which_there_is_no_server(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a server the check is skipped, and the run reports what is missing."""
+    """The check is skipped, and the run reports what is missing."""
     monkeypatch.setenv("HARNESS_VAULT_BINARY", "/nowhere")
     assert program("judge", "--subject", "command:true").became

@@ -1,5 +1,3 @@
-"""`status` tells a person what to do next."""
-
 from __future__ import annotations
 
 from dataclasses import replace
@@ -41,13 +39,12 @@ READY = StackStatus(
     ],
 )
 def test_each_state_has_a_next_step(state: State, step: str) -> None:
-    """Each state has a task that leads on."""
     assert replace(READY, state=state).next_step.startswith(step)
 
 
 @pytest.mark.parametrize("state", ["sealed", "ready"])
 def test_keys_that_cannot_be_read(state: State) -> None:
-    """Unreadable keys lead to the doctor, which tells a wrong mode from a broken file."""
+    """The doctor tells a wrong mode from a broken file."""
     broken = replace(
         READY, state=state, keyring=False, keyring_trouble="init.json is not a keyring"
     )
@@ -55,7 +52,7 @@ def test_keys_that_cannot_be_read(state: State) -> None:
 
 
 def test_no_step_restarts_a_frozen_node_without_keys() -> None:
-    """A frozen node without keys may still be unsealed, so no step restarts it."""
+    """It may still be unsealed."""
     step = replace(READY, state="not answering", keyring=False).next_step
     assert step.startswith("invoke up wakes")
     assert "invoke restore.keys" in step
@@ -65,19 +62,18 @@ def test_no_step_restarts_a_frozen_node_without_keys() -> None:
 
 
 def test_a_node_that_does_not_answer() -> None:
-    """While other nodes serve, `up` starts or wakes the silent node."""
+    """`up` starts or wakes it."""
     node = NodeStatus(name="vault-2", address="http://127.0.0.1:1", role="not answering")
     assert replace(READY, nodes=(node,)).next_step == "invoke up"
 
 
 def test_a_service_of_the_blueprint() -> None:
-    """The example names an existing service; without services the next step is the doctor."""
     assert replace(READY, service="till").next_step == "invoke env till"
     assert replace(READY, service="").next_step == "invoke doctor"
 
 
 def test_servers_whose_data_is_gone() -> None:
-    """Servers without data must not be stopped: the step says first to put the data back."""
+    """They must not be stopped."""
     step = replace(READY, state="forgotten", data=False).next_step
 
     assert step.startswith("put the data directory back")
@@ -85,12 +81,11 @@ def test_servers_whose_data_is_gone() -> None:
 
 
 def test_if_no_client_reaches_vault_the_next_step_is_heal() -> None:
-    """If no client reaches a ready Vault, the next step is `heal`."""
     assert replace(READY, obstacles=("the proxy vault is disabled",)).next_step == "invoke heal"
 
 
 def test_a_cut_node_is_no_obstacle_to_clients() -> None:
-    """A cut between nodes appears once, by the node's name, not as an obstacle to clients."""
+    """A cut between nodes appears once, by the node's name."""
     cut = NodeStatus(name="vault-2", address="http://127.0.0.1:1", role="standby", cut=True)
     lines = ("the proxy vault is disabled", cut_off("vault-2"))
     status = replace(READY, nodes=(cut,), obstacles=lines)
@@ -99,18 +94,16 @@ def test_a_cut_node_is_no_obstacle_to_clients() -> None:
 
 @pytest.mark.parametrize(("state", "step"), [("sealed", "go on"), ("down", "invoke up")])
 def test_a_restore_that_is_not_done(state: State, step: str) -> None:
-    """An unfinished restore is finished first, since Vault's keys may not be the ones here."""
+    """Vault's keys may not be the ones here."""
     restoring = RestoreStatus(source="", keys_here=False, remedy="go on with it")
     assert replace(READY, state=state, restoring=restoring).next_step.startswith(step)
 
 
 def test_not_seeded() -> None:
-    """The next step for an empty Vault is `seed`."""
     assert replace(READY, seeded=False).next_step == "invoke seed"
 
 
 def test_sealed_without_keys() -> None:
-    """Without keys the step is not `unseal`."""
     step = replace(READY, state="sealed", keyring=False).next_step
 
     assert "init.json" in step
@@ -119,7 +112,7 @@ def test_sealed_without_keys() -> None:
 
 @pytest.mark.parametrize("state", ["sealed", "ready"])
 def test_left_by_an_up_that_was_ended(state: State) -> None:
-    """If `up` ended early the keys may never have been stored, and `up` explains that."""
+    """The keys may never have been stored."""
     seeded = state == "sealed"  # what was last known
     step = replace(READY, state=state, keyring=False, begun=True, seeded=seeded).next_step
     assert step.startswith("invoke up")
@@ -127,7 +120,6 @@ def test_left_by_an_up_that_was_ended(state: State) -> None:
 
 
 def test_json_has_plain_names() -> None:
-    """The JSON for programs has the same fields."""
     content = READY.to_json()
 
     for name in ("engine", "address", "initialised", "sealed", "version", "seeded", "proxies"):

@@ -1,5 +1,3 @@
-"""`docs` prints every document that a task or a message refers to."""
-
 from __future__ import annotations
 
 import ast
@@ -21,7 +19,6 @@ NAMES = {
 
 
 def test_all_are_listed(program: Program) -> None:
-    """All documents are listed by the names that print them."""
     ended = program("docs")
     assert (ended.code, ended.err) == (0, "")
     assert {line.split()[0] for line in ended.out.splitlines()} == NAMES
@@ -29,14 +26,12 @@ def test_all_are_listed(program: Program) -> None:
 
 @pytest.mark.parametrize("name", ["judge", "judge.md", "docs/judge.md", "clients/hvac", "hvac"])
 def test_one_is_printed(name: str, program: Program) -> None:
-    """A document prints by its listed name, by the end of that name or by its path."""
     file = "clients/hvac" if "hvac" in name else "judge"
     text = (documents() / f"{file}.md").read_text(encoding="utf-8")
     assert program("docs", name).out == text
 
 
 def test_an_unknown_document_lists_the_known_ones(program: Program) -> None:
-    """For an unknown document the error lists the known ones."""
     ended = program("docs", "../README")
     assert (ended.code, ended.out) == (4, "")
     assert "there is no document ../README" in ended.err
@@ -44,7 +39,6 @@ def test_an_unknown_document_lists_the_known_ones(program: Program) -> None:
 
 
 def test_texts_name_a_document_by_its_task() -> None:
-    """A help text or a message names a document by the task that prints it."""
     told = " ".join(task.description for task in by_name().values())
     named = set(re.findall(r"`docs ([a-z/-]+)`", told))
     calls = (

@@ -1,4 +1,4 @@
-"""What `clients` makes of the two runs that judge a client."""
+"""`clients` judges a client in two runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ Runs = Callable[..., None]
 
 
 def journal(engine: str, word: str) -> dict[str, Any]:
-    """Return the journal of a run with one scenario."""
     one: dict[str, Any] = {"id": "TOK-11", "word": word, "severity": "critical", "findings": []}
     one |= {"promise": "One login", "seconds": 1.0}
     head = {"schema_version": 2, "suite_version": "0.1.0", "summary": ""}
@@ -52,7 +51,7 @@ def test_nothing_is_written_of_a_run_that_broke_down(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """After an error of the harness nothing is written: a failure seen once is unconfirmed."""
+    """A failure seen once is unconfirmed."""
     monkeypatch.setattr(clients_module, "_publish", lambda *_: pytest.fail("it is published"))
     runs(journal("process", "fail"), journal("process", "error"))
 
@@ -73,7 +72,6 @@ def test_a_client_that_does_not_start_is_not_as_published(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """If no scenario was exercised, nothing is written."""
     monkeypatch.setattr(clients_module, "_publish", lambda *_: pytest.fail("it is published"))
     runs(journal("process", "not exercised"), journal("process", "not exercised"))
 
@@ -85,7 +83,6 @@ def test_a_client_that_does_not_start_is_not_as_published(
 
 
 def test_pages_alone_are_written_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a name the pages are written from existing scores and notes; nobody is judged."""
     written: dict[Path, str] = {}
     monkeypatch.setattr(files, "write_text", written.__setitem__)
     monkeypatch.setattr(clients_module, "_judged", lambda *_: pytest.fail("it is judged"))

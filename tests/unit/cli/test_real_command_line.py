@@ -21,7 +21,7 @@ Program = Callable[..., Any]  # of conftest.py
 def test_the_ca_file_of_an_earlier_stack_is_dropped(
     program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """An earlier stack's CA file is dropped, since this stack speaks plain HTTP."""
+    """This stack speaks plain HTTP."""
     given: dict[str, str] = {}
 
     def execve(_: str, __: list[str], environment: Mapping[str, str]) -> None:

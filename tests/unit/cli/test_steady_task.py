@@ -1,5 +1,3 @@
-"""Many runs of the suite: which of them count."""
-
 from __future__ import annotations
 
 import json
@@ -15,7 +13,6 @@ from vault_harness.cli import steady as steady_module
 
 
 def journal(word: str, **more: Any) -> str:
-    """Return the journal of a run with one scenario."""
     one = {"id": "KV-01", "promise": "p", "severity": "low", "word": word, "seconds": 1.0}
     head = {"schema_version": 2, "suite_version": "0.1.0", "complete": True, "summary": ""}
     head |= {"subject": "reference", "engine": "process", "scenarios": [{**one, "why": ""}]}
@@ -32,7 +29,7 @@ def left(tmp_path: Path) -> Path:
 
 
 def ends(monkeypatch: pytest.MonkeyPatch, code: int, file: Path, text: str | None = None) -> None:
-    """Let each run end with this code and replace its journal by `text`, if given."""
+    """Let each run end with this code and replace its journal by `text`."""
 
     def run(*_: object, **__: object) -> int:
         if text is not None:
@@ -49,7 +46,6 @@ def ends(monkeypatch: pytest.MonkeyPatch, code: int, file: Path, text: str | Non
 def test_an_older_journal_is_no_verdict_of_the_run(
     code: int, text: str | None, left: Path, program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An older journal is not taken for the run's verdict, and it stays."""
     if text is not None and code == 130:
         begun = json.loads(text)
         del begun["seconds"]
@@ -62,13 +58,11 @@ def test_an_older_journal_is_no_verdict_of_the_run(
 
 
 def test_a_run_that_was(left: Path, program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run's own journal counts."""
     ends(monkeypatch, 0, left, journal("pass"))
     assert "1 of 1 runs alike" in program("steady", "1").out
 
 
 def test_ctrl_c_does_not_reach_what_keeps_the_cores_busy() -> None:
-    """The processes that keep cores busy do not get Ctrl-C; they end with the block."""
     before = set(psutil.Process().children())
     with steady_module._busy(2):
         busy = set(psutil.Process().children()) - before
@@ -78,7 +72,6 @@ def test_ctrl_c_does_not_reach_what_keeps_the_cores_busy() -> None:
 
 
 def test_a_folder_that_cannot_be_written(program: Program, tmp_path: Path) -> None:
-    """An unwritable folder is an error, not a verdict that differs."""
     (tmp_path / "file").write_text("")
     ended = program("steady", "1", "--to", "file")
     assert (ended.code, "Traceback" in ended.err) == (3, False), ended

@@ -1,4 +1,4 @@
-"""Tasks on the project's own files: an installed package hides them and says why."""
+"""An installed package hides tasks on the project's own files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEVELOP = {"test", "lint", "site", "bench"}
 
 
 def test_both_checks_for_a_clone_agree() -> None:
-    """The quick check for lists of tasks agrees with the full check."""
+    """The quick check is for lists of tasks."""
     assert develop_module.in_a_clone() == (checkout() is not None)
 
 
@@ -28,12 +28,10 @@ def installed(program: Program, monkeypatch: pytest.MonkeyPatch) -> Program:
 
 
 def tasks_in(listed: str) -> set[str]:
-    """Return the names of the top-level tasks in a list for programs."""
     return {task["name"] for task in json.loads(listed)["tasks"]}
 
 
 def test_it_shows_none(installed: Program) -> None:
-    """An installed package lists none of these tasks, for people or programs."""
     assert "develop" not in installed("--list").out
     assert "develop" not in installed().out
     listed = tasks_in(installed("--list-format", "json", "--list").out)
@@ -42,14 +40,12 @@ def test_it_shows_none(installed: Program) -> None:
 
 
 def test_a_clone_shows_them(program: Program) -> None:
-    """A clone lists them in a group of their own."""
     assert "\ndevelop\n" in program("--list").out
     assert tasks_in(program("--list-format", "json", "--list").out) >= DEVELOP
 
 
 @pytest.mark.parametrize("words", [["lint"], ["test", "--slow"], ["--help", "bench"]], ids=" ".join)
 def test_the_error_says_where_a_task_works(installed: Program, words: list[str]) -> None:
-    """A person who types one is told that it works in a clone."""
     ended = installed(*words)
     assert ended.code == 4
     assert "works on the project's own files" in ended.err

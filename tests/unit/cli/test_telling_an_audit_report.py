@@ -1,5 +1,3 @@
-"""What the summary of an audit log tells a person."""
-
 from __future__ import annotations
 
 from datetime import UTC, datetime
@@ -24,7 +22,6 @@ NOW = datetime(2026, 11, 27, tzinfo=UTC)
 def test_it_says_how_to_look_before_how_to_delete(
     look: str, delete: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The summary tells how to look before how to delete, and names the limits of the log."""
     report = AuditReport(NOW, NOW, 1, {}, 0, ("idle",), ("reports",), (), {}, ())
     _show(report)
     told = capsys.readouterr().out
@@ -36,12 +33,10 @@ def test_it_says_how_to_look_before_how_to_delete(
 
 @pytest.mark.parametrize("since", ["7d", "36h", "90s", "15m", "1.5s"])
 def test_how_to_write_it_is_the_same_report(since: str) -> None:
-    """The command for the same report repeats its time, file and node."""
     words = Chosen(since=seconds_in(since), file="a b.log").words()
     assert words == ["--since", since, "--file", "a b.log"]
     assert Chosen(node="vault-2").words() == ["--node", "vault-2"]
 
 
 def test_a_time_before_all_times_leaves_nothing_out() -> None:
-    """A very large number of days leaves nothing out and does not fail."""
     assert Chosen(since=seconds_in("999999d")).filter().since is None

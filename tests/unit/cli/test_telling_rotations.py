@@ -1,5 +1,3 @@
-"""What rotations print: what is done, what was only finished, and what would be refused."""
-
 from __future__ import annotations
 
 import contextlib
@@ -30,7 +28,7 @@ class Killed(BaseException):
 
 
 class Stack:
-    """A stack with every secret that can be rotated by name, and its tasks."""
+    """A stack with every secret that can be rotated by name."""
 
     def __init__(self, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.kv = KvInMemory({each.path: {each.key: "before"} for each in TARGETS.values()})
@@ -39,7 +37,7 @@ class Stack:
         self.told_as_errors = ""
 
     def rotate(self, name: str, *, until: str = "") -> None:
-        """Rotate a secret, killed after the step `until` if given."""
+        """Rotate a secret, killed after the step `until`."""
 
         def look(step: str) -> None:
             if step == until:
@@ -49,7 +47,7 @@ class Stack:
             rotate_secret(self.kv, TARGETS[name], self.directory, How(checkpoint=look))
 
     def run(self, task: Any, name: str, *, dry_run: bool = False, code: int = 0) -> str:
-        """Return what a task prints; a dry run must change nothing."""
+        """Return what a task prints. A dry run must change nothing."""
         before = {path: self.kv.read(path) for path in self.kv.paths()}
         ended: object = 0
         try:
@@ -67,7 +65,6 @@ class Stack:
 def stack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Stack:
-    """A stack in which nothing was rotated."""
     made = Stack(tmp_path, capsys)
     here: Any = SimpleNamespace(
         data_dir=tmp_path,
@@ -85,7 +82,6 @@ def stack(
 
 
 def test_a_run_that_only_finishes_an_earlier_one_says_so(stack: Stack) -> None:
-    """A run that only finishes an earlier one says so, also in the dry run."""
     stack.rotate("jwt", until=f"wrote {TARGETS['jwt'].path}")
     told = stack.run(rotate_module.secrets, "jwt", dry_run=True)
     assert "would finish what an earlier run had begun" in told
@@ -95,7 +91,7 @@ def test_a_run_that_only_finishes_an_earlier_one_says_so(stack: Stack) -> None:
 
 
 def test_accounts_that_still_have_the_old_password_are_named(stack: Stack) -> None:
-    """If another account has the same password, the output names its place."""
+    """Another account may have the same password."""
     told = stack.run(rotate_module.secrets, "database")
     redis = TARGETS["redis"]
     assert f"ecommerce/{redis.path} {redis.key} still has the old password" in told
@@ -107,7 +103,7 @@ def test_accounts_that_still_have_the_old_password_are_named(stack: Stack) -> No
 
 @pytest.mark.parametrize("password", ["p@ss/w:rd?x%20y", "plain-password"])
 def test_a_text_that_cannot_be_followed_is_an_error(stack: Stack, password: str) -> None:
-    """A text that cannot be updated breaks a login: the exit code says so, also in the dry run."""
+    """It breaks a login."""
     redis = TARGETS["redis"]
     stack.kv.write(redis.path, {redis.key: password}, cas=1)
     texts = {"DSN": f"redis:6379,password={password}", "BROKEN": f"redis://redis/0?p={password}"}
@@ -123,7 +119,7 @@ def test_a_text_that_cannot_be_followed_is_an_error(stack: Stack, password: str)
 
 
 def test_a_url_that_an_earlier_release_broke_is_followed(stack: Stack) -> None:
-    """A URL with an unescaped password of an earlier release is found and repaired."""
+    """It holds an unescaped password."""
     redis, password = TARGETS["redis"], "p@ss/w:rd?x%20y"
     url = f"redis://:{password}@redis:6379/0"
     stack.kv.write(redis.path, {redis.key: password, "REDIS_URL": url}, cas=1)
@@ -133,7 +129,6 @@ def test_a_url_that_an_earlier_release_broke_is_followed(stack: Stack) -> None:
 
 
 def test_a_dry_run_lists_each_secret_before_a_refusal(stack: Stack) -> None:
-    """A dry run lists each secret and ends with the refusal, as the real run does."""
     stack.rotate("redis")
     stack.rotate("jwt")
     told = stack.run(rotate_module.rollback, "all", dry_run=True, code=5)
@@ -143,14 +138,13 @@ def test_a_dry_run_lists_each_secret_before_a_refusal(stack: Stack) -> None:
 
 
 def test_a_dry_run_counts_an_unfinished_rotation(stack: Stack) -> None:
-    """A dry run of a rollback counts the rotation that would be finished first."""
+    """It would be finished first."""
     stack.rotate("jwt", until=f"wrote {TARGETS['jwt'].path}")
     told = stack.run(rotate_module.rollback, "jwt", dry_run=True)
     assert "to the value of version 1" in told
 
 
 def test_a_key_that_is_not_there_would_not_be_made(stack: Stack) -> None:
-    """A mistyped key is refused before anything is done."""
     told = stack.run(rotate_module.secrets, f"{TARGETS['jwt'].path}:JTW", dry_run=True, code=6)
     assert "would not be done" in told
     assert "has no JTW to rotate" in told
@@ -159,7 +153,6 @@ def test_a_key_that_is_not_there_would_not_be_made(stack: Stack) -> None:
 def test_a_role_that_refuses_keeps_no_other(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A role that refuses is reported at the end, and all other roles get new secret-ids."""
     roles = [*Blueprint.default().approles]
     turned: list[str] = []
 
@@ -184,7 +177,6 @@ def test_a_role_that_refuses_keeps_no_other(
 def test_a_dry_run_names_secret_ids_to_be_destroyed(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A dry run names each secret-id that would be destroyed, and none as made."""
     plan = SecretIdPlan("backend", tmp_path / "file", "the old one", (), ("nobody's",), True)
     monkeypatch.setattr("vault_harness.operator.rotate.plan_secret_id", lambda *_: plan)
 
@@ -200,7 +192,7 @@ def test_a_dry_run_names_secret_ids_to_be_destroyed(
 def test_finishing_an_earlier_run_makes_no_new_secret_id(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Finishing an earlier run makes no new secret-id, since its own may be the one to replace."""
+    """The secret-id of the earlier run may be the one to replace."""
     done = SecretIdRotation("backend", tmp_path / "file", "accessor", ("the old one",), True)
     monkeypatch.setattr("vault_harness.operator.rotate.rotate_secret_id", lambda *_, **__: done)
 

@@ -1,5 +1,3 @@
-"""A task that waits long says what for, except to a program."""
-
 from __future__ import annotations
 
 import fcntl
@@ -19,7 +17,7 @@ Program = Callable[..., Any]  # of conftest.py
 def test_a_task_that_waits_for_another(
     program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The message goes to stderr, since a program may read stdout."""
+    """A program may read stdout."""
     monkeypatch.setenv("HARNESS_LOCK_TIMEOUT", "1")
     for module in (waiting, lock_module):
         monkeypatch.setattr(module, "PATIENT_SECONDS", 0.1)

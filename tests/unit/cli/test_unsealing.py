@@ -1,5 +1,3 @@
-"""What `unseal` prints for each node, and how it ends if a node is left out."""
-
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -39,14 +37,14 @@ def _of(done: Unsealed) -> Callable[[], Any]:
 def test_which_were_opened(
     done: Unsealed, says: str, program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Several nodes are named; a single node is called Vault."""
+    """A single node is called Vault."""
     monkeypatch.setattr(stack, "local_stack", _of(done))
     ended = program("unseal")
     assert (ended.code, ended.out) == (0, f"{says}\n")
 
 
 def test_which_did_not_answer(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A node without an answer may still be sealed, and the exit code says so."""
+    """It may still be sealed."""
     done = Unsealed(opened=("vault",), silent=("vault-2", "vault-3"))
     monkeypatch.setattr(stack, "local_stack", _of(done))
     ended = program("unseal")

@@ -1,4 +1,4 @@
-"""A task that runs a program passes signals on to it and waits for its end."""
+"""A task passes signals on to its program and waits for its end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from vault_harness.cli.child import run_child
 
-# Prints that it is there; on a signal it takes a moment to tidy up, and prints that.
+# On a signal it takes a moment to tidy up.
 _CHILD = """
 import os, signal, sys, time
 def say(line):
@@ -43,7 +43,7 @@ raise SystemExit(run_child([sys.executable, "-c", {child!r}], env=os.environ))
 
 @contextmanager
 def task(interrupts: str = "signal.default_int_handler") -> Iterator[subprocess.Popen[bytes]]:
-    """Start a task with its program in a process group of its own, as a shell does."""
+    """Start a task in a process group of its own, as a shell does."""
     program = _TASK.format(child=_CHILD, interrupts=interrupts)
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, process_group=0
@@ -56,13 +56,11 @@ def task(interrupts: str = "signal.default_int_handler") -> Iterator[subprocess.
 
 
 def line(output: IO[bytes] | None) -> str:
-    """Return the next line of a program."""
     assert output is not None
     return output.readline().decode().strip()
 
 
 def rest(output: IO[bytes] | None) -> list[str]:
-    """Return what it prints until its end."""
     assert output is not None
     return output.read().decode().split("\n")[:-1]
 
@@ -76,7 +74,7 @@ def rest(output: IO[bytes] | None) -> list[str]:
     ],
 )
 def test_it_tidies_up_and_is_waited_for(sent: signal.Signals, told: signal.Signals) -> None:
-    """The task ends after its program, with the code of the signal that the task got."""
+    """The exit code tells the signal that the task got."""
     with task() as process:
         process.send_signal(sent)
         assert rest(process.stdout) == [f"told {told.value}", "tidied up"]
@@ -84,14 +82,14 @@ def test_it_tidies_up_and_is_waited_for(sent: signal.Signals, told: signal.Signa
 
 
 def test_a_terminals_interrupt_comes_once() -> None:
-    """A terminal's interrupt reaches the program once, since it is outside the task's group."""
+    """The program is outside the task's process group."""
     with task() as process:
         os.killpg(process.pid, signal.SIGINT)
         assert rest(process.stdout) == [f"told {signal.SIGINT.value}", "tidied up"]
 
 
 def test_what_is_ignored_stays_ignored() -> None:
-    """In the background of a script SIGINT is ignored, as it is for another program."""
+    """In the background of a script SIGINT is ignored."""
     with task("signal.SIG_IGN") as process:
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGTERM)
@@ -99,7 +97,6 @@ def test_what_is_ignored_stays_ignored() -> None:
 
 
 def test_an_ordinary_end(tmp_path: Path) -> None:
-    """Exit code and output are the program's, and the signal handlers are restored."""
     before = signal.getsignal(signal.SIGTERM)
     with (tmp_path / "output").open("wb") as file:
         command = [sys.executable, "-c", "print('done'); raise SystemExit(3)"]

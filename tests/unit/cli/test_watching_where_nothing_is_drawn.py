@@ -1,5 +1,3 @@
-"""On a terminal that cannot redraw, the live table is printed once and the task ends."""
-
 from __future__ import annotations
 
 import sys
@@ -21,7 +19,6 @@ PATH = "auth/approle/role/celery-worker-of-the-shop/secret-id"
 
 
 def event() -> AuditEntry:
-    """Return an event with a long path."""
     when = datetime(2026, 1, 1, tzinfo=UTC)
     return AuditEntry(when, "celery-worker", "celery-worker", "update", PATH, "failed")
 
@@ -32,7 +29,7 @@ class Drawn(BaseException):
 
 @pytest.fixture(autouse=True)
 def looked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fake the state of a stack, and raise instead of drawing forever."""
+    """Raise instead of drawing forever."""
 
     def live(*_: object, **__: object) -> None:
         raise Drawn
@@ -60,7 +57,6 @@ def looked(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_is_printed_once(
     terminal: bool, variables: dict[str, str], program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a dumb terminal or in CI the table is printed once, and the task ends."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
@@ -70,7 +66,6 @@ def test_it_is_printed_once(
 
 
 def test_a_terminal_draws_it(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A real terminal draws the table until Ctrl-C."""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     with pytest.raises(Drawn):
@@ -79,7 +74,6 @@ def test_a_terminal_draws_it(program: Program, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("columns", [80, 100])
 def test_no_path_is_cut(columns: int, program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A long path continues in the next line."""
     monkeypatch.setenv("COLUMNS", str(columns))
     ended = program("watch", "--once")
     _, _, events = ended.out.partition("celery-worker")

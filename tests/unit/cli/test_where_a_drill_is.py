@@ -1,5 +1,3 @@
-"""A drill keeps what it exercised, but no cloud access keys of a server."""
-
 from __future__ import annotations
 
 import contextlib
@@ -18,7 +16,7 @@ from vault_harness.settings import Settings
 def test_the_engine_has_no_part_in_what_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The engine's folder, which holds access keys, is not kept and ends with the servers."""
+    """Its folder holds access keys, and ends with the servers."""
     opened: list[Path] = []
     stack: Any = SimpleNamespace(
         settings=Settings(),
@@ -46,7 +44,6 @@ def test_the_engine_has_no_part_in_what_is_kept(
 def test_the_output_says_that_keys_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The output says that keys are kept, before they are written."""
     stack: Any = SimpleNamespace(settings=Settings(), data_dir=tmp_path / "data", held=_refuse)
     monkeypatch.setattr(drill_module, "local_stack", lambda: stack)
     with pytest.raises(SystemExit):

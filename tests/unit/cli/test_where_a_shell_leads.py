@@ -1,5 +1,3 @@
-"""``status`` warns if clients of the shell go to another Vault."""
-
 from __future__ import annotations
 
 import socket
@@ -29,7 +27,6 @@ Program = Callable[..., Any]  # of conftest.py
 def test_clients_of_the_shell(
     address: str | None, told: str, program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If VAULT_ADDR leads elsewhere, `status` says so and hides a password in it."""
     if address is None:
         monkeypatch.delenv("VAULT_ADDR", raising=False)
     else:
@@ -45,7 +42,7 @@ def test_clients_of_the_shell(
 
 
 def test_a_localhost_that_is_ipv6_alone(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A localhost with IPv6 only is elsewhere, since all servers listen on 127.0.0.1."""
+    """All servers listen on 127.0.0.1."""
 
     def getaddrinfo(host: str, *_: object, **__: object) -> NoReturn:
         raise socket.gaierror(socket.EAI_NONAME, f"{host} has no such address")

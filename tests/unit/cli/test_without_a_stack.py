@@ -1,5 +1,3 @@
-"""Without a stack a dry run promises nothing, and a refused task leaves no files."""
-
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -19,7 +17,6 @@ Program = Callable[..., Any]  # of conftest.py
 def test_a_dry_run_is_refused_like_the_real_run(
     seal: str, program: Program, tmp_path: Path
 ) -> None:
-    """A dry run is refused with the words of the real run, and makes nothing."""
     dry = program("seal.migrate", seal, "--dry-run")
     assert list(tmp_path.iterdir()) == []
     real = program("seal.migrate", seal)
@@ -36,7 +33,6 @@ def test_a_dry_run_is_refused_like_the_real_run(
 def test_a_task_that_is_refused_makes_nothing(
     words: tuple[str, ...], program: Program, tmp_path: Path
 ) -> None:
-    """No folder is left that looks like a stack's."""
     assert program(*words).code
     assert list(tmp_path.iterdir()) == []
 
@@ -44,7 +40,7 @@ def test_a_task_that_is_refused_makes_nothing(
 def test_the_blueprint_that_was_applied_last_is_gone(
     program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the applied blueprint is gone, `seed` refuses; the package's own may move with it."""
+    """The package's own blueprint may move with it."""
     data_dir = tmp_path / "vault-data"
     StackRecord(engine="process", blueprint=str(tmp_path / "shop.toml")).save(data_dir)
     for words in (("seed",), ("seed", "--dry-run")):

@@ -1,5 +1,3 @@
-"""Forms of the guide, typing errors and incomplete commands."""
-
 from __future__ import annotations
 
 import os
@@ -47,12 +45,10 @@ Program = Callable[..., Any]  # of conftest.py
     ],
 )
 def test_forms(typed: str, meant: str) -> None:
-    """Each form becomes what the parser expects."""
     assert normalised(typed.split(), by_name()) == meant.split()
 
 
 def test_a_word_of_another_tool_leads_to_a_task() -> None:
-    """A word of another tool is never a task here, and each leads to a task."""
     tasks = set(by_name())
     assert not tasks & set(GUIDE)
     assert set(GUIDE.values()) <= tasks
@@ -103,7 +99,6 @@ def test_a_word_of_another_tool_leads_to_a_task() -> None:
     ],
 )
 def test_an_error_gives_a_remedy(typed: str, said: str, program: Program) -> None:
-    """An error gives a remedy, and none of invoke's own wording."""
     ended = program(*typed.split())
     assert ended.code in {4, 5}
     assert (ended.out, ended.became) == ("", ())
@@ -113,7 +108,6 @@ def test_an_error_gives_a_remedy(typed: str, said: str, program: Program) -> Non
 
 
 def test_break_alone_lists_its_verbs(program: Program) -> None:
-    """Without a verb each one is shown, with what it does."""
     ended = program("break")
     assert (ended.code, ended.err) == (0, "")
     verbs = [name for name in by_name() if name.startswith("break.") and name != "break.list"]
@@ -124,14 +118,12 @@ def test_break_alone_lists_its_verbs(program: Program) -> None:
 
 @pytest.mark.parametrize("typed", ["judge command:./it", "scenarios command:./it --only TOK-11"])
 def test_a_client_without_its_option(typed: str, program: Program) -> None:
-    """A client without --subject is not taken for a task."""
     ended = program(*typed.split())
     assert ended.code == 4
     assert "command:./it names a client: put --subject before it" in ended.err
 
 
 def test_an_option_of_the_other_task(program: Program) -> None:
-    """`judge` has no option for a part; the error names the task that has it."""
     ended = program("judge", "--subject", "reference", "--only", "TOK-11")
     assert (ended.code, ended.became) == (4, ())
     assert "judge has no option --only, so that its runs are comparable; " in ended.err
@@ -150,7 +142,7 @@ def test_an_option_of_the_other_task(program: Program) -> None:
     ],
 )
 def test_a_value_that_is_empty(typed: str, program: Program, tmp_path: Path) -> None:
-    """An empty value is refused and nothing starts, since it is often an unset variable."""
+    """It is often an unset variable."""
     ended = program(*typed.split(), "")
     assert (ended.code, ended.out, ended.became) == (4, "", ())
     assert " is empty, and names nothing\n" in ended.err
@@ -159,7 +151,6 @@ def test_a_value_that_is_empty(typed: str, program: Program, tmp_path: Path) -> 
 
 
 def test_a_value_that_is_blank(program: Program) -> None:
-    """A blank value is as empty as none."""
     assert " is empty, and names nothing\n" in program("score", "--against", " ").err
 
 
@@ -169,7 +160,6 @@ def test_further_arguments_may_be_none(program: Program) -> None:
 
 
 def test_a_grace_in_words(program: Program) -> None:
-    """`--grace 5s` is a time."""
     assert "the stack is not up" in program("rotate", "database", "--grace", "5s").err
 
 
@@ -178,18 +168,15 @@ def test_a_grace_in_words(program: Program) -> None:
     [("5", 5), ("5s", 5), ("0.5", 0.5), ("250ms", 0.25), ("15m", 900), ("2h", 7200), ("1d", 86400)],
 )
 def test_times(text: str, seconds: float) -> None:
-    """A time is a number with or without a unit."""
     assert seconds_in(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "s", "5x", "-1", "inf", "nan", "5 minutes", "ms"])
 def test_no_times(text: str) -> None:
-    """Anything else is not a time."""
     assert seconds_in(text) is None
 
 
 def test_a_wrong_setting_is_named(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wrong variable is an error with its name."""
     monkeypatch.setenv("HARNESS_VAULT_PORT", "eighty")
     ended = program("status")
     assert ended.code == 4
@@ -200,7 +187,7 @@ def test_a_wrong_setting_is_named(program: Program, monkeypatch: pytest.MonkeyPa
 def test_a_home_that_there_is_not(
     home: str, program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A ``~`` without a home is an error, as under systemd or for a user without a name."""
+    """There is none under systemd, or for a user without a name."""
 
     def nobody(number: int) -> NoReturn:
         raise KeyError(f"getpwuid(): uid not found: {number}")
@@ -216,7 +203,7 @@ def test_a_home_that_there_is_not(
 def test_scenarios_are_deaf_to_others_settings(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PYTEST_ADDOPTS for other tests is ignored, since it would break a run of the suite."""
+    """PYTEST_ADDOPTS for other tests would break a run of the suite."""
     monkeypatch.setenv("PYTEST_ADDOPTS", "--cov=mine -x --vault-only TOK-11 -n 4 --vault-seed=7")
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.setenv("PYTEST_TIMEOUT", "10")
@@ -231,7 +218,7 @@ def test_scenarios_are_deaf_to_others_settings(
 def test_commands_are_typed_as_this_one(
     program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Commands in pytest's output name the program that was run, even if it is not on PATH."""
+    """Commands in pytest's output name the program that was run."""
     monkeypatch.delenv("HARNESS_RUNNER", raising=False)
     here = tmp_path / "my venv" / "vault-harness"
     monkeypatch.setenv("PATH", "/nowhere")
@@ -248,7 +235,6 @@ def test_commands_are_typed_as_this_one(
 
 
 def test_scenarios_are_pytest_with_options(program: Program) -> None:
-    """The task's options become those of the plugin."""
     ended = program(
         *("scenarios", "--subject", "python:a.b:c", "--only", "TOK", "--only", "SEA-01"),
         *("--seed", "7", "--workers", "3", "--declare", "max_stale=30", "--args", "-x -k 'a b'"),
@@ -262,7 +248,6 @@ def test_scenarios_are_pytest_with_options(program: Program) -> None:
 
 
 def test_an_engine_is_asked_for(program: Program) -> None:
-    """The option holds for this run and overrides the setting."""
     program("scenarios", "--engine", "docker")
     assert os.environ["HARNESS_ENGINE"] == "docker"
     ended = program("scenarios", "--engine", "podman")
@@ -270,7 +255,7 @@ def test_an_engine_is_asked_for(program: Program) -> None:
 
 
 def test_how_many_scenarios_a_client_is_judged_by_at_once(program: Program) -> None:
-    """--workers and HARNESS_WORKERS override the measured number, as for a busy runner."""
+    """A busy runner may need fewer than the measured number."""
     words = program("judge", "--subject", "reference", "--workers", "3").became
     assert words[words.index("--vault-workers") + 1] == "3"
     assert "--vault-workers" not in program("judge", "--subject", "reference").became
@@ -280,7 +265,7 @@ def test_how_many_scenarios_a_client_is_judged_by_at_once(program: Program) -> N
 
 
 def test_the_harness_own_tests_hear_them(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The project's own tests respect pytest's variables."""
+    """They are pytest's variables."""
     monkeypatch.setenv("PYTEST_ADDOPTS", "-x --cov=mine")
     monkeypatch.setenv("PYTEST_PLUGINS", "mine")
     ended = program("test")
@@ -289,7 +274,6 @@ def test_the_harness_own_tests_hear_them(program: Program, monkeypatch: pytest.M
 
 
 def test_ignored_variables_are_named(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ignored variables are named in one line, and there is no line without them."""
     monkeypatch.setenv("PYTEST_ADDOPTS", "-x --vault-only TOK-11 --cov=mine")
     monkeypatch.setenv("PYTEST_PLUGINS", "mine")
     told = program("judge", "--subject", "reference").err.splitlines()

@@ -17,12 +17,12 @@ RENEW = "renew-self"
 REVOKE = "revoke-self"
 UNWRAP = "unwrap"
 READ = "data/a"
-"""The last parts of the paths that it answers."""
+"""Last parts of paths."""
 
 ALL = (LOGIN, LOOK_UP, RENEW, REVOKE, UNWRAP, READ)
 
 LONG = 30.0
-"""Seconds that a test waits for something at most."""
+"""Seconds that a test waits at most."""
 
 
 class SlowVault(ThreadingHTTPServer):
@@ -45,7 +45,6 @@ class SlowVault(ThreadingHTTPServer):
 
     @property
     def environ(self) -> dict[str, str]:
-        """The environment with which a client finds this server."""
         return {
             "VAULT_ADDR": f"http://127.0.0.1:{self.server_port}",
             "VAULT_ROLE_ID": "role",
@@ -54,7 +53,7 @@ class SlowVault(ThreadingHTTPServer):
 
     @contextlib.contextmanager
     def holding(self, what: str, first: float = math.inf) -> Iterator[threading.Event]:
-        """Hold answers to `what`, or to the first few, until the event is set or the block ends."""
+        """Hold answers to `what`, or the first few, until the event is set or the block ends."""
         released = threading.Event()
         self._holds[what] = (released, self.asked.count(what) + first)
         try:
@@ -64,15 +63,12 @@ class SlowVault(ThreadingHTTPServer):
             released.set()
 
     def came(self, what: str, times: int = 1) -> None:
-        """Wait until `what` was requested that many times."""
         wait_until(lambda: self.asked.count(what) >= times, f"{what}, {times} times", timeout=LONG)
 
     def alive(self) -> list[str]:
-        """Tokens that were given out and are still valid."""
         return [token for token in self.given if token not in self.dead]
 
     def answer(self, what: str, token: str) -> tuple[int, object]:
-        """Answer a request when its time has come."""
         with self._lock:
             self.asked.append(what)
             released, until = self._holds.get(what, (None, 0))
@@ -132,6 +128,5 @@ class _Answers(BaseHTTPRequestHandler):
         return self.server.answer(next(one for one in ALL if path.endswith(one)), token)
 
     def handle(self) -> None:
-        """Serve a connection until it ends, even by an error."""
         with contextlib.suppress(OSError):
             super().handle()

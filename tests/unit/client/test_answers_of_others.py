@@ -1,4 +1,4 @@
-"""A 200 with JSON that is not Vault's is an outage, like any other foreign page."""
+"""A 200 with JSON that is not Vault's is an outage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ NOTICE = {"status": "maintenance", "retry": True}
 
 
 def answered(body: object, monkeypatch: pytest.MonkeyPatch) -> Answer:
-    """Return what a request yields when the server answers with this body."""
     response = httpcore.Response(
         200,
         headers=[(b"Content-Type", b"application/json")],
@@ -33,7 +32,7 @@ def answered(body: object, monkeypatch: pytest.MonkeyPatch) -> Answer:
 
 @pytest.mark.parametrize("body", [NOTICE, {}, {"errors": []}])
 def test_a_notice_is_no_answer(body: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Foreign JSON is an error of the attempt, so the circuit sees it and limits retries."""
+    """The circuit sees it and limits retries."""
     with pytest.raises(UnexpectedAnswer, match="not as Vault does"):
         answered(body, monkeypatch)
 
@@ -47,7 +46,7 @@ def test_a_notice_is_no_answer(body: object, monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_an_answer_of_vaults_is_one(body: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One known field is enough to make an answer Vault's."""
+    """One known field is enough."""
     assert answered(body, monkeypatch) == body
 
 
@@ -90,7 +89,6 @@ def spoilt(answer: Any) -> Iterator[Any]:
 def test_no_answer_is_a_mistake_of_the_client(
     path: str, ask: Callable[[VaultClient], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Any answer is either used or reported as an error of Vault."""
     for answer in spoilt(ANSWERS[path]):
         _asked(ask, {**ANSWERS, path: answer}, APPROLE, monkeypatch)
 
@@ -106,7 +104,7 @@ def test_no_answer_is_a_mistake_of_the_client(
 def test_nor_is_one_to_another_login(
     path: str, variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same holds when a token or a wrapping token comes from a file."""
+    """The token comes from a file."""
     file = tmp_path / "file"
     file.write_text("token")
     for answer in spoilt(ANSWERS[path]):

@@ -1,5 +1,3 @@
-"""Pauses between attempts, and how they fit into a token's life."""
-
 from __future__ import annotations
 
 import pytest

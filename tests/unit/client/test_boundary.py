@@ -16,12 +16,11 @@ HARMLESS = {"__enter__", "__exit__", "__repr__", "config"}
 
 @boundary
 def read(token: str) -> object:
-    """Call from outside and fail inside."""
     return inner(token)
 
 
 def inner(token: str) -> object:
-    """Fail for a reason, with the token in a frame."""
+    """Fail with the token in a frame."""
     try:
         return dict[str, object]()[token]
     except KeyError as error:
@@ -29,7 +28,6 @@ def inner(token: str) -> object:
 
 
 def test_error_comes_alone() -> None:
-    """An error keeps its type and text, and loses frames, cause and context."""
     with pytest.raises(VaultSealed, match="sealed") as caught:
         read("s.token")
     error = caught.value
@@ -41,8 +39,6 @@ def test_error_comes_alone() -> None:
 
 
 def test_context_of_the_application_stays() -> None:
-    """An exception that the application was handling stays as the context."""
-
     def handle() -> None:
         try:
             raise LookupError("the application's")
@@ -56,7 +52,7 @@ def test_context_of_the_application_stays() -> None:
 
 
 def test_an_internal_error_is_reported_without_its_text() -> None:
-    """An internal error names its place but not its text, which may hold a secret."""
+    """Its text may hold a secret."""
 
     @boundary
     def broken(token: str) -> int:
@@ -68,7 +64,6 @@ def test_an_internal_error_is_reported_without_its_text() -> None:
 
 
 def test_every_public_call_is_behind_the_boundary() -> None:
-    """All public calls except a few harmless ones are behind the boundary."""
     methods = {
         name: member.fget if isinstance(member, property) else member
         for name, member in vars(VaultClient).items()

@@ -24,26 +24,23 @@ ENVIRON = {
 PATH = "database/creds/app"
 
 AT_ONCE = 1.0
-"""Seconds for a call that waits for nobody: far below the client's deadline."""
+"""Seconds, far below the client's deadline."""
 
 
 class Vault:
-    """A Vault that answers everything and counts reads and credentials."""
+    """Counts reads and credentials."""
 
     def __init__(self) -> None:
         self.reads = self.made = 0
 
     def log_in(self, *_: Any) -> dict[str, Any]:
-        """Return a token."""
         return {"auth": {"client_token": "t", "lease_duration": 600, "renewable": True}}
 
     def read_secret(self, *_: Any, **__: Any) -> dict[str, Any]:
-        """Return a secret."""
         self.reads += 1
         return {"data": {"data": {"KEY": "value"}, "metadata": {"version": 1}}}
 
     def lease(self, *_: Any) -> dict[str, Any]:
-        """Return a new credential."""
         self.made += 1
         data = {"username": f"user-{self.made}", "password": "p"}
         return {"lease_id": "l", "lease_duration": 600, "renewable": True, "data": data}
@@ -54,7 +51,6 @@ class Vault:
 
 @pytest.fixture
 def vault(monkeypatch: pytest.MonkeyPatch) -> Vault:
-    """Put a fake Vault in place of the API."""
     vault = Vault()
     for name in ("log_in", "read_secret", "lease", "revoke"):
         monkeypatch.setattr(Api, name, getattr(vault, name))
@@ -65,7 +61,7 @@ class Application:
     """An application whose callback uses its client.
 
     `told` holds event names in the order in which their callbacks ended, `took` the seconds of each
-    use and `failed` the errors of these uses.
+    use and `failed` its errors.
     """
 
     def __init__(self, *, renew: bool) -> None:
@@ -92,14 +88,13 @@ class Application:
 
 @pytest.fixture(params=[False, True], ids=["without-threads", "with-threads"])
 def application(vault: Vault, request: pytest.FixtureRequest) -> Iterator[Application]:
-    """An application whose client is closed at the end."""
     made = Application(renew=request.param)
     yield made
     made.client.close()
 
 
 def test_a_cached_read_in_the_middle_of_one(application: Application, vault: Vault) -> None:
-    """The callback gets the value that the first call has read; there is no second read."""
+    """There is no second read."""
     client, values = application.client, []
     application.use = lambda: values.append(client.get_secret_cached("a/b", "KEY"))
 
@@ -114,7 +109,7 @@ def test_a_cached_read_in_the_middle_of_one(application: Application, vault: Vau
 def test_a_lease_in_the_middle_of_its_renewal(
     application: Application, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A callback that hears of a lost lease gets the next credential, and no outage."""
+    """The callback gets the next credential, and no outage."""
 
     def unknown(*_: Any) -> NoReturn:
         raise RequestRefused("lease not found", status=400)
@@ -148,7 +143,7 @@ def test_a_first_lease_in_the_middle_of_its_login(application: Application, vaul
 def test_one_outage_after_another(
     application: Application, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Events of two outages come in order, so a flag that follows them is right at the end."""
+    """A flag that follows the events is right at the end."""
     gone = VaultUnreachable("refused", sent=False)
     logins: list[Any] = [gone, vault.log_in()]
     reads: list[Any] = [gone, vault.read_secret()]
@@ -174,7 +169,7 @@ def test_one_outage_after_another(
 def test_an_outage_in_the_middle_of_a_login(
     application: Application, vault: Vault, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    """The outage is reported at once, and a callback that uses the client gets it as an error."""
+    """A callback that uses the client gets the outage as an error."""
     client = application.client
     lease = client.lease(PATH)
     uses: dict[str, Callable[[], object]] = {

@@ -1,5 +1,3 @@
-"""What threads know together about an outage."""
-
 from __future__ import annotations
 
 import threading
@@ -25,7 +23,7 @@ SEALED = VaultSealed("sealed", sent=False)
 
 
 class Setup:
-    """A circuit with pauses of a tenth of a second, and its events."""
+    """A circuit with pauses of a tenth of a second."""
 
     def __init__(self, cap: float = 0.1) -> None:
         self.events: list[Event] = []
@@ -37,7 +35,6 @@ class Setup:
     def run(
         self, operation: object, *, seconds: float = 2.0, scope: str = "x", patience: float = 9
     ) -> object:
-        """Run an operation that may be repeated."""
         return self.retrier.run(
             operation,  # type: ignore[arg-type]  # a function, as the tests give it
             scope=scope,
@@ -47,12 +44,10 @@ class Setup:
         )
 
     def fail(self, error: VaultUnavailable = SEALED, scope: str = "x") -> None:
-        """Let one attempt fail."""
         self.circuit.failed(self.circuit.admit(scope, Deadline(1), 0), error.again())
 
 
 def failing(times: int, error: VaultError = SEALED) -> object:
-    """Return an operation that fails that many times before it works."""
     left = [times]
 
     def operation() -> str:
@@ -65,12 +60,11 @@ def failing(times: int, error: VaultError = SEALED) -> object:
 
 
 def test_no_error_no_problem() -> None:
-    """An operation that works runs once."""
     assert Setup().run(failing(0)) == "done"
 
 
 def test_repeated_until_it_works() -> None:
-    """A failed operation is repeated with pauses, and the first answer ends the outage."""
+    """The first answer ends the outage."""
     setup = Setup()
     assert setup.run(failing(3)) == "done"
     assert [event.name for event in setup.events] == ["outage_began", "recovered"]
@@ -78,7 +72,7 @@ def test_repeated_until_it_works() -> None:
 
 
 def test_an_answer_is_no_outage() -> None:
-    """An answer of Vault, good or bad, is not repeated and ends an outage."""
+    """It is not repeated and ends an outage."""
     setup = Setup()
     setup.fail()
     with pytest.raises(SecretNotFound):
@@ -87,7 +81,7 @@ def test_an_answer_is_no_outage() -> None:
 
 
 def test_not_longer_than_the_deadline() -> None:
-    """At the deadline the last error is raised."""
+    """The last error is raised."""
     setup = Setup()
     started = time.monotonic()
     with pytest.raises(VaultSealed):
@@ -96,7 +90,6 @@ def test_not_longer_than_the_deadline() -> None:
 
 
 def test_a_caller_that_does_not_wait_gets_the_error_at_once() -> None:
-    """A caller that does not wait gets the error at once, with the time of the next attempt."""
     setup = Setup(cap=5.0)
     setup.fail()
     with pytest.raises(VaultSealed) as told:
@@ -107,7 +100,6 @@ def test_a_caller_that_does_not_wait_gets_the_error_at_once() -> None:
 
 
 def test_one_probe_for_all() -> None:
-    """While one thread probes, the others wait for its result."""
     setup = Setup()
     setup.fail()
     probes = []
@@ -129,7 +121,7 @@ def test_one_probe_for_all() -> None:
 
 
 def test_failures_of_one_moment_count_once() -> None:
-    """A hundred attempts that fail at the same moment lengthen the pause once."""
+    """They lengthen the pause once."""
     setup = Setup(cap=60.0)
     permits = [setup.circuit.admit("x", Deadline(1), 0) for _ in range(100)]
     for permit in permits:
@@ -141,7 +133,7 @@ def test_failures_of_one_moment_count_once() -> None:
 
 
 def test_broken_connection_is_followed_up_sooner() -> None:
-    """The pause after a lost connection is shorter than the one after a seal."""
+    """The pause is shorter than after a seal."""
     pauses = []
     for error in (ConnectionLost("reset"), SEALED):
         setup = Setup(cap=60.0)
@@ -154,7 +146,7 @@ def test_broken_connection_is_followed_up_sooner() -> None:
 
 
 def test_own_error_of_one_path_is_its_own() -> None:
-    """A 500 for one path leaves other paths alone; for two paths it is an outage."""
+    """Errors of two paths are an outage."""
     setup = Setup(cap=60.0)
     setup.fail(ServerFailed("500"), scope="a")
     assert setup.circuit.outage is None
@@ -168,7 +160,7 @@ def test_own_error_of_one_path_is_its_own() -> None:
 
 
 def test_retry_after_holds_everybody_back() -> None:
-    """Retry-After is obeyed even where the pause would be shorter."""
+    """The pause would be shorter."""
     setup = Setup()
     setup.fail(VaultSealed("later", retry_in=0.5))
     started = time.monotonic()
@@ -177,7 +169,7 @@ def test_retry_after_holds_everybody_back() -> None:
 
 
 def test_an_earlier_request_does_not_shorten_a_wait() -> None:
-    """An answer to an older request does not shorten a Retry-After."""
+    """The wait is that of a Retry-After."""
     setup = Setup()
     under_way = setup.circuit.admit("x", Deadline(1), 0)
     setup.fail(VaultSealed("later", retry_in=0.5))
@@ -190,7 +182,7 @@ def test_an_earlier_request_does_not_shorten_a_wait() -> None:
 
 
 def test_no_blame_without_time() -> None:
-    """A timeout of a caller with hardly any time is no outage."""
+    """A timeout with hardly any time left is no outage."""
     setup = Setup()
     with pytest.raises(VaultTimeout):
         setup.run(failing(9, VaultTimeout("late")), seconds=0.1, patience=0.0)
@@ -214,7 +206,7 @@ def test_most_attempts() -> None:
 
 
 def test_probe_that_is_interrupted_is_given_back() -> None:
-    """After Ctrl-C in a probe another caller may probe."""
+    """After Ctrl-C another caller may probe."""
     setup = Setup()
     setup.fail()
 
@@ -227,7 +219,6 @@ def test_probe_that_is_interrupted_is_given_back() -> None:
 
 
 def test_close_wakes_waiting_callers() -> None:
-    """A caller that waits for the end of an outage is told that the client was closed."""
     setup = Setup(cap=60.0)
     setup.fail(VaultSealed("later", retry_in=50.0))
     heard: list[BaseException] = []
@@ -246,7 +237,7 @@ def test_close_wakes_waiting_callers() -> None:
 
 
 def test_switched_off() -> None:
-    """In test mode there is one attempt, and no pause before the next call."""
+    """Test mode makes one attempt, without a pause before the next call."""
     events: list[Event] = []
     backoff = Backoff(60.0, active=False)
     retrier = Retrier(Circuit(backoff, Notifier(events.append)), backoff, timeout=1.0)
@@ -268,7 +259,7 @@ def test_switched_off() -> None:
     ids=["whole", "hurried"],
 )
 def test_an_attempt_that_outlives_its_call(seconds: float, names: list[str]) -> None:
-    """An attempt fails for all others when its call is over, or later after a short call."""
+    """It fails for all others when its call is over, or later after a short call."""
     setup = Setup()
     told: list[VaultError | None] = []
     seen: list[str] = []
@@ -290,7 +281,7 @@ def test_an_attempt_that_outlives_its_call(seconds: float, names: list[str]) -> 
 
 
 def test_a_call_with_more_time_than_what_it_asks_for() -> None:
-    """A call with more time than its request does not continue after the request."""
+    """It does not continue after the request."""
     deadline = Outliving(Deadline(5.0), 1.0, lambda _: None)
     assert not deadline.goes_on()
     assert deadline.remaining() > 1.0

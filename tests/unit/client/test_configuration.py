@@ -1,5 +1,3 @@
-"""What the environment may say, and which settings are refused."""
-
 from __future__ import annotations
 
 import subprocess
@@ -30,7 +28,6 @@ def test_defaults() -> None:
 
 
 def test_a_jwt_has_a_mount_of_its_own() -> None:
-    """With a JWT the default mount differs, and an explicit mount wins."""
     jwt = {**ADDRESS, "VAULT_JWT_FILE": "/run/jwt", "VAULT_JWT_ROLE": "web"}
     assert Config.from_environ(jwt).auth_mount == "jwt"
     assert Config.from_environ({**jwt, "VAULT_AUTH_MOUNT": "kubernetes"}).auth_mount == "kubernetes"
@@ -38,13 +35,11 @@ def test_a_jwt_has_a_mount_of_its_own() -> None:
 
 @pytest.mark.parametrize("name", ["VAULT_JWT_FILE", "VAULT_JWT_ROLE"])
 def test_half_of_a_jwt_login_makes_no_sense(name: str) -> None:
-    """A JWT needs a role to log in as, and a role needs a JWT."""
     with pytest.raises(ConfigurationError, match="belong together"):
         Config.from_environ({**ADDRESS, name: "x"})
 
 
 def test_everything_from_the_environment() -> None:
-    """Each variable has its setting; durations may have a unit."""
     config = Config.from_environ(
         {
             "USE_VAULT": "TRUE",
@@ -86,7 +81,7 @@ def test_everything_from_the_environment() -> None:
 
 
 def test_an_argument_overrides_the_environment() -> None:
-    """An argument overrides the environment, and None counts as no argument."""
+    """None counts as no argument."""
     config = Config.from_environ({**ADDRESS, "VAULT_CLIENT_TIMEOUT": "5"}, timeout=2.0)
 
     assert config.timeout == 2.0
@@ -94,7 +89,6 @@ def test_an_argument_overrides_the_environment() -> None:
 
 
 def test_an_argument_may_be_written_as_its_variable_is() -> None:
-    """An argument may be written as in the variable: a file as a text, hosts with commas."""
     config = Config.from_environ(ADDRESS, ca_cert="/ca.pem", redirect_hosts="vault-a:1, vault-b:1")
 
     assert config.ca_cert == Path("/ca.pem")
@@ -115,7 +109,7 @@ def test_an_argument_may_be_written_as_its_variable_is() -> None:
     ],
 )
 def test_an_argument_of_another_type_is_refused_by_name(given: dict[str, object]) -> None:
-    """An argument of a wrong type is refused by name, before it can be misread."""
+    """Else it could be misread."""
     with pytest.raises(ConfigurationError, match=next(iter(given))) as failed:
         Config.from_environ(ADDRESS, **given)
 
@@ -146,7 +140,6 @@ def test_an_argument_of_another_type_is_refused_by_name(given: dict[str, object]
     ],
 )
 def test_nonsense_is_refused_by_name(environ: dict[str, str], named: str) -> None:
-    """The message names the setting that is wrong."""
     with pytest.raises(ConfigurationError, match=named):
         VaultClient(environ=environ)
 
@@ -156,7 +149,6 @@ def test_nonsense_is_refused_by_name(environ: dict[str, str], named: str) -> Non
     ["http://user:word@vault", "user:word@vault:8200", "http://user:word@vault:port", "//u:word@v"],
 )
 def test_a_password_in_the_address_is_not_repeated(address: str) -> None:
-    """A password in the address is never repeated in an error."""
     with pytest.raises(ConfigurationError, match="VAULT_ADDR holds a user name") as failed:
         VaultClient(environ={"VAULT_ADDR": address})
 
@@ -164,7 +156,6 @@ def test_a_password_in_the_address_is_not_repeated(address: str) -> None:
 
 
 def test_vault_off_needs_nothing() -> None:
-    """With USE_VAULT=false only the environment is read, and nothing is sent."""
     with VaultClient(environ={"USE_VAULT": "no", "KEY": "value", "EMPTY": ""}) as client:
         assert client.authenticate()
         assert client.get_secret("a/b", "KEY") == "value"
@@ -178,7 +169,7 @@ def test_vault_off_needs_nothing() -> None:
 
 
 def test_making_a_client_sends_nothing() -> None:
-    """A client for a server that does not run can be made, shown and closed."""
+    """No server runs here."""
     client = VaultClient(environ=ADDRESS, role_id="the-role-id", secret_id="the-secret-id")
 
     assert "the-" not in repr(client) + repr(client.config)
@@ -192,7 +183,7 @@ def test_making_a_client_sends_nothing() -> None:
 
 
 def test_it_could_be_installed_alone() -> None:
-    """The package imports nothing else of the harness and does nothing at import."""
+    """The package imports nothing of the harness and does nothing at import."""
     script = (
         "import sys, threading; import resilient_vault_client;"
         "ours = [m for m in sys.modules if m.startswith('vault_harness')];"

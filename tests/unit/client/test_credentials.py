@@ -1,5 +1,3 @@
-"""Ids from arguments, files and the environment, and files that are half written."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -14,12 +12,10 @@ OTHER = "6fa459ea-ee8a-3ca4-894e-db77e160355e"
 
 
 def source(file: Path, environ: dict[str, str] | None = None) -> CredentialSource:
-    """Return a source whose secret-id is in a file."""
     return CredentialSource(Config(role_id="role", secret_id_file=file), environ or {})
 
 
 def test_arguments_before_files_before_variables(tmp_path: Path) -> None:
-    """An argument wins over a file, and a file over a variable."""
     file = tmp_path / "id"
     file.write_text("from-file")
     environ = {"VAULT_ROLE_ID": "role", "VAULT_SECRET_ID": "from-environ"}
@@ -32,7 +28,6 @@ def test_arguments_before_files_before_variables(tmp_path: Path) -> None:
 
 
 def test_whitespace_around_an_id(tmp_path: Path) -> None:
-    """A newline after an id is dropped."""
     file = tmp_path / "id"
     file.write_text(f"  {UUID}\r\n")
 
@@ -52,7 +47,6 @@ def test_whitespace_around_an_id(tmp_path: Path) -> None:
     ],
 )
 def test_unfinished_file_keeps_the_last_good_id(tmp_path: Path, content: bytes) -> None:
-    """Text that cannot be an id is not used; the last good id stays."""
     file = tmp_path / "id"
     file.write_text(UUID)
     ids = source(file)
@@ -80,7 +74,6 @@ def test_short_beginning_counts_only_after_a_whole_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [None, "", UUID[:20]])
 def test_nothing_to_begin_with(tmp_path: Path, content: str | None) -> None:
-    """Without a last good id the error names the file."""
     file = tmp_path / "id"
     if content is not None:
         file.write_text(content)
@@ -89,7 +82,6 @@ def test_nothing_to_begin_with(tmp_path: Path, content: str | None) -> None:
 
 
 def test_an_id_in_the_place_of_its_file_is_not_repeated() -> None:
-    """A secret-id that was put in the place of its file's path is not repeated in the error."""
     for given in (UUID, "x" * 5000):
         with pytest.raises(CredentialsMissing, match="VAULT_SECRET_ID_FILE is a word") as missing:
             source(Path(given)).load()
@@ -97,13 +89,13 @@ def test_an_id_in_the_place_of_its_file_is_not_repeated() -> None:
 
 
 def test_a_folder_that_is_not_there_is_named() -> None:
-    """If the folder of a secret is not mounted, the error names the folder."""
+    """The folder of a secret may not be mounted."""
     with pytest.raises(CredentialsMissing, match="/nowhere/at/all"):
         source(Path("/nowhere/at/all")).load()
 
 
 def test_the_fingerprint_differs_for_another_id() -> None:
-    """The fingerprint differs for another id, and contains neither id."""
+    """It contains neither id."""
     one, two = Credentials("role", UUID), Credentials("role", OTHER)
 
     assert one.fingerprint != two.fingerprint
@@ -112,8 +104,6 @@ def test_the_fingerprint_differs_for_another_id() -> None:
 
 
 def test_an_unreadable_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error for an unreadable file names the file and says that it cannot be read."""
-
     def closed(_: Path) -> bool:
         raise PermissionError(13, "Permission denied")
 

@@ -1,5 +1,3 @@
-"""A credential belongs to its caller: a change to it reaches nobody else."""
-
 from __future__ import annotations
 
 from typing import Any
@@ -17,7 +15,6 @@ PATH = "cloud/creds/app"
 
 
 def leased(*_: Any) -> dict[str, Any]:
-    """Return Vault's answer to a request for a credential."""
     data = {"username": "u", "password": "p", "keys": [{"id": "k"}]}
     return {"lease_id": "l", "lease_duration": 600, "renewable": True, "data": data}
 

@@ -15,7 +15,6 @@ ENVIRON = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_ROLE_ID": "r", "VAULT_SECR
 
 
 def test_a_write_after_a_denied_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that may write a path can write it after a denied read, without another read."""
     reads = []
 
     def deny(*_: Any, **__: Any) -> NoReturn:

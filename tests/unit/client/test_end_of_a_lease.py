@@ -7,7 +7,7 @@ from resilient_vault_client._grant import Grant, Token
 
 
 def grant(*, life: int, tokens: int) -> Grant:
-    """Return a grant with these lifetimes in seconds, requested ten seconds ago."""
+    """Lifetimes are in seconds; it was requested ten seconds ago."""
     since = clock() - 10.0
     token = Token({"client_token": "t", "lease_duration": tokens, "renewable": True}, started=since)
     answer = {"lease_id": "l", "lease_duration": life, "renewable": True}
@@ -15,14 +15,13 @@ def grant(*, life: int, tokens: int) -> Grant:
 
 
 def test_it_ends_while_its_token_is_renewed() -> None:
-    """A credential that has ended stays ended while its token is being renewed."""
     ended = grant(life=8, tokens=60)
     ended.token.renewing = True
     assert not ended.usable
 
 
 def test_it_lives_on_while_its_token_is_renewed() -> None:
-    """A credential lives on while its token is being renewed, past the token's known end."""
+    """This is past the token's known end."""
     living = grant(life=60, tokens=8)
     assert not living.usable
     living.token.renewing = True

@@ -1,5 +1,3 @@
-"""The ends of a client: closed, garbage collected, closed during its start, never used."""
-
 from __future__ import annotations
 
 import atexit
@@ -29,13 +27,11 @@ def make() -> VaultClient:
 
 
 def finalizers() -> int:
-    """Count the finalizers that are alive in this process."""
     gc.collect()
     return len(weakref.finalize._registry)  # type: ignore[attr-defined]  # no other way to count
 
 
 def test_thousand_forgotten_clients_leave_nothing() -> None:
-    """A thousand forgotten clients leave no exit hook, no finalizer and no client."""
     make()
     hooks, before = atexit._ncallbacks(), finalizers()
     clients = [make() for _ in range(1000)]
@@ -51,7 +47,7 @@ def test_thousand_forgotten_clients_leave_nothing() -> None:
 
 
 def test_closed_clients_leave_nothing() -> None:
-    """Closed clients leave nothing either, while the application still holds them."""
+    """The application still holds them."""
     make()
     before = finalizers()
     clients = [make() for _ in range(10)]
@@ -63,7 +59,6 @@ def test_closed_clients_leave_nothing() -> None:
 
 
 def locks(session: Session) -> list[Any]:
-    """Yield every lock of a session and its parts."""
     parts = [session, *vars(session).values(), session.authenticator._errands]
     kinds = (type(threading.Lock()), type(threading.RLock()), threading.Condition)
     return [
@@ -77,7 +72,7 @@ def locks(session: Session) -> list[Any]:
 
 @pytest.mark.parametrize("running", [True, False], ids=["with-thread", "without-thread"])
 def test_finalizer_takes_no_lock(running: bool) -> None:
-    """A finalizer takes no lock, so garbage collection in a locked section cannot hang."""
+    """Garbage collection in a locked section would hang."""
     clients = [make()]
     session = clients[0]._session()
     if running:
@@ -102,7 +97,6 @@ def test_finalizer_takes_no_lock(running: bool) -> None:
 
 
 def test_closed_while_its_first_call_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that is closed during its first call leaves no part running."""
     client, made = make(), []
 
     class Late(Session):
@@ -119,7 +113,6 @@ def test_closed_while_its_first_call_begins(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_threads_that_begin_together_share_one_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Threads that begin together share one session, and `close` ends it."""
     client, together = make(), threading.Barrier(8)
 
     class Slow(Session):
@@ -142,7 +135,6 @@ def test_threads_that_begin_together_share_one_session(monkeypatch: pytest.Monke
 
 
 def test_unknown_setting_is_named() -> None:
-    """An unknown setting is refused with the closest name and the known names."""
     with pytest.raises(ConfigurationError, match="did you mean timeout") as caught:
         VaultClient(environ=ENVIRON, time_out=5.0)  # type: ignore[call-arg]  # on purpose
 
@@ -153,7 +145,6 @@ def test_unknown_setting_is_named() -> None:
 @pytest.mark.parametrize("value", ["5", True, float("nan"), float("inf"), 1e12])
 @pytest.mark.parametrize("call", ["read", "read_cached", "put", "unwrap", "health", "current"])
 def test_time_of_a_call_that_is_no_number(call: str, value: Any) -> None:
-    """A timeout that is not a number is reported as the caller's mistake."""
     client = VaultClient(environ=ENVIRON, renew=False)
     calls: dict[str, Callable[[], object]] = {
         "read": lambda: client.read("a", timeout=value),
@@ -172,7 +163,6 @@ def test_time_of_a_call_that_is_no_number(call: str, value: Any) -> None:
 
 @pytest.mark.parametrize("value", [None, 7, b"a"])
 def test_path_that_is_no_text(value: Any) -> None:
-    """A path that is not a text is reported as the caller's mistake."""
     with VaultClient(environ=ENVIRON, renew=False) as client:
         for call in (client.read, client.read_cached, client.lease):
             with pytest.raises(InvalidPath, match="must be a string"):
@@ -181,6 +171,5 @@ def test_path_that_is_no_text(value: Any) -> None:
 
 @pytest.mark.parametrize("value", ["5", True, float("nan"), -1.0, 1e12])
 def test_time_that_is_no_number(value: object) -> None:
-    """A duration of the wrong type is refused by the setting's name."""
     with pytest.raises(ConfigurationError, match="timeout"):
         VaultClient(environ=ENVIRON, timeout=value)  # type: ignore[arg-type]  # on purpose

@@ -1,5 +1,3 @@
-"""What a callback and the log are told."""
-
 from __future__ import annotations
 
 import logging
@@ -18,7 +16,7 @@ from resilient_vault_client.events import (
 
 
 def test_names() -> None:
-    """An event's name is its class name, in the spelling of a metric."""
+    """The spelling is that of a metric."""
     assert Renewed(ttl=1.0, capped=False).name == "renewed"
     event = RenewalFailed(error=VaultSealed("sealed"), remaining=1.25, retry_in=0.5)
     assert event.name == "renewal_failed"
@@ -26,8 +24,6 @@ def test_names() -> None:
 
 
 def test_callback_that_raises(caplog: pytest.LogCaptureFixture) -> None:
-    """An exception of a callback is logged by type, without its text, and dropped."""
-
     def callback(event: Event) -> None:
         raise ValueError("a canary")
 
@@ -38,7 +34,7 @@ def test_callback_that_raises(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_frequent_events_are_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
-    """An outage logs one warning per path; the callback gets an event for each read."""
+    """An outage logs one warning per path."""
     caplog.set_level(logging.WARNING)
     heard: list[Event] = []
     notifier = Notifier(heard.append)

@@ -1,5 +1,3 @@
-"""Every exception of a lower library becomes an error of the client."""
-
 from __future__ import annotations
 
 import inspect
@@ -29,26 +27,24 @@ ADDRESS = "http://vault"
 
 
 def test_there_is_something_to_walk() -> None:
-    """The walk finds the library's exceptions."""
     assert len(ALL) >= 15
 
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
 def test_mapped(kind: type[BaseException]) -> None:
-    """Each exception has its own line, so a new exception is not mapped by its parent."""
+    """A new exception is not mapped by its parent."""
     assert kind in dict(EXCEPTIONS)
     assert isinstance(from_exception(kind("x"), ADDRESS), VaultError)
 
 
 def test_particular_before_general() -> None:
-    """No line is hidden by an earlier, more general one."""
     for number, (kind, _) in enumerate(EXCEPTIONS):
         hiding = [above for above, _ in EXCEPTIONS[:number] if issubclass(kind, above)]
         assert hiding == [], kind
 
 
 def caused(error: BaseException, cause: BaseException) -> BaseException:
-    """Return an error as ``raise ... from cause`` leaves it."""
+    """``raise ... from cause`` leaves an error like this."""
     error.__cause__ = cause
     return error
 
@@ -75,7 +71,6 @@ def caused(error: BaseException, cause: BaseException) -> BaseException:
     ],
 )
 def test_the_cause_decides_the_error(error: BaseException, expected: str, sent: bool) -> None:
-    """The cause decides where the class says little, as does whether anything was sent."""
     mapped = from_exception(error, ADDRESS)
 
     assert mapped is not None
@@ -84,12 +79,10 @@ def test_the_cause_decides_the_error(error: BaseException, expected: str, sent: 
 
 
 def test_a_mistake_in_the_program_is_no_outage() -> None:
-    """A mistake in the program is not an outage."""
     assert from_exception(KeyError("x"), ADDRESS) is None
 
 
 def test_the_text_holds_nothing_of_the_request() -> None:
-    """The arguments of an exception are not repeated."""
     mapped = from_exception(httpcore.LocalProtocolError("bad header value: 's.token'"), ADDRESS)
 
     assert mapped is not None
@@ -97,7 +90,6 @@ def test_the_text_holds_nothing_of_the_request() -> None:
 
 
 def test_every_status_with_every_body() -> None:
-    """Any status with any body becomes an error that keeps the status."""
     bodies = (b"", b"<html>", b'{"errors":["x"]}', b'{"errors":null}', b"[]", b"null", b"\xff")
     for status, body in itertools.product(range(400, 600), bodies):
         error = from_answer(status, body, {}, address="http://vault")
@@ -107,7 +99,7 @@ def test_every_status_with_every_body() -> None:
 
 
 def test_json_that_is_nested_beyond_all_sense() -> None:
-    """Deeply nested JSON is not Vault's answer, and not an internal error."""
+    """It is not Vault's answer, and no internal error."""
     error = from_answer(500, b"[" * 1_000_000, {}, address="x")
 
     assert type(error).__name__ == "UnexpectedAnswer"
@@ -137,7 +129,6 @@ def test_json_that_is_nested_beyond_all_sense() -> None:
     ],
 )
 def test_each_known_answer_has_its_error(status: int, text: str, expected: str) -> None:
-    """Each known answer has its error."""
     body = f'{{"errors":["{text}"]}}'.encode()
 
     assert type(from_answer(status, body, {}, address="x")).__name__ == expected
@@ -156,7 +147,7 @@ GATEWAYS: tuple[dict[str, object], ...] = (
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
 @pytest.mark.parametrize("body", GATEWAYS)
 def test_json_of_a_gateway_is_neither_denial_nor_missing(status: int, body: object) -> None:
-    """An error in JSON without Vault's list of errors is neither a denial nor a missing secret."""
+    """Vault's own errors are a list."""
     error = from_answer(status, json.dumps(body).encode(), {}, address="x")
 
     assert type(error).__name__ == "UnexpectedAnswer"
@@ -164,7 +155,7 @@ def test_json_of_a_gateway_is_neither_denial_nor_missing(status: int, body: obje
 
 
 def test_a_missing_secret_may_have_a_warning() -> None:
-    """A 404 without data and errors, but with a warning, is still an answer of Vault."""
+    """A 404 with a warning is still an answer of Vault."""
     body = {"request_id": "7a2f", "data": None, "warnings": ["invalid path for a versioned engine"]}
     error = from_answer(404, json.dumps(body).encode(), {}, address="x")
 
@@ -191,14 +182,14 @@ def test_two_kinds_of_403(text: str, doubtful: bool) -> None:
     ("value", "seconds"), [("7", 7.0), ("0", 0.0), ("Wed, 21 Oct", None), ("-1", None), ("", None)]
 )
 def test_retry_after(value: str, seconds: float | None) -> None:
-    """Retry-After in seconds is obeyed; a date is ignored, since it needs a wall clock."""
+    """A date is ignored, since it needs a wall clock."""
     error = from_answer(429, b"", {"retry-after": value}, address="x")
 
     assert error.retry_in == seconds
 
 
 def test_the_tree_is_drawn_as_it_is() -> None:
-    """The head of the module names every error, each below its parent."""
+    """The module's docstring names every error, each below its parent."""
     drawn: dict[str, int] = {}
     for line in (_errors.__doc__ or "").splitlines():
         name = line.strip("│├└─ ").split(" ")[0]
@@ -216,7 +207,6 @@ def test_the_tree_is_drawn_as_it_is() -> None:
 
 
 def test_an_outcome_where_it_applies() -> None:
-    """Errors that say something about a secret have one of the known outcomes."""
     known = {"unavailable", "denied", "missing", "deleted", None}
     for kind in vars(_errors).values():
         if isinstance(kind, type) and issubclass(kind, VaultError):
@@ -241,7 +231,6 @@ PEM = "-----BEGIN KEY-----\nMIIEpAIBAAKCAQEA\r\n\tsecond line\n-----END KEY-----
 def test_a_secret_that_a_server_repeats_is_hidden(
     said: str, hide: tuple[str, ...], shown: str
 ) -> None:
-    """A secret that a server repeats is hidden, even when it is split over lines."""
     body = json.dumps({"errors": [said]}).encode()
     error = from_answer(400, body, {}, address="x", hide=hide)
 
@@ -253,7 +242,6 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=1
 
 @given(secrets=st.lists(TEXTS, min_size=1, max_size=4), around=TEXTS)
 def test_no_secret_is_repeated(secrets: list[str], around: str) -> None:
-    """No sent secret is left standing alone in the text, whatever the order."""
     hide = [f"{number}>{secret}<{number}" for number, secret in enumerate(secrets)]
     for said in (*hide, *(" ".join(secret.split()) for secret in hide)):
         body = json.dumps({"errors": [f"{around} {said} {around}"]}).encode()

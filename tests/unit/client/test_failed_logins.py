@@ -1,5 +1,3 @@
-"""How often a rejected secret-id may be tried again."""
-
 from __future__ import annotations
 
 import errno
@@ -27,7 +25,6 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock of the count."""
     clock = Clock()
     monkeypatch.setattr(_credentials, "_now", lambda: clock.now)
     return clock
@@ -48,7 +45,7 @@ def attempts(failed: FailedLogins, clock: Clock, ids: Credentials, seconds: floa
 
 
 def test_the_same_secret_id(clock: Clock) -> None:
-    """No fifteen minutes of a day have more than four tries, and the client never gives up."""
+    """The client never gives up."""
     times = attempts(FailedLogins(), clock, Credentials("role", "bad"), 86_400.0)
 
     assert len(times) > 90
@@ -57,7 +54,6 @@ def test_the_same_secret_id(clock: Clock) -> None:
 
 
 def test_another_secret_id_is_tried_at_once(clock: Clock) -> None:
-    """A new secret-id is tried at once, whatever the old one did."""
     failed = FailedLogins()
     attempts(failed, clock, Credentials("role", "bad"), 100.0)
 
@@ -65,7 +61,7 @@ def test_another_secret_id_is_tried_at_once(clock: Clock) -> None:
 
 
 def test_a_role_is_never_locked_by_one_client(clock: Clock) -> None:
-    """However many secret-ids are delivered, one client cannot lock a role."""
+    """Not even with many secret-ids."""
     failed, times = FailedLogins(), []
     for number in itertools.count():
         ids = Credentials("role", f"bad-{number}")
@@ -81,7 +77,7 @@ def test_a_role_is_never_locked_by_one_client(clock: Clock) -> None:
 
 
 def test_success_forgets(clock: Clock) -> None:
-    """After a successful login both the server and the client count from zero."""
+    """The server counts from zero as well."""
     failed, ids = FailedLogins(), Credentials("role", "flaky")
     failed.rejected(ids, SOON)
     failed.accepted(ids, SOON)
@@ -90,7 +86,7 @@ def test_success_forgets(clock: Clock) -> None:
 
 
 def test_processes_count_together(clock: Clock, tmp_path: Path) -> None:
-    """A client that is restarted does not begin to count from zero."""
+    """A restarted client does not count from zero."""
     ids = Credentials("role", "bad")
     times = []
     for _ in range(200):
@@ -114,7 +110,7 @@ def test_processes_count_together(clock: Clock, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", "null", '[["x","y"]]', '[[1e9, "x"]]'])
 def test_shared_count_that_makes_no_sense(clock: Clock, tmp_path: Path, content: str) -> None:
-    """A damaged file, or a file from before the last boot, is ignored and replaced."""
+    """The file is damaged, or from before the last boot."""
     ids = Credentials("role", "bad")
     FailedLogins(tmp_path, server="x").rejected(ids, SOON)
     (file,) = tmp_path.iterdir()
@@ -129,7 +125,6 @@ def test_shared_count_that_makes_no_sense(clock: Clock, tmp_path: Path, content:
 def test_nowhere_to_count_together(
     clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Without a writable file the client counts for itself and says so."""
     (tmp_path / "file").write_text("not a directory")
     failed, ids = FailedLogins(tmp_path / "file" / "state"), Credentials("role", "bad")
     failed.rejected(ids, SOON)
@@ -139,8 +134,6 @@ def test_nowhere_to_count_together(
 
 
 def failing(number: int) -> object:
-    """Fail as a system call does."""
-
     def fail(*_: object) -> NoReturn:
         raise OSError(number, os.strerror(number))
 
@@ -157,7 +150,7 @@ def test_files_that_cannot_be_used(
     call: str,
     number: int,
 ) -> None:
-    """On a file system without locks, or with errors, the client counts for itself."""
+    """Some file systems have no locks."""
     failed, ids = FailedLogins(tmp_path), Credentials("role", "bad")
     with monkeypatch.context() as patched:
         patched.setattr(f"resilient_vault_client._credentials.{call}", failing(number))
@@ -194,7 +187,7 @@ def test_a_file_whose_end_is_not_kept(
 def test_a_full_disk_loses_no_count(
     clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
-    """Failures counted so far still count, here and in processes that read the file later."""
+    """Earlier failures count here and in processes that read the file later."""
     failed, ids = FailedLogins(tmp_path), Credentials("role", "bad")
     other = FailedLogins(tmp_path)
     failed.rejected(ids, SOON)
@@ -220,7 +213,7 @@ def test_a_full_disk_loses_no_count(
 
 @pytest.mark.parametrize("content", ["", "{", '[[1000.0, "0123'])
 def test_a_damaged_count_is_not_believed(clock: Clock, tmp_path: Path, content: str) -> None:
-    """A half-written file of another process does not erase this client's count."""
+    """Another process may have written half of the file."""
     failed, ids = FailedLogins(tmp_path), Credentials("role", "bad")
     failed.rejected(ids, SOON)
     (file,) = tmp_path.iterdir()
@@ -234,7 +227,7 @@ def test_a_damaged_count_is_not_believed(clock: Clock, tmp_path: Path, content: 
 def test_a_stopped_process_with_the_lock_blocks_no_other(
     clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A process that stops with the lock in hand blocks nobody; this client's count continues."""
+    """This client's count continues."""
     failed, ids = FailedLogins(tmp_path), Credentials("role", "bad")
     failed.rejected(ids, SOON)
     (file,) = tmp_path.iterdir()
@@ -249,7 +242,7 @@ def test_a_stopped_process_with_the_lock_blocks_no_other(
 
 
 def test_fork_while_the_count_is_held(tmp_path: Path) -> None:
-    """A child that inherits the open file does not keep the lock after its parent's release."""
+    """A child with the open file does not keep the lock after its parent's release."""
     failed, ids = FailedLogins(tmp_path), Credentials("role", "bad")
     with failed._shared("role", SOON) as shared:
         assert shared is not None

@@ -31,7 +31,7 @@ USES = 3
 
 @pytest.fixture
 def session() -> Iterator[Session]:
-    """Return a session with a token of few uses, of a client without threads."""
+    """Its token has few uses, and its client has no threads."""
     client = VaultClient(environ=ENVIRON, renew=False)
     session = client._session()
     auth = {"client_token": "t", "lease_duration": 600, "num_uses": USES}
@@ -42,7 +42,6 @@ def session() -> Iterator[Session]:
 
 
 def read(session: Session) -> None:
-    """Read a secret, however long that takes."""
     session.fetch("a/b", Deadline(5.0), patience=5.0, version=None)
 
 
@@ -59,7 +58,6 @@ def read(session: Session) -> None:
 def test_a_use_is_spent_if_vault_may_have_the_request(
     session: Session, monkeypatch: pytest.MonkeyPatch, failure: VaultError, spent: int
 ) -> None:
-    """A use is spent if Vault may have got the request, and kept otherwise."""
     answers: list[Any] = [failure, {"data": {"data": {"KEY": "v"}, "metadata": {"version": 1}}}]
 
     def answer(*_: Any, **__: Any) -> Any:
@@ -76,7 +74,6 @@ def test_a_use_is_spent_if_vault_may_have_the_request(
 
 
 def test_an_outage_uses_nothing_up(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attempts during an outage spend no use."""
     monkeypatch.setattr(Backoff, "next", lambda *_, **__: 0.01)
     tries = []
 
@@ -108,7 +105,7 @@ def test_an_outage_uses_nothing_up(session: Session, monkeypatch: pytest.MonkeyP
     ],
 )
 def test_an_error_before_the_request_ends_no_outage(said: VaultError, over: bool) -> None:
-    """An error before the request says nothing about Vault; an answer ends the outage."""
+    """It says nothing about Vault."""
     backoff = Backoff(0.01)
     circuit = Circuit(backoff, Notifier(None))
     circuit.failed(circuit.admit("x", Deadline(1.0), 0.0), VaultUnreachable("refused"))
@@ -129,7 +126,7 @@ def test_an_error_before_the_request_ends_no_outage(said: VaultError, over: bool
 def test_others_are_quicker_with_the_last_uses(
     session: Session, monkeypatch: pytest.MonkeyPatch, quicker: int
 ) -> None:
-    """A call is not denied because other calls use up each token first."""
+    """The call is not denied."""
     auth = {"client_token": "t", "lease_duration": 600, "num_uses": USES}
     monkeypatch.setattr(Api, "log_in", lambda *_, **__: {"auth": auth})
     answer = {"data": {"data": {"KEY": "v"}, "metadata": {"version": 1}}}
@@ -149,7 +146,6 @@ def test_others_are_quicker_with_the_last_uses(
 
 
 def test_a_token_that_no_header_carries_is_not_sent(session: Session) -> None:
-    """A token that fits no header is not sent, and the error does not repeat it."""
     token = session.authenticator.current
     assert token is not None
     token.text = "s.zwölf"

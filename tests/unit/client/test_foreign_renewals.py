@@ -34,20 +34,17 @@ NOT_GRANTED: list[object] = [
 
 
 def token() -> Token:
-    """Return a token that lives for ten minutes."""
     auth = {"client_token": "t", "lease_duration": LIFE, "renewable": True}
     return Token(auth, started=clock())
 
 
 def leased() -> dict[str, Any]:
-    """Return Vault's answer to a request for a credential."""
     data = {"username": "u", "password": "p"}
     return {"lease_id": "l", "lease_duration": LIFE, "renewable": True, "data": data}
 
 
 @pytest.fixture
 def session() -> Iterator[Session]:
-    """Return a session with a token, of a client without threads."""
     client = VaultClient(environ=ENVIRON, renew=False)
     session = client._session()
     session.authenticator._current = token()
@@ -58,7 +55,6 @@ def session() -> Iterator[Session]:
 
 @pytest.mark.parametrize("answer", NOT_GRANTED, ids=str)
 def test_a_foreign_answer_leaves_a_token_as_it_was(answer: object) -> None:
-    """A foreign answer leaves a token and a lease as they were."""
     held = token()
     grant = Grant(PATH, leased(), held, clock())
     ends = (held.expires_at, grant.expires_at)
@@ -72,7 +68,7 @@ def test_a_foreign_answer_leaves_a_token_as_it_was(answer: object) -> None:
 
 
 def test_a_life_of_nothing_is_vaults_word() -> None:
-    """A lease duration of 0 is valid: less than a second is left of the maximum."""
+    """Less than a second is left of the maximum."""
     held = token()
     held.renewed({"lease_duration": 0}, clock())
     assert held.capped
@@ -82,7 +78,7 @@ def test_a_life_of_nothing_is_vaults_word() -> None:
 def test_a_token_is_renewed_after_a_notice(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The renewal has failed and is tried again soon, without a login."""
+    """It is tried again soon, without a login."""
     renewals = [NOTICE, {"auth": {"client_token": "t", "lease_duration": LIFE}}]
     monkeypatch.setattr(Api, "renew", lambda *_: renewals.pop(0))
     held = session.authenticator.current
@@ -107,7 +103,7 @@ def test_a_token_is_renewed_after_a_notice(
 def test_a_lease_is_renewed_after_a_notice(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The renewal has failed and is tried again soon, without another credential."""
+    """It is tried again soon, without another credential."""
     renewals = [NOTICE, {"lease_id": "l", "lease_duration": LIFE, "renewable": True}]
     credentials = [leased()]  # once, and no more
     monkeypatch.setattr(Api, "lease", lambda *_: credentials.pop())

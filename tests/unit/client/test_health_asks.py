@@ -24,7 +24,7 @@ OLD = 60.0
 
 
 class Vault:
-    """A Vault whose tokens have this number of `uses`; 0 means any number."""
+    """`uses` is the number of uses of a token; 0 means any number."""
 
     def __init__(self) -> None:
         self.uses = 0
@@ -32,20 +32,17 @@ class Vault:
         self.asked: list[str] = []
 
     def log_in(self, *_: Any) -> dict[str, Any]:
-        """Return a new token."""
         self.asked.append("login")
         auth = {"lease_duration": 600, "renewable": True, "num_uses": self.uses}
         return {"auth": {"client_token": f"t-{len(self.asked)}", **auth}}
 
     def look_up(self, *_: Any) -> dict[str, Any]:
-        """Return what Vault knows of a token."""
         self.asked.append("lookup")
         if self.refusal is not None:
             raise self.refusal.again()
         return {"data": {}}
 
     def write_secret(self, *_: Any, **__: Any) -> dict[str, Any]:
-        """Return the number of the new version."""
         self.asked.append("write")
         return {"data": {"version": 1}}
 
@@ -55,7 +52,6 @@ class Vault:
 
 @pytest.fixture
 def vault(monkeypatch: pytest.MonkeyPatch) -> Vault:
-    """Put a fake Vault in place of the API."""
     vault = Vault()
     for name in ("log_in", "look_up", "write_secret", "revoke"):
         monkeypatch.setattr(Api, name, getattr(vault, name))
@@ -78,7 +74,7 @@ def client(vault: Vault) -> Iterator[VaultClient]:
 
 
 def test_a_token_that_lives(client: VaultClient, vault: Vault) -> None:
-    """Vault confirms the token once; that is evidence for a while."""
+    """An answer is evidence for a while."""
     assert client.health().ok
     assert vault.asked == ["lookup"]
     assert client.health().ok
@@ -86,7 +82,6 @@ def test_a_token_that_lives(client: VaultClient, vault: Vault) -> None:
 
 
 def test_a_token_that_vault_does_not_know(client: VaultClient, vault: Vault) -> None:
-    """A dead token is replaced, and no further request uses it."""
     vault.refusal = PermissionDenied("permission denied", status=403)
     vault.refusal.doubtful = True
 
@@ -95,7 +90,7 @@ def test_a_token_that_vault_does_not_know(client: VaultClient, vault: Vault) -> 
 
 
 def test_a_denied_lookup_is_no_outage(client: VaultClient, vault: Vault) -> None:
-    """A denied lookup is an answer of Vault: no outage, and no login."""
+    """It is an answer of Vault."""
     vault.refusal = PermissionDenied("permission denied", status=403)
 
     assert client.health().ok
@@ -104,7 +99,7 @@ def test_a_denied_lookup_is_no_outage(client: VaultClient, vault: Vault) -> None
 
 
 def test_an_outage(client: VaultClient, vault: Vault) -> None:
-    """A client that only writes notices that Vault is sealed, and when it is open again."""
+    """The client only writes."""
     vault.refusal = VaultSealed("the Vault is sealed", sent=False, status=503)
     health = client.health(timeout=0.1)
     assert not health.ok
@@ -129,7 +124,7 @@ def test_a_token_of_few_uses(client: VaultClient, vault: Vault) -> None:
 
 
 def test_a_login_is_evidence(vault: Vault) -> None:
-    """A first health check logs in, and that login is evidence enough."""
+    """The first health check logs in."""
     with VaultClient(environ=ENVIRON, renew=False) as client:
         assert client.health().ok
         assert client.health().ok

@@ -18,26 +18,23 @@ PATH = "database/creds/app"
 
 
 class Vault:
-    """A Vault that counts credentials; the token in the file lives for `ttl` seconds."""
+    """The token in the file lives for `ttl` seconds."""
 
     def __init__(self) -> None:
         self.made = 0
         self.ttl = 60
 
     def lease(self, *_: Any) -> dict[str, Any]:
-        """Return a new credential."""
         self.made += 1
         data = {"username": f"user-{self.made}", "password": "p"}
         return {"lease_id": "l", "lease_duration": 600, "renewable": True, "data": data}
 
     def look_up(self, *_: Any) -> dict[str, Any]:
-        """Return what Vault knows of the token."""
         return {"data": {"type": "service", "ttl": self.ttl, "num_uses": 0}}
 
 
 @pytest.fixture
 def vault(monkeypatch: pytest.MonkeyPatch) -> Vault:
-    """A Vault that answers everything."""
     vault = Vault()
     monkeypatch.setattr(Api, "lease", vault.lease)
     monkeypatch.setattr(Api, "look_up", vault.look_up)
@@ -46,7 +43,6 @@ def vault(monkeypatch: pytest.MonkeyPatch) -> Vault:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A file with a token."""
     file = tmp_path / "token"
     file.write_text("t-1")
     return file
@@ -54,7 +50,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def session(vault: Vault, file: Path) -> Iterator[Session]:
-    """Return a session that holds a credential, of a client without threads."""
+    """It holds a credential, and its client has no threads."""
     environ = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_TOKEN_FILE": str(file)}
     client = VaultClient(environ=environ, renew=False)
     session = client._session()
@@ -65,14 +61,13 @@ def session(vault: Vault, file: Path) -> Iterator[Session]:
 
 
 def read_again(session: Session) -> tuple[Token, Token]:
-    """Read the token file again, and return the token before and the token now."""
+    """Return the token before and the token now."""
     old = session.authenticator.current
     assert old is not None
     return old, session.authenticator.replace(old, Deadline(5.0), reason="not_renewable")
 
 
 def test_the_same_token_keeps_its_credential(session: Session, vault: Vault) -> None:
-    """The credential stays, and its lease now refers to the newly read token."""
     old, new = read_again(session)
     held = session.leases._by_path[PATH]
     session.leases._keep(held)
@@ -90,7 +85,7 @@ def test_the_same_token_keeps_its_credential(session: Session, vault: Vault) -> 
 def test_another_token_brings_another_credential(
     session: Session, vault: Vault, file: Path
 ) -> None:
-    """A credential of the first token is replaced, since its owner may revoke it."""
+    """The owner of the first token may revoke it."""
     file.write_text("t-2")
     read_again(session)
     session.leases._keep(session.leases._by_path[PATH])
@@ -101,7 +96,7 @@ def test_another_token_brings_another_credential(
 
 @pytest.mark.parametrize("told", ["expired", "rejected"])
 def test_it_lives_as_long_as_the_file_says(session: Session, vault: Vault, told: str) -> None:
-    """After the known end of the token the file is read, as its owner has renewed it."""
+    """The token's owner has renewed it."""
     token = session.authenticator.current
     assert token is not None
     token.expires_at = clock()
@@ -116,7 +111,6 @@ def test_it_lives_as_long_as_the_file_says(session: Session, vault: Vault, told:
 def test_a_denied_renewal_finds_the_same_token(
     session: Session, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a denied renewal, a token that was read again from the file is still the same."""
     held = session.leases._by_path[PATH]
     grant = held.grant
     assert grant is not None
@@ -131,7 +125,7 @@ def test_a_denied_renewal_finds_the_same_token(
 def test_a_refused_credential_is_taken_back(
     session: Session, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A refused credential is revoked with the token that made it, after any number of reads."""
+    """The token that made it revokes it, after any number of reads."""
     revoked: list[str] = []
     monkeypatch.setattr(Api, "revoke_lease", lambda _, token, *__: revoked.append(token))
     session.leases.failed(PATH, "user-1")

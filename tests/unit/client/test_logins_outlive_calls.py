@@ -1,7 +1,6 @@
-"""A login belongs to the client: the call leaves in time, and the login continues.
+"""A login belongs to the client, not to the call.
 
-Vault may grant a moment later what it was asked for. A client that stops waiting would lose a token
-and a secret-id.
+A client that stops waiting would lose a token and a secret-id that Vault grants a moment later.
 """
 
 from __future__ import annotations
@@ -42,12 +41,11 @@ SHORT = 0.3
 """Seconds of a call that ends before its request."""
 
 IN_TIME = 5.0
-"""Seconds for such a call on a busy machine; its request has far more."""
+"""Seconds for such a call on a busy machine."""
 
 
 @pytest.fixture
 def vault() -> Iterator[SlowVault]:
-    """A server that answers at once until a test holds it."""
     with SlowVault() as server:
         serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         serving.start()
@@ -60,7 +58,7 @@ def vault() -> Iterator[SlowVault]:
 
 @pytest.fixture
 def client(vault: SlowVault) -> Iterator[VaultClient]:
-    """A client whose requests have more time than a test takes."""
+    """Its requests have more time than a test takes."""
     with VaultClient(environ=vault.environ, timeout=2 * LONG, max_stale=0.0) as made:
         yield made
 
@@ -75,7 +73,6 @@ def fails(call: Callable[[], object], kind: type[VaultError] = VaultTimeout) -> 
 
 
 def short(client: VaultClient) -> VaultError:
-    """Return the error of a read with little time."""
     return fails(lambda: client.get_secret("a", "KEY", timeout=SHORT))
 
 
@@ -114,7 +111,7 @@ def test_a_login_over_tls(vault: SlowVault, tmp_path: Path) -> None:
 
 
 def test_a_secret_id_for_one_login(client: VaultClient, vault: SlowVault) -> None:
-    """A secret-id for one login is not lost when calls time out before it is granted."""
+    """Calls time out before it is granted."""
     vault.logins = 1
     with vault.holding(LOGIN):
         for _ in range(3):
@@ -124,7 +121,6 @@ def test_a_secret_id_for_one_login(client: VaultClient, vault: SlowVault) -> Non
 
 
 def test_a_token_is_renewed_without_a_call(client: VaultClient, vault: SlowVault) -> None:
-    """The token is there and is renewed before another call comes."""
     session = client._session()
     with vault.holding(LOGIN):
         short(client)
@@ -137,7 +133,6 @@ def test_a_token_is_renewed_without_a_call(client: VaultClient, vault: SlowVault
 
 
 def test_a_call_that_joins_has_its_own_time(client: VaultClient, vault: SlowVault) -> None:
-    """Each call has its own time, whether it joins early or late."""
     with ThreadPoolExecutor(5) as pool, vault.holding(LOGIN) as answer:
         first = pool.submit(short, client)
         vault.came(LOGIN)
@@ -151,7 +146,7 @@ def test_a_call_that_joins_has_its_own_time(client: VaultClient, vault: SlowVaul
 
 
 def test_a_look_at_the_token(client: VaultClient, vault: SlowVault) -> None:
-    """A refused token is looked up once after its call, and a login follows."""
+    """A refused token is looked up after its call, and a login follows."""
     client.get_secret("a", "KEY")
     vault.dead.add("token-1")
     vault.asked.clear()
@@ -192,7 +187,7 @@ def refusing(vault: SlowVault, what: str) -> Callable[[str, str], tuple[int, obj
 
 
 def test_a_wrapped_secret_id(vault: SlowVault, tmp_path: Path) -> None:
-    """A secret-id is unwrapped once, even if the call times out meanwhile."""
+    """It is unwrapped once, even if the call times out."""
     file = tmp_path / "wrapping"
     file.write_text("hvs.wrapping-1")
     environ = {**vault.environ, "VAULT_WRAPPED_SECRET_ID_FILE": str(file)}
@@ -205,7 +200,6 @@ def test_a_wrapped_secret_id(vault: SlowVault, tmp_path: Path) -> None:
 
 
 def test_a_login_without_an_answer_ends_by_itself(vault: SlowVault) -> None:
-    """A login that is never answered ends by itself, and the next call logs in again."""
     with VaultClient(environ=vault.environ, timeout=SHORT, backoff_cap=0.1) as client:
         with vault.holding(LOGIN):
             short(client)
@@ -215,7 +209,6 @@ def test_a_login_without_an_answer_ends_by_itself(vault: SlowVault) -> None:
 
 
 def test_an_unsent_login_ends_with_its_call(vault: SlowVault) -> None:
-    """A login that was not sent yet ends with its call."""
     with VaultClient(environ=vault.environ, timeout=2 * LONG) as client:
         circuit = client._session().circuit
         limited = RateLimited("too many requests", retry_in=1.0)
@@ -239,7 +232,7 @@ class Heard:
 
 
 def test_an_outage_begins_with_the_call_that_is_over(vault: SlowVault) -> None:
-    """A login that took a whole call begins an outage for all others, until it is granted."""
+    """It lasts for all others until the login is granted."""
     heard = Heard()
     with VaultClient(environ=vault.environ, timeout=1.5, on_event=heard) as client:
         here = threading.current_thread().name
@@ -257,7 +250,6 @@ def test_an_outage_begins_with_the_call_that_is_over(vault: SlowVault) -> None:
 
 
 def test_a_waiting_caller_gets_events_in_its_own_thread(vault: SlowVault) -> None:
-    """A waiting caller gets the events in its own thread."""
     heard = Heard()
     with VaultClient(environ=vault.environ, on_event=heard) as client:
         client.get_secret("a", "KEY")
@@ -272,7 +264,7 @@ class TimeLimit(Exception):
 
 
 def test_an_interrupted_call(client: VaultClient, vault: SlowVault) -> None:
-    """The login continues when a signal, for instance, interrupts the call."""
+    """The login continues after a signal."""
 
     def interrupt(number: int, frame: types.FrameType | None) -> None:
         raise TimeLimit
@@ -294,7 +286,6 @@ def test_an_interrupted_call(client: VaultClient, vault: SlowVault) -> None:
 
 
 def threads() -> list[str]:
-    """List the login threads of this process."""
     return [one.name for one in threading.enumerate() if one.name == "vault-login"]
 
 
@@ -315,7 +306,6 @@ def test_closed_before_its_login_is_granted(
 
 
 def test_closed_while_vault_is_silent(client: VaultClient, vault: SlowVault) -> None:
-    """A client that is closed while Vault is silent ends in time, with its thread."""
     with vault.holding(LOGIN):
         short(client)
         began = time.monotonic()
@@ -325,7 +315,7 @@ def test_closed_while_vault_is_silent(client: VaultClient, vault: SlowVault) -> 
 
 
 def test_closed_in_a_callback_of_its_login(vault: SlowVault) -> None:
-    """A client that is closed by a callback of its login does not wait for itself."""
+    """It does not wait for itself."""
     clients: list[VaultClient] = []
     clients.append(
         VaultClient(environ=vault.environ, timeout=1.0, on_event=lambda _: clients[0].close())
@@ -336,7 +326,6 @@ def test_closed_in_a_callback_of_its_login(vault: SlowVault) -> None:
 
 
 def test_a_token_from_a_file_is_never_revoked(vault: SlowVault, tmp_path: Path) -> None:
-    """A token from a file is never revoked, however late it is confirmed."""
     file = tmp_path / "token"
     file.write_text("token-0")
     environ = {**vault.environ, "VAULT_TOKEN_FILE": str(file)}
@@ -350,7 +339,7 @@ def test_a_token_from_a_file_is_never_revoked(vault: SlowVault, tmp_path: Path) 
 
 
 def test_forgotten_before_its_login_is_granted(vault: SlowVault) -> None:
-    """The late token of a forgotten client is revoked."""
+    """The late token is revoked."""
     client = VaultClient(environ=vault.environ, timeout=2 * LONG)
     with vault.holding(LOGIN):
         short(client)
@@ -381,7 +370,7 @@ client.close()
 
 
 def test_a_forked_child(vault: SlowVault) -> None:
-    """A forked child does not wait for its parent's login."""
+    """It does not wait for its parent's login."""
     root = Path(__file__).parents[3]
     with (
         vault.holding(LOGIN, first=1) as answer,
@@ -410,7 +399,7 @@ def test_a_forked_child(vault: SlowVault) -> None:
 
 
 def test_a_client_without_threads(vault: SlowVault) -> None:
-    """A client without threads starts none for a login, which ends with its call."""
+    """The login ends with its call."""
     with VaultClient(environ=vault.environ, timeout=2 * LONG, renew=False) as client:
         with ThreadPoolExecutor(1) as pool, vault.holding(LOGIN):
             over = pool.submit(short, client)
@@ -424,7 +413,6 @@ def test_a_client_without_threads(vault: SlowVault) -> None:
 def test_without_a_thread_the_call_logs_in_itself(
     client: VaultClient, vault: SlowVault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If no thread can start, the call logs in itself."""
     start = threading.Thread.start
 
     def refused(thread: threading.Thread) -> None:
@@ -441,7 +429,7 @@ def test_without_a_thread_the_call_logs_in_itself(
 def test_a_thread_that_is_ended(
     client: VaultClient, vault: SlowVault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If a thread dies in a login, the next call logs in."""
+    """The next call logs in."""
     with monkeypatch.context() as patched:
 
         def ended(*_: object) -> NoReturn:
@@ -453,7 +441,7 @@ def test_a_thread_that_is_ended(
 
 
 def test_a_mistake_in_its_thread(client: VaultClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An internal error of the thread arrives without its text and its frames."""
+    """An internal error arrives without its text and its frames."""
 
     def explode(_: Api, mount: str, ids: dict[str, str], *__: object) -> object:
         return dict[str, object]()[ids["secret_id"]]
@@ -468,7 +456,7 @@ def test_a_mistake_in_its_thread(client: VaultClient, monkeypatch: pytest.Monkey
 
 
 def test_a_refused_login(client: VaultClient, vault: SlowVault) -> None:
-    """The error of a refused login is the same as without the thread."""
+    """The error is the same as without the thread."""
     vault.logins = 0
     with pytest.raises(CredentialsRejected) as caught:
         client.get_secret("a", "KEY")

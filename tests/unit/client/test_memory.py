@@ -1,5 +1,3 @@
-"""What the client remembers, for how long, and how much of it."""
-
 from __future__ import annotations
 
 import sys
@@ -16,7 +14,7 @@ from resilient_vault_client.events import Event, Notifier, Recovered, ServedStal
 
 
 def entry(path: str, *, asked: float = 0.0, fresh: float = 60.0) -> Remembered:
-    """Return an entry from ``asked`` seconds ago that is fresh for ``fresh`` seconds more."""
+    """It was asked for ``asked`` seconds ago, and is fresh for ``fresh`` seconds more."""
     now = clock()
     return Remembered(path, {"KEY": path}, 1, now - asked, now + fresh)
 
@@ -32,7 +30,7 @@ def test_younger_value_is_kept() -> None:
 
 
 def test_a_value_is_there_while_a_younger_one_takes_its_place() -> None:
-    """A lock-free reader always finds a value while a newer value replaces the old."""
+    """A reader without a lock always finds a value."""
     memory = Memory(60.0)
     memory.keep(entry("a", asked=1.0))
     young = entry("a")
@@ -54,7 +52,6 @@ def test_a_value_is_there_while_a_younger_one_takes_its_place() -> None:
 
 
 def test_old_value_does_not_stand_in() -> None:
-    """A value serves as cache and as stand-in only for its time."""
     memory = Memory(60.0)
     memory.keep(entry("a", asked=61.0))
     memory.keep(entry("b", asked=1.0, fresh=-0.5))
@@ -65,7 +62,6 @@ def test_old_value_does_not_stand_in() -> None:
 
 
 def test_a_written_value_only_bridges_an_outage() -> None:
-    """After a write the cache asks again, but the written value still bridges an outage."""
     memory = Memory(60.0)
     memory.keep(entry("a"))
     memory.expire("a")
@@ -75,7 +71,6 @@ def test_a_written_value_only_bridges_an_outage() -> None:
 
 
 def test_an_earlier_read_does_not_replace_a_written_value() -> None:
-    """A read that began before a write does not put the old value back into the cache."""
     memory = Memory(60.0)
     late = entry("a", asked=1.0)
     memory.expire("a")
@@ -88,7 +83,6 @@ def test_an_earlier_read_does_not_replace_a_written_value() -> None:
 
 
 def test_only_the_latest_written_paths_are_remembered() -> None:
-    """Of many written paths only the latest are remembered."""
     memory = Memory(60.0, most=10)
     for number in range(100):
         memory.expire(f"path-{number}")
@@ -99,7 +93,7 @@ def test_only_the_latest_written_paths_are_remembered() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """Of many read paths only the latest are remembered."""
+    """Only the latest paths are remembered."""
     memory = Memory(60.0, most=10)
     for number in range(100):
         memory.keep(entry(f"path-{number}"))
@@ -112,7 +106,6 @@ def test_memory_is_bounded() -> None:
 
 
 def test_useless_values_are_forgotten_first() -> None:
-    """Values that are too old for any use are forgotten first."""
     memory = Memory(60.0, most=2)
     memory.keep(entry("useful", asked=5.0))
     memory.keep(entry("too old", asked=100.0, fresh=-1.0))
@@ -122,7 +115,7 @@ def test_useless_values_are_forgotten_first() -> None:
 
 
 def test_locks_of_paths_are_let_go() -> None:
-    """No lock of a path is left after a refresh, however it ended."""
+    """It does not matter how the refresh ended."""
     memory = Memory(60.0)
     for number in range(100):
         with memory.refreshing(f"path-{number}", Deadline(1.0)):
@@ -145,7 +138,7 @@ def test_locks_of_paths_are_let_go() -> None:
 
 
 def test_child_has_a_memory_of_its_own() -> None:
-    """A forked child has the values, but not the locks of the parent's threads."""
+    """It has the values, but not the locks of the parent's threads."""
     memory = Memory(60.0)
     memory.keep(entry("a"))
     with memory.refreshing("a", Deadline(1.0)), memory._lock:
@@ -157,7 +150,6 @@ def test_child_has_a_memory_of_its_own() -> None:
 
 
 def test_denials_are_bounded() -> None:
-    """Of many denied paths only the latest are remembered."""
     denials = Denials()
     for number in range(5000):
         denials.note(f"path-{number}", 60.0)
@@ -172,7 +164,7 @@ def test_denials_are_bounded() -> None:
 
 
 def test_warnings_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
-    """An outage warns of a hundred paths; the callback hears of all, and the next outage warns."""
+    """The callback hears of all, and the next outage warns."""
     heard: list[Event] = []
     notifier = Notifier(heard.append)
     stale = [
@@ -190,7 +182,6 @@ def test_warnings_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def nested() -> Remembered:
-    """A secret whose values are not all texts."""
     now = clock()
     values = {"HOSTS": ["a", "b"], "LIMITS": {"low": [1]}}
     return Remembered("a", values, 1, now, now + 60.0)
@@ -198,7 +189,7 @@ def nested() -> Remembered:
 
 @pytest.mark.parametrize("key", [None, "HOSTS", "LIMITS"])
 def test_a_caller_may_change_its_value(key: str | None) -> None:
-    """A caller may change a value; the next caller gets what Vault said."""
+    """The next caller gets what Vault said."""
     memory = Memory(60.0)
     memory.keep(nested())
     known = memory.fresh("a")
@@ -211,7 +202,6 @@ def test_a_caller_may_change_its_value(key: str | None) -> None:
 
 
 def test_the_lock_free_read_copies_the_value_too() -> None:
-    """The lock-free cached read copies the value as well."""
     client = VaultClient(environ={"VAULT_ADDR": "http://127.0.0.1:1"}, renew=False, testing=True)
     with client:
         client._session().memory.keep(nested())
@@ -221,7 +211,6 @@ def test_the_lock_free_read_copies_the_value_too() -> None:
 
 
 def spoil(value: Any) -> None:
-    """Change everything in a value."""
     if isinstance(value, dict):
         for one in value.values():
             spoil(one)

@@ -1,4 +1,4 @@
-"""A mount with a slash at its end, as `vault auth list` prints it."""
+"""`vault auth list` prints a mount with a slash at its end."""
 
 from __future__ import annotations
 
@@ -24,14 +24,12 @@ class Vault:
         monkeypatch.setattr(Api, "revoke", lambda *_: None)
 
     def log_in(self, mount: str, credentials: Mapping[str, str], deadline: Deadline) -> Any:
-        """Return a login."""
         del credentials, deadline
         self.mounts.append(mount)
         return {"auth": {"client_token": "t", "lease_duration": 600, "renewable": True}}
 
 
 def test_of_an_approle(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An AppRole login goes to the same path as without the slash."""
     vault = Vault(monkeypatch)
     given = {"VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s", "VAULT_AUTH_MOUNT": "team/approle/"}
     with VaultClient(environ={**ADDRESS, **given}, renew=False) as client:
@@ -40,7 +38,6 @@ def test_of_an_approle(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_of_a_jwt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A JWT login goes to the same path as without the slash."""
     vault = Vault(monkeypatch)
     file = tmp_path / "jwt"
     file.write_text("a.b.c")
@@ -51,7 +48,6 @@ def test_of_a_jwt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_of_a_wrapped_secret_id(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A wrapping token for a secret-id of this mount is accepted."""
     vault = Vault(monkeypatch)
     file = tmp_path / "wrapped"
     file.write_text("s.wrapping")

@@ -1,5 +1,3 @@
-"""Name lookups, also when no thread can start for them."""
-
 from __future__ import annotations
 
 import socket
@@ -12,14 +10,14 @@ from resilient_vault_client._network import Resolver
 
 
 def none(_: threading.Thread) -> NoReturn:
-    """Raise the error of Python 3.12 for a thread that starts at the end of a program."""
+    """Raise the error of Python 3.12 for a thread that starts at exit."""
     raise RuntimeError("can't create new thread at interpreter shutdown")
 
 
 def test_at_the_end_of_the_program_the_last_answer_has_to_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """At exit the token can still be revoked: a new connection uses the last address."""
+    """The token can still be revoked."""
     resolver = Resolver()
     before = resolver.addresses("localhost", 8200, 10.0)
     monkeypatch.setattr(threading.Thread, "start", none)
@@ -30,7 +28,6 @@ def test_at_the_end_of_the_program_the_last_answer_has_to_do(
 def test_at_exit_a_name_without_a_lookup_is_unknown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """At exit a name without an earlier lookup is unknown, and the error says why."""
     monkeypatch.setattr(threading.Thread, "start", none)
 
     with pytest.raises(OSError, match="no thread to look the name up in"):
@@ -38,7 +35,6 @@ def test_at_exit_a_name_without_a_lookup_is_unknown(
 
 
 def test_a_name_that_moves_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last address is not used while the name can be looked up."""
     resolver = Resolver()
     real = socket.getaddrinfo
     resolver.addresses("localhost", 8200, 10.0)

@@ -1,5 +1,3 @@
-"""One connection: which address it takes, and how it is broken off."""
-
 from __future__ import annotations
 
 import contextlib
@@ -22,18 +20,15 @@ from resilient_vault_client._network import (
 from vault_harness.waiting import wait_until
 
 NO_SUCH_FAMILY = 9999
-"""The number of an address family that the kernel lacks, as some machines lack IPv6."""
+"""An address family that the kernel lacks, as some machines lack IPv6."""
 
 
 class Known(Resolver):
-    """A resolver with fixed addresses."""
-
     def __init__(self, *addresses: Address) -> None:
         super().__init__()
         self._known = list(addresses)
 
     def addresses(self, host: str, port: int, timeout: float) -> list[Address]:
-        """Return the addresses as they were given."""
         del host, port, timeout
         return self._known
 
@@ -46,7 +41,6 @@ def listener() -> Iterator[socket.socket]:
 
 
 def backend(*addresses: Address) -> DeadlineBackend:
-    """Return a backend for a call with enough time."""
     made = DeadlineBackend(Known(*addresses))
     made.begin(Deadline(30.0))
     return made
@@ -72,7 +66,7 @@ def test_an_address_of_a_kind_that_the_machine_has_not_is_passed_over(
 def test_a_handshake_that_hangs_is_broken_by_the_end_of_the_client(
     listener: socket.socket,
 ) -> None:
-    """Closing the client breaks off a hanging handshake at once, before the deadline."""
+    """It is broken off before the deadline."""
     network = backend(of(listener))
     stream = network.connect_tcp("vault", 8200)
     failures: list[Exception] = []
@@ -96,7 +90,7 @@ def test_a_handshake_that_hangs_is_broken_by_the_end_of_the_client(
 
 
 def test_an_answer_without_end_is_not_read_to_its_end(listener: socket.socket) -> None:
-    """An endless answer is cut off before it fills the application's memory."""
+    """It would fill the application's memory."""
     network = backend(of(listener))
     stream = network.connect_tcp("vault", 8200)
     served, _ = listener.accept()
@@ -118,7 +112,7 @@ def test_an_answer_without_end_is_not_read_to_its_end(listener: socket.socket) -
 
 
 def test_each_answer_has_room_of_its_own(listener: socket.socket) -> None:
-    """The size limit applies to each answer, not to the connection."""
+    """The size limit is not one of the connection."""
     network = backend(of(listener))
     stream = network.connect_tcp("vault", 8200)
     served, _ = listener.accept()
@@ -131,7 +125,6 @@ def test_each_answer_has_room_of_its_own(listener: socket.socket) -> None:
 
 
 def test_the_error_names_the_address_that_was_reached(listener: socket.socket) -> None:
-    """Of two failed addresses the error tells of the address that was reached."""
     unknown: Address = (NO_SUCH_FAMILY, socket.SOCK_STREAM, 0, "", ("::1", 1, 0, 0))
     closed = of(listener)
     listener.close()

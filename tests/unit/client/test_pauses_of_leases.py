@@ -1,4 +1,4 @@
-"""A credential that Vault refuses is requested again after pauses that about double."""
+"""Pauses about double while Vault refuses a credential."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LONGER = 2.4
 
 @pytest.fixture
 def session() -> Iterator[Session]:
-    """Return a session with a long-lived token, of a client without threads."""
+    """Its token lives long, and its client has no threads."""
     client = VaultClient(environ=ENVIRON, renew=False)
     session = client._session()
     auth = {"client_token": "t", "lease_duration": 600, "renewable": True}
@@ -37,18 +37,16 @@ def session() -> Iterator[Session]:
 
 
 def leased(*_: Any) -> dict[str, Any]:
-    """Return Vault's answer to a request for a credential."""
     data = {"username": "u", "password": "p"}
     return {"lease_id": "l", "lease_duration": 600, "renewable": True, "data": data}
 
 
 def denied(*_: Any) -> NoReturn:
-    """Return the policy's answer."""
     raise PermissionDenied("permission denied", status=403)
 
 
 def test_each_failure_counts_once(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failure lengthens the pause once, however many callers wait for it."""
+    """It does not matter how many callers wait for it."""
     monkeypatch.setattr(Api, "lease", leased)
     session.leases.current(PATH, Deadline(5.0))
     held = session.leases._by_path[PATH]
@@ -68,7 +66,7 @@ def test_each_failure_counts_once(session: Session, monkeypatch: pytest.MonkeyPa
 
 
 def test_no_pause_outlasts_the_lease(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long the pause: a lease that cannot be renewed is replaced while it lives."""
+    """A lease that cannot be renewed is replaced while it lives."""
     monkeypatch.setattr(Api, "lease", leased)
     session.leases.current(PATH, Deadline(5.0))
     held = session.leases._by_path[PATH]
@@ -92,7 +90,7 @@ def test_no_pause_outlasts_the_lease(session: Session, monkeypatch: pytest.Monke
 def test_work_within_a_call_has_the_time_of_the_call(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without threads, renewals and revocations have only the time of the call."""
+    """Without threads, renewals and revocations are such work."""
     monkeypatch.setattr(Api, "lease", leased)
     session.leases.current(PATH, Deadline(5.0))
     held = session.leases._by_path[PATH]
@@ -116,7 +114,7 @@ def test_work_within_a_call_has_the_time_of_the_call(
 def test_two_calls_that_give_the_same_back(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two calls may revoke the same lease: the second call finds it done, without an error."""
+    """The second finds it done, without an error."""
     monkeypatch.setattr(Api, "lease", leased)
     for _ in range(3):
         session.leases.current(PATH, Deadline(5.0))

@@ -1,5 +1,3 @@
-"""Where a request goes, and where a redirect may lead."""
-
 from __future__ import annotations
 
 import json
@@ -28,7 +26,7 @@ from resilient_vault_client._transport import Transport
 def test_the_host_is_named_as_others_name_it(
     address: str, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The Host header leaves out the default port, as some proxies require."""
+    """Some proxies require that the default port is left out."""
     sent: list[httpcore.Request] = []
 
     def exchange(_: Pool, request: httpcore.Request, deadline: Deadline) -> httpcore.Response:
@@ -46,7 +44,7 @@ def test_the_host_is_named_as_others_name_it(
 def led(
     address: str, location: str, trusted: str = "a:1", *, status: int = 307, leader: str = ""
 ) -> str:
-    """Return the host that a request reaches when Vault answers it with a redirect."""
+    """Return the host that a redirected request reaches."""
     reached: list[str] = []
 
     def exchange(_: Pool, request: httpcore.Request, deadline: Deadline) -> httpcore.Response:
@@ -77,7 +75,6 @@ def led(
     ["http://vault..example.com/v1/x", "http://" + "a" * 64 + "/v1/x", "/v1/\xe4", "http://v:0/"],
 )
 def test_a_location_that_no_request_can_reach(location: str) -> None:
-    """The error says that the redirect leads nowhere."""
     with pytest.raises(RedirectRefused, match="redirects to nowhere"):
         led("http://vault:8200", location)
 
@@ -103,7 +100,7 @@ def test_a_redirect_to_a_known_host_is_followed(
 
 
 def test_a_redirect_to_the_leader_is_followed() -> None:
-    """A standby redirects to its leader, which `sys/leader` names."""
+    """`sys/leader` of a standby names its leader."""
     assert (
         led("https://vault:8200", "https://10.0.0.7:8200/v1/x", leader="https://10.0.0.7:8200")
         == "10.0.0.7:8200"
@@ -112,7 +109,7 @@ def test_a_redirect_to_the_leader_is_followed() -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 308])
 def test_only_a_307_leads_to_a_leader(status: int) -> None:
-    """Only a 307 leads to a leader; Vault sends no other redirect."""
+    """Vault sends no other redirect."""
     there = "https://10.0.0.7:8200"
     with pytest.raises(RedirectRefused, match="neither the cluster's leader nor"):
         led("https://vault:8200", f"{there}/v1/x", status=status, leader=there)
@@ -133,13 +130,12 @@ def test_only_a_307_leads_to_a_leader(status: int) -> None:
     ],
 )
 def test_the_token_travels_nowhere_else(address: str, location: str, leader: str) -> None:
-    """Another port, another host or no encryption: the client refuses the redirect."""
     with pytest.raises(RedirectRefused):
         led(address, location, leader=leader)
 
 
 def test_an_error_names_the_host_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If a standby redirects to a dead leader, the error names the leader."""
+    """A standby redirects to a dead leader."""
     redirect = httpcore.Response(307, headers=[(b"Location", b"https://vault-2:8200/v1/x")])
     redirect.read()
 

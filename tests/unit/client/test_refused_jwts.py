@@ -30,7 +30,7 @@ GOOD = {"auth": {"client_token": "t", "lease_duration": 600, "renewable": True}}
 class Method:
     """An auth method with fixed answers, as status and words.
 
-    `jwt` answers a login with a JWT, and None grants a token. `nothing` answers an empty login.
+    `jwt` answers a login with a JWT, where None grants a token; `nothing` answers an empty login.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,6 @@ class Method:
         self.logins: list[dict[str, str]] = []
 
     def exchange(self, request: httpcore.Request, deadline: Deadline) -> httpcore.Response:
-        """Answer a request."""
         del deadline
         answer: Any = {}
         status = 204
@@ -57,7 +56,6 @@ class Method:
 
 @pytest.fixture
 def method(monkeypatch: pytest.MonkeyPatch) -> Method:
-    """Put a fake method in place of the server."""
     method = Method()
     monkeypatch.setattr(Pool, "exchange", lambda _, *given: method.exchange(*given))
     return method
@@ -65,7 +63,6 @@ def method(monkeypatch: pytest.MonkeyPatch) -> Method:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A file with a JWT."""
     file = tmp_path / "jwt"
     file.write_text("a.b.c")
     return file
@@ -73,7 +70,6 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(file: Path) -> Iterator[VaultClient]:
-    """A client that has only the JWT."""
     environ = {
         "VAULT_ADDR": "http://127.0.0.1:1",
         "VAULT_JWT_FILE": str(file),
@@ -85,14 +81,13 @@ def client(file: Path) -> Iterator[VaultClient]:
 
 
 def failure(client: VaultClient) -> VaultError:
-    """Return the error of a read."""
     with pytest.raises(VaultError) as caught:
         client.get_secret("a")
     return caught.value
 
 
 def test_of_a_method_that_is_there(client: VaultClient, method: Method) -> None:
-    """If the method is mounted, the error blames the JWT, not the mount, and says what to check."""
+    """The error blames the JWT, not the mount."""
     error = failure(client)
 
     assert type(error) is CredentialsRejected
@@ -104,7 +99,6 @@ def test_of_a_method_that_is_there(client: VaultClient, method: Method) -> None:
 
 
 def test_a_missing_login_method_is_named(client: VaultClient, method: Method) -> None:
-    """If no method is mounted, the error names the mount and does not blame the JWT."""
     method.nothing = DENIED
     error = failure(client)
 
@@ -118,7 +112,6 @@ def test_a_missing_login_method_is_named(client: VaultClient, method: Method) ->
 def test_an_unclear_cause_gives_both_remedies(
     client: VaultClient, method: Method, nothing: Any
 ) -> None:
-    """If the cause is unclear, the error gives both causes and a remedy for each."""
     method.nothing = nothing
     error = failure(client)
 
@@ -131,7 +124,7 @@ def test_an_unclear_cause_gives_both_remedies(
     "words", ["service account name not authorized", "namespace not authorized"]
 )
 def test_with_its_own_words(client: VaultClient, method: Method, words: str) -> None:
-    """The method's own words are repeated, and no second request is sent."""
+    """No second request is sent."""
     method.jwt = 403, words
     error = failure(client)
 
@@ -143,7 +136,7 @@ def test_with_its_own_words(client: VaultClient, method: Method, words: str) -> 
 def test_the_same_is_spared_and_another_one_is_not(
     client: VaultClient, method: Method, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A refused JWT waits as after a 400, and a new JWT is tried at once."""
+    """A refused JWT waits as after a 400."""
     login_backoff = client._session().authenticator._login_backoff
     monkeypatch.setattr(login_backoff, "check", lambda: None)
     failure(client)
@@ -161,14 +154,13 @@ NO_TOKEN = 400, "missing client token"
 
 
 def test_an_older_vault_without_the_method(client: VaultClient, method: Method) -> None:
-    """An older Vault without the method has no login there, whatever the JWT."""
     method.jwt = NO_TOKEN
 
     assert type(failure(client)) is AuthMountMissing
 
 
 def test_an_older_vault_without_approle(method: Method) -> None:
-    """Without AppRole the secret-id is not blamed and not counted as rejected."""
+    """The secret-id is neither blamed nor counted as rejected."""
     method.jwt = NO_TOKEN
     environ = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}
     with VaultClient(environ=environ, renew=False, testing=True) as client:
@@ -180,7 +172,7 @@ def test_an_older_vault_without_approle(method: Method) -> None:
 
 
 def test_a_long_one(client: VaultClient, method: Method, file: Path) -> None:
-    """A JWT of many thousands of characters works, as of an account in many groups."""
+    """An account in many groups has a long JWT."""
     method.jwt = None
     file.write_text("a." + 20_000 * "b" + ".c")
 

@@ -1,5 +1,3 @@
-"""An error gives its cause, what was looked at, and what to do next."""
-
 from __future__ import annotations
 
 import errno
@@ -21,26 +19,22 @@ ADDRESS = "https://vault:8200"
 
 
 def refused(number: int) -> OSError:
-    """Return an error of the system."""
     return OSError(number, os.strerror(number))
 
 
 def untrusted(code: int) -> ssl.SSLError:
-    """Return OpenSSL's error about a certificate."""
     error = ssl.SSLCertVerificationError(1, "certificate verify failed")
     error.verify_code = code
     return error
 
 
 def broken(reason: str) -> ssl.SSLError:
-    """Return OpenSSL's error about a handshake."""
     error = ssl.SSLError(1, "handshake failed")
     error.reason = reason
     return error
 
 
 def told(cause: BaseException, authorities: Path | None = None) -> str:
-    """Return the text of the error for a connection that failed."""
     error = httpcore.ConnectError()
     error.__cause__ = cause
     return str(from_exception(error, ADDRESS, authorities))
@@ -67,7 +61,6 @@ def told(cause: BaseException, authorities: Path | None = None) -> str:
 def test_a_failed_connection_names_the_address_and_variable(
     cause: BaseException, remedy: str
 ) -> None:
-    """The error names the address and the variable that may be wrong."""
     text = told(cause)
 
     assert ADDRESS in text
@@ -75,12 +68,12 @@ def test_a_failed_connection_names_the_address_and_variable(
 
 
 def test_too_many_open_files_is_no_trouble_of_vault() -> None:
-    """With too many open files the error does not point to VAULT_ADDR."""
+    """The error does not point to VAULT_ADDR."""
     assert told(refused(errno.EMFILE)).endswith("Too many open files")
 
 
 def test_which_authorities_were_looked_at(tmp_path: Path) -> None:
-    """The error names the CA file, or for a directory the names that its files need."""
+    """The files of a directory need the names that `openssl rehash` gives."""
     file = tmp_path / "ca.pem"
 
     assert f"in VAULT_CACERT were looked at, {file}:" in told(untrusted(20), file)
@@ -89,7 +82,7 @@ def test_which_authorities_were_looked_at(tmp_path: Path) -> None:
 
 
 def test_one_side_speaks_tls_and_the_other_does_not() -> None:
-    """TLS on one side only is recognised, from Go's text or from bytes that are not HTTP."""
+    """It is recognised from Go's text, or from bytes that are not HTTP."""
     said = b"Client sent an HTTP request to an HTTPS server.\n"
     error = httpcore.RemoteProtocolError()
     error.__cause__ = h11.RemoteProtocolError("illegal status line")
@@ -99,7 +92,6 @@ def test_one_side_speaks_tls_and_the_other_does_not() -> None:
 
 
 def test_a_mount_that_is_not_there() -> None:
-    """The error names the settings that hold mounts."""
     body = b'{"errors":["no handler for route \\"kv/data/a\\". route entry not found."]}'
     text = str(from_answer(404, body, {}, address=ADDRESS))
 
@@ -114,7 +106,7 @@ def test_a_mount_that_is_not_there() -> None:
 def test_a_secret_that_is_not_there(
     version: int | None, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error names the mount, which may be of version 1, where no path has an answer."""
+    """In a mount of version 1 no path has an answer."""
 
     def missing(*_: object, **__: object) -> None:
         raise SecretNotFound("there is no such secret", status=404)

@@ -1,5 +1,3 @@
-"""A replaced token is revoked once nobody uses it, and is not forgotten before."""
-
 from __future__ import annotations
 
 from resilient_vault_client import VaultClient
@@ -10,19 +8,17 @@ ENVIRON = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_ROLE_ID": "r", "VAULT_SECR
 
 
 class Let(Token):
-    """A retired token whose last request ends while it is checked."""
+    """Its last request ends while it is checked."""
 
     looks = 0
 
     @property
     def idle(self) -> bool:
-        """Return False at the first check and True after it."""
         self.looks += 1
         return self.looks > 1
 
 
 def test_a_token_is_revoked_after_its_last_request() -> None:
-    """The token is revoked in the end, whenever its last request ended."""
     client = VaultClient(environ=ENVIRON, renew=False)
     authenticator = client._session().authenticator
     token = Let({"client_token": "t", "lease_duration": 600}, started=clock())

@@ -1,5 +1,3 @@
-"""Tokens that are revoked again and again during a call."""
-
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -31,19 +29,16 @@ class Vault:
         self.asked: list[tuple[str, int]] = []
 
     def log_in(self, *_: Any) -> object:
-        """Return a new token."""
         self.logins += 1
         return {"auth": {"client_token": str(self.logins), "lease_duration": 600}}
 
     def read(self, token: str, *_: Any, **__: Any) -> object:
-        """Return a secret."""
         self._check("read", token)
         if self.forbids:
             raise self._denial()
         return {"data": {"data": {"KEY": "value"}, "metadata": {"version": 1}}}
 
     def look_up(self, token: str, *_: Any) -> object:
-        """Return what Vault knows of a token."""
         self._check("look up", token)
         return {"data": {}}
 
@@ -61,7 +56,6 @@ class Vault:
 
 @pytest.fixture
 def vault(monkeypatch: pytest.MonkeyPatch) -> Vault:
-    """Put a fake Vault in place of the API."""
     vault = Vault()
     for name in ("log_in", "look_up"):
         monkeypatch.setattr(Api, name, getattr(vault, name))
@@ -72,7 +66,7 @@ def vault(monkeypatch: pytest.MonkeyPatch) -> Vault:
 
 @pytest.fixture
 def client(vault: Vault) -> Iterator[VaultClient]:
-    """A client without threads, whose first token has worked."""
+    """Its first token has worked."""
     client = VaultClient(environ=ENVIRON, renew=False)
     client.get_secret("a/b", "KEY")
     vault.asked.clear()
@@ -81,7 +75,7 @@ def client(vault: Vault) -> Iterator[VaultClient]:
 
 
 def test_the_next_token_is_revoked_too(client: VaultClient, vault: Vault) -> None:
-    """A token that is revoked before its first use is no denial: a third token reads."""
+    """This is no denial: a third token reads."""
     vault.revoked = 2
 
     assert client.get_secret("a/b", "KEY") == "value"
@@ -90,7 +84,7 @@ def test_the_next_token_is_revoked_too(client: VaultClient, vault: Vault) -> Non
 
 
 def test_a_policy_that_forbids(client: VaultClient, vault: Vault) -> None:
-    """A living token without permission does not cause login after login."""
+    """The token lives, so there is no login after login."""
     vault.revoked, vault.forbids = 1, True
 
     with pytest.raises(PermissionDenied):
@@ -99,7 +93,7 @@ def test_a_policy_that_forbids(client: VaultClient, vault: Vault) -> None:
 
 
 def test_no_token_lives(client: VaultClient, vault: Vault) -> None:
-    """If each token of a role is refused, the client does not log in endlessly."""
+    """The client does not log in endlessly."""
     vault.revoked = 1000
 
     with pytest.raises(PermissionDenied):

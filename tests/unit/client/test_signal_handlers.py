@@ -1,4 +1,4 @@
-"""A signal handler may use the client wherever the signal arrives, and never waits for itself.
+"""A signal handler may use the client wherever the signal arrives.
 
 Python runs the handler in the main thread, between two lines of the running code.
 """
@@ -46,7 +46,7 @@ ENVIRON = {
 }
 
 AT_ONCE = 2.5
-"""Seconds for a handler: half of the client's deadline, and plenty for a busy machine."""
+"""Seconds: half of the client's deadline, and plenty for a busy machine."""
 
 HANGS = 30.0
 """Seconds after which a hanging test is ended."""
@@ -54,7 +54,7 @@ HANGS = 30.0
 
 @pytest.fixture(autouse=True)
 def _nothing_hangs() -> Iterator[None]:
-    """End a test that hangs: a thread waits forever for a lock that it holds itself."""
+    """A thread would wait forever for a lock that it holds itself."""
 
     def end(number: int, frame: FrameType | None) -> None:
         del number, frame
@@ -68,7 +68,7 @@ def _nothing_hangs() -> Iterator[None]:
 
 
 class Handler:
-    """A signal handler that records results, errors and the seconds of the slowest signal."""
+    """A handler that records results, errors and the seconds of the slowest signal."""
 
     def __init__(self, use: Callable[[], object]) -> None:
         self.came, self.took = 0, 0.0
@@ -77,7 +77,6 @@ class Handler:
         self._use = use
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Use the client."""
         del number, frame
         began = time.monotonic()
         self.came += 1
@@ -90,7 +89,6 @@ class Handler:
 
 @contextlib.contextmanager
 def handling(use: Callable[[], object]) -> Iterator[Handler]:
-    """Install the handler for a block."""
     handler = Handler(use)
     before = signal.signal(signal.SIGUSR1, handler)
     try:
@@ -111,7 +109,7 @@ class AtLine:
         return self._left <= 0
 
     def __call__(self, frame: FrameType, event: str, arg: object) -> Any:
-        """Trace a line, as `sys.settrace` asks."""
+        """Trace as `sys.settrace` asks."""
         del arg
         if not frame.f_code.co_filename.startswith(PACKAGE):
             return None
@@ -122,7 +120,6 @@ class AtLine:
         return self
 
     def run(self, call: Callable[[], object]) -> object:
-        """Run an operation and return its result or its error."""
         before = sys.gettrace()
         sys.settrace(self)
         try:
@@ -135,7 +132,7 @@ class AtLine:
 
 @pytest.fixture
 def vault(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Vault that answers everything, except that it is sealed at the first request."""
+    """A Vault that is sealed at the first request."""
     auth = {"client_token": "t", "lease_duration": 600, "renewable": True}
     secret = {"data": {"data": {"KEY": "value"}, "metadata": {"version": 1}}}
     data = {"username": "user", "password": "p"}
@@ -176,7 +173,7 @@ GIVE = {"read": "value", "cached": "value", "lease": "user", "close": None}
     [("cached", "cached"), ("cached", "close"), ("lease", "lease"), ("close", "close")],
 )
 def test_a_signal_at_each_line_of_a_call(call: str, use: str, renew: bool) -> None:
-    """Both the call and the handler succeed, or get an error that says why not."""
+    """Both succeed, or get an error that says why not."""
     for number in range(1, 100_000):
         client = VaultClient(environ=ENVIRON, renew=renew)
         if call == "close":
@@ -199,7 +196,7 @@ def test_a_signal_at_each_line_of_a_call(call: str, use: str, renew: bool) -> No
 
 
 def test_in_the_midst_of_reading_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A handler that needs a connection while the client reads certificates loads its own."""
+    """The handler needs a connection and loads certificates of its own."""
     files = _network.TlsFiles(Config(address="https://vault:8200"))
     build = _network._build
     left = [None]
@@ -219,7 +216,7 @@ def test_in_the_midst_of_reading_certificates(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_in_the_midst_of_looking_a_name_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The handler looks the name up itself, and neither lookup leaves anything behind."""
+    """The handler looks the name up itself."""
     address = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 8200))]
 
     def look_up(host: str, port: int, **how: Any) -> Any:

@@ -42,24 +42,21 @@ def sleep(monkeypatch: pytest.MonkeyPatch) -> Sleep:
 
 
 class Vault:
-    """A Vault that answers everything and records the requests with their tokens."""
+    """A Vault that records the requests with their tokens."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
 
     def log_in(self, *_: Any) -> dict[str, Any]:
-        """Return a new token for half an hour."""
         self.asked.append(("login", ""))
         token = f"t{self.count('login')}"
         return {"auth": {"client_token": token, "lease_duration": 1800, "renewable": True}}
 
     def read_secret(self, token: str, *_: Any, **__: Any) -> dict[str, Any]:
-        """Return a secret."""
         self.asked.append(("read", token))
         return {"data": {"data": {"KEY": "value"}, "metadata": {"version": 1}}}
 
     def lease(self, token: str, *_: Any) -> dict[str, Any]:
-        """Return a new credential for a quarter of an hour."""
         self.asked.append(("lease", token))
         data = {"username": f"user-{self.count('lease')}", "password": "p"}
         return {"lease_id": "l", "lease_duration": 900, "renewable": False, "data": data}
@@ -68,13 +65,11 @@ class Vault:
         """Revoke a token."""
 
     def count(self, what: str) -> int:
-        """Count the requests for this."""
         return [name for name, _ in self.asked].count(what)
 
 
 @pytest.fixture
 def vault(monkeypatch: pytest.MonkeyPatch) -> Vault:
-    """Put a fake Vault in place of the API."""
     vault = Vault()
     for name in ("log_in", "read_secret", "lease", "revoke"):
         monkeypatch.setattr(Api, name, getattr(vault, name))
@@ -83,14 +78,12 @@ def vault(monkeypatch: pytest.MonkeyPatch) -> Vault:
 
 @pytest.fixture
 def client(vault: Vault) -> Iterator[VaultClient]:
-    """A client without threads."""
     del vault
     with VaultClient(environ=ENVIRON, renew=False) as client:
         yield client
 
 
 def test_a_value_in_the_cache(client: VaultClient, vault: Vault, sleep: Sleep) -> None:
-    """A cached value that has aged in the sleep is read again, by both cached reads."""
     for read in (client.get_secret_cached, client.read_cached):
         read("a", "KEY")
         before = vault.count("read")
@@ -104,7 +97,6 @@ def test_a_value_in_the_cache(client: VaultClient, vault: Vault, sleep: Sleep) -
 def test_a_stand_in_serves_for_its_time_and_has_its_age(
     client: VaultClient, sleep: Sleep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stand-in serves only for its time and tells its age."""
     client.read("a", "KEY")
 
     def gone(*_: Any, **__: Any) -> NoReturn:
@@ -120,7 +112,6 @@ def test_a_stand_in_serves_for_its_time_and_has_its_age(
 
 
 def test_a_token(client: VaultClient, vault: Vault, sleep: Sleep) -> None:
-    """A token that ended in the sleep is not used: a login precedes the read."""
     client.read("a")
     sleep(2000.0)
     client.read("a")
@@ -129,7 +120,6 @@ def test_a_token(client: VaultClient, vault: Vault, sleep: Sleep) -> None:
 
 
 def test_a_lease(client: VaultClient, sleep: Sleep) -> None:
-    """A credential that ended in the sleep is not handed out."""
     lease = client.lease(PATH)
     assert lease.current().username == "user-1"
     sleep(1000.0)
@@ -138,7 +128,7 @@ def test_a_lease(client: VaultClient, sleep: Sleep) -> None:
 
 
 def test_a_connection(sleep: Sleep) -> None:
-    """An idle connection is not used after a sleep: the server may be gone."""
+    """The server may be gone."""
     origin = httpcore.Origin(b"http", b"127.0.0.1", 1)
     connection = _Connection(origin, Resolver(), TlsFiles(Config()))
     connection._http._connection = Idle()  # type: ignore[assignment]  # all that is asked of it
@@ -152,17 +142,13 @@ class Idle:
     """A connection that is open as far as this side knows."""
 
     def is_closed(self) -> bool:
-        """Return False."""
         return False
 
     def has_expired(self) -> bool:
-        """Return False."""
         return False
 
 
 class Waiting(Background):
-    """A thread that has nothing to do for an hour."""
-
     def __init__(self) -> None:
         super().__init__("vault-test", "wait")
         self.looked: threading.Semaphore = threading.Semaphore(0)

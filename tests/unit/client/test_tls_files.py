@@ -1,5 +1,3 @@
-"""TLS files that cannot be used are an error, and nobody is asked for a passphrase."""
-
 from __future__ import annotations
 
 import ssl
@@ -31,13 +29,13 @@ def encrypted(tmp_path: Path) -> Config:
 
 
 def test_openssl_does_not_prompt_for_a_passphrase(encrypted: Config) -> None:
-    """OpenSSL does not prompt at the terminal, where the call would wait for a person."""
+    """The call would wait for a person."""
     with pytest.raises(ssl.SSLError, match="is encrypted, and there is nobody to ask"):
         TlsFiles(encrypted).context()
 
 
 def issue(folder: Path, *names: str) -> None:
-    """Issue a new certificate and key, and put the named files into the folder."""
+    """Put the named files of a new pair into the folder."""
     made = trustme.CA().issue_cert("client.example")
     blobs = {"cert.pem": made.cert_chain_pems[0], "key.pem": made.private_key_pem}
     for name in names:
@@ -47,7 +45,6 @@ def issue(folder: Path, *names: str) -> None:
 
 
 def test_the_last_pair_has_to_do_while_the_next_one_is_put_there(tmp_path: Path) -> None:
-    """While a new key is missing beside its new certificate, the last pair is used."""
     issue(tmp_path, "cert.pem", "key.pem")
     files = TlsFiles(
         Config(
@@ -66,7 +63,7 @@ def test_the_last_pair_has_to_do_while_the_next_one_is_put_there(tmp_path: Path)
 
 
 def test_a_pair_that_never_matched_is_an_error(tmp_path: Path) -> None:
-    """A pair that never matched is an error, since there is no earlier pair."""
+    """There is no earlier pair."""
     issue(tmp_path, "cert.pem", "key.pem")
     issue(tmp_path, "key.pem")
     config = Config(

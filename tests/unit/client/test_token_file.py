@@ -1,5 +1,3 @@
-"""What Vault says of a token in a file, and how long that holds."""
-
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -17,7 +15,6 @@ from resilient_vault_client._transport import Api
 
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Session]:
-    """Return a session of a client that has a token in a file."""
     file = tmp_path / "token"
     file.write_text("t")
     environ = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_TOKEN_FILE": str(file)}
@@ -27,13 +24,13 @@ def session(tmp_path: Path) -> Iterator[Session]:
 
 
 def read(session: Session, monkeypatch: pytest.MonkeyPatch, **known: Any) -> Token:
-    """Return the token as it is known after this answer of Vault."""
+    """Return the token after this answer of Vault."""
     monkeypatch.setattr(Api, "look_up", lambda *_: {"data": {"type": "service", **known}})
     return session.authenticator.token(Deadline(5.0), 0.0)
 
 
 def test_its_last_second(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Vault rounds a TTL down to 0: the token still has an end, and the file is read again."""
+    """Vault rounds a TTL down to 0."""
     token = read(session, monkeypatch, ttl=0, expire_time="2030-01-01T00:00:00.5Z")
 
     assert token.usable
@@ -43,7 +40,7 @@ def test_its_last_second(session: Session, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_token_without_a_ttl_never_ends(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A root token, for example, has no TTL and no end."""
+    """A root token is one."""
     token = read(session, monkeypatch, ttl=0, expire_time=None)
 
     assert token.ttl is None
@@ -51,14 +48,13 @@ def test_a_token_without_a_ttl_never_ends(
 
 
 def test_one_with_a_life(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A TTL is taken as Vault states it."""
     token = read(session, monkeypatch, ttl=60, expire_time="2030-01-01T00:00:00.5Z")
 
     assert token.ttl == 60.0
 
 
 def test_the_rest_of_a_life_sets_no_pace(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses follow the token's whole life, even when it is read in its last second."""
+    """Pauses follow the token's whole life."""
     token = read(session, monkeypatch, ttl=60, expire_time="2030-01-01T00:00:00.5Z")
     cap = session.backoff.cap
     token.lose("expired")
@@ -69,7 +65,7 @@ def test_the_rest_of_a_life_sets_no_pace(session: Session, monkeypatch: pytest.M
 
 
 def test_a_long_one(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch token, which holds everything about its owner, may be long."""
+    """A batch token holds everything about its owner."""
     assert session.config.token_file is not None
     session.config.token_file.write_text("hvb." + 20_000 * "b")
 

@@ -1,4 +1,4 @@
-"""Whether Vault may have acted on a request without an answer: not if only the login failed."""
+"""Vault may have acted on a request without an answer, but not if only the login failed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PATH = "database/creds/app"
 
 
 class Vault:
-    """The answers of Vault to a login and to a request with a token, and the client's events."""
+    """`login` answers a login, `asked` any other request; `names` are the client's events."""
 
     def __init__(self) -> None:
         self.login: object = {"auth": {"client_token": "t", "lease_duration": 600}}
@@ -39,15 +39,12 @@ class Vault:
         self.names: list[str] = []
 
     def hear(self, event: Event) -> None:
-        """Record an event of the client."""
         self.names.append(event.name)
 
     def log_in(self, *_: Any) -> object:
-        """Answer a login."""
         return _answer(self.login)
 
     def ask(self, *_: Any, **__: Any) -> object:
-        """Answer any other request."""
         return _answer(self.asked)
 
 
@@ -59,7 +56,6 @@ def _answer(answer: object) -> object:
 
 @pytest.fixture
 def vault(monkeypatch: pytest.MonkeyPatch) -> Vault:
-    """Put a fake Vault in place of the API."""
     vault = Vault()
     monkeypatch.setattr(Api, "log_in", vault.log_in)
     for name in ("write_secret", "lease", "read_secret", "look_up"):
@@ -70,21 +66,18 @@ def vault(monkeypatch: pytest.MonkeyPatch) -> Vault:
 
 @pytest.fixture
 def client(vault: Vault) -> Iterator[VaultClient]:
-    """A client without threads."""
     client = VaultClient(environ=ENVIRON, renew=False, on_event=vault.hear)
     yield client
     client.close()
 
 
 def write(client: VaultClient) -> VaultError:
-    """Return the error of a write."""
     with pytest.raises(VaultError) as caught:
         client.put_secret("a/b", {"KEY": "value"}, timeout=0.2)
     return caught.value
 
 
 def lease(client: VaultClient) -> VaultError:
-    """Return the error of a lease."""
     with pytest.raises(VaultError) as caught:
         client.lease(PATH).current(timeout=0.2)
     return caught.value
@@ -99,7 +92,7 @@ LOGINS = [
 
 @pytest.mark.parametrize("answer", LOGINS, ids=lambda one: type(one).__name__)
 def test_a_login_without_an_answer(client: VaultClient, vault: Vault, answer: VaultError) -> None:
-    """If the login gets no answer, nothing was written and no credential was requested."""
+    """Nothing was written and no credential was requested."""
     vault.login = answer
 
     assert not write(client).sent
@@ -108,7 +101,7 @@ def test_a_login_without_an_answer(client: VaultClient, vault: Vault, answer: Va
 
 
 def test_a_login_after_a_denial(client: VaultClient, vault: Vault) -> None:
-    """If the token is dead and the next login is lost, the write was refused."""
+    """The write was refused."""
     client.authenticate()
     dead = PermissionDenied("permission denied", status=403, sent=False)
     dead.doubtful = True
@@ -121,7 +114,7 @@ def test_a_login_after_a_denial(client: VaultClient, vault: Vault) -> None:
 
 
 def test_a_request_without_an_answer(client: VaultClient, vault: Vault) -> None:
-    """The request may have been done, and a credential may exist that nobody knows."""
+    """A credential may exist that nobody knows."""
     assert write(client).sent
     client._session().circuit._outages.clear()
     assert lease(client).sent
@@ -141,7 +134,7 @@ def test_a_request_without_an_answer(client: VaultClient, vault: Vault) -> None:
 def test_an_answer_without_a_credential(
     client: VaultClient, vault: Vault, answer: object, orphaned: bool
 ) -> None:
-    """A success with a lost body has made a credential; an answer without a lease has not."""
+    """A success with a lost body has made a credential."""
     vault.asked = answer
     lease(client)
 
@@ -149,7 +142,6 @@ def test_an_answer_without_a_credential(
 
 
 def test_a_refused_login_says_so(client: VaultClient, vault: Vault) -> None:
-    """The error is the login's own, except for what it says about the request."""
     vault.login = LOGINS[-1]
 
     assert isinstance(write(client), CredentialsRejected)

@@ -1,5 +1,3 @@
-"""A stranger answers in Vault's place when a token is unwrapped."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -28,7 +26,7 @@ NOBODYS = {"data": {"state": "maintenance"}}
 def test_the_wrapping_token_is_as_it_was(
     looked_up: list[Any], opened: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Foreign JSON is an outage: the wrapping token stays unused, and the next try opens it."""
+    """Foreign JSON is an outage: the next try opens the token."""
     monkeypatch.setattr(Api, "look_up_wrapping", lambda *_: looked_up.pop(0))
     monkeypatch.setattr(Api, "unwrap", lambda *_: opened.pop(0))
     monkeypatch.setattr(Api, "log_in", lambda *_: {"auth": {"client_token": "t"}})

@@ -1,5 +1,3 @@
-"""The published pages of real clients agree with their data."""
-
 from __future__ import annotations
 
 import json
@@ -36,7 +34,6 @@ SCORED = [client for client in known_clients().values() if client.score()]
 
 
 def journal(**words: str) -> dict[str, object]:
-    """Return the journal of a run with these verdicts."""
     scenarios = [
         {"id": name.replace("_", "-"), "word": word, "severity": "critical", "findings": []}
         for name, word in words.items()
@@ -64,7 +61,7 @@ def client(folder: Path, **more: object) -> Client:
 
 
 def test_pages_are_up_to_date() -> None:
-    """Pages are written again by ``vault-harness clients --write`` after a change of their data."""
+    """``vault-harness clients --write`` writes them again."""
     made = pages(known_clients(), load(scenarios_folder() / CATALOGUE))
     found = {file.name: file.read_text("utf-8") for file in (ROOT / PAGES).glob("*.md")}
     assert found == made
@@ -76,7 +73,7 @@ def test_pages_are_up_to_date() -> None:
 def test_page_says_when_its_score_is_of_an_older_release(
     tmp_path: Path, suite: str, says: str
 ) -> None:
-    """A page marks a score of another release, since releases ask different things."""
+    """Releases ask different things."""
     one = client(tmp_path, name="c")
     one.score_file.write_text(
         score_of({**journal(A_1="pass"), "suite_version": suite}).model_dump_json()
@@ -88,7 +85,6 @@ def test_page_says_when_its_score_is_of_an_older_release(
 
 @pytest.mark.parametrize("one", SCORED, ids=lambda one: one.name)
 def test_each_broken_critical_promise_has_its_mechanism(one: Client) -> None:
-    """Each critical promise that is broken has a note that says why."""
     score = one.score()
     assert score is not None
     broken = {
@@ -101,7 +97,7 @@ def test_each_broken_critical_promise_has_its_mechanism(one: Client) -> None:
 
 @pytest.mark.parametrize("one", SCORED, ids=lambda one: one.name)
 def test_the_published_version_is_the_one_that_was_judged(one: Client) -> None:
-    """The published version is the version that the client told in ``hello``."""
+    """The client told it in ``hello``."""
     score = one.score()
     assert score is not None
     assert score.client.version.removeprefix("v") == one.version
@@ -109,14 +105,13 @@ def test_the_published_version_is_the_one_that_was_judged(one: Client) -> None:
 
 @pytest.mark.parametrize("one", SCORED, ids=lambda one: one.name)
 def test_a_score_names_no_machine(one: Client) -> None:
-    """A score holds neither a path of the machine nor a duration."""
     text = one.score_file.read_text("utf-8")
     assert f'"subject": "clients {one.name}"' in text
     assert not re.search(r"/root|/home|/tmp|seconds\"", text)
 
 
 def test_a_failure_that_passes_again_is_flaky(tmp_path: Path) -> None:
-    """A repetition tells broken from flaky; a verdict that proved nothing is repeated as well."""
+    """A verdict that proved nothing is repeated as well."""
     first = journal(A_1="fail", A_2="fail", A_3="not exercised", A_4="pass")
     assert to_settle(first) == ["A-1", "A-2", "A-3"]
     again = journal(A_1="pass", A_2="fail", A_3="pass")
@@ -138,7 +133,6 @@ def test_a_failure_that_passes_again_is_flaky(tmp_path: Path) -> None:
 def test_runs_that_say_nothing_count_for_nothing(
     first: str, runs: list[str], word: str, tmp_path: Path
 ) -> None:
-    """Runs that prove nothing count neither as a pass nor as a difference."""
     again = journal(A_1="flaky")
     again["scenarios"][0]["runs"] = [{"word": one} for one in runs]  # type: ignore[index]
     score = settled(client(tmp_path), journal(A_1=first), again)
@@ -148,7 +142,6 @@ def test_runs_that_say_nothing_count_for_nothing(
 @pytest.mark.parametrize("leaking", ["first", "again"])
 @pytest.mark.parametrize("word", ["not exercised", "fail", "pass"])
 def test_leak_of_any_run_is_in_the_score(leaking: str, word: str, tmp_path: Path) -> None:
-    """A leak in either run is in the score, whatever the verdict is."""
     runs = {"first": journal(A_1=word), "again": journal(A_1=word)}
     runs[leaking]["scenarios"][0]["leaks"] = [{"seen": "its log has token-1", "at": 1.0}]  # type: ignore[index]
     score = settled(client(tmp_path), runs["first"], runs["again"])
@@ -159,7 +152,7 @@ def test_leak_of_any_run_is_in_the_score(leaking: str, word: str, tmp_path: Path
     ("again", "word"), [("fail", "fail"), ("flaky", "flaky"), ("pass", "flaky")]
 )
 def test_harm_of_the_first_run_is_in_the_score(again: str, word: str, tmp_path: Path) -> None:
-    """Harm in the first run stays in the score, even if later runs do none."""
+    """Later runs may do none."""
     runs = {"first": journal(A_1="fail"), "again": journal(A_1=again)}
     late = {"promise": "a good read within 3 s", "seen": "after 4 s", "harm": False}
     wrong = {"promise": "no wrong value", "seen": "it gave v1", "harm": True}
@@ -174,7 +167,7 @@ def test_harm_of_the_first_run_is_in_the_score(again: str, word: str, tmp_path: 
 
 
 def published(folder: Path, **more: object) -> Client:
-    """Return a client with a published score of 0.3.0 that breaks two critical promises."""
+    """Return a client whose published score, of 0.3.0, has two broken critical promises."""
     one = client(folder, name="c", **more)
     score = score_of({**journal(A_1="fail", HA_05="fail"), "suite_version": "0.3.0"})
     one.score_file.write_text(score.model_dump_json())
@@ -182,14 +175,14 @@ def published(folder: Path, **more: object) -> Client:
 
 
 def test_an_old_verdict_on_another_question_is_void(tmp_path: Path) -> None:
-    """HA-05 asks something else since 0.4, so its old verdict is in no table and no comparison."""
+    """HA-05 asks something else since 0.4."""
     score = published(tmp_path).score()
     assert score is not None
     assert set(score.scenarios) == {"A-1"}
 
 
 def test_an_old_score_follows_todays_rule_of_harm(tmp_path: Path) -> None:
-    """A locked role is no harm since 0.4, and the grade of an old score follows."""
+    """A locked role is no harm since 0.4."""
     one = published(tmp_path)
     score = json.loads(one.score_file.read_text())
     score["scenarios"]["A-1"]["harm"] = ["the role is not locked for everybody"]
@@ -203,14 +196,13 @@ def test_an_old_score_follows_todays_rule_of_harm(tmp_path: Path) -> None:
 
 
 def test_a_known_flip_has_its_question_mark(tmp_path: Path) -> None:
-    """A promise that is declared flaky has a question mark, even if it is published as broken."""
+    """It is published as broken and declared flaky."""
     made = pages({"c": published(tmp_path, flaky={"A-1": "a race"})}, {})
     assert "| A-1 (1, A-1?) | none |" in made["README.md"]
     assert "(flaky)" in made["c.md"]
 
 
 def test_faults_of_the_adapter_have_their_own_column(tmp_path: Path) -> None:
-    """The adapter's faults have a column of their own in the table, and a sentence on the page."""
     note = {"mechanism": "the example ends the process", "by": "adapter"}
     made = pages({"c": published(tmp_path, notes={"A-1": note})}, {})
     assert "| none | A-1 (1, A-1) |" in made["README.md"]
@@ -218,7 +210,7 @@ def test_faults_of_the_adapter_have_their_own_column(tmp_path: Path) -> None:
 
 
 def test_a_run_without_a_verdict_proves_nothing(tmp_path: Path) -> None:
-    """A run without any verdict proves nothing, unless the published score has none either."""
+    """A published score without a verdict is the exception."""
 
     def score(**words: str) -> Score:
         return settled(client(tmp_path), journal(**words))
@@ -232,14 +224,12 @@ def test_a_run_without_a_verdict_proves_nothing(tmp_path: Path) -> None:
 
 
 def test_scenarios_that_broke_down_last_are_named() -> None:
-    """Only scenarios that broke down in the last run are named."""
     first = journal(A_1="error", A_2="fail", A_3="error", A_4="pass")
     assert broken_down(first) == ["A-1", "A-3"]
     assert broken_down(first, journal(A_1="pass", A_2="error", A_3="error")) == ["A-2", "A-3"]
 
 
 def test_the_reason_is_that_of_a_run_with_the_final_verdict() -> None:
-    """After several runs the reason is that of a run with the final verdict."""
     first = {"id": "A-1", "word": "not exercised", "why": "never touched"}
     runs = [
         {"word": "not exercised", "why": "never touched"},
@@ -260,7 +250,6 @@ def test_the_reason_is_that_of_a_run_with_the_final_verdict() -> None:
 
 
 def test_flaky_verdicts_are_no_difference(tmp_path: Path) -> None:
-    """A scenario that is flaky, or declared flaky, may pass or fail."""
     one = client(tmp_path, flaky={"A-2": "a race"})
     published = settled(one, journal(A_1="flaky", A_2="pass", A_3="pass"))
     new = settled(one, journal(A_1="pass", A_2="fail", A_3="fail"))
@@ -268,7 +257,7 @@ def test_flaky_verdicts_are_no_difference(tmp_path: Path) -> None:
 
 
 def test_a_client_is_made_once(tmp_path: Path) -> None:
-    """A client is built in the cache, and built again only after a change of its adapter."""
+    """It is built again only after a change of its adapter."""
     source = tmp_path / "source"
     source.mkdir()
     one = client(source)
@@ -284,8 +273,6 @@ def test_a_client_is_made_once(tmp_path: Path) -> None:
 def test_a_user_without_a_home_is_asked_for_xdg_cache_home(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A user without a home folder is told to set XDG_CACHE_HOME."""
-
     def nobody() -> NoReturn:
         raise RuntimeError("Could not determine home directory.")
 
@@ -297,7 +284,6 @@ def test_a_user_without_a_home_is_asked_for_xdg_cache_home(
 
 
 def test_a_missing_toolchain_is_named(tmp_path: Path) -> None:
-    """A missing program is named, and nothing is built."""
     one = client(tmp_path, tools=["sh", "no-such-compiler"])
     assert missing_tools(one) == ["no-such-compiler"]
     with pytest.raises(ProgramMissing, match="no-such-compiler"):
@@ -305,7 +291,6 @@ def test_a_missing_toolchain_is_named(tmp_path: Path) -> None:
 
 
 def test_a_failed_command_shows_what_it_said(tmp_path: Path) -> None:
-    """An error shows the end of the failed command's output."""
     source = tmp_path / "source"
     source.mkdir()
     one = client(source, install=[["sh", "-c", "echo the registry is away; exit 3"]])
@@ -314,7 +299,6 @@ def test_a_failed_command_shows_what_it_said(tmp_path: Path) -> None:
 
 
 def test_an_adapter_is_started_as_a_command(tmp_path: Path) -> None:
-    """An adapter is started as a command, an agent by its description."""
     made_in = tmp_path / "a folder"
     assert client(tmp_path).subject(made_in) == f"command:'{made_in}/made'"
     agent = client(tmp_path, run=[], agent="agent.toml")
@@ -323,12 +307,10 @@ def test_an_adapter_is_started_as_a_command(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", [{"run": []}, {"agent": "agent.toml"}], ids=["none", "both"])
 def test_a_client_has_either_run_or_agent(given: dict[str, object], tmp_path: Path) -> None:
-    """A client needs either ``run`` or ``agent``, not both."""
     with pytest.raises(ValueError, match="one of run and agent"):
         client(tmp_path, **given)
 
 
 def test_an_unknown_client_is_refused() -> None:
-    """An unknown client is refused with the names of the known ones."""
     with pytest.raises(SettingsError, match="hvac"):
         find("no-such-client")

@@ -59,7 +59,7 @@ def ran(
 
 
 def test_every_input_is_used() -> None:
-    """Every input is used, and none is pasted into a script, where it would run as code."""
+    """An input that is pasted into a script would run as code."""
     names = "subject working-directory declare known against regressions shard join strict"
     assert [*names.split(), "anyway", "artifact"] == INPUTS
     for name in INPUTS:
@@ -69,7 +69,7 @@ def test_every_input_is_used() -> None:
 
 
 def test_python_of_the_job_is_its_own(tmp_path: Path) -> None:
-    """The suite's Python is passed by path, not put on PATH, where a client would use it."""
+    """It is not put on PATH, where a client would use it."""
     assert "update-environment: false" in ACTION
     assert "PYTHON: ${{ steps.python.outputs.python-path }}" in ACTION
     made = tmp_path / "made"
@@ -91,7 +91,7 @@ chmod +x "$3/bin/pip"
         0,
         [f"-m venv {tmp_path}/vault-harness", f"install -q -c {versions} {here}"],
     )
-    # Without hashes, since a folder has none, but with the environment markers.
+    # A folder has no hash, so hashes are left out.
     assert [line.strip() for line in versions.read_text().splitlines()] == [
         "h11==0.16.0",
         "tzdata==2026.6 ; sys_platform == 'win32'",
@@ -99,12 +99,12 @@ chmod +x "$3/bin/pip"
 
 
 def test_postgresql_support_is_installed() -> None:
-    """PostgreSQL support is installed; scenarios about leases and storage need it."""
+    """Scenarios about leases and storage need it."""
     assert all("[postgresql]" in text for text in (step("Install the suite"), gitlab("script")))
 
 
 def test_the_suite_is_installed_once_in_a_job(tmp_path: Path) -> None:
-    """Several clients in a job share one installation; another commit replaces it."""
+    """Another commit replaces it."""
     pip = tmp_path / "vault-harness" / "bin" / "pip"
     pip.parent.mkdir(parents=True)
     pip.write_text(f'#!/bin/sh\necho "$*" >>"{tmp_path}/calls"\n')
@@ -120,7 +120,7 @@ def test_the_suite_is_installed_once_in_a_job(tmp_path: Path) -> None:
 
 
 def test_versions_of_the_lock(tmp_path: Path) -> None:
-    """Versions come from the lock, so that the server stays the same from day to day."""
+    """The server stays the same from day to day."""
     (tmp_path / "vault-harness" / "bin").mkdir(parents=True)
     pip = tmp_path / "vault-harness" / "bin" / "pip"
     pip.write_text("#!/bin/sh\n")
@@ -139,7 +139,7 @@ def test_least_that_is_given(tmp_path: Path) -> None:
 
 
 def test_a_declaration_is_no_pattern(tmp_path: Path) -> None:
-    """Shell patterns in a declaration are passed on unchanged, and the suite refuses them."""
+    """It is passed on unchanged, and the suite refuses it."""
     (tmp_path / "refresh=7").write_text("")
     given = {"SUBJECT": "reference", "DECLARE": "refresh=?"}
     _, calls = ran(tmp_path, "Judge the client", given, cwd=tmp_path)
@@ -156,9 +156,9 @@ def test_a_declaration_is_no_pattern(tmp_path: Path) -> None:
     ],
 )
 def test_the_artifact_of_a_part(tmp_path: Path, shard: str, artifact: str, name: str) -> None:
-    """Artifacts of one workflow have different names, without forbidden letters.
+    """A matrix or a branch may bring forbidden letters.
 
-    A matrix or a branch may bring such letters, and the upload after the run would fail.
+    The upload after the run would fail.
     """
     given = {"SUBJECT": "reference", "SHARD": shard, "ARTIFACT": artifact}
     ran(tmp_path, "Judge the client", given, code=1)
@@ -167,7 +167,6 @@ def test_the_artifact_of_a_part(tmp_path: Path, shard: str, artifact: str, name:
 
 
 def test_all_that_can_be_given(tmp_path: Path) -> None:
-    """Each input becomes an option."""
     given = {"SUBJECT": "reference", "STRICT": "true", "ANYWAY": "true"}
     given |= {"DECLARE": "refresh=3 max_stale=9", "KNOWN": "k.toml", "SHARD": "2/4"}
     _, calls = ran(tmp_path, "Judge the client", given)
@@ -185,7 +184,7 @@ def test_all_that_can_be_given(tmp_path: Path) -> None:
 
 
 def test_a_runner_with_windows(tmp_path: Path) -> None:
-    """On Windows the step names the problem, and later steps add no other error."""
+    """Later steps add no other error."""
     done = subprocess.run(
         ["bash", "-eo", "pipefail", "-c", step("Install the suite")],
         env={"PATH": os.environ["PATH"], "RUNNER_OS": "Windows", "RUNNER_TEMP": str(tmp_path)},
@@ -208,12 +207,12 @@ def test_a_runner_with_windows(tmp_path: Path) -> None:
 
 
 def test_remedies_name_vault_harness() -> None:
-    """Remedies name `vault-harness`, since readers do not have the runner's folder."""
+    """Readers do not have the runner's folder."""
     assert "        HARNESS_RUNNER: vault-harness " in ACTION
 
 
 def test_parts_are_joined(tmp_path: Path) -> None:
-    """A joining job installs the suite too, and refuses inputs that are about judging."""
+    """A joining job refuses inputs that are about judging."""
     given = {"JOIN": "my shards", "AGAINST": "score.json", "ARTIFACT": "report"}
     code, calls = ran(tmp_path, "Judge the client", given, code=1)
     assert (code, calls) == (1, ["report|--join|my shards|"])
@@ -227,7 +226,6 @@ def test_parts_are_joined(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("code", [0, 1, 2, 3])
 def test_the_verdict_is_the_steps(tmp_path: Path, code: int) -> None:
-    """The step's exit code is the run's."""
     assert ran(tmp_path, "Judge the client", {"SUBJECT": "reference"}, code=code)[0] == code
 
 
@@ -235,14 +233,14 @@ def test_the_verdict_is_the_steps(tmp_path: Path, code: int) -> None:
     ("code", "after"), [(0, 0), (1, 0), (2, 0), (3, 3), (4, 4), (70, 70), (137, 137), (143, 143)]
 )
 def test_regressions_alone(tmp_path: Path, code: int, after: int) -> None:
-    """With `regressions` known failures pass, and a run without a verdict fails."""
+    """Known failures pass, and a run without a verdict fails."""
     given = {"SUBJECT": "reference", "REGRESSIONS": "true", "AGAINST": "score.json"}
     assert ran(tmp_path, "Judge the client", given, code=code)[0] == after
 
 
 @pytest.mark.parametrize("against", ["scores.json", "report/score.json", "./report/score.json"])
 def test_a_file_without_a_score_is_refused_before_the_run(tmp_path: Path, against: str) -> None:
-    """A file that cannot be compared with is refused before the run, as is the run's own score."""
+    """The run's own score is refused as well."""
     given = {"SUBJECT": "reference", "AGAINST": against}
     code, calls = ran(tmp_path, "Judge the client", given, code=4)
     assert code == 4
@@ -250,14 +248,13 @@ def test_a_file_without_a_score_is_refused_before_the_run(tmp_path: Path, agains
 
 
 def test_regressions_against_nothing(tmp_path: Path) -> None:
-    """`regressions` without `against` is refused before the run."""
     given = {"SUBJECT": "reference", "REGRESSIONS": "true"}
     assert ran(tmp_path, "Judge the client", given) == (4, [])
     assert (tmp_path / "outputs").read_text().endswith("\ncode=4\n")
 
 
 def test_later_steps_get_the_exit_code_and_the_grade(tmp_path: Path) -> None:
-    """Later steps get the exit code and the grade, since GitHub cannot allow exit codes."""
+    """GitHub cannot allow exit codes."""
     assert re.findall(r"value: \$\{\{ (.*) \}\}", OUTPUTS) == [
         "steps.told.outputs.code || steps.judge.outputs.code",
         "steps.told.outputs.grade",
@@ -282,7 +279,7 @@ def test_later_steps_get_the_exit_code_and_the_grade(tmp_path: Path) -> None:
 def test_one_code_for_judging_and_comparing(
     tmp_path: Path, judged: int, compared: int, told: int
 ) -> None:
-    """One code covers judging and comparing, so that allowing 2 hides no failure."""
+    """Allowing 2 hides no failure."""
     given = {"AGAINST": "score.json", "JUDGED": str(judged)}
     ran(tmp_path, "What changed, in the job's page", given, code=compared)
     assert (tmp_path / "outputs").read_text() == f"code={told}\n"
@@ -291,7 +288,6 @@ def test_one_code_for_judging_and_comparing(
 @pytest.mark.parametrize("name", ["STRICT", "ANYWAY", "REGRESSIONS"])
 @pytest.mark.parametrize("text", ["yes", "on", "1", "True"])
 def test_neither_true_nor_false(tmp_path: Path, name: str, text: str) -> None:
-    """A word other than true or false is refused before the run."""
     given = {"SUBJECT": "reference", "AGAINST": "score.json", name: text}
     assert ran(tmp_path, "Judge the client", given) == (4, [])
 
@@ -303,7 +299,7 @@ def test_neither_true_nor_false(tmp_path: Path, name: str, text: str) -> None:
 def test_the_lines_for_regressions_alone(
     tmp_path: Path, judged: int, compared: int, after: int
 ) -> None:
-    """The lines in the document, run by a shell, fail if the comparison is with an old score."""
+    """The document's lines fail if the comparison is with an old score."""
     page = (ROOT / "docs" / "how-to" / "compare-scores.md").read_text(encoding="utf-8")
     lines = page.split("```")[1].removeprefix("sh\n")
     program = tmp_path / "vault-harness"
@@ -329,7 +325,7 @@ def test_the_lines_for_regressions_alone(
 def test_the_lines_for_cases_in_ci(
     tmp_path: Path, serves: str, tests: int, code: int, told: str
 ) -> None:
-    """The job gets the runner's verdict and does not wait for a server that cannot start."""
+    """The job does not wait for a server that cannot start."""
     document = (ROOT / "docs" / "how-to" / "own-test-runner.md").read_text(encoding="utf-8")
     lines = document.split("## In CI")[1].split("```")[1]
     for name, text in (("vault-harness", serves), ("go", f'echo "$VAULT_CASES"; exit {tests}')):
@@ -349,7 +345,7 @@ def test_the_lines_for_cases_in_ci(
 
 @pytest.mark.parametrize("code", [0, 1])
 def test_a_regression_fails_the_job(tmp_path: Path, code: int) -> None:
-    """A regression fails the job after its page is written."""
+    """Its page is written first."""
     name = "What changed, in the job's page"
     assert ran(tmp_path, name, {"AGAINST": "score.json"}, code=code)[0] == code
     assert (tmp_path / "summary").read_text() == "### what changed\n"
@@ -357,7 +353,6 @@ def test_a_regression_fails_the_job(tmp_path: Path, code: int) -> None:
 
 
 def test_a_second_client_does_not_show_the_first_page(tmp_path: Path) -> None:
-    """A second client in a job does not show the page of the first."""
     (tmp_path / "change.md").write_text("### of the client before\n")
     name = "What changed, in the job's page"
     assert ran(tmp_path, name, {"AGAINST": "score.json"}, code=4)[0] == 4
@@ -366,7 +361,7 @@ def test_a_second_client_does_not_show_the_first_page(tmp_path: Path) -> None:
 
 
 def test_a_project_of_a_monorepo() -> None:
-    """Each step gets the working directory, which a composite action does not inherit."""
+    """A composite action does not inherit the working directory."""
     here = "working-directory: ${{ inputs.working-directory }}\n"
     for name in ("Judge the client", "What changed, in the job's page"):
         assert here in ACTION.split(f"- name: {name}\n")[1].split("run: |")[0]
@@ -374,7 +369,7 @@ def test_a_project_of_a_monorepo() -> None:
 
 
 def test_a_report_of_another_folder_is_left_alone(tmp_path: Path) -> None:
-    """A committed report in another working directory is left alone."""
+    """It may be committed."""
     given = {"SUBJECT": "command:./my-client"}
     for name in ("one", "two"):
         (tmp_path / name / "report").mkdir(parents=True)

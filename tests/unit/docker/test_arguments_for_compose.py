@@ -21,7 +21,6 @@ print(json.dumps(dict(os.environ)))
 
 @pytest.fixture
 def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A docker program that prints its environment."""
     program = tmp_path / "bin" / "docker"
     program.parent.mkdir()
     program.write_text(DOCKER.format(python=sys.executable))
@@ -31,7 +30,6 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("docker")
 def test_compose_variables_of_another_project_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """COMPOSE variables of another project are dropped."""
     others = {
         "COMPOSE_FILE": "theirs.yml",
         "COMPOSE_PROFILES": "debug",

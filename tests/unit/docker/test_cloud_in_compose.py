@@ -1,4 +1,4 @@
-"""The credentials for a cloud that unseals a Vault in containers, without engine or cloud."""
+"""Credentials for a cloud that unseals a Vault in containers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,6 @@ INSIDE = "/vault/seal/cloud/AWS_SHARED_CREDENTIALS_FILE"
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove the machine's own cloud variables, and set the test's for both clouds."""
     for name in list(os.environ):
         if name.startswith(("AWS_", "AZURE_", "IDENTITY_", "MSI_")) or name.lower() in {
             "https_proxy",
@@ -56,14 +55,12 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def node(kind: SealKind, directory: Path, **settings: object) -> NodeSpec:
-    """Return a node that this cloud unseals."""
     stanza = {"seal": {kind: cloud_stanza(kind, {})}}
     spec = NodeSpec(name="vault", directory=directory, storage="raft", extra=stanza)
     return with_cloud_seal(spec, Settings.from_environment(**settings))
 
 
 def service(what: Told, directory: Path) -> dict[str, Any]:
-    """Return a node's service in the compose file."""
     layout = Layout(data_dir=directory, members=("vault",), balanced=False, ports={})
     content = json.loads(layout.seal_text({"awskms": {}}, what))
     found: dict[str, Any] = content["services"]["vault"]
@@ -71,7 +68,7 @@ def service(what: Told, directory: Path) -> dict[str, Any]:
 
 
 def test_access_keys_are_a_file(tmp_path: Path) -> None:
-    """Access keys are in a 0600 file that is mounted; compose and engine do not see them."""
+    """Compose and the engine do not see them."""
     what = told(node("awskms", tmp_path), tmp_path / "seal")
 
     path = tmp_path / "seal" / "aws-credentials"
@@ -85,7 +82,6 @@ def test_access_keys_are_a_file(tmp_path: Path) -> None:
 
 
 def without(monkeypatch: pytest.MonkeyPatch, names: Iterable[str]) -> None:
-    """Unset these variables, as in another shell."""
     for name in names:
         monkeypatch.delenv(name)
 
@@ -102,7 +98,7 @@ def without(monkeypatch: pytest.MonkeyPatch, names: Iterable[str]) -> None:
 def test_a_later_start_without_them_takes_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: dict[str, str]
 ) -> None:
-    """A later start without access keys uses the file, and ignores an incomplete identity."""
+    """An incomplete identity is ignored."""
     before = told(node("awskms", tmp_path), tmp_path / "seal")
     without(monkeypatch, SECRETS)
     for name, value in other.items():
@@ -113,7 +109,7 @@ def test_a_later_start_without_them_takes_the_file(
 def test_another_identity_replaces_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A complete other identity replaces the file, which stays for a start without any."""
+    """The file stays for a start without any identity."""
     before = told(node("awskms", tmp_path), tmp_path / "seal")
     without(monkeypatch, SECRETS)
     path = tmp_path / "token"
@@ -137,7 +133,7 @@ def test_another_identity_replaces_the_file(
 def test_half_of_the_access_keys_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]
 ) -> None:
-    """Half of the access keys is refused and stays in no frame: it would replace a whole file."""
+    """It would replace a whole file."""
     told(node("awskms", tmp_path), tmp_path / "seal")
     kept = (tmp_path / "seal" / "aws-credentials").read_text()
     without(monkeypatch, SECRETS)
@@ -167,7 +163,7 @@ def test_half_of_the_access_keys_is_refused(
 def test_a_file_is_mounted_by_its_place_inside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: SealKind, variable: str
 ) -> None:
-    """A file is mounted and named by its place inside; a missing file is refused early."""
+    """A missing file is refused early."""
     path = tmp_path / "file"
     without(monkeypatch, SECRETS)  # access keys win over another identity
     monkeypatch.setenv(variable, str(path))
@@ -183,7 +179,7 @@ def test_a_file_is_mounted_by_its_place_inside(
 
 
 def test_a_secret_that_is_no_file_is_never_written(tmp_path: Path) -> None:
-    """A secret that cannot be a file is passed through compose's environment, never written."""
+    """It is passed through compose's environment."""
     what = told(node("azurekeyvault", tmp_path), tmp_path / "seal")
 
     assert what.passed == ("AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
@@ -198,7 +194,7 @@ def test_a_secret_that_is_no_file_is_never_written(tmp_path: Path) -> None:
 def test_servers_that_run_keep_what_they_ask_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Running servers keep their credentials, since replaced ones could not unseal."""
+    """Replaced ones could not unseal."""
     path = tmp_path / "$file"
     path.touch()
     monkeypatch.setenv("AZURE_CLIENT_CERTIFICATE_PATH", str(path))
@@ -219,7 +215,6 @@ def test_servers_that_run_keep_what_they_ask_with(
 
 
 def test_a_plugin_is_mounted_where_the_configuration_says(tmp_path: Path) -> None:
-    """Only the plugin's program is mounted, where the configuration names it."""
     program = tmp_path / "bin" / "openbao-plugin-kms-aws"
     program.parent.mkdir()
     program.write_bytes(b"#!/bin/sh\n")
@@ -235,6 +230,5 @@ def test_a_plugin_is_mounted_where_the_configuration_says(tmp_path: Path) -> Non
 
 
 def test_other_seals_get_nothing(tmp_path: Path) -> None:
-    """Other seals get nothing, whatever the environment says."""
     spec = NodeSpec(name="vault", directory=tmp_path, extra={"seal": {"transit": {}}})
     assert told(with_cloud_seal(spec, Settings()), tmp_path / "seal") == Told()

@@ -1,4 +1,4 @@
-"""Nodes that a cloud unseals keep their credentials, whichever shell calls; no engine or cloud."""
+"""Nodes that a cloud unseals keep their credentials, whichever shell calls."""
 
 from __future__ import annotations
 
@@ -40,7 +40,6 @@ AZURE = {
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove the machine's own cloud variables."""
     for name in list(os.environ):
         if name.startswith(("AWS_", "AZURE_", "IDENTITY_", "MSI_")) or name.lower() in {
             "https_proxy",
@@ -82,7 +81,7 @@ class Stack:
         return ""
 
     def have(self, kind: SealKind, variables: dict[str, str]) -> None:
-        """Start a stack of three nodes with a seal, from these variables."""
+        """Start three nodes with a seal from these variables."""
         for name, value in variables.items():
             self._monkeypatch.setenv(name, value)
         stanza_path(self.data_dir).parent.mkdir(parents=True, mode=0o700)
@@ -91,13 +90,11 @@ class Stack:
         self.nodes_are("running")
 
     def nodes_are(self, status: str) -> None:
-        """Set the state of all containers of Vault."""
         names = ("vault", "vault-2", "vault-3")
         self.present = [container(name, status) for name in names]
 
     @property
     def credentials(self) -> Path:
-        """The file of access keys."""
         return self.data_dir / "seal" / "aws-credentials"
 
     def told(self) -> dict[str, str]:
@@ -111,7 +108,6 @@ class Stack:
         return {**found, "files": listed}
 
     def services(self) -> dict[str, Any]:
-        """Return what nodes are told of their seal."""
         found: dict[str, Any] = json.loads(self.told()[SEAL_FILE_NAME])["services"]
         return found
 
@@ -120,12 +116,10 @@ OWN = (SEAL_FILE_NAME, NODES_FILE_NAME)
 
 
 def images() -> dict[str, str]:
-    """Let the images be OpenBao's."""
     return {"VAULT_IMAGE": "vault:of-a-test", "VAULT_PROGRAM": OPENBAO.program}
 
 
 def container(name: str, status: str) -> Any:
-    """Return a container of the stack."""
     return SimpleNamespace(
         name=f"stack-{name}-1",
         status=status,
@@ -138,7 +132,6 @@ def container(name: str, status: str) -> Any:
 
 @pytest.fixture
 def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
-    """An empty stack."""
     return Stack(tmp_path / "data", monkeypatch)
 
 
@@ -155,7 +148,7 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
 def test_another_shell_changes_nothing_of_nodes_that_run(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, other: dict[str, str]
 ) -> None:
-    """Another shell's variables change nothing, since compose would replace running nodes."""
+    """Compose would replace running nodes."""
     stack.have("awskms", AWS)
     before, keys = stack.told(), stack.credentials.read_text()
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -186,7 +179,6 @@ def test_a_file_stays_mounted_where_its_variable_is_not_set(
     kind: SealKind,
     variable: str,
 ) -> None:
-    """A mounted file stays mounted without its variable, for every node."""
     (tmp_path / "file").touch()
     own = {**(AWS if kind == "awskms" else AZURE), variable: str(tmp_path / "file")}
     if variable == "AWS_SHARED_CREDENTIALS_FILE":
@@ -224,7 +216,6 @@ def test_a_secret_that_is_not_set_is_asked_for_again(
     start: Callable[[Stack], None],
     value: str | None,
 ) -> None:
-    """A missing or empty secret is asked for before anything is written or started."""
     stack.have("azurekeyvault", AZURE)
     before, stack.calls = stack.told(), []
     if value is None:
@@ -241,7 +232,6 @@ def test_a_secret_that_is_not_set_is_asked_for_again(
 def test_one_node_alone_is_started_as_all_were(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A single node starts with what the last start of all recorded."""
     stack.have("azurekeyvault", AZURE)
     before, stack.calls = stack.told(), []
     stack.nodes_are("exited")
@@ -258,7 +248,7 @@ def test_one_node_alone_is_started_as_all_were(
 def test_a_start_of_all_takes_what_is_set_now(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, status: str
 ) -> None:
-    """A start of all nodes, when none runs, takes the current variables and keeps the key file."""
+    """The key file stays."""
     stack.have("awskms", AWS)
     stack.nodes_are(status)
     monkeypatch.setattr("vault_harness.local.engine.docker.stack.wake", lambda _container: None)
@@ -276,7 +266,6 @@ def test_a_start_of_all_takes_what_is_set_now(
 def test_nodes_come_and_go_with_what_the_others_have(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Adding and removing nodes keeps the compose file of the seal and its content."""
     stack.have("awskms", AWS)
     first = stack.services()["vault"]
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -293,7 +282,6 @@ def test_nodes_come_and_go_with_what_the_others_have(
 def test_a_refusal_leaves_the_compose_files(
     stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A variable that names no file is refused before any compose file is written."""
     stack.have("azurekeyvault", AZURE)
     stack.nodes_are("exited")
     before = stack.told()
@@ -308,7 +296,6 @@ def test_a_refusal_leaves_the_compose_files(
 def test_a_write_that_fails_takes_no_key_from_anybody(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a failed write every node in the seal's file is still described."""
     stack.have("awskms", AWS)
     write = "vault_harness.local.engine.docker.layout.files.write_private"
 
@@ -329,7 +316,6 @@ def test_a_write_that_fails_takes_no_key_from_anybody(
 def test_a_node_that_was_not_added_is_undone_step_by_step(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each step of undoing a failed `node.add` runs, and the first error is raised."""
     stack.have("awskms", AWS)
     undone: list[str] = []
 
@@ -358,7 +344,7 @@ def test_a_node_that_was_not_added_is_undone_step_by_step(
 def test_another_plugin_is_no_plugin(
     stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another HARNESS_KMS_PLUGIN is refused, since nodes would not start with it."""
+    """Nodes would not start with it."""
     program = tmp_path / "openbao-plugin-kms-aws"
     program.write_bytes(b"#!/bin/sh\n")
     program.chmod(0o755)
@@ -383,7 +369,7 @@ def test_another_plugin_is_no_plugin(
 def test_leftovers_of_other_runs_do_not_stop_down(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`down` ends the stack despite leftovers of other runs, and sweeps again afterwards."""
+    """They are swept again afterwards."""
     stack.have("azurekeyvault", AZURE)
     swept: list[int] = []
 

@@ -1,5 +1,3 @@
-"""What the docker engine gives compose and HAProxy for a cluster, without an engine."""
-
 import json
 import shutil
 import subprocess
@@ -40,13 +38,11 @@ def layout(data_dir: Path, members: tuple[str, ...] = THREE, *, tls: bool = Fals
 
 
 def services(text: str) -> dict[str, Any]:
-    """Return the services of a compose file in JSON."""
     found: dict[str, Any] = json.loads(text)["services"]
     return found
 
 
 def test_each_node_but_the_first_is_a_service_of_its_own(tmp_path: Path) -> None:
-    """Each node but the first is a service with its own loopback port and folder."""
     found = services(layout(tmp_path).nodes_text())
     assert list(found) == ["vault-2", "vault-3"]
     assert found["vault-2"]["ports"] == ["127.0.0.1:5001:8200"]
@@ -55,20 +51,20 @@ def test_each_node_but_the_first_is_a_service_of_its_own(tmp_path: Path) -> None
 
 
 def test_extends_names_an_existing_file(tmp_path: Path) -> None:
-    """`extends` names an existing file by its full path, since it is in another folder."""
+    """It is in another folder, so its path is full."""
     extended = services(layout(tmp_path).nodes_text())["vault-2"]["extends"]
     assert Path(extended["file"]) == resources() / "node.yml"
     assert f"\n  {extended['service']}:\n" in Path(extended["file"]).read_text()
 
 
 def test_a_dollar_in_a_path_is_no_variable(tmp_path: Path) -> None:
-    """A dollar in a path is escaped, or compose would read a variable."""
+    """Compose would read a variable."""
     found = services(layout(tmp_path / "$HOME").nodes_text())
     assert "/$$HOME/nodes/vault-2:" in found["vault-2"]["volumes"][0]
 
 
 def test_clients_have_one_address_and_nodes_their_names(tmp_path: Path) -> None:
-    """Toxiproxy leads to the balancer, and nodes reach each other by service name."""
+    """Toxiproxy leads to the balancer."""
     endpoints = layout(tmp_path).endpoints()
     assert endpoints.vault == "http://127.0.0.1:5003"
     assert [target.upstream for target in endpoints.targets] == ["balancer:8200"]
@@ -77,7 +73,7 @@ def test_clients_have_one_address_and_nodes_their_names(tmp_path: Path) -> None:
 
 
 def test_over_tls_every_address_says_so(tmp_path: Path) -> None:
-    """Over TLS all addresses are https, except Toxiproxy's and the balancer's own probe."""
+    """Toxiproxy and the balancer's own probe stay plain HTTP."""
     probes = layout(tmp_path, tls=True).probes()
     schemes = {name: url.partition(":")[0] for name, url in probes.items()}
     assert schemes == {
@@ -88,7 +84,6 @@ def test_over_tls_every_address_says_so(tmp_path: Path) -> None:
 
 
 def test_the_variables_are_those_of_the_files(tmp_path: Path) -> None:
-    """Each variable of the layout is used in a compose file."""
     names = ("vault.yml", "node.yml", "toxiproxy.yml", "ha.yml", "services.yml")
     text = "".join((resources() / name).read_text() for name in names)
     for variable in layout(tmp_path).variables():
@@ -96,7 +91,6 @@ def test_the_variables_are_those_of_the_files(tmp_path: Path) -> None:
 
 
 def test_the_files_of_a_cluster_follow_its_nodes(tmp_path: Path) -> None:
-    """A single server has no files of a cluster."""
     single = [path.name for path in compose_files(tmp_path)]
     assert single == ["base.yml", "vault.yml", "toxiproxy.yml"]
     (tmp_path / NODES_FILE_NAME).write_text("")
@@ -104,14 +98,13 @@ def test_the_files_of_a_cluster_follow_its_nodes(tmp_path: Path) -> None:
 
 
 def settings(data_dir: Path) -> Settings:
-    """Return settings with free ports."""
     return Settings(
         engine="docker", data_dir=data_dir, vault_port=0, proxy_port=0, toxiproxy_port=0
     )
 
 
 def test_ports_of_last_time_are_kept(tmp_path: Path) -> None:
-    """Ports of the last start are kept, except that of the balancer's probe, without doubles."""
+    """The balancer's probe gets another one."""
     first = choose_ports(settings(tmp_path), KnownServers(), [], THREE, balanced=True)
     assert len(set(first.values())) == len(first)
     before = Layout(data_dir=tmp_path, members=THREE, balanced=True, ports=first)
@@ -123,7 +116,7 @@ def test_ports_of_last_time_are_kept(tmp_path: Path) -> None:
 
 
 def test_the_balancer_takes_over_the_address_of_a_single_server(tmp_path: Path) -> None:
-    """The balancer takes the address of a single server, so clients notice nothing."""
+    """Clients notice nothing."""
     first = choose_ports(settings(tmp_path), KnownServers(), [], ("vault",), balanced=False)
     single = Layout(data_dir=tmp_path, members=("vault",), balanced=False, ports=first)
     known = KnownServers(endpoints=single.endpoints())
@@ -133,7 +126,7 @@ def test_the_balancer_takes_over_the_address_of_a_single_server(tmp_path: Path) 
 
 
 def test_it_says_so_only_with_these_nodes(tmp_path: Path) -> None:
-    """The probe's path changes with the nodes, to tell when a new configuration is loaded."""
+    """The probe's path tells when a new configuration is loaded."""
     tls = TlsFiles.within(tmp_path)
     assert alive_path(THREE, None) != alive_path(THREE[:2], None)
     assert alive_path(THREE, None) != alive_path(THREE, tls)
@@ -142,7 +135,7 @@ def test_it_says_so_only_with_these_nodes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tls", [False, True])
 def test_haproxy_takes_the_configuration(tmp_path: Path, tls: bool) -> None:
-    """HAProxy accepts the configuration, even if no node can be resolved."""
+    """It does so even if no node can be resolved."""
     try:
         program = find_balancer()
     except ProgramMissing as error:
@@ -156,7 +149,7 @@ def test_haproxy_takes_the_configuration(tmp_path: Path, tls: bool) -> None:
 
 
 def test_the_image_has_haproxy_and_its_libraries() -> None:
-    """The image has HAProxy at the official image's path, with its libraries."""
+    """HAProxy is at the official image's path."""
     try:
         program = find_balancer()
     except ProgramMissing as error:
@@ -168,8 +161,6 @@ def test_the_image_has_haproxy_and_its_libraries() -> None:
 
 
 def test_without_haproxy_the_other_images_are_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without HAProxy the other images are built."""
-
     def missing() -> Path:
         raise ProgramMissing("no haproxy", looked_at="PATH", remedy="install it")
 
@@ -180,6 +171,5 @@ def test_without_haproxy_the_other_images_are_built(monkeypatch: pytest.MonkeyPa
 
 
 def test_services_are_listed_from_vault_to_clients() -> None:
-    """Services are listed from Vault to clients."""
     assert services_of(("vault",), balanced=False) == ("vault", "toxiproxy")
     assert services_of(THREE, balanced=True) == (*THREE, "balancer", "toxiproxy")

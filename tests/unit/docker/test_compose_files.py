@@ -1,5 +1,3 @@
-"""What can be checked in the compose files without an engine."""
-
 import json
 import re
 import runpy
@@ -49,7 +47,7 @@ def default_of(variable: str) -> str:
 
 
 def test_ports_are_published_on_loopback_only() -> None:
-    """Ports are published on loopback only, since this Vault has no TLS."""
+    """This Vault has no TLS."""
     published = re.findall(r"^\s+- \"?([^\s\"]*:\d+)\"?$", ALL, flags=re.MULTILINE)
     ports = [line for line in published if re.search(r":\d+$", line) and "/" not in line]
     assert len(ports) == 3 + 4 + len(SERVICES), "a server, its cluster, the services"
@@ -57,7 +55,6 @@ def test_ports_are_published_on_loopback_only() -> None:
 
 
 def test_images_are_the_pinned_ones_of_the_settings() -> None:
-    """Compose and `invoke up` use the same images."""
     assert default_of("VAULT_IMAGE") == DEFAULT_VAULT_IMAGE
     assert default_of("TOXIPROXY_IMAGE") == DEFAULT_TOXIPROXY_IMAGE
     assert default_of("HAPROXY_IMAGE") == DEFAULT_HAPROXY_IMAGE
@@ -68,31 +65,28 @@ def test_images_are_the_pinned_ones_of_the_settings() -> None:
     "image", [DEFAULT_VAULT_IMAGE, DEFAULT_TOXIPROXY_IMAGE, DEFAULT_HAPROXY_IMAGE]
 )
 def test_images_are_pinned_to_a_patch_version(image: str) -> None:
-    """Images have a patch version, so that two runs use the same server."""
+    """Two runs then use the same server."""
     assert re.search(r":\d+\.\d+\.\d+$", image)
 
 
 def test_published_service_ports_are_those_of_the_code() -> None:
-    """The published ports are those that the harness uses."""
     for port, variable in SERVICES.values():
         assert default_of(variable) == str(port)
 
 
 def test_the_proxy_is_the_one_that_the_stack_looks_for() -> None:
-    """The proxy has the expected name, and its upstream is a service."""
     for name, upstream in (("toxiproxy", "vault:8200"), ("toxiproxy-ha", "balancer:8200")):
         proxies = json.loads((resources() / "config" / f"{name}.json").read_text())
         assert [(proxy["name"], proxy["upstream"]) for proxy in proxies] == [(PROXY_NAME, upstream)]
 
 
 def test_no_service_sees_the_data_directory_itself() -> None:
-    """A service sees only the directory of its own ids, not the unseal keys."""
+    """A service sees only its own ids, not the unseal keys."""
     mounts = re.findall(r"\$\{HARNESS_DATA_DIR:-[^}]*\}(\S*)$", TEXTS[SERVICES_FILE], re.MULTILINE)
     assert sorted(mounts) == sorted(f"/services/{name}" for name in SERVICES)
 
 
 def test_each_service_logs_in_as_its_own_role() -> None:
-    """Each service gets the ids of its AppRole in the blueprint."""
     blocks = re.split(
         r"^  (\w+):\n", TEXTS[SERVICES_FILE].partition("\nservices:\n")[2], flags=re.MULTILINE
     )
@@ -109,7 +103,6 @@ def test_each_service_logs_in_as_its_own_role() -> None:
 
 
 def test_each_service_may_read_its_secret() -> None:
-    """Each service's secret is in the blueprint, and its policy grants reading it."""
     blueprint = Blueprint.default()
     program = runpy.run_path(str(resources() / "services" / "service.py"))
     assert re.findall(r"SERVICE: (\w+)", TEXTS[SERVICES_FILE]) == list(SERVICES)
@@ -123,7 +116,6 @@ def test_each_service_may_read_its_secret() -> None:
 
 
 def test_two_data_directories_are_two_projects(tmp_path: Path) -> None:
-    """Each data directory has its own project name, which stays the same."""
     assert project_name(tmp_path / "a") != project_name(tmp_path / "b")
     assert project_name(tmp_path / "a") == project_name(tmp_path / "a")
 
@@ -131,7 +123,6 @@ def test_two_data_directories_are_two_projects(tmp_path: Path) -> None:
 def test_without_compose_the_remedy_is_said(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Without docker or its compose plugin the remedy names processes."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ProgramMissing) as caught:
         find_compose()
@@ -140,7 +131,6 @@ def test_without_compose_the_remedy_is_said(
 
 @pytest.mark.parametrize("product", [dialect.OPENBAO, dialect.VAULT])
 def test_the_configuration_by_hand_is_what_the_tasks_would_write(product: Dialect) -> None:
-    """The files in `compose/config` are those that the code writes."""
     folder = resources() / "config"
     assert (folder / f"{product.program}.json").read_text() == by_hand(product)
     assert (folder / f"{product.program}-ha.json").read_text() == by_hand_joining(product)
@@ -149,7 +139,7 @@ def test_the_configuration_by_hand_is_what_the_tasks_would_write(product: Dialec
 
 
 def test_the_key_of_a_seal_is_mounted_where_the_configuration_looks() -> None:
-    """The seal's key is mounted read-only at the configured path, and is in no other place."""
+    """It is in no other place."""
     seal = json.loads((resources() / "config" / "seal-static.json").read_text())["seal"]["static"]
     (target,) = re.findall(r"target: (\S+)\n\s+read_only: true", TEXTS[SEAL_FILE])
     assert seal["current_key"] == f"file://{target}"
@@ -157,7 +147,7 @@ def test_the_key_of_a_seal_is_mounted_where_the_configuration_looks() -> None:
 
 
 def test_mounts_never_create_a_folder() -> None:
-    """Mounts never create a folder, which would belong to root and lock its owner out."""
+    """It would belong to root and lock its owner out."""
     sources = re.findall(r"- <<: (\S+)\n\s+source: ", TEXTS[SERVICES_FILE])
     assert sources == ["*ids"] * len(SERVICES)
     assert (
@@ -167,7 +157,6 @@ def test_mounts_never_create_a_folder() -> None:
 
 
 def test_the_file_for_compose_by_hand_takes_any_path() -> None:
-    """Spaces and dollars in paths are quoted."""
     text = env_file_text(
         "p", {"HARNESS_NODE_DIR": "/a b/$c"}, [Path("/x/base.yml"), Path("/y.json")]
     )

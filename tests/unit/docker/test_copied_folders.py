@@ -1,5 +1,3 @@
-"""Whose containers are found when a stack's folder was moved, copied or linked."""
-
 from __future__ import annotations
 
 import contextlib
@@ -21,7 +19,7 @@ from vault_harness.local.stack.record import StackRecord
 
 
 class Folder(Stack):
-    """The provider of a folder, on an engine with these containers by project."""
+    """The provider of a folder; `engine` has the containers by project."""
 
     def __init__(self, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.engine: dict[str, list[Any]] = {}
@@ -32,7 +30,6 @@ class Folder(Stack):
 
     @property
     def project(self) -> str:
-        """The project of this folder's containers."""
         return self.provider.project
 
     def _connected(self) -> contextlib.AbstractContextManager[Any]:
@@ -46,7 +43,6 @@ class Folder(Stack):
         )
 
     def started(self, status: str = "running") -> None:
-        """Start three nodes."""
         self.provider.start(nodes=3)
         names = ("vault", "vault-2", "vault-3")
         self.engine = {self.project: [container(name, status) for name in names]}
@@ -55,14 +51,12 @@ class Folder(Stack):
 
 @pytest.fixture
 def original(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
-    """A stack of three whose containers run."""
     made = Folder(tmp_path / "original", monkeypatch)
     made.started()
     return made
 
 
 def opened(original: Folder, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
-    """Return another folder on the same engine."""
     other = Folder(data_dir, monkeypatch)
     other.engine = original.engine
     return other
@@ -99,7 +93,7 @@ def add_one(folder: Folder) -> None:
 def test_a_copy_is_not_started_beside_it(
     original: Folder, copy: Folder, start: Callable[[Folder], None]
 ) -> None:
-    """A copy does not start beside its original, since both would revoke each other's leases."""
+    """Both would revoke each other's leases."""
     with pytest.raises(StackError, match="a copy of another one, whose containers run") as caught:
         start(copy)
     assert str(original.data_dir) in caught.value.looked_at
@@ -107,14 +101,13 @@ def test_a_copy_is_not_started_beside_it(
 
 
 def test_down_does_not_make_it_forget_that(copy: Folder) -> None:
-    """`down` in the copy ends nothing, so `up` is still refused."""
+    """`down` in the copy ends nothing."""
     copy.provider.stop()
     with pytest.raises(StackError, match="a copy of another one"):
         copy.provider.check_start()
 
 
 def test_nothing_of_the_original_ends_with_the_copy(original: Folder, copy: Folder) -> None:
-    """The copy neither sees nor ends the original's containers."""
     assert copy.project == project_name(copy.data_dir) != original.project
     assert copy.provider.describe()[0].running is False
     assert not [line for line in copy.provider.belongings() if line.startswith("container")]
@@ -124,7 +117,7 @@ def test_nothing_of_the_original_ends_with_the_copy(original: Folder, copy: Fold
 
 
 def test_a_copy_of_a_stopped_stack_has_its_own_project(original: Folder, copy: Folder) -> None:
-    """A copy of a stopped stack has a project of its own once all of it has started."""
+    """It has one once all of it has started."""
     for each in original.engine[original.project]:
         each.status = "exited"
     for start in (start_one, add_one):
@@ -162,7 +155,6 @@ def test_what_may_not_be_looked_into_is_another_ones(
 def test_a_folder_that_was_moved_has_its_own_containers(
     original: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a move the running containers still belong to the folder."""
     project = original.project
     original.data_dir.rename(tmp_path / "moved")
     moved = opened(original, tmp_path / "moved", monkeypatch)
@@ -180,7 +172,7 @@ def test_a_folder_that_was_moved_has_its_own_containers(
 def test_another_name_of_the_same_folder(
     original: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A link to the folder starts nothing twice and writes the same paths for compose."""
+    """The paths for compose do not name a link to the folder."""
     (tmp_path / "link").symlink_to(original.data_dir)
     other = opened(original, tmp_path / "link", monkeypatch)
     assert other.project == original.project

@@ -1,5 +1,3 @@
-"""How a container's routes to other nodes are cut, without an engine."""
-
 from __future__ import annotations
 
 import contextlib
@@ -25,8 +23,6 @@ NAMES = ("vault", "vault-2", "vault-3")
 
 
 class Container:
-    """One node of three, with its routes."""
-
     def __init__(self, project: str, name: str, address: str) -> None:
         self.id, self.name = f"id of {name}", name
         self.labels = {"com.docker.compose.service": name}
@@ -53,7 +49,7 @@ class Container:
         return 0, b""
 
     def start_again(self, address: str) -> None:
-        """Restart the container with a new network, without these routes."""
+        """Restart the container with a new network, which has no routes."""
         self.routes.clear()
         self.attrs["State"]["StartedAt"] += " and again"
         (network,) = self.attrs["NetworkSettings"]["Networks"].values()
@@ -62,7 +58,6 @@ class Container:
 
 @pytest.fixture
 def provider(tmp_path: Path) -> DockerCluster:
-    """A provider of three nodes."""
     memory = StackRecordFile(tmp_path)
     nodes = tuple(
         NodeEndpoint(name=name, address="", proxy="", proxy_listen="", upstream="")
@@ -79,7 +74,6 @@ def provider(tmp_path: Path) -> DockerCluster:
 def found(
     provider: DockerCluster, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[dict[str, Container]]:
-    """Their containers, by name."""
     made = {
         name: Container(provider.project, name, f"172.18.0.{number}")
         for number, name in enumerate(NAMES, 2)
@@ -98,22 +92,18 @@ def found(
             left.append(self)
 
         def start(self) -> None:
-            """Run the command at once."""
             self._code, self._said = self._node.changed(self._command)
             if b"executable file not found" in self._said:
                 raise APIError(self._said.decode())
 
         def wait(self, *, timeout: float) -> dict[str, int]:
-            """Return the exit code."""
             assert timeout > 0
             return {"StatusCode": self._code}
 
         def logs(self) -> bytes:
-            """Return the output."""
             return self._said
 
         def remove(self, *, force: bool, v: bool) -> None:
-            """Remove the container."""
             assert force
             assert v
             left.remove(self)
@@ -127,7 +117,6 @@ def found(
 
 
 def test_there_and_back(provider: DockerCluster, found: dict[str, Container]) -> None:
-    """A cut adds routes to both other nodes, and joining removes them all."""
     provider.cut_node("vault-2")
     provider.cut_node("vault-2")
     assert found["vault-2"].routes == {"172.18.0.2/32", "172.18.0.4/32"}
@@ -139,7 +128,6 @@ def test_there_and_back(provider: DockerCluster, found: dict[str, Container]) ->
 
 
 def test_it_ends_with_the_container(provider: DockerCluster, found: dict[str, Container]) -> None:
-    """A cut ends with the container, and joining it changes nothing."""
     provider.cut_node("vault-2")
     found["vault-2"].start_again("172.18.0.3")
     assert provider.cut_nodes() == []
@@ -149,7 +137,7 @@ def test_it_ends_with_the_container(provider: DockerCluster, found: dict[str, Co
 def test_another_one_comes_back_at_another_address(
     provider: DockerCluster, found: dict[str, Container]
 ) -> None:
-    """If another node returns at a new address, it is cut off there too."""
+    """It is cut off there too."""
     provider.cut_node("vault-2")
     found["vault-3"].start_again("172.18.0.9")
     provider._cut_again()
@@ -162,7 +150,6 @@ def test_another_one_comes_back_at_another_address(
 def test_a_half_done_cut_is_shown_and_can_be_joined(
     provider: DockerCluster, found: dict[str, Container]
 ) -> None:
-    """A half-done cut is shown as a cut and can be joined."""
     found["vault-2"].answers = (1, b"somebody pulled the plug")
     with pytest.raises(EngineError, match="could not be changed") as caught:
         provider.cut_node("vault-2")
@@ -174,7 +161,6 @@ def test_a_half_done_cut_is_shown_and_can_be_joined(
 
 
 def test_an_image_without_the_program(provider: DockerCluster, found: dict[str, Container]) -> None:
-    """The error names the images that have the program."""
     found["vault-2"].answers = (127, b'exec: "ip": executable file not found in $PATH: unknown')
     with pytest.raises(CapabilityMissing, match="no program that changes its routes") as caught:
         provider.cut_node("vault-2")
@@ -183,14 +169,13 @@ def test_an_image_without_the_program(provider: DockerCluster, found: dict[str, 
 
 
 def test_one_direction_alone(provider: DockerCluster, found: dict[str, Container]) -> None:
-    """A cut in one direction is refused, since a route has no direction."""
+    """A route has no direction."""
     with pytest.raises(CapabilityMissing, match="in only one direction"):
         provider.cut_node("vault-2", hears=True)
     assert found["vault-2"].routes == set()
 
 
 def test_the_local_image_has_the_program() -> None:
-    """The local image has the program with its libraries."""
     if not (shutil.which("ip", path="/usr/sbin:/sbin:/usr/bin:/bin") and shutil.which("ldd")):
         pytest.skip("this machine has no ip")
     try:

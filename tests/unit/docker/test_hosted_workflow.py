@@ -17,13 +17,11 @@ JOBS = dict(
 
 
 def summary_of(journal: Path) -> subprocess.CompletedProcess[str]:
-    """Run the step that makes a job's page."""
     command = [sys.executable, str(ROOT / ".github" / "summary.py"), str(journal)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_a_bar_in_a_text_does_not_break_the_table(tmp_path: Path) -> None:
-    """Bars and new lines in a text keep the table at four columns."""
     scenario = {"id": "X-1", "word": "fail", "seconds": 1.0, "promise": "a|b", "why": "c\nd | e"}
     (tmp_path / "j.json").write_text(json.dumps({"summary": "1 fail", "scenarios": [scenario]}))
     row = summary_of(tmp_path / "j.json").stdout.splitlines()[-1]
@@ -31,7 +29,7 @@ def test_a_bar_in_a_text_does_not_break_the_table(tmp_path: Path) -> None:
 
 
 def test_what_a_client_said_is_no_markup_of_the_page(tmp_path: Path) -> None:
-    """Markup in a client's message is escaped, or it could hide the rows below."""
+    """Markup could hide the rows below."""
     why = "denied: <!DOCTYPE html><!-- \x1b[31m `x` [a](b)"
     scenario = {"id": "X-1", "word": "fail", "seconds": 1.0, "promise": "p", "why": why}
     summary = "command:./x <details>: 1 fail"
@@ -42,7 +40,7 @@ def test_what_a_client_said_is_no_markup_of_the_page(tmp_path: Path) -> None:
 
 
 def test_what_failed_comes_first(tmp_path: Path) -> None:
-    """Failures come first, and each says if it fails no run."""
+    """Each failure says if it fails no run."""
     known = {"known": {"kind": "failing", "reason": "issue 7"}}
     words: dict[str, dict[str, Any]] = {
         "A-01": {"word": "pass"},
@@ -75,7 +73,7 @@ def test_what_failed_comes_first(tmp_path: Path) -> None:
 
 
 def test_the_grade_comes_before_the_table(tmp_path: Path) -> None:
-    """The grade and its reasons come first; an incomplete run says that it has none."""
+    """An incomplete run says that it has no grade."""
     scenario = {"id": "X-1", "word": "pass", "seconds": 1.0, "promise": "p"}
     for complete in (True, False):
         journal = {"summary": "1 of 1", "scenarios": [scenario], "complete": complete}
@@ -93,7 +91,7 @@ def test_the_grade_comes_before_the_table(tmp_path: Path) -> None:
 
 
 def test_a_page_of_a_job_has_a_megabyte(tmp_path: Path) -> None:
-    """Long messages are shortened to keep the page below a megabyte."""
+    """Long messages are shortened."""
     why = "é" * 50_000
     scenarios = [
         {"id": f"X-{n:03}", "word": "fail", "seconds": 1.0, "promise": "p", "why": why}
@@ -107,17 +105,14 @@ def test_a_page_of_a_job_has_a_megabyte(tmp_path: Path) -> None:
 
 
 def test_without_a_journal_the_step_fails(tmp_path: Path) -> None:
-    """Without a journal the step fails."""
     assert summary_of(tmp_path / "nothing").returncode != 0
 
 
 def test_verdicts_are_compared_when_a_leg_fails() -> None:
-    """Verdicts are compared even if a leg fails."""
     assert "if: ${{ !cancelled() }}" in JOBS["verdicts"]
 
 
 def test_lint_and_tests_run_too() -> None:
-    """A hosted run also runs lint and tests."""
     assert "./dev lint" in JOBS["lint"]
     assert "tests" in matrix_of_steps()
 
@@ -130,7 +125,6 @@ def matrix_of_steps() -> set[str]:
 
 
 def test_each_step_exists() -> None:
-    """The workflow runs steps that `.ci/run` has."""
     listed = subprocess.run(
         [ROOT / ".ci" / "run", "--list"], capture_output=True, text=True, check=True
     )
@@ -138,7 +132,7 @@ def test_each_step_exists() -> None:
 
 
 def test_each_leg_differs_in_one_thing() -> None:
-    """Each leg differs from the containers leg in one thing."""
+    """It is compared with the containers leg."""
     legs = {}
     for text in JOBS["scenarios"].split("- leg: ")[1:]:
         name = text.split()[0]

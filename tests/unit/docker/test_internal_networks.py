@@ -17,7 +17,7 @@ GIVEN = {"Subnet": "172.30.0.0/16", "Gateway": "172.30.0.1/16"}
     ("outward", "aside"), [(True, None), (False, {"DefaultGatewayIPv4": "172.30.255.254"})]
 )
 def test_where_it_leads(outward: bool, aside: dict[str, str] | None) -> None:
-    """This machine has an address in it, and the default route leads to an unused one."""
+    """The default route leads to an unused address."""
     asked: list[dict[str, Any]] = []
 
     def create(*_: object, **given: Any) -> Any:

@@ -16,8 +16,6 @@ SAID = "could not find an available, non-overlapping IPv4 address pool among the
 
 
 def test_none_is_left() -> None:
-    """The error has the engine's words and a harmless remedy."""
-
     def create(*_: object, **__: object) -> None:
         raise APIError(SAID)
 

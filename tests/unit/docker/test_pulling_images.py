@@ -1,5 +1,3 @@
-"""A missing image is pulled with progress messages."""
-
 import logging
 from types import SimpleNamespace
 from typing import Any
@@ -25,12 +23,11 @@ class Registry:
 
 
 def client(*events: dict[str, str]) -> Any:
-    """Return it as a client."""
     return Registry(*events)
 
 
 def test_each_step_of_a_layer_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    """Each step of a layer is one line, however often the engine repeats it."""
+    """The engine repeats steps."""
     busy = {"status": "Downloading", "id": "a1", "progress": "[=>  ]"}
     engine = client(busy, busy, {"status": "Pull complete", "id": "a1"})
     with caplog.at_level(logging.WARNING):
@@ -44,14 +41,13 @@ def test_each_step_of_a_layer_is_one_line(caplog: pytest.LogCaptureFixture) -> N
 
 
 def test_without_a_tag_it_is_the_latest_and_not_all() -> None:
-    """Without a tag the latest image is pulled, not all of them."""
     engine = client()
     _pull(engine, "registry:5000/vault")
     assert engine.asked == [("registry:5000/vault", "latest")]
 
 
 def test_what_the_registry_says_is_in_the_error() -> None:
-    """The error has the registry's words, which come as an event."""
+    """They come as an event."""
     with pytest.raises(ImageMissing) as caught:
         _pull(client({"error": "toomanyrequests: slow down"}), "hashicorp/vault:1")
     assert "slow down" in caught.value.looked_at

@@ -1,5 +1,3 @@
-"""The slim root filesystem of local images."""
-
 import io
 import shutil
 import sys
@@ -15,7 +13,6 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="images hold Lin
 
 
 def written(rootfs: Rootfs) -> tarfile.TarFile:
-    """Return it as an archive."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as archive:
         rootfs.write(archive, "rootfs")
@@ -25,21 +22,19 @@ def written(rootfs: Rootfs) -> tarfile.TarFile:
 
 @pytest.fixture(scope="module")
 def python() -> Rootfs:
-    """A root filesystem with this interpreter."""
     rootfs = Rootfs.bare()
     rootfs.add_python()
     return rootfs
 
 
 def test_the_loader_is_where_programs_look_for_it(python: Rootfs) -> None:
-    """The loader is at the path that ELF headers name."""
+    """ELF headers name its path."""
     loaders = [Path(target) for target in python.files if Path(target).name.startswith("ld-")]
     assert loaders
     assert all(python.files[str(loader)] == loader.resolve() for loader in loaders)
 
 
 def test_python_has_what_a_server_imports(python: Rootfs) -> None:
-    """Python comes with its modules and the libraries of their extensions."""
     names = {Path(target).name for target in python.files}
     assert {"ssl.py", "selectors.py", "__init__.py"} <= names
     assert any(name.startswith("libc.so") for name in names)
@@ -47,7 +42,6 @@ def test_python_has_what_a_server_imports(python: Rootfs) -> None:
 
 
 def test_tests_and_foreign_packages_of_python_are_left_out(python: Rootfs) -> None:
-    """Tests of the standard library and foreign packages are left out."""
     inside = str(PREFIX)
     parts = {
         part for target in python.files if target.startswith(inside) for part in Path(target).parts
@@ -57,7 +51,7 @@ def test_tests_and_foreign_packages_of_python_are_left_out(python: Rootfs) -> No
 
 
 def test_distributions_come_with_what_they_require() -> None:
-    """A distribution comes with all its requirements, without console scripts."""
+    """Console scripts are left out."""
     rootfs = Rootfs()
     rootfs.add_distributions(["hvac"])
     site = str(PACKAGES)
@@ -67,27 +61,25 @@ def test_distributions_come_with_what_they_require() -> None:
 
 
 def test_a_package_that_is_not_here_is_named() -> None:
-    """A missing package is an error that names it."""
     with pytest.raises(EngineError, match="no-such-distribution"):
         Rootfs().add_distributions(["no-such-distribution"])
 
 
 def test_a_static_program_needs_no_library(tmp_path: Path) -> None:
-    """A program on which `ldd` fails needs no library."""
+    """`ldd` fails on it."""
     script = tmp_path / "script"
     script.write_text("#!/bin/sh\n")
     assert shared_libraries([script]) == []
 
 
 def test_a_dynamic_program_brings_its_libraries() -> None:
-    """A dynamic program comes with its libraries."""
     shell = shutil.which("sh")
     assert shell is not None
     assert any(path.name.startswith("libc.so") for path in shared_libraries([Path(shell)]))
 
 
 def test_everything_is_writable_by_root_only(python: Rootfs) -> None:
-    """Everything belongs to root and is writable by root only, whatever the umask."""
+    """The umask does not matter."""
     with written(python) as archive:
         entries = archive.getmembers()
     assert {(entry.uid, entry.uname) for entry in entries} == {(0, "root")}
@@ -96,7 +88,7 @@ def test_everything_is_writable_by_root_only(python: Rootfs) -> None:
 
 
 def test_every_directory_is_there_before_its_files(python: Rootfs) -> None:
-    """Every directory precedes its files, or the engine would choose its mode."""
+    """The engine would choose the mode of a missing directory."""
     seen = set()
     with written(python) as archive:
         for entry in archive:
@@ -106,7 +98,6 @@ def test_every_directory_is_there_before_its_files(python: Rootfs) -> None:
 
 
 def test_the_fingerprint_follows_the_content(tmp_path: Path) -> None:
-    """The fingerprint changes only with the content."""
     file = tmp_path / "file"
     file.write_text("one")
     rootfs = Rootfs.bare()

@@ -12,26 +12,21 @@ from vault_harness.local.engine.docker.reaper import start_ryuk_if_present
 
 
 class Images:
-    """The images of an engine."""
-
     def __init__(self, *present: str) -> None:
         self.present = present
 
     def get(self, name: str) -> object:
-        """Return the image or raise the SDK's error."""
         if name not in self.present:
             raise ImageNotFound(name)
         return object()
 
 
 def engine_with(*images: str) -> Any:
-    """Return a client of an engine with these images."""
     return SimpleNamespace(images=Images(*images))
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Record each start of Ryuk."""
     started: list[str] = []
     monkeypatch.setattr(testcontainers_config, "_ryuk_disabled", False)
     monkeypatch.setattr(Reaper, "get_instance", lambda: started.append("ryuk"))
@@ -39,19 +34,18 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_absent_it_is_done_without(asked: list[str]) -> None:
-    """Without the image Ryuk is not started; the run's watcher does its work."""
+    """The run's watcher does its work."""
     assert not start_ryuk_if_present(engine_with())
     assert asked == []
 
 
 def test_it_stays_on_for_everybody_else(asked: list[str]) -> None:
-    """Ryuk stays enabled for other users of testcontainers."""
     start_ryuk_if_present(engine_with())
     assert not testcontainers_config.ryuk_disabled
 
 
 def test_present_it_is_used(asked: list[str]) -> None:
-    """With the image Ryuk is started, since it outlives a killed watcher."""
+    """It outlives a killed watcher."""
     assert start_ryuk_if_present(engine_with(testcontainers_config.ryuk_image))
     assert asked == ["ryuk"]
 

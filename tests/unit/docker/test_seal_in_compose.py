@@ -1,5 +1,3 @@
-"""How a Vault in a container gets its seal's key, without an engine."""
-
 import contextlib
 import json
 import os
@@ -59,19 +57,18 @@ class Containers:
 
 @pytest.fixture
 def provider(tmp_path: Path) -> DockerCluster:
-    """The provider of an empty data directory; no engine is asked."""
+    """No engine is asked."""
     settings = Settings(engine="docker", data_dir=tmp_path)
     return DockerCluster(settings, StackRecordFile(tmp_path))
 
 
 def service(text: str, name: str) -> dict[str, Any]:
-    """Return a service of a compose file in JSON."""
     found: dict[str, Any] = json.loads(text)["services"][name]
     return found
 
 
 def test_a_server_inside_finds_its_files_at_places_of_its_own() -> None:
-    """Each file of a seal has a fixed place inside; other settings stay as they are."""
+    """Other settings stay as they are."""
     assert seal_files(STATIC) == {Path("/d/seal/static.key"): "/vault/seal/static/current_key"}
     assert seen_inside(TRANSIT) == {
         "transit": {"address": "http://holder:8200", "token": "file:///vault/seal/transit/token"}
@@ -79,7 +76,6 @@ def test_a_server_inside_finds_its_files_at_places_of_its_own() -> None:
 
 
 def test_while_a_seal_is_exchanged_it_finds_the_files_of_both() -> None:
-    """During an exchange the files of both seals are there."""
     both = {"static": {**STATIC["static"], "disabled": "true"}, **TRANSIT}
     assert sorted(seal_files(both).values()) == [
         "/vault/seal/static/current_key",
@@ -88,21 +84,21 @@ def test_while_a_seal_is_exchanged_it_finds_the_files_of_both() -> None:
 
 
 def test_what_is_in_its_own_directory_needs_no_mount() -> None:
-    """A relative name needs no mount, since the node's directory is mounted anyway."""
+    """The node's directory is mounted anyway."""
     seal = {"transit": {"token": "file://holder-token"}}
     assert seal_files(seal) == {}
     assert seen_inside(seal) == seal
 
 
 def test_a_stanza_is_left_as_it_was() -> None:
-    """The stanza itself stays unchanged, since the process engine uses it too."""
+    """The process engine uses it too."""
     before = json.dumps(STATIC)
     seen_inside(STATIC)
     assert json.dumps(STATIC) == before
 
 
 def test_mounts_are_read_only_and_never_made() -> None:
-    """Mounts are read-only, and a missing key is an error instead of a new folder."""
+    """A missing key is an error instead of a new folder."""
     (mount,) = mounts({Path("/$HOME/static.key"): "/vault/seal/static/current_key"})
     assert (mount["type"], mount["read_only"]) == ("bind", True)
     assert mount["source"] == "/$$HOME/static.key"
@@ -110,7 +106,7 @@ def test_mounts_are_read_only_and_never_made() -> None:
 
 
 def test_every_node_has_the_same_key(tmp_path: Path) -> None:
-    """All nodes mount the same key, and the compose file does not contain it."""
+    """The compose file does not contain it."""
     members = ("vault", "vault-2", "vault-3")
     layout = Layout(data_dir=tmp_path, members=members, balanced=True, ports={})
     text = layout.seal_text(STATIC)
@@ -120,14 +116,12 @@ def test_every_node_has_the_same_key(tmp_path: Path) -> None:
 
 
 def test_the_configuration_names_files_only(tmp_path: Path) -> None:
-    """The configuration has the process engine's text with the places inside."""
     spec = NodeSpec(name="vault", directory=tmp_path, storage="raft", extra={"seal": STATIC})
     written = configuration(spec, OPENBAO, address="", host="vault")
     assert written["seal"] == seen_inside(STATIC)
 
 
 def test_the_holder_is_reached_from_this_machine_alone(tmp_path: Path) -> None:
-    """The holder listens on loopback in plain HTTP and has its own folder."""
     found = service(holder_text(tmp_path, 5000), "holder")
     assert found["ports"] == ["127.0.0.1:5000:8200"]
     assert found["volumes"] == [f"{tmp_path}/holder:/vault/node:z"]
@@ -137,7 +131,7 @@ def test_the_holder_is_reached_from_this_machine_alone(tmp_path: Path) -> None:
 
 
 def test_compose_files_of_the_data_directory_come_last(tmp_path: Path) -> None:
-    """Compose files of the data directory come last, since they extend the others."""
+    """They extend the others."""
     for name in (SEAL_FILE_NAME, HOLDER_FILE_NAME):
         (tmp_path / name).write_text("")
     names = [path.name for path in compose_files(tmp_path)]
@@ -151,14 +145,13 @@ def test_compose_files_of_the_data_directory_come_last(tmp_path: Path) -> None:
 
 
 def test_the_holder_is_a_service() -> None:
-    """The holder is a service if the stack has one."""
     assert services_of(("vault",), balanced=False, holder=True) == ("vault", "holder", "toxiproxy")
 
 
 def test_a_stack_without_the_holder_lacks_nothing_that_clients_need(
     provider: DockerCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stack without its holder serves clients; the holder is listed as not running."""
+    """The holder is listed as not running."""
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
     StackRecordFile(tmp_path).save(KnownServers(engine="docker", seal="transit"))
     (holder,) = [state for state in provider.describe() if state.name == "holder"]
@@ -171,7 +164,7 @@ def test_it_has_the_shape(provider: DockerCluster) -> None:
 
 
 def test_a_static_key_needs_no_engine(provider: DockerCluster, tmp_path: Path) -> None:
-    """A static key needs no engine, and both engines share its stanza."""
+    """Both engines share its stanza."""
     prepare("static", provider, tmp_path)
     key = static_key_path(tmp_path)
     assert key.stat().st_mode & 0o777 == 0o600
@@ -181,13 +174,12 @@ def test_a_static_key_needs_no_engine(provider: DockerCluster, tmp_path: Path) -
 
 
 def exercise(target: SealKind, directory: Path) -> SealDrill:
-    """Return a drill in containers."""
     engine: Engine = Containers()  # type: ignore[assignment] # only its name is asked
     return SealDrill(engine=engine, target=target, directory=directory)
 
 
 def test_a_drill_in_containers_knows_the_keys_that_are_here(tmp_path: Path) -> None:
-    """A drill in containers accepts all keys that are here, a cloud's too."""
+    """A cloud's keys are accepted too."""
     exercise("static", tmp_path).check("shamir")
     exercise("transit", tmp_path).check("static")
     exercise("awskms", tmp_path).check("shamir")
@@ -197,7 +189,6 @@ def test_a_drill_in_containers_knows_the_keys_that_are_here(tmp_path: Path) -> N
 def test_a_copy_that_does_not_reach_its_holder_is_refused_before_it_is_made(
     tmp_path: Path, runs: EngineName, copies: EngineName
 ) -> None:
-    """A copy that cannot reach its holder is refused before it is made."""
     settings = Settings(data_dir=tmp_path)
     provider = open_provider(settings, StackRecordFile(tmp_path), name=runs)
     engine = cast("Engine", SimpleNamespace(name=copies))
@@ -208,7 +199,7 @@ def test_a_copy_that_does_not_reach_its_holder_is_refused_before_it_is_made(
 
 
 def test_a_copy_of_processes_reaches_its_holder(tmp_path: Path) -> None:
-    """A copy of processes reaches its holder on loopback without further steps."""
+    """The holder is on loopback."""
     provider = open_provider(Settings(data_dir=tmp_path), StackRecordFile(tmp_path), name="process")
     let_copy_reach_key(cast("Engine", SimpleNamespace(name="process")), provider, TRANSIT)
 
@@ -236,7 +227,7 @@ def test_a_copy_in_a_container_is_visited_by_the_holder(
 
 
 def test_only_a_copy_that_asks_a_cloud_reaches_more_than_its_network() -> None:
-    """Only a copy with a cloud's seal, old or new, may reach other networks."""
+    """The cloud's seal may be the old one or the new one."""
     assert not needs_world({}, [])
     assert not needs_world(STATIC, ["transit"])
     assert needs_world(AWSKMS)
@@ -263,7 +254,6 @@ class Asking(DockerEngine):
         monkeypatch.setattr(engine_module, "Container", lambda _, order: self.made.append(order))
 
     def close(self) -> None:
-        """Do nothing."""
         self.closed += 1
 
     def asks_with(self, data_dir: Path) -> bool:
@@ -291,7 +281,7 @@ def no_cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_copy_asks_its_cloud_with_what_the_stack_keeps(
     provider: DockerCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A copy uses the stack's access keys, in this engine and for this seal only."""
+    """It does so in this engine and for this seal only."""
     engine = Asking(tmp_path / "engine", monkeypatch)
     let_copy_reach_key(engine, provider, STATIC)
     assert not engine.asks_with(tmp_path)
@@ -305,7 +295,7 @@ def test_a_copy_asks_its_cloud_with_what_the_stack_keeps(
 def test_a_check_asks_the_cloud_with_what_the_stack_keeps(
     provider: DockerCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`up` without access keys in the environment checks the cloud with the stack's."""
+    """The environment has no access keys."""
     made: list[Asking] = []
 
     class Made(Asking):
@@ -326,7 +316,6 @@ def test_a_check_asks_the_cloud_with_what_the_stack_keeps(
 def test_access_keys_end_with_the_seal_that_they_are_for(
     tmp_path: Path, source: SealKind, left: bool
 ) -> None:
-    """Access keys are deleted once a migration has left their seal."""
     path = tmp_path / "seal" / "aws-credentials"
     path.parent.mkdir()
     path.touch()
@@ -337,7 +326,7 @@ def test_access_keys_end_with_the_seal_that_they_are_for(
 def test_a_migration_asks_both_clouds_before_vault_is_ended(
     provider: DockerCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A migration checks both clouds before Vault is stopped, since the old seal is needed."""
+    """The old seal is needed too."""
     asked: list[SealKind] = []
     monkeypatch.setattr(
         "vault_harness.local.stack.sealing.check_cloud", lambda kind, *_: asked.append(kind)

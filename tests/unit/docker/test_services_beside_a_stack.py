@@ -1,5 +1,3 @@
-"""The example services start beside a stack, and nothing of the stack starts with them."""
-
 from __future__ import annotations
 
 import contextlib
@@ -19,7 +17,7 @@ from vault_harness.settings import Settings
 
 
 def test_vault_is_not_started_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Vault is not started with them, since compose might replace it."""
+    """Compose might replace it."""
     calls: list[tuple[str, ...]] = []
     local = LocalStack(Settings(engine="docker", data_dir=tmp_path))
     services = ExampleServices(local)
@@ -58,7 +56,6 @@ policies = ["backend"]
 
 
 def test_only_named_services_get_ids(tmp_path: Path) -> None:
-    """Only services in the blueprint get ids."""
     local = LocalStack(Settings(engine="docker", data_dir=tmp_path / "vault-data"))
     local.data_dir.mkdir()
     for kind in ("role-id", "secret-id"):
@@ -70,7 +67,6 @@ def test_only_named_services_get_ids(tmp_path: Path) -> None:
 
 
 def test_a_blueprint_without_services_is_refused(tmp_path: Path) -> None:
-    """A blueprint without services is refused, and the error says what to add."""
     local = LocalStack(Settings(engine="docker", data_dir=tmp_path / "vault-data"))
     with pytest.raises(BlueprintError) as caught:
         ExampleServices(local).write_credentials(blueprint(tmp_path, 'other = "backend"'))

@@ -1,5 +1,3 @@
-"""A server is awaited by its answers, and errors carry the end of its log."""
-
 from __future__ import annotations
 
 import os
@@ -25,14 +23,12 @@ SERVE = (
 
 @pytest.fixture
 def lease() -> Iterator[PortLease]:
-    """A port for the server."""
     lease = PortLease()
     yield lease
     lease.release()
 
 
 def make(tmp_path: Path, lease: PortLease, code: str) -> Server:
-    """Return a Python program as a server."""
     return Server(
         title="the test server",
         command=(sys.executable, "-u", "-c", code, str(lease.port)),
@@ -42,7 +38,7 @@ def make(tmp_path: Path, lease: PortLease, code: str) -> Server:
 
 
 def test_it_is_ready_when_it_answers(tmp_path: Path, lease: PortLease) -> None:
-    """`start` returns when the server answers, and `stop` when it is gone."""
+    """`stop` returns when the server is gone."""
     server = make(tmp_path, lease, SERVE)
     server.start(timeout=30)
     assert server.is_running()
@@ -59,7 +55,6 @@ def test_it_is_ready_when_it_answers(tmp_path: Path, lease: PortLease) -> None:
 
 
 def test_a_server_that_ends_gives_its_last_words(tmp_path: Path, lease: PortLease) -> None:
-    """The error shows exit code and log."""
     server = make(tmp_path, lease, "print('no such storage'); raise SystemExit(3)")
 
     with pytest.raises(ServerDied) as caught:
@@ -70,7 +65,6 @@ def test_a_server_that_ends_gives_its_last_words(tmp_path: Path, lease: PortLeas
 
 
 def test_a_server_that_never_answers(tmp_path: Path, lease: PortLease) -> None:
-    """The timeout error says what was awaited and for how long."""
     server = make(tmp_path, lease, "print('thinking'); import time; time.sleep(300)")
 
     with pytest.raises(DeadlineExceeded) as caught:
@@ -86,7 +80,7 @@ def test_a_server_that_never_answers(tmp_path: Path, lease: PortLease) -> None:
 def test_starts_on_a_busy_machine(
     tmp_path: Path, lease: PortLease, monkeypatch: pytest.MonkeyPatch, load: float, longer: float
 ) -> None:
-    """On a busy machine a start gets more time, in proportion to the processes per core."""
+    """More processes per core give more time."""
     cores = os.cpu_count() or 1
     monkeypatch.setattr(os, "getloadavg", lambda: (load * cores, 0.0, 0.0))
     server = make(tmp_path, lease, "import time; time.sleep(300)")
@@ -118,7 +112,6 @@ def test_a_process_that_is_long_in_the_making(
 
 
 def test_a_server_that_ignores_sigterm_is_killed(tmp_path: Path, lease: PortLease) -> None:
-    """A server that ignores SIGTERM is killed after a timeout."""
     stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + SERVE
     server = make(tmp_path, lease, stubborn)
     server.start(timeout=30)
@@ -129,7 +122,7 @@ def test_a_server_that_ignores_sigterm_is_killed(tmp_path: Path, lease: PortLeas
 
 
 def test_somebody_elses_answer_does_not_count(tmp_path: Path, lease: PortLease) -> None:
-    """An answer on the port does not count if our server is dead."""
+    """Our own server is dead."""
     other = make(tmp_path, lease, SERVE)
     other.start(timeout=30)
     ours = Server(

@@ -1,5 +1,3 @@
-"""Certificates of our own authority: their names, lifetimes and file modes."""
-
 from __future__ import annotations
 
 import ssl
@@ -16,12 +14,10 @@ from vault_harness.local.vault.admin import VaultAdmin
 
 
 def issued(path: Path) -> x509.Certificate:
-    """Return the certificate in a file."""
     return x509.load_pem_x509_certificate(path.read_bytes())
 
 
 def test_what_a_certificate_says(tmp_path: Path) -> None:
-    """A certificate names its hosts and ends as requested."""
     files = Authority().issue(tmp_path, "127.0.0.1", "vault.test", life=timedelta(days=3))
     made = issued(files.certificate)
     names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -32,7 +28,6 @@ def test_what_a_certificate_says(tmp_path: Path) -> None:
 
 
 def test_certificates_out_of_their_time(tmp_path: Path) -> None:
-    """A certificate may already have ended or not have begun."""
     authority, now = Authority(), datetime.now(UTC)
     ended = issued(authority.issue(tmp_path / "1", "v", life=timedelta(hours=-2)).certificate)
     assert ended.not_valid_before_utc < ended.not_valid_after_utc < now
@@ -41,7 +36,6 @@ def test_certificates_out_of_their_time(tmp_path: Path) -> None:
 
 
 def test_private_keys_are_readable_only_by_their_owner(tmp_path: Path) -> None:
-    """Private keys are readable by their owner only."""
     authority = Authority()
     authority.save(tmp_path / "ca")
     files = authority.issue(tmp_path / "leaf", "127.0.0.1")
@@ -50,7 +44,7 @@ def test_private_keys_are_readable_only_by_their_owner(tmp_path: Path) -> None:
 
 
 def test_an_authority_that_was_saved(tmp_path: Path) -> None:
-    """A loaded authority signs certificates that the saved one's users trust."""
+    """Users of the saved one trust certificates of the loaded one."""
     first = Authority()
     first.save(tmp_path)
     again = Authority.load(tmp_path)
@@ -61,7 +55,6 @@ def test_an_authority_that_was_saved(tmp_path: Path) -> None:
 
 
 def test_what_a_client_shows(tmp_path: Path) -> None:
-    """A client certificate has its name, no host and its key in the same private file."""
     file = tmp_path / "backend.pem"
     Authority().issue_client(file, "backend", life=timedelta(days=3))
     made = issued(file)
@@ -76,7 +69,6 @@ def test_what_a_client_shows(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [None, "", "-----BEGIN CERTIFICATE-----\nx\n"])
 def test_what_is_no_certificate_has_no_end(tmp_path: Path, content: str | None) -> None:
-    """A missing, empty or truncated certificate has no end."""
     file = tmp_path / "own.pem"
     if content is not None:
         file.write_text(content)
@@ -84,7 +76,7 @@ def test_what_is_no_certificate_has_no_end(tmp_path: Path, content: str | None) 
 
 
 def test_the_operators_certificate_is_beside_the_ca(tmp_path: Path) -> None:
-    """The operator's certificate is beside the CA; without it none is presented."""
+    """Without it none is presented."""
     files = Authority().issue(tmp_path, "127.0.0.1")
     assert shown_beside(files.ca) is None
     assert shown_beside(None) is None
@@ -97,7 +89,6 @@ def test_the_operators_certificate_is_beside_the_ca(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lost", [CA_NAME, CA_KEY_NAME])
 def test_half_an_authority(tmp_path: Path, lost: str) -> None:
-    """If one file of an authority is missing or broken, the error names it and the backup."""
     Authority().save(tmp_path)
     (tmp_path / lost).write_text("nothing")
     with pytest.raises(SettingsError, match="cannot be read") as caught:

@@ -1,5 +1,3 @@
-"""The settings choose the engine, and the choice says why."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -17,10 +15,7 @@ from vault_harness.settings import Settings
 
 
 class Forgetful:
-    """A memory that keeps nothing."""
-
     def load(self) -> KnownServers:
-        """Return an empty state."""
         return KnownServers()
 
     def save(self, known: KnownServers) -> None:
@@ -35,7 +30,6 @@ def without_docker(monkeypatch: pytest.MonkeyPatch, reason: str | None) -> None:
 def test_scenarios_use_processes_unless_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scenarios use processes by default, even if docker works."""
     without_docker(monkeypatch, None)
 
     with open_engine(Settings(engine="auto"), directory=tmp_path) as engine:
@@ -50,7 +44,6 @@ def test_scenarios_use_processes_unless_asked(
 def test_the_lasting_stack_prefers_containers(
     monkeypatch: pytest.MonkeyPatch, reason: str | None, name: str, other: str
 ) -> None:
-    """`up` prefers containers and says how to choose the other engine."""
     without_docker(monkeypatch, reason)
 
     chosen, why = choice_module.choose(Settings(engine="auto"), lasting=True)
@@ -60,8 +53,6 @@ def test_the_lasting_stack_prefers_containers(
 
 
 def test_process_is_not_second_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If processes are requested, docker is not looked at."""
-
     def never(settings: Settings, **options: object) -> str:
         raise AssertionError("docker was looked at")
 
@@ -71,7 +62,6 @@ def test_process_is_not_second_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_external_needs_address_and_token(tmp_path: Path) -> None:
-    """The error names both missing variables."""
     settings = Settings(engine="external", vault_addr=None, vault_token=None)
 
     with pytest.raises(SettingsError, match="VAULT_ADDR and VAULT_TOKEN"):
@@ -87,7 +77,7 @@ def external(tmp_path: Path) -> ExternalEngine:
 
 
 def test_an_external_vault_says_what_cannot_be_done_to_it(tmp_path: Path) -> None:
-    """Each operation that an external Vault lacks is refused, and no capability promises it."""
+    """No capability promises it."""
     node = external(tmp_path).node(NodeSpec(name="theirs", directory=tmp_path))
 
     assert isinstance(node, Node)
@@ -99,7 +89,6 @@ def test_an_external_vault_says_what_cannot_be_done_to_it(tmp_path: Path) -> Non
 
 
 def test_an_external_vault_that_does_not_answer(tmp_path: Path) -> None:
-    """The error names the address to check."""
     node = external(tmp_path).node(NodeSpec(name="theirs", directory=tmp_path))
 
     with pytest.raises(DeadlineExceeded, match="VAULT_ADDR"):
@@ -107,7 +96,6 @@ def test_an_external_vault_that_does_not_answer(tmp_path: Path) -> None:
 
 
 def test_the_token_shows_nowhere(tmp_path: Path) -> None:
-    """No repr of settings, engine or node shows the token."""
     engine = external(tmp_path)
     node = engine.node(NodeSpec(name="theirs", directory=tmp_path))
 
@@ -115,13 +103,11 @@ def test_the_token_shows_nowhere(tmp_path: Path) -> None:
 
 
 def test_an_external_vault_is_not_ours_to_bring_up() -> None:
-    """`up` refuses an external Vault."""
     with pytest.raises(SettingsError, match="external"):
         open_provider(Settings(engine="external"), Forgetful())
 
 
 def test_a_storage_that_the_server_lacks(tmp_path: Path) -> None:
-    """An unknown storage is refused before anything starts."""
     with open_engine(Settings(engine="process"), directory=tmp_path) as engine:
         spec = NodeSpec(name="n", directory=tmp_path / "n", storage="file")  # type: ignore[arg-type] # wrong on purpose
         with pytest.raises(EngineError, match="no storage file"):

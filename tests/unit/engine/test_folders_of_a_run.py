@@ -1,5 +1,3 @@
-"""A run's folder is deleted, however the run ends."""
-
 from __future__ import annotations
 
 import os
@@ -38,7 +36,6 @@ def holder(parent: Path) -> tuple[subprocess.Popen[str], Path]:
 
 
 def test_it_is_private_and_gone_afterwards(tmp_path: Path) -> None:
-    """The folder is private, and gone after the run."""
     with run_directory(parent=tmp_path) as directory:
         assert directory.stat().st_mode & 0o777 == 0o700
         (directory / "raft").mkdir()
@@ -46,7 +43,7 @@ def test_it_is_private_and_gone_afterwards(tmp_path: Path) -> None:
 
 
 def test_after_kill_9_the_next_run_deletes_it(tmp_path: Path) -> None:
-    """After `kill -9` the next run deletes the folder, since the lock is free."""
+    """Its lock is free."""
     process, directory = holder(tmp_path)
     with process:
         process.send_signal(signal.SIGKILL)
@@ -59,7 +56,7 @@ def test_after_kill_9_the_next_run_deletes_it(tmp_path: Path) -> None:
 def test_a_user_without_a_name_deletes_it_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A user without a name, as in a container, can delete it too."""
+    """A user has no name in a container."""
 
     def nobody(number: int) -> NoReturn:
         raise KeyError(f"getpwuid(): uid not found: {number}")
@@ -72,7 +69,6 @@ def test_a_user_without_a_name_deletes_it_too(
 
 
 def test_a_living_run_is_spared(tmp_path: Path) -> None:
-    """The folder of a running run stays."""
     process, directory = holder(tmp_path)
     with process:
         assert sweep_run_directories(tmp_path) == []
@@ -81,14 +77,11 @@ def test_a_living_run_is_spared(tmp_path: Path) -> None:
 
 
 def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:
-    """A foreign folder with a similar name stays."""
     (tmp_path / "vault-harness-run-of-somebody").mkdir()
     assert sweep_run_directories(tmp_path) == []
 
 
 def test_a_sweep_takes_no_folder_that_is_being_made(tmp_path: Path) -> None:
-    """A sweep never deletes a folder that another run is making."""
-
     def begin_and_end(_: int) -> bool:
         with run_directory(parent=tmp_path) as directory:
             (directory / "mine").touch()
@@ -101,7 +94,7 @@ def test_a_sweep_takes_no_folder_that_is_being_made(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_was_never_locked_is_deleted_later(tmp_path: Path) -> None:
-    """The folder of a run killed before it took its lock is deleted after a while."""
+    """Its run was killed before it took the lock."""
     old, new = tmp_path / "vault-harness-new-a", tmp_path / "vault-harness-new-b"
     for folder in (old, new):
         folder.mkdir()

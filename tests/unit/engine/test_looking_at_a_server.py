@@ -1,5 +1,3 @@
-"""Where a probe of a server connects, and that it leaves no socket open."""
-
 from __future__ import annotations
 
 import contextlib
@@ -33,7 +31,7 @@ RESET = struct.pack("ii", 1, 0)
 def test_the_port_is_the_schemes_own(
     url: str, asked: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A URL without a port uses its scheme's; the end of an IPv6 address is not a port."""
+    """The end of an IPv6 address is not a port."""
     connected: list[tuple[str, int]] = []
 
     def nobody(host: str, port: int, *_: object, **__: object) -> NoReturn:
@@ -49,7 +47,6 @@ class Late(ssl.SSLContext):
     """A TLS context that starts only after the server has reset the connection."""
 
     def wrap_socket(self, sock: socket.socket, *given: Any, **more: Any) -> ssl.SSLSocket:
-        """Wait for the reset of a connected socket."""
         waiting = select.poll()
         waiting.register(sock, 0)  # errors and ends are always reported
         assert waiting.poll(10_000), "the server did not reset the connection within 10 s"
@@ -102,7 +99,6 @@ KINDS = pytest.mark.parametrize(
 def test_a_server_that_ends_the_connection_leaves_no_socket(
     kind: type[ssl.SSLContext], resetting: str
 ) -> None:
-    """A reset connection leaves no socket open."""
     with nothing_open():
         for _ in range(5):
             assert not answers(resetting, tls=context(kind), timeout=10.0)
@@ -112,7 +108,6 @@ def test_a_server_that_ends_the_connection_leaves_no_socket(
 def test_nor_does_a_look_at_its_certificate(
     kind: type[ssl.SSLContext], resetting: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A repeated look at the server's certificate leaves no socket open either."""
     monkeypatch.setattr(certificates, "client_context", lambda _: context(kind))
     with nothing_open():
         for _ in range(5):

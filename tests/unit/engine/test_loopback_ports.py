@@ -1,5 +1,3 @@
-"""A leased port belongs to one server only."""
-
 from __future__ import annotations
 
 import errno
@@ -29,7 +27,6 @@ def server(port: int) -> socket.socket:
 
 @linux
 def test_a_server_can_listen_on_a_leased_port() -> None:
-    """The server of a lease can listen on the port."""
     lease = PortLease()
     try:
         with server(lease.port):
@@ -40,7 +37,6 @@ def test_a_server_can_listen_on_a_leased_port() -> None:
 
 @linux
 def test_a_leased_port_is_never_given_out_as_free() -> None:
-    """Two thousand requests for a free port never get a leased one."""
     leases = [PortLease() for _ in range(20)]
     ours = {lease.port for lease in leases}
     given = set()
@@ -57,7 +53,6 @@ def test_a_leased_port_is_never_given_out_as_free() -> None:
 
 
 def test_a_leased_port_refuses_connections() -> None:
-    """Without a server a leased port refuses connections at once."""
     lease = PortLease()
     try:
         assert not listens(lease.port)
@@ -66,7 +61,6 @@ def test_a_leased_port_refuses_connections() -> None:
 
 
 def test_a_taken_port_is_refused() -> None:
-    """The error for a taken port names the process that listens."""
     with server(0) as listening, pytest.raises(PortTaken) as caught:
         PortLease(listening.getsockname()[1])
 
@@ -74,7 +68,6 @@ def test_a_taken_port_is_refused() -> None:
 
 
 def test_the_error_names_the_setting() -> None:
-    """The error names the setting that chooses another port."""
     with server(0) as listening:
         error = port_taken(listening.getsockname()[1], setting="HARNESS_VAULT_PORT")
 
@@ -82,7 +75,6 @@ def test_the_error_names_the_setting() -> None:
 
 
 def test_releasing_twice_is_harmless() -> None:
-    """A lease may be released twice."""
     lease = PortLease()
     lease.release()
     lease.release()
@@ -100,7 +92,7 @@ with socket.create_server(("127.0.0.1", 0)) as listening:
 @linux
 @pytest.mark.parametrize("place", ["vault", "nodes/vault-2"])
 def test_the_remedy_for_another_stack_is_its_down(tmp_path: Path, place: str) -> None:
-    """The remedy for another stack on the port is its `down`: a killed Vault would be sealed."""
+    """A killed Vault would be sealed."""
     home = tmp_path / "another one's data"
     home.mkdir()
     (home / "stack.json").touch()
@@ -129,7 +121,7 @@ def test_the_remedy_for_another_stack_is_its_down(tmp_path: Path, place: str) ->
 def test_a_port_that_is_not_taken_is_not_called_taken(
     monkeypatch: pytest.MonkeyPatch, number: int, cause: str, remedy: str
 ) -> None:
-    """A port below 1024, or a missing loopback, is not reported as taken."""
+    """It is below 1024, or loopback is missing."""
 
     def refused(*_: object) -> None:
         raise OSError(number, os.strerror(number))

@@ -1,5 +1,3 @@
-"""Which nodes a stack has, and whether another engine could run them."""
-
 import json
 from pathlib import Path
 
@@ -32,7 +30,7 @@ def nodes(data_dir: Path, *names: str, by: str) -> list[str]:
 
 
 def test_without_a_record_folders_with_data_count(tmp_path: Path) -> None:
-    """Without a record the folders with data count, and the first node always does."""
+    """The first node always counts."""
     assert known_members(KnownServers(), tmp_path) == ["vault"]
     assert not known_cluster(KnownServers(), tmp_path)
     nodes(tmp_path, "vault-3", "vault-2", by="docker")
@@ -42,7 +40,7 @@ def test_without_a_record_folders_with_data_count(tmp_path: Path) -> None:
 
 
 def test_a_name_is_given_once(tmp_path: Path) -> None:
-    """A name is not used twice, even if only a folder is left."""
+    """It is not used again, even if only a folder is left."""
     (tmp_path / "nodes" / "vault-4").mkdir(parents=True)
     assert next_name(["vault", "vault-2", "vault-3"], tmp_path) == "vault-5"
     assert next_name(["vault", "vault-3"], tmp_path) == "vault-2"
@@ -60,7 +58,6 @@ def test_a_name_is_given_once(tmp_path: Path) -> None:
     ],
 )
 def test_new_nodes_get_unused_names(members: list[str], nodes: int, planned: list[str]) -> None:
-    """New nodes get unused names, and existing nodes stay."""
     assert planned_members(members, nodes) == [*members, *planned]
 
 
@@ -68,7 +65,6 @@ def test_new_nodes_get_unused_names(members: list[str], nodes: int, planned: lis
 def test_the_other_engines_cluster_is_refused(
     tmp_path: Path, engine: EngineName, other: EngineName
 ) -> None:
-    """The other engine's cluster is refused, with two harmless remedies."""
     members = nodes(tmp_path, "vault", "vault-2", by=other)
     refuse_other_engines_cluster(other, members, tmp_path)
     with pytest.raises(StackError, match=f"addresses of the {other} engine") as caught:
@@ -78,14 +74,14 @@ def test_the_other_engines_cluster_is_refused(
 
 
 def test_a_single_node_goes_anywhere(tmp_path: Path) -> None:
-    """A single node may change its engine, even if it becomes three."""
+    """It may become three."""
     nodes(tmp_path, "vault", by="docker")
     members = ["vault", "vault-2", "vault-3"]
     refuse_other_engines_cluster("process", members, tmp_path)
 
 
 def test_what_cannot_be_read_is_not_held_against_it(tmp_path: Path) -> None:
-    """An unreadable configuration is accepted, since the server reports it better."""
+    """The server reports it better."""
     members = nodes(tmp_path, "vault", "vault-2", by="docker")
     for name in members:
         (node_directory(tmp_path, name) / "vault.json").write_text("{")

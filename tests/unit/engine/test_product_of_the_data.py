@@ -1,5 +1,3 @@
-"""Data of one product is refused for the other's server."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -12,20 +10,17 @@ from vault_harness.local.engine.product import check_product
 
 
 def with_data(directory: Path) -> Path:
-    """Return a node's directory with raft data."""
     (directory / "data").mkdir()
     (directory / "data" / "vault.db").touch()
     return directory
 
 
 def test_the_same_product_goes_on(tmp_path: Path) -> None:
-    """The same product is accepted at each restart."""
     check_product(tmp_path, OPENBAO, looked_at="x")
     check_product(with_data(tmp_path), OPENBAO, looked_at="x")
 
 
 def test_the_other_product_is_refused(tmp_path: Path) -> None:
-    """The error has two harmless remedies."""
     check_product(tmp_path, OPENBAO, looked_at="x")
     with pytest.raises(StackError, match="written by OpenBao") as caught:
         check_product(with_data(tmp_path), VAULT, looked_at="the image v")
@@ -34,7 +29,7 @@ def test_the_other_product_is_refused(tmp_path: Path) -> None:
 
 
 def test_without_data_the_choice_is_free(tmp_path: Path) -> None:
-    """A first start without data decides nothing."""
+    """A start without data decides nothing."""
     check_product(tmp_path, OPENBAO, looked_at="x")
     check_product(tmp_path, VAULT, looked_at="x")
     with pytest.raises(StackError, match="written by HashiCorp Vault"):

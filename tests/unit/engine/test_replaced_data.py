@@ -41,13 +41,11 @@ class Served:
 
     @property
     def replaced(self) -> bool:
-        """Whether the data was replaced."""
         return data_was_replaced(self.pid, self.data)
 
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
-    """A running program with its data."""
     made = Served(tmp_path)
     command = [sys.executable, "-c", SERVER, *map(str, made.files)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
@@ -69,7 +67,6 @@ def test_as_it_was_started(served: Served, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("put_away", [True, False], ids=["put away", "deleted"])
 def test_a_copy_in_its_place(served: Served, tmp_path: Path, put_away: bool) -> None:
-    """A copy in the place of the data is noticed."""
     shutil.copytree(tmp_path / "vault", tmp_path / "copy")
     if put_away:
         (tmp_path / "vault").rename(tmp_path / "old")
@@ -81,14 +78,14 @@ def test_a_copy_in_its_place(served: Served, tmp_path: Path, put_away: bool) -> 
 
 
 def test_one_file_alone_may_be_exchanged(served: Served) -> None:
-    """A single replaced file is normal: the server does so during a snapshot."""
+    """The server does so during a snapshot."""
     (served.data / "new").write_bytes(b"of a snapshot")
     (served.data / "new").rename(served.data / "vault.db")
     assert not served.replaced
 
 
 def test_an_ended_process_gives_no_information(served: Served, tmp_path: Path) -> None:
-    """A process that has ended, or has no database open, tells nothing."""
+    """A process without an open database gives none either."""
     assert not data_was_replaced(2**22 + 1, served.data)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "vault.db").touch()
@@ -98,7 +95,7 @@ def test_an_ended_process_gives_no_information(served: Served, tmp_path: Path) -
 
 
 def test_the_doctor_says_so_first(tmp_path: Path) -> None:
-    """The doctor reports it first, and the remedy saves the server's data before it stops."""
+    """The remedy saves the server's data before it stops."""
     tmp_path.chmod(0o700)
     patient = Patient(
         data_dir=tmp_path,

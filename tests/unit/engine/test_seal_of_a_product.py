@@ -39,7 +39,6 @@ def vault(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def stack(vault: Path, tmp_path: Path) -> LocalStack:
-    """A stack of processes with that program."""
     settings = Settings(
         engine="process",
         vault_binary=vault,
@@ -53,8 +52,6 @@ def stack(vault: Path, tmp_path: Path) -> LocalStack:
 
 @pytest.fixture
 def containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStack:
-    """A stack of containers with the usual images."""
-
     def get(name: str) -> Any:
         return SimpleNamespace(labels={}, attrs={"Config": {"Env": ["NAME=vault"]}}, tags=[name])
 
@@ -67,7 +64,6 @@ def containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStack:
 
 
 def refused(error: CapabilityMissing, looked_at: str) -> None:
-    """Check cause, place and remedy of the error."""
     assert error.cause == "HashiCorp Vault has no seal static: it is OpenBao's alone"
     assert looked_at in error.looked_at
     for way in ("--seal transit", "HARNESS_VAULT_BINARY", "VAULT_IMAGE"):
@@ -75,7 +71,6 @@ def refused(error: CapabilityMissing, looked_at: str) -> None:
 
 
 def test_a_new_stack_of_processes(stack: LocalStack, vault: Path) -> None:
-    """No server, key or folder is made."""
     with pytest.raises(CapabilityMissing) as caught:
         stack.up(seal="static")
 
@@ -95,7 +90,7 @@ def test_a_new_stack_of_containers(containers: LocalStack) -> None:
 
 @pytest.mark.parametrize("name", ["stack", "containers"])
 def test_a_seal_is_not_exchanged_for_it(name: str, request: pytest.FixtureRequest) -> None:
-    """The exchange is refused before Vault stops; a seal that both have is allowed."""
+    """A seal that both products have is allowed."""
     stack: LocalStack = request.getfixturevalue(name)
     migrations = SealMigrations(stack.data_dir, Opening(stack.data_dir))
 
@@ -131,7 +126,7 @@ def test_what_would_be_exchanged_for_it(
 
 
 def test_a_drill_of_it(tmp_path: Path) -> None:
-    """A drill is refused before it makes a backup."""
+    """It is refused before it makes a backup."""
     engine = cast(
         "Engine", SimpleNamespace(name="process", dialect=VAULT, choice="process: /bin/vault")
     )
@@ -143,7 +138,7 @@ def test_a_drill_of_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["shamir", "static", "transit", "awskms", "azurekeyvault"])
 def test_what_a_product_has_is_let_through(kind: SealKind) -> None:
-    """Only the static seal of HashiCorp Vault is refused; unknown servers decide themselves."""
+    """Unknown servers decide themselves."""
     check_seal_of_product(kind, OPENBAO, looked_at="")
     check_seal_of_product(kind, None, looked_at="")
     if kind != "static":
@@ -151,5 +146,4 @@ def test_what_a_product_has_is_let_through(kind: SealKind) -> None:
 
 
 def test_an_engine_says_whose_server_it_is(stack: LocalStack) -> None:
-    """The engine names the product of the server program."""
     assert stack.provider().whose_server()[0] is VAULT

@@ -42,34 +42,29 @@ PLACE = Place(
 
 @pytest.fixture(autouse=True)
 def no_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove the machine's own cloud variables."""
     for name in (*AWS, *AZURE, "AWS_DEFAULT_REGION", "AZURE_ENVIRONMENT", "AZURE_AD_RESOURCE"):
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set all variables of Amazon's cloud."""
     for name, value in AWS.items():
         monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
 def azure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set all variables of Microsoft's cloud."""
     for name, value in AZURE.items():
         monkeypatch.setenv(name, value)
 
 
 def node(stanza: dict[str, Any], **settings: object) -> NodeSpec:
-    """Return a node with that seal."""
     spec = NodeSpec(name="vault", directory=Path("/d"), storage="raft", extra={"seal": stanza})
     return with_cloud_seal(spec, Settings.from_environment(**settings))
 
 
 @pytest.mark.usefixtures("aws")
 def test_the_stanza_of_aws() -> None:
-    """The stanza has key, region and address, but no credentials."""
     assert cloud_stanza("awskms", {}) == {
         "kms_key_id": "alias/unseal",
         "region": "eu-central-1",
@@ -79,7 +74,6 @@ def test_the_stanza_of_aws() -> None:
 
 @pytest.mark.usefixtures("azure")
 def test_the_stanza_of_azure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stanza has tenant, vault and key, and another cloud only if it is set."""
     stanza = {
         "tenant_id": "46646709-b63e-4747-be42-516edeaf1e14",
         "vault_name": "hc-vault",
@@ -123,7 +117,7 @@ def test_no_credential_is_in_the_file(kind: Any, dialect: Any) -> None:
     ],
 )
 def test_all_that_is_missing_is_named_at_once(kind: Any, missing: list[str]) -> None:
-    """The error names all missing variables; an empty one counts as missing."""
+    """An empty variable counts as missing."""
     with pytest.raises(SettingsError) as caught:
         cloud_stanza(kind, {})
 
@@ -131,7 +125,7 @@ def test_all_that_is_missing_is_named_at_once(kind: Any, missing: list[str]) -> 
 
 
 def test_only_the_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the missing variable is named, and the region has two variables."""
+    """The region has two variables."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     monkeypatch.setenv("VAULT_AWSKMS_SEAL_KEY_ID", "")
 
@@ -140,7 +134,7 @@ def test_only_the_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_stack_knows_its_key_without_the_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The recorded stanza holds without variables; a set variable overrides its value."""
+    """A set variable overrides the recorded value."""
     recorded = {"kms_key_id": "alias/unseal", "region": "eu-central-1", "disabled": "true"}
     assert cloud_stanza("awskms", recorded) == {
         "kms_key_id": "alias/unseal",
@@ -152,7 +146,7 @@ def test_a_stack_knows_its_key_without_the_variables(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.usefixtures("aws")
 def test_a_plugin_is_declared_with_its_digest(tmp_path: Path) -> None:
-    """A plugin is declared with its digest, and its folder needs no link."""
+    """The declared folder is not the link."""
     program = tmp_path / "real" / "openbao-plugin-kms-aws"
     program.parent.mkdir()
     program.write_bytes(b"#!/bin/sh\n")
@@ -179,13 +173,11 @@ def test_a_plugin_is_declared_with_its_digest(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("aws")
 def test_a_plugin_that_is_no_program(tmp_path: Path) -> None:
-    """A missing plugin is an error before any server starts."""
     with pytest.raises(ProgramMissing, match=r"HARNESS_KMS_PLUGIN names .*nothing-here"):
         node({"awskms": cloud_stanza("awskms", {})}, kms_plugin=tmp_path / "nothing-here")
 
 
 def test_other_seals_get_nothing_of_it(tmp_path: Path) -> None:
-    """Other seals get neither plugin nor credentials."""
     spec = node({"transit": {"key_name": "unseal"}}, kms_plugin=tmp_path / "nothing-here")
 
     assert (spec.passes, list(spec.extra)) == ((), ["seal"])

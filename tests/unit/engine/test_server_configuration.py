@@ -24,23 +24,21 @@ PLACE = Place(
 
 
 def written(spec: NodeSpec = SPEC, place: Place = PLACE) -> dict[str, Any]:
-    """Return the configuration for OpenBao."""
     return server_configuration(spec, OPENBAO, place)
 
 
 def test_metrics_are_on_and_need_no_token() -> None:
-    """Every server offers metrics without a token."""
     assert written()["telemetry"]["prometheus_retention_time"] != "0"
     assert written()["listener"]["tcp"]["telemetry"] == {"unauthenticated_metrics_access": True}
 
 
 def test_without_tls_it_is_said() -> None:
-    """Without TLS the listener says so, as the server requires."""
+    """The server requires it."""
     assert written()["listener"]["tcp"]["tls_disable"] is True
 
 
 def test_with_tls_the_listener_has_its_files() -> None:
-    """With TLS the listener has its files, and joining nodes verify by the CA."""
+    """Joining nodes verify by the CA."""
     spec = dataclasses.replace(SPEC, retry_join=("https://127.0.0.1:3",))
     place = dataclasses.replace(
         PLACE, certificate="/c", key="/k", ca="/ca", join=("https://127.0.0.1:3",)
@@ -54,7 +52,7 @@ def test_with_tls_the_listener_has_its_files() -> None:
 
 
 def test_with_client_certificates_the_listener_verifies_them() -> None:
-    """With client certificates the listener verifies them, and joining nodes present one."""
+    """Joining nodes present one."""
     spec = dataclasses.replace(SPEC, retry_join=("https://127.0.0.1:3",))
     place = dataclasses.replace(PLACE, certificate="/c", key="/k", ca="/ca", clients="/clients")
     place = dataclasses.replace(place, own="/own", join=("https://127.0.0.1:3",))
@@ -66,19 +64,16 @@ def test_with_client_certificates_the_listener_verifies_them() -> None:
 
 
 def test_a_listener_without_client_certificates_asks_for_none() -> None:
-    """A listener with TLS only says nothing about clients."""
     place = dataclasses.replace(PLACE, certificate="/c", key="/k", ca="/ca")
     assert not any("client" in name for name in written(place=place)["listener"]["tcp"])
 
 
 def test_a_seal_stanza_comes_with_the_specification() -> None:
-    """The seal's stanza is taken from the specification."""
     seal = {"seal": {"transit": {"key_name": "unseal"}}}
     assert written(dataclasses.replace(SPEC, extra=seal))["seal"] == seal["seal"]
 
 
 def test_what_is_laid_over_leaves_the_rest_of_a_stanza() -> None:
-    """A single extra value keeps the rest of the listener."""
     extra = {"listener": {"tcp": {"max_request_size": 1}}}
     listener = written(dataclasses.replace(SPEC, extra=extra))["listener"]["tcp"]
     assert (listener["max_request_size"], listener["address"]) == (1, "127.0.0.1:1")
@@ -86,7 +81,7 @@ def test_what_is_laid_over_leaves_the_rest_of_a_stanza() -> None:
 
 @pytest.mark.parametrize("product", [OPENBAO, VAULT])
 def test_a_container_and_a_process_differ_in_places_alone(product: Any) -> None:
-    """A container's configuration differs only in places, so a backup opens in both."""
+    """A backup opens in both."""
     one = server_configuration(SPEC, product, PLACE)
     other = in_a_container(SPEC, product, address="http://127.0.0.1:1", host="vault")
     for differing in ("listener", "cluster_addr", "storage"):

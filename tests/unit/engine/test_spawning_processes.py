@@ -45,7 +45,7 @@ time.sleep(300)
 
 
 def gone(pid: int) -> bool:
-    """Whether no such process runs; a zombie counts as gone."""
+    """A zombie counts as gone."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -53,7 +53,6 @@ def gone(pid: int) -> bool:
 
 
 def leashed(tmp_path: Path) -> LeashedProcess:
-    """Return a sleeping child."""
     return LeashedProcess(SLEEP, log=tmp_path / "log", environment=child_environment())
 
 
@@ -71,7 +70,7 @@ def start_parent(tmp_path: Path, *words: str) -> tuple[subprocess.Popen[str], di
 
 @pytest.mark.parametrize("words", [(), ("thread",)], ids=["main thread", "thread that ended"])
 def test_killing_the_parent_ends_the_child(tmp_path: Path, words: tuple[str, ...]) -> None:
-    """The child ends with its killed parent, since the kernel closes the leash."""
+    """The kernel closes the leash."""
     parent, pids = start_parent(tmp_path, *words)
     child = pids["child"]
     with parent:
@@ -82,7 +81,6 @@ def test_killing_the_parent_ends_the_child(tmp_path: Path, words: tuple[str, ...
 
 
 def test_a_fork_of_the_parent_does_not_keep_the_child(tmp_path: Path) -> None:
-    """A fork of the parent does not keep the child alive."""
     parent, pids = start_parent(tmp_path, "fork")
     child, fork = pids["child"], pids["fork"]
     try:
@@ -95,7 +93,7 @@ def test_a_fork_of_the_parent_does_not_keep_the_child(tmp_path: Path) -> None:
 
 
 def test_a_paused_child_ends_too(tmp_path: Path) -> None:
-    """A child paused by SIGSTOP ends too."""
+    """SIGSTOP paused it."""
     parent, pids = start_parent(tmp_path)
     child = pids["child"]
     wait_until(lambda: psutil.Process(child).name() == "sleep", "the server to run", timeout=10)
@@ -107,7 +105,7 @@ def test_a_paused_child_ends_too(tmp_path: Path) -> None:
 
 
 def test_the_watchdog_ends_with_the_child(tmp_path: Path) -> None:
-    """A killed child leaves nothing in its process group."""
+    """Nothing is left in its process group."""
     process = leashed(tmp_path)
     group = process.pid
     wait_until(lambda: psutil.Process(group).name() == "sleep", "the server to run", timeout=10)
@@ -131,7 +129,7 @@ def _exists(pid: int) -> bool:
 
 
 def test_the_exit_code_is_the_programs(tmp_path: Path) -> None:
-    """The exit code is the program's, not the shell's."""
+    """It is not the shell's."""
     process = LeashedProcess(
         ["/bin/sh", "-c", "echo last words; exit 7"], log=tmp_path / "log", environment={}
     )
@@ -143,7 +141,7 @@ def test_the_exit_code_is_the_programs(tmp_path: Path) -> None:
 
 
 def test_a_detached_process_outlives_its_parent(tmp_path: Path) -> None:
-    """A detached process outlives its parent and is found by pid and start time."""
+    """It is found by pid and start time."""
     code = (
         "import os, sys; from pathlib import Path\n"
         "from vault_harness.local.engine.process.spawn import *\n"
@@ -167,7 +165,7 @@ def test_a_detached_process_outlives_its_parent(tmp_path: Path) -> None:
 
 
 def test_a_recycled_pid_is_never_hit(tmp_path: Path) -> None:
-    """A process with a reused pid is neither signalled nor awaited."""
+    """A process with a reused pid is not awaited either."""
     stranger = subprocess.Popen(SLEEP)
     try:
         process = DetachedProcess(stranger.pid, psutil.Process(stranger.pid).create_time() - 100)
@@ -183,7 +181,6 @@ def test_a_recycled_pid_is_never_hit(tmp_path: Path) -> None:
 
 
 def test_servers_inherit_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's tokens are not in a server's environment."""
     monkeypatch.setenv("VAULT_TOKEN", "hvs.developer")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "aws-developer")
 
@@ -195,13 +192,13 @@ def test_servers_inherit_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_python_that_looks_for_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    """LD_LIBRARY_PATH is kept, since our servers run with the same Python."""
+    """Our servers run with the same Python."""
     monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/python/lib")
     assert child_environment()["LD_LIBRARY_PATH"] == "/opt/python/lib"
 
 
 def test_threads_may_start_servers_at_once(tmp_path: Path) -> None:
-    """Threads may start servers at once, each with its own leash."""
+    """Each server has its own leash."""
     started: list[LeashedProcess] = []
     threads = [threading.Thread(target=lambda: started.append(leashed(tmp_path))) for _ in range(8)]
     for thread in threads:
@@ -220,7 +217,7 @@ def test_threads_may_start_servers_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets the first thread end alone")
 def test_a_process_lives_as_long_as_any_of_its_threads(tmp_path: Path) -> None:
-    """A process whose first thread has ended still holds its ports, and is alive."""
+    """A process whose first thread has ended still holds its ports."""
     code = (
         "import ctypes, threading, time\n"
         "threading.Thread(target=time.sleep, args=(60,)).start()\n"

@@ -1,5 +1,3 @@
-"""A long wait is announced once; a short one is not."""
-
 from __future__ import annotations
 
 import itertools
@@ -22,7 +20,6 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_one_wait_is_announced_once(told: list[str]) -> None:
-    """A wait is announced once, with its limit."""
     looks = itertools.count()
     with telling_waits(told.append):
         wait_until(lambda: next(looks) > 20, "the moon", timeout=30, interval=0.01)
@@ -30,7 +27,6 @@ def test_one_wait_is_announced_once(told: list[str]) -> None:
 
 
 def test_a_short_wait_is_not_announced(told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A short wait is not announced."""
     monkeypatch.setattr(waiting, "PATIENT_SECONDS", 60.0)
     looks = itertools.count()
     with telling_waits(told.append):
@@ -39,7 +35,7 @@ def test_a_short_wait_is_not_announced(told: list[str], monkeypatch: pytest.Monk
 
 
 def test_a_time_that_was_promised(told: list[str]) -> None:
-    """A promised pause, as for an old Redis password, is announced."""
+    """An old Redis password stays for a while."""
     with telling_waits(told.append):
         rest(0.02, "nobody")
         began = time.monotonic()
@@ -49,8 +45,6 @@ def test_a_time_that_was_promised(told: list[str]) -> None:
 
 
 def test_without_a_listener_the_state_is_not_asked_for(told: list[str]) -> None:
-    """Without a listener the state is not asked for."""
-
     def state() -> str:
         told.append("asked")
         return "rising"
@@ -67,7 +61,6 @@ def test_without_a_listener_the_state_is_not_asked_for(told: list[str]) -> None:
 def test_nodes_that_do_not_serve_are_named(
     told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nodes that do not serve are named."""
     monkeypatch.setattr(cluster, "health_of_all", lambda _: [200, 503])
     nodes = [VaultAdmin("http://127.0.0.1:1"), VaultAdmin("http://127.0.0.1:2")]
     with telling_waits(told.append), pytest.raises(DeadlineExceeded):
@@ -84,5 +77,4 @@ def test_nodes_that_do_not_serve_are_named(
     [(29.9901, "30 s"), (30, "30 s"), (1.26, "1.3 s"), (0.2504, "0.25 s"), (600.04, "600 s")],
 )
 def test_times_are_rounded_for_people(seconds: float, words: str) -> None:
-    """Durations are rounded."""
     assert in_words(seconds) == words

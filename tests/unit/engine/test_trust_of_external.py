@@ -1,5 +1,3 @@
-"""The client certificate and the CA for an external Vault."""
-
 from __future__ import annotations
 
 import ssl
@@ -38,7 +36,6 @@ def issued(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(issued: Path, *, cert: str = "", key: str = "", **more: object) -> Settings:
-    """Return settings of an external Vault over TLS."""
     given: dict[str, object] = {
         "engine": "external",
         "vault_addr": "https://vault.example:8200",
@@ -56,7 +53,6 @@ def settings(issued: Path, *, cert: str = "", key: str = "", **more: object) -> 
 def test_certificate_and_key_are_beside_the_ca(
     issued: Path, tmp_path: Path, cert: str, key: str
 ) -> None:
-    """Certificate and key are copied beside the CA, readable by the owner only."""
     trusted = external_trust(settings(issued, cert=cert, key=key), tmp_path / "tls")
 
     assert trusted is not None
@@ -71,7 +67,6 @@ def test_certificate_and_key_are_beside_the_ca(
 def test_without_a_ca_certificate_the_systems_authorities_are_trusted(
     issued: Path, tmp_path: Path
 ) -> None:
-    """Without a CA file the system's authorities are trusted."""
     given = settings(issued, cert="one.pem", vault_cacert=None)
     trusted = external_trust(given, tmp_path / "tls")
     assert trusted is not None
@@ -79,7 +74,7 @@ def test_without_a_ca_certificate_the_systems_authorities_are_trusted(
 
 
 def test_nothing_is_shown_that_is_not_asked_for(issued: Path, tmp_path: Path) -> None:
-    """Without the variables, or over plain HTTP, no file is made."""
+    """The variables are not set, or it is plain HTTP."""
     ca_cert = issued / "ca.pem"
     assert external_trust(settings(issued), tmp_path / "tls") == ca_cert
     plain = settings(issued, cert="one.pem", vault_addr="http://vault.example:8200")
@@ -98,7 +93,6 @@ def test_nothing_is_shown_that_is_not_asked_for(issued: Path, tmp_path: Path) ->
     ],
 )
 def test_what_cannot_be_shown(issued: Path, tmp_path: Path, cert: str, key: str, says: str) -> None:
-    """Unusable files are refused before any request, and no copy stays."""
     with pytest.raises(SettingsError) as caught:
         external_trust(settings(issued, cert=cert, key=key), tmp_path / "tls")
     assert says in str(caught.value)
@@ -122,7 +116,7 @@ def test_what_cannot_be_shown(issued: Path, tmp_path: Path, cert: str, key: str,
 def test_an_unusable_ca_is_refused_before_any_request(
     issued: Path, tmp_path: Path, text: bytes | None, says: str, cert: str
 ) -> None:
-    """An unusable CA is refused by its variable before any request; plain HTTP ignores it."""
+    """Plain HTTP ignores it."""
     wrong = tmp_path / "ca.pem"
     if text is not None:
         wrong.write_bytes(text)
@@ -134,20 +128,17 @@ def test_an_unusable_ca_is_refused_before_any_request(
 
 
 def test_a_folder_is_no_file(issued: Path, tmp_path: Path) -> None:
-    """A folder as the CA is refused."""
     with pytest.raises(SettingsError, match="VAULT_CACERT names a file that cannot be read"):
         external_trust(settings(issued, vault_cacert=tmp_path), tmp_path / "tls")
 
 
 def test_remarks_in_a_ca_file_may_have_any_encoding(issued: Path, tmp_path: Path) -> None:
-    """Remarks in a CA file may be in any encoding."""
     trusted = tmp_path / "ca.pem"
     trusted.write_bytes("# Autorité\n".encode("latin-1") + (issued / "ca.pem").read_bytes())
     assert external_trust(settings(issued, vault_cacert=trusted), tmp_path / "tls") == trusted
 
 
 def test_a_key_in_the_place_of_its_file_is_not_repeated(issued: Path, tmp_path: Path) -> None:
-    """A key in the place of its file's path is not repeated in the error."""
     key = (issued / "one-key.pem").read_text()
     wrong = settings(issued, cert="one.pem", vault_client_key=Path(key))
     with pytest.raises(SettingsError, match="VAULT_CLIENT_KEY names a file") as caught:
@@ -159,7 +150,7 @@ def test_a_key_in_the_place_of_its_file_is_not_repeated(issued: Path, tmp_path: 
 def test_a_word_in_the_place_of_a_file_is_not_repeated(
     issued: Path, tmp_path: Path, word: str
 ) -> None:
-    """A word in the place of a path is not repeated, though settings make it a path."""
+    """Settings make it a path."""
     wrong = settings(issued, cert="one.pem", vault_client_key=Path.cwd() / word)
     with pytest.raises(SettingsError, match="VAULT_CLIENT_KEY names a file") as caught:
         external_trust(wrong, tmp_path / "tls")
@@ -168,7 +159,6 @@ def test_a_word_in_the_place_of_a_file_is_not_repeated(
 
 @pytest.mark.parametrize("end", [b"", b"\xff"], ids=["without a certificate", "not text"])
 def test_no_frame_and_no_cause_has_the_key(issued: Path, tmp_path: Path, end: bytes) -> None:
-    """No frame or cause of the error holds the key."""
     key = (issued / "one-key.pem").read_text()
     wrong = tmp_path / "wrong.pem"
     wrong.write_bytes(key.encode() + end)
@@ -178,7 +168,7 @@ def test_no_frame_and_no_cause_has_the_key(issued: Path, tmp_path: Path, end: by
 
 
 def test_a_key_with_a_passphrase(issued: Path, tmp_path: Path) -> None:
-    """A key with a passphrase is refused, since a prompt would stop the run."""
+    """A prompt would stop the run."""
     key = load_pem_private_key((issued / "one-key.pem").read_bytes(), None)
     locked = tmp_path / "locked.pem"
     locked.write_bytes(

@@ -13,7 +13,6 @@ from vault_harness.local.engine import docker_client
 
 @pytest.fixture
 def closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home in which nothing can be seen."""
     exists = Path.exists
 
     def seen(path: Path, **how: bool) -> bool:
@@ -28,7 +27,7 @@ def closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_no_engine_is_found_there(closed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A docker socket in an unreadable home counts as missing."""
+    """A docker socket there counts as missing."""
     monkeypatch.setattr(docker_client, "_SOCKETS", (Path("~/.docker/run/docker.sock"),))
     with pytest.raises(EngineUnavailable, match="no container engine here"):
         docker_client._knock()
@@ -37,7 +36,6 @@ def test_no_engine_is_found_there(closed: Path, monkeypatch: pytest.MonkeyPatch)
 def test_no_settings_of_tasks_are_looked_for_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Settings of invoke in the home are not read."""
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".vault-harness-tasks.yaml").mkdir()  # unreadable even for root
     with pytest.raises(SystemExit) as ended:

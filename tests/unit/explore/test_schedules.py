@@ -1,5 +1,3 @@
-"""A schedule is a small file, and a wrong one is refused with its line."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -56,7 +54,6 @@ BASELINES = st.builds(Baseline, st.integers(0, 999), st.integers(0, 99), st.bool
 def test_a_file_says_all_of_a_schedule(
     found: list[Step], subject: str, promise: str, max_ttl: float, baseline: Baseline | None
 ) -> None:
-    """What is written is read again."""
     schedule = Schedule(
         tuple(found), subject=subject, promise=promise, max_ttl=max_ttl, baseline=baseline
     )
@@ -109,7 +106,6 @@ def test_a_hand_written_file_is_read() -> None:
     ],
 )
 def test_a_wrong_file_is_refused_with_its_line(old: str, new: str, line: int, said: str) -> None:
-    """The error names file and line, and what is wrong there."""
     with pytest.raises(SettingsError) as caught:
         parse_schedule(GOOD.replace(old, new), FILE)
     where = caught.value.cause.removeprefix("schedule.toml:")
@@ -122,7 +118,6 @@ def test_a_wrong_file_is_refused_with_its_line(old: str, new: str, line: int, sa
     ("content", "said"), [(b"\xff", "not UTF-8"), (b"#" * (LARGEST + 1), "more than 4096 bytes")]
 )
 def test_what_is_no_schedule_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
-    """Other bytes, and large files, are no schedules."""
     file = tmp_path / "file.toml"
     file.write_bytes(content)
     with pytest.raises(SettingsError, match=said):
@@ -130,13 +125,12 @@ def test_what_is_no_schedule_is_refused(tmp_path: Path, content: bytes, said: st
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    """The error says that the file cannot be read, and where it was looked for."""
     with pytest.raises(SettingsError, match="cannot be read: No such file"):
         load_schedule(tmp_path / "none.toml")
 
 
 def test_only_sensible_faults_are_tried() -> None:
-    """A login meets no missing secret, and an end meets no change of the server's state."""
+    """A login meets no missing secret, and an end no change of the server's state."""
     login = {step.fault for step in possible(Point("login", "auth", "start", "first"))}
     end = {step.fault for step in possible(Point("revoke", "self", "closing", "first"))}
     assert "404" not in login
@@ -145,7 +139,7 @@ def test_only_sensible_faults_are_tried() -> None:
 
 
 def test_simpler_schedules_come_in_order() -> None:
-    """The shrinker tries one simpler fault at a time, those that act once first."""
+    """Faults that act once come first."""
     point = Point("renew", "auth/token/renew-self", "renewal due", "first")
     schedule = Schedule((Step(point, "503", 1.5),))
     simpler = schedule.simpler()

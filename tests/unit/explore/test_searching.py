@@ -1,5 +1,3 @@
-"""The search believes nothing once, drops what is not needed, and says what it covered."""
-
 from __future__ import annotations
 
 import sys
@@ -76,14 +74,12 @@ class Client:
 
 
 def explored(client: Client, **options: Any) -> Explorer:
-    """Explore a client to the end."""
     explorer = Explorer(client, Now(), Options(**options), lambda _: None)
     explorer.search()
     return explorer
 
 
 def test_a_good_client_survives_all_single_faults() -> None:
-    """Nothing is found, and every possible fault was tried once."""
     client = Client(lambda _steps, _run: False)
     explorer = explored(client, pairs=False)
     cells = len(possible(READ)) + len(possible(RENEW))
@@ -93,7 +89,6 @@ def test_a_good_client_survives_all_single_faults() -> None:
 
 
 def test_a_fault_that_breaks_each_time_is_told() -> None:
-    """A finding says how often it repeats, with and without the fault."""
     client = Client(lambda steps, _: any(s.fault == "429" for s in steps))
     explorer = explored(client, pairs=False, only=frozenset({"429"}))
     found = explorer.broken[0]
@@ -106,7 +101,6 @@ def test_a_fault_that_breaks_each_time_is_told() -> None:
 
 
 def test_a_page_shows_each_finding(tmp_path: Path) -> None:
-    """The page has a row for each finding, with its steps and how to replay it."""
     client = Client(lambda steps, _: any(s.fault == "429" for s in steps))
     found = explored(client, pairs=False, only=frozenset({"429"})).broken
     page = write_timelines(tmp_path, found, "my client")
@@ -119,13 +113,12 @@ def test_a_page_shows_each_finding(tmp_path: Path) -> None:
 
 
 def test_chance_is_not_believed() -> None:
-    """What breaks only in the first run is not told."""
+    """It breaks only in the first run."""
     explorer = explored(Client(lambda steps, run: bool(steps) and run == 1), pairs=False)
     assert explorer.broken == []
 
 
 def test_what_does_not_repeat_three_times_is_not_told() -> None:
-    """Two of three are not enough."""
     explorer = explored(
         Client(lambda steps, run: bool(steps) and run % 4 != 0),
         pairs=False,
@@ -135,7 +128,7 @@ def test_what_does_not_repeat_three_times_is_not_told() -> None:
 
 
 def test_a_pair_follows_the_trace() -> None:
-    """A second fault is tried at points that appear only after the first one."""
+    """The second point appears only after the first fault."""
 
     def breaks(steps: tuple[Step, ...], _run: int) -> bool:
         return len(steps) == 2 and steps[0].fault == "lost" and steps[1].fault == "503"
@@ -149,7 +142,7 @@ def test_a_pair_follows_the_trace() -> None:
 
 
 def test_a_step_that_is_not_needed_is_dropped() -> None:
-    """A schedule found before shrinks to the step that matters."""
+    """The schedule was found before."""
     needed = Step(RENEW, "503")
     before = Schedule((Step(READ, "500"), needed))
 
@@ -161,14 +154,14 @@ def test_a_step_that_is_not_needed_is_dropped() -> None:
 
 
 def test_the_simplest_fault_is_told() -> None:
-    """If any error breaks a client, the simplest one is told."""
+    """Any error breaks this client."""
     client = Client(lambda steps, _: any(s.point == RENEW for s in steps))
     explorer = explored(client, pairs=False, only=frozenset({"dripping"}))
     assert explorer.broken[0].schedule.steps == (Step(RENEW, "500"),)
 
 
 def test_a_fault_near_the_max_ttl_is_tried_where_it_is_reached() -> None:
-    """Only points near the max TTL need a life that reaches it, which has its own baseline."""
+    """Only such points need a life that reaches it, which has its own baseline."""
     client = Client(lambda steps, _: any(s.point == NEAR and s.fault == "500" for s in steps))
     client.near = (NEAR,)
     found = explored(client, pairs=False, only=frozenset({"500"})).broken
@@ -181,7 +174,7 @@ def test_a_fault_near_the_max_ttl_is_tried_where_it_is_reached() -> None:
 
 
 def test_longer_schedules_fill_the_time_that_is_left() -> None:
-    """What needs three faults is found after the pairs, and shrinks to these three."""
+    """It needs three faults, and shrinks to these three."""
     client = Client(lambda steps, _: len(steps) > 2)
     explorer = explored(client, minutes=0.02, only=frozenset({"500", "503", "lost"}))
     assert explorer.coverage.longer_tried
@@ -192,7 +185,6 @@ def test_longer_schedules_fill_the_time_that_is_left() -> None:
 
 
 def test_a_cluster_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error says what to install."""
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(SettingsError, match="package distributed") as caught, on_cluster("tcp://a"):
         pass
@@ -200,7 +192,6 @@ def test_a_cluster_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_parts_cover_everything_once() -> None:
-    """All shards together try each single fault once."""
     whole = explored(Client(lambda *_: False), pairs=False).coverage.cells
     parts = [
         explored(Client(lambda *_: False), pairs=False, shard=(part, 3)).coverage.cells
@@ -210,7 +201,7 @@ def test_parts_cover_everything_once() -> None:
 
 
 def test_a_slow_machine_breaks_nobody() -> None:
-    """A run on a machine that was too slow is repeated, and never a finding."""
+    """Its run is repeated, and never a finding."""
 
     def slow(order: Order) -> Seen:
         seen = Client(lambda steps, _: bool(steps))(order)

@@ -1,5 +1,3 @@
-"""When a fault is noted and when its end is, even if something goes wrong."""
-
 from __future__ import annotations
 
 import os
@@ -63,19 +61,16 @@ class Line:
 
 @pytest.fixture
 def line() -> Line:
-    """A proxy and a journal in one."""
     return Line()
 
 
 @pytest.fixture
 def network(line: Line) -> NetworkFaults:
-    """Return the faults of that proxy."""
     proxy: Any = line
     return NetworkFaults(proxy, line)
 
 
 def test_toxic_is_in_force_while_noted(line: Line, network: NetworkFaults) -> None:
-    """A fault is noted after its toxic is added, and ended after the toxic is removed."""
     with network.drip(pause=0.4) as fault:
         line.done.append("block")
     assert line.done == ["add", "begin", "block", "remove", "end"]
@@ -83,7 +78,7 @@ def test_toxic_is_in_force_while_noted(line: Line, network: NetworkFaults) -> No
 
 
 def test_toxic_that_cannot_be_added(line: Line, network: NetworkFaults) -> None:
-    """A toxic that cannot be added breaks nothing, so nothing is noted."""
+    """It breaks nothing, so nothing is noted."""
     line.refuses = "add"
     with pytest.raises(ToxiproxyError), network.stalled():
         pytest.fail("it is not in force")
@@ -91,7 +86,7 @@ def test_toxic_that_cannot_be_added(line: Line, network: NetworkFaults) -> None:
 
 
 def test_toxic_that_cannot_be_removed(line: Line, network: NetworkFaults) -> None:
-    """The end is noted even if the toxic cannot be removed, and the error is raised."""
+    """The end is noted."""
     line.refuses = "remove"
     with pytest.raises(ToxiproxyError, match="cannot remove"), network.stalled():
         pass
@@ -99,7 +94,6 @@ def test_toxic_that_cannot_be_removed(line: Line, network: NetworkFaults) -> Non
 
 
 def test_network_down_while_noted(line: Line, network: NetworkFaults) -> None:
-    """An outage is noted once the proxy is down, and ended once it is up."""
     with network.down():
         line.done.append("block")
     assert line.done == ["disable", "begin", "block", "enable", "end"]
@@ -132,13 +126,13 @@ def test_slow_is_late_by_half_of_the_least(
 def test_network_says_what_becomes_of_answers(
     network: NetworkFaults, verb: str, how: dict[str, Any], late: float
 ) -> None:
-    """Each fault tells how late an answer may be. All but a slow network may lose it."""
+    """All faults except a slow network may lose an answer."""
     with getattr(network, verb)(**how) as fault:
         assert fault.signature.answers_late == pytest.approx(late)
 
 
 def test_flapping_notes_each_turn(line: Line, network: NetworkFaults) -> None:
-    """If the block ends in the middle of a turn, that turn is undone."""
+    """A turn in whose middle the block ends is undone."""
     with flapping(network.down, on=0.0, off=0.0) as turns:
         wait_until(lambda: len(turns) >= 3, "three turns", timeout=10)
     assert line.done[:4] == ["disable", "begin", "enable", "end"]
@@ -146,20 +140,17 @@ def test_flapping_notes_each_turn(line: Line, network: NetworkFaults) -> None:
 
 
 def test_flapping_raises_an_error_of_any_turn(line: Line, network: NetworkFaults) -> None:
-    """An error in any turn is raised."""
     line.refuses = "enable"
     with pytest.raises(ToxiproxyError, match="cannot enable"), flapping(network.down, on=0, off=0):
         pass
 
 
 def test_fault_lasts_until_it_is_ended() -> None:
-    """A new fault has no end and is not optional."""
     fault = Fault("f", Signature())
     assert (fault.ended, fault.optional) == (None, False)
 
 
 def test_pipe_is_filled_to_the_last_byte(tmp_path: Path) -> None:
-    """A full pipe takes no byte; an emptied pipe can be filled again."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK)

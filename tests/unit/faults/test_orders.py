@@ -1,5 +1,3 @@
-"""A fault of single requests as data: its text, its JSON, and what is refused."""
-
 from __future__ import annotations
 
 import json
@@ -29,7 +27,7 @@ FAIL = Order(act="fail", targets=("login",), first=2)
     ],
 )
 def test_it_says_what_it_is(order: Order, text: str) -> None:
-    """The text of an order fits a line of `status`."""
+    """The text fits a line of `status`."""
     assert str(order) == text
 
 
@@ -52,7 +50,6 @@ def test_another_process_hears_the_same() -> None:
     ids=str,
 )
 def test_what_makes_no_sense_is_refused(odd: dict[str, Any]) -> None:
-    """An order that makes no sense is refused with a remedy before anything starts."""
     with pytest.raises(SettingsError) as refused:
         Order(**{"act": "fail", "targets": ("login",), **odd})
     assert refused.value.looked_at == "the command line"
@@ -69,12 +66,11 @@ def test_what_makes_no_sense_is_refused(odd: dict[str, Any]) -> None:
     ],
 )
 def test_what_is_about_the_same(other: Order, same: bool) -> None:
-    """Orders with the same act, targets and path are the same fault; a later one replaces it."""
+    """A later one replaces it."""
     assert (other.subject == FAIL.subject) is same
 
 
 def test_it_is_over_with_its_last_turn() -> None:
-    """An order for the first two logins is over after two, and ignores other requests."""
     acting = FAIL.begun()
     taken = [acting.takes(kind, "p") for kind in ("login", "read", "login")]
     assert (taken, acting.over) == ([True, False, True], True)
@@ -83,7 +79,6 @@ def test_it_is_over_with_its_last_turn() -> None:
 
 @pytest.mark.parametrize("which", [{"every": 2}, {}], ids=["every", "all"])
 def test_what_goes_on_is_never_over(which: dict[str, int]) -> None:
-    """An order without an end is never over."""
     acting = Order(act="lose answer", targets=("any",), **which).begun()  # type: ignore[arg-type]
     for _ in range(9):
         acting.takes("read", "p")

@@ -1,4 +1,4 @@
-"""The alert rules pass Prometheus' own tester, and dashboard and configuration fit."""
+"""The alert rules pass Prometheus' own tester."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ promtool = pytest.mark.skipif(
 
 
 def run(*arguments: object) -> None:
-    """Run promtool, and fail the test if it fails."""
     done = subprocess.run(
         ["promtool", *map(str, arguments)], capture_output=True, text=True, check=False
     )
@@ -36,12 +35,10 @@ def test_rules_by_their_cases() -> None:
 
 @promtool
 def test_configuration() -> None:
-    """Prometheus accepts the configuration and its rules."""
     run("check", "config", MONITORING / "prometheus.yml")
 
 
 def test_dashboard_and_its_source_belong_together() -> None:
-    """Every panel uses the provisioned data source, and panel ids are unique."""
     dashboard = json.loads((MONITORING / "grafana/dashboards/vault.json").read_text())
     source = (MONITORING / "grafana/provisioning/datasources/prometheus.yml").read_text()
     (uid,) = re.findall(r"uid: (\w+)", source)
@@ -52,7 +49,6 @@ def test_dashboard_and_its_source_belong_together() -> None:
 
 
 def test_monitoring_is_for_this_machine_only() -> None:
-    """Every port is on loopback, and every image has a version."""
     text = (MONITORING.parent / "monitoring.yml").read_text()
     ports = re.findall(r"^ +- (\S+:\d+)$", text, flags=re.MULTILINE)
     assert len(ports) == 2

@@ -1,4 +1,4 @@
-"""A KV v2 mount in memory, to test what tasks do between its answers."""
+"""A KV v2 mount in memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vault_harness.local.vault.kv import CheckAndSetError, Kv, SecretVersion
 
 
 class KvInMemory(Kv):
-    """Versions by path; ``refuse`` names read-only paths, ``keeps`` is the number of versions."""
+    """Versions by path; ``refuse`` has read-only paths, ``keeps`` is the number of versions."""
 
     def __init__(self, secrets: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self.mount = "ecommerce"

@@ -49,7 +49,6 @@ class Project:
         overwrite: bool = False,
         checkpoint: Callable[[str], None] = lambda _step: None,
     ) -> Outcome:
-        """Plan and migrate with a map of variables to places."""
         file = self.data_dir.with_name("map.toml")
         lines = [f'{name} = "{place}"' for name, place in places.items()]
         file.write_text("\n".join(["[variables]", *lines]))
@@ -83,24 +82,21 @@ class Project:
         self.kv.write(path, {**now.data, **keys}, cas=now.version)
 
     def undo(self) -> Outcome:
-        """Undo the migration."""
         return undo(self.kv, self.env_file, data_dir=self.data_dir)
 
     def at(self, path: str) -> dict[str, str]:
-        """Return what is at a path now."""
         return dict(self.kv.read(path).data)
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    """A project whose migration stopped half-way."""
     made = Project(tmp_path)
     made.stop_half_way()
     return made
 
 
 def test_another_map_goes_on(project: Project) -> None:
-    """With another map the migration continues, and one undo reverts both runs."""
+    """One undo reverts both runs."""
     project.migrate(SECOND)
     assert project.at("a") == {"OLD": "kept", "ONE": "1", "TWO": "2"}
     assert project.at("b") == BEFORE["b"]
@@ -109,7 +105,7 @@ def test_another_map_goes_on(project: Project) -> None:
 
 
 def test_overwriting_what_somebody_changed_goes_on(project: Project) -> None:
-    """Overwriting replaces only the named key, and undo restores it."""
+    """Only the named key is replaced."""
     project.change("a", ONE="theirs", MORE="theirs")
     with pytest.raises(OperatorError, match="another value than Vault"):
         project.migrate(FIRST)
@@ -122,7 +118,7 @@ def test_overwriting_what_somebody_changed_goes_on(project: Project) -> None:
 
 
 def test_an_undo_says_what_it_leaves(project: Project) -> None:
-    """If somebody wrote between two runs, undo returns to their version and says so."""
+    """If somebody wrote between two runs, undo returns to their version."""
     project.change("a", MORE="theirs")
     project.migrate(SECOND)
     outcome = project.undo()
@@ -140,7 +136,6 @@ def test_a_map_that_leaves_the_first_secret_alone(project: Project) -> None:
 
 @pytest.mark.parametrize("again", [True, False], ids=["run-again", "undone-at-once"])
 def test_an_end_at_any_step_of_a_second_run_can_be_repaired(tmp_path: Path, again: bool) -> None:
-    """After an end at any step a third run completes, and undo restores the first state."""
     stopped, step = True, 0
     while stopped:
         step += 1

@@ -16,7 +16,6 @@ ENCODED = "p%40ss%2Fw%3Ard%3Fx%2520y"
 
 
 def noted(text: str) -> list[str]:
-    """Return the variables with that note."""
     kv = KvInMemory({"backend/redis": {"REDIS_PASSWORD": "seeded"}})
     dotenv = parse(text)
     plan = make_plan(kv, dotenv, VariableMap.guide(), overwrite=True)
@@ -40,19 +39,19 @@ def noted(text: str) -> list[str]:
     ],
 )
 def test_a_url_beside_the_password(url: str, *, contradicts: bool) -> None:
-    """Only URLs of that server count, and each URL of a list."""
+    """Only URLs of that server count."""
     text = f"CELERY_BROKER_URL={url}\nREDIS_PASSWORD={WORD}\n"
     assert noted(text) == ["CELERY_BROKER_URL"] * contradicts
 
 
 def test_a_url_without_the_password_in_the_file() -> None:
-    """Without a password in the file the URL is compared with Vault."""
+    """The URL is compared with Vault."""
     assert noted("REDIS_URL=redis://:seeded@redis/0\n") == []
     assert noted("REDIS_URL=redis://:own@redis/0\n") == ["REDIS_URL"]
 
 
 def test_bytes_of_the_environment_that_are_no_text(tmp_path: Path) -> None:
-    """Bytes that are not text are refused, since Vault would store others."""
+    """Vault would store other bytes."""
     (tmp_path / ".env").write_text("A=1\nREDIS_PASSWORD=x${OTHER}\n")
     dotenv = read(tmp_path / ".env", interpolate=True, environ={"OTHER": "\udcff"})
     with pytest.raises(SettingsError, match="line 2: REDIS_PASSWORD would have bytes"):

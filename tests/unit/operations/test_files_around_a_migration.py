@@ -1,5 +1,3 @@
-"""The files beside a migrated dotenv file: found again, kept and restored."""
-
 from __future__ import annotations
 
 import json
@@ -23,8 +21,6 @@ from vault_harness.operator.migrate import (
 
 
 class Project:
-    """A folder with a dotenv file, and an empty Vault."""
-
     def __init__(self, folder: Path) -> None:
         self.kv = KvInMemory()
         self.folder = folder
@@ -36,24 +32,20 @@ class Project:
 
     @property
     def data_dir(self) -> Path:
-        """The stack's data directory."""
         return self.folder / "vault-data"
 
     def migrate(self, env_file: Path) -> Outcome:
-        """Plan and migrate."""
         variables = load_map(self.folder / "map.toml", default=VariableMap.guide())
         written = previous_versions(self.kv, self.data_dir)
         plan = make_plan(self.kv, read(env_file), variables, written=written)
         return migrate(self.kv, plan, env_file, self.settings, data_dir=self.data_dir)
 
     def undo(self, env_file: Path) -> Outcome:
-        """Undo the migration."""
         return undo(self.kv, env_file, data_dir=self.data_dir)
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    """A project before any migration."""
     return Project(tmp_path)
 
 
@@ -73,7 +65,6 @@ def test_a_migration_is_undone_by_another_name_of_the_file(
 
 @pytest.mark.parametrize("change", [b"\xfcber\n", None], ids=["latin-1", "carriage returns"])
 def test_what_was_there_comes_back_byte_for_byte(project: Project, change: bytes | None) -> None:
-    """The old settings file returns byte for byte, whatever its encoding and line ends."""
     there = project.folder / ".env.vault"
     before = change or project.settings.render().replace("\n", "\r\n").encode()
     there.write_bytes(before)
@@ -87,7 +78,6 @@ def test_what_was_there_comes_back_byte_for_byte(project: Project, change: bytes
 
 @pytest.mark.parametrize("before", ["of before\n", None], ids=["a file", "nothing yet"])
 def test_settings_that_are_a_link_stay_one(project: Project, before: str | None) -> None:
-    """A linked settings file is written through the link, and undo restores the target."""
     (project.folder / "shared").mkdir()
     link, there = project.folder / ".env.vault", project.folder / "shared" / "settings"
     if before is not None:
@@ -102,7 +92,7 @@ def test_settings_that_are_a_link_stay_one(project: Project, before: str | None)
 
 
 def test_settings_that_are_a_link_to_the_original_are_not_written_there(project: Project) -> None:
-    """If the settings file links to the original, the link is replaced and the original kept."""
+    """The link is replaced and the original kept."""
     (project.folder / ".env.vault").symlink_to(".env")
     project.migrate(project.folder / ".env")
     assert (project.folder / ".env").read_text() == "ONE=1\n"
@@ -113,7 +103,7 @@ def test_settings_that_are_a_link_to_the_original_are_not_written_there(project:
 def test_the_newest_is_taken_back_whatever_the_clock_said(
     project: Project, monkeypatch: pytest.MonkeyPatch, of_earlier_release: bool
 ) -> None:
-    """The second migration is undone first, even if the clock was set back."""
+    """The clock was set back."""
     file = project.folder / ".env"
     moments = iter(["20260102T000000000000Z", "20260101T000000000000Z"])
     monkeypatch.setattr(run, "stamp", lambda: next(moments))

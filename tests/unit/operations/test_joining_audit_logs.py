@@ -1,5 +1,3 @@
-"""The audit logs of several nodes as one: in order, each call once, while logs change."""
-
 from __future__ import annotations
 
 import json
@@ -57,7 +55,7 @@ def half(
 
 
 def call(at: float, path: str, *, id: str, **more: Any) -> str:  # noqa: A002 -- as above
-    """Return both halves of a call."""
+    """Return the request and the response line."""
     error = more.pop("error", "")
     asked = half("request", at, path, id=id, **more)
     return asked + half("response", at + 0.001, path, id=id, error=error, **more)
@@ -67,13 +65,11 @@ READONLY = "1 error occurred:\n\t* cannot write to readonly storage\n\n"
 
 
 def paths(found: Iterator[AuditEntry] | list[AuditEntry]) -> list[str]:
-    """Return the paths of entries with their nodes."""
     return [f"{entry.node}:{entry.path}" for entry in found]
 
 
 @pytest.fixture
 def logs(tmp_path: Path) -> dict[str, Path]:
-    """The log paths of three nodes; no file exists yet."""
     return {name: tmp_path / name for name in ("a", "b", "c")}
 
 
@@ -85,7 +81,7 @@ def both_ways(logs: dict[str, Path], wanted: Filter | None = None) -> list[str]:
 
 
 def test_entries_are_in_the_order_of_time(logs: dict[str, Path]) -> None:
-    """Entries of three nodes are in the order of time; a missing log is skipped."""
+    """A missing log is skipped."""
     logs["a"].write_text(call(1, "one", id="1") + call(4, "four", id="4"))
     logs["b"].write_text(call(2, "two", id="2") + call(3, "three", id="3"))
     assert both_ways(logs) == ["a:one", "b:two", "b:three", "a:four"]
@@ -94,7 +90,7 @@ def test_entries_are_in_the_order_of_time(logs: dict[str, Path]) -> None:
 
 
 def test_one_nodes_entries_stay_in_its_order(logs: dict[str, Path]) -> None:
-    """Entries of one node keep their order, even if a late line has an earlier time."""
+    """A late line may have an earlier time."""
     logs["a"].write_text(call(2, "first", id="1") + call(1, "second", id="2"))
     logs["b"].write_text(call(3, "third", id="3"))
     assert both_ways(logs) == ["a:first", "a:second", "b:third"]
@@ -104,7 +100,7 @@ def test_one_nodes_entries_stay_in_its_order(logs: dict[str, Path]) -> None:
     "error", [READONLY, "please forward to the active node", "invalid request"]
 )
 def test_what_was_handed_on_counts_once(logs: dict[str, Path], error: str) -> None:
-    """A standby's failure and the leader's entry are one call, whatever the error."""
+    """A standby's failure and the leader's entry are one call."""
     logs["a"].write_text(call(1.002, "kv/x", id="of the leader"))
     logs["b"].write_text(call(1, "kv/x", id="of the standby", error=error))
     assert both_ways(logs) == ["a:kv/x"]
@@ -112,7 +108,7 @@ def test_what_was_handed_on_counts_once(logs: dict[str, Path], error: str) -> No
 
 
 def test_one_log_alone_is_shown_as_it_is(logs: dict[str, Path]) -> None:
-    """In a single log a forwarded call is shown as the failure that the node logged."""
+    """A forwarded call is shown as the failure that the node logged."""
     logs["b"].write_text(call(1, "kv/x", id="of the standby", error=READONLY))
     assert both_ways({"b": logs["b"]}) == ["b:kv/x"]
 
@@ -129,7 +125,7 @@ def test_one_log_alone_is_shown_as_it_is(logs: dict[str, Path]) -> None:
     ids=["path", "caller", "data", "much later", "before"],
 )
 def test_another_call_is_another_call(logs: dict[str, Path], other: dict[str, Any]) -> None:
-    """A standby's own refusal stays, whatever happens on another node."""
+    """A standby's own refusal stays."""
     logs["a"].write_text(call(other.pop("at"), other.pop("path"), id="other", **other))
     logs["b"].write_text(call(1, "kv/x", id="1", error="invalid request"))
     assert "b:kv/x" in both_ways(logs)
@@ -137,7 +133,6 @@ def test_another_call_is_another_call(logs: dict[str, Path], other: dict[str, An
 
 
 def test_one_entry_accounts_for_one_failure(logs: dict[str, Path]) -> None:
-    """An entry of the leader explains one failure only."""
     logs["b"].write_text(
         call(1, "kv/x", id="1", error="invalid request") + call(1.5, "kv/x", id="2", error=READONLY)
     )
@@ -147,14 +142,13 @@ def test_one_entry_accounts_for_one_failure(logs: dict[str, Path]) -> None:
 
 
 def test_without_a_leader_the_failure_stays(logs: dict[str, Path]) -> None:
-    """Without a leader nothing is forwarded, so the failure stays."""
+    """Nothing is forwarded without a leader."""
     logs["a"].write_text(call(0, "before", id="1"))
     logs["b"].write_text(call(1, "kv/x", id="2", error=READONLY) + call(1.5, "after", id="3"))
     assert both_ways(logs) == ["a:before", "b:kv/x", "b:after"]
 
 
 def test_a_torn_last_line_is_passed_over(logs: dict[str, Path]) -> None:
-    """A half-written last line of a killed node is skipped."""
     torn = call(2, "torn", id="2")[:-20]
     logs["a"].write_text(call(1, "one", id="1") + torn)
     logs["b"].write_text(call(3, "three", id="3"))
@@ -162,7 +156,6 @@ def test_a_torn_last_line_is_passed_over(logs: dict[str, Path]) -> None:
 
 
 def test_no_log_at_all_is_named(logs: dict[str, Path]) -> None:
-    """If no log exists, the error names it, as for a single server."""
     with pytest.raises(HarnessError, match="cannot be read"):
         list(joined_entries(logs))
     with pytest.raises(HarnessError, match="cannot be read"):
@@ -170,7 +163,6 @@ def test_no_log_at_all_is_named(logs: dict[str, Path]) -> None:
 
 
 def test_calls_at_three_nodes_appear_once(logs: dict[str, Path]) -> None:
-    """Random calls at random nodes appear once each, in the order in which they ended."""
     chance = random.Random(7)
     lines: dict[str, list[tuple[float, str]]] = {name: [] for name in logs}
     told = []
@@ -191,7 +183,7 @@ def test_calls_at_three_nodes_appear_once(logs: dict[str, Path]) -> None:
 
 
 class Following:
-    """Follow logs in a thread until it is told to stop."""
+    """Follow logs in a thread."""
 
     def __init__(self, logs: dict[str, Path], **more: Any) -> None:
         self.logs = logs
@@ -217,7 +209,6 @@ class Following:
             pass
 
     def end(self) -> list[str]:
-        """Stop and return all entries."""
         self._done.set()
         self._thread.join(timeout=10)
         assert not self._thread.is_alive()
@@ -225,13 +216,11 @@ class Following:
 
 
 def append(path: Path, text: str) -> None:
-    """Append to a log."""
     with path.open("a") as file:
         file.write(text)
 
 
 def test_following_nodes_that_come_and_go(logs: dict[str, Path]) -> None:
-    """Rotated logs, new nodes and removed nodes lose or double no entry."""
     append(logs["a"], call(1, "old", id="1") + call(2, "older", id="2"))
     following = Following({"a": logs["a"], "b": logs["b"]}, last=1)
     append(logs["b"], call(3, "first of b", id="3"))

@@ -1,5 +1,3 @@
-"""Backups on disk: locked, checked, and complete or absent."""
-
 from __future__ import annotations
 
 import functools
@@ -62,7 +60,6 @@ def snapshot() -> bytes:
 
 
 def write(directory: Path, lock: Lock, name: str = "one") -> Backup:
-    """Write a backup with both parts."""
     return write_backup(
         directory,
         name,
@@ -75,16 +72,15 @@ def write(directory: Path, lock: Lock, name: str = "one") -> Backup:
 
 
 def test_what_was_locked_for_a_key_opens_with_it(tmp_path: Path) -> None:
-    """Snapshot, digests, unseal keys and tokens are decrypted unchanged."""
     backup = write(tmp_path, Lock(recipients=(PUBLIC,)))
     opener = Opener(identities=(PRIVATE,))
     assert backup.open_snapshot(opener) == (snapshot(), CONTENTS)
     assert backup.open_keys(opener) == KEYS
 
 
-@pytest.mark.slow  # a passphrase takes a second or more each time, on purpose
+@pytest.mark.slow  # takes a second or more each time, on purpose
 def test_a_passphrase_locks_and_opens(tmp_path: Path) -> None:
-    """The right passphrase opens the backup; a wrong one is refused without repeating it."""
+    """A wrong one is refused without repeating it."""
     backup = backup_keys(KEYS, tmp_path, Lock(passphrase="correct horse battery"))
     assert backup.open_keys(Opener(passphrase="correct horse battery")) == KEYS
     with pytest.raises(HarnessError, match="cannot be opened") as refusal:
@@ -102,7 +98,7 @@ def test_a_passphrase_locks_and_opens(tmp_path: Path) -> None:
     ids=["marked by an editor", "taken apart"],
 )
 def test_a_passphrase_that_looks_the_same(locked: str, typed: str) -> None:
-    """A passphrase in another Unicode form opens the backup, since a person sees no difference."""
+    """Another Unicode form opens the backup, since a person sees no difference."""
     sealed = Lock(passphrase=locked).encrypt(b"keys")
     assert Opener(passphrase=typed).decrypt(sealed, source="keyring.age") == b"keys"
 
@@ -121,14 +117,12 @@ def test_a_file_that_an_editor_marked(tmp_path: Path) -> None:
 
 
 def test_another_key_does_not_open_it(tmp_path: Path) -> None:
-    """A private key that the backup was not locked for is refused."""
     backup = write(tmp_path, Lock(recipients=(PUBLIC,)))
     with pytest.raises(HarnessError, match=r"keyring\.age cannot be opened"):
         backup.open_keys(Opener(identities=(new_identity()[0],)))
 
 
 def test_nothing_secret_is_readable_on_disk(tmp_path: Path) -> None:
-    """No part holds a key or token in clear; files are 0600 and folders 0700."""
     backup = write(tmp_path, Lock(recipients=(PUBLIC,)))
     for path in backup.directory.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -141,7 +135,7 @@ def test_nothing_secret_is_readable_on_disk(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", ["snapshot.age", "keyring.age"])
 def test_a_damaged_part_is_found_without_any_key(tmp_path: Path, part: str) -> None:
-    """The checksums find a flipped bit or a missing file, without any key."""
+    """The part has a flipped bit, or is missing."""
     backup = write(tmp_path, Lock(recipients=(PUBLIC,)))
     path = backup.directory / part
     data = bytearray(path.read_bytes())
@@ -152,7 +146,6 @@ def test_a_damaged_part_is_found_without_any_key(tmp_path: Path, part: str) -> N
 
 
 def test_a_keyring_that_is_kept_elsewhere_is_no_damage(tmp_path: Path) -> None:
-    """If the keyring is kept elsewhere, the rest is checked and opens."""
     backup = write(tmp_path / "here", Lock(recipients=(PUBLIC,)))
     opener = Opener(identities=(PRIVATE,))
     elsewhere = tmp_path / "keyring.age"
@@ -172,7 +165,6 @@ def test_a_keyring_that_is_kept_elsewhere_is_no_damage(tmp_path: Path) -> None:
 
 
 def test_a_keyring_of_another_backup_is_not_taken_for_this_ones(tmp_path: Path) -> None:
-    """The manifest tells which keyring file belongs to the backup."""
     lock = Lock(recipients=(PUBLIC,))
     one, other = write(tmp_path, lock, "one"), write(tmp_path, lock, "other")
     with pytest.raises(StackError, match="another backup's"):
@@ -180,7 +172,7 @@ def test_a_keyring_of_another_backup_is_not_taken_for_this_ones(tmp_path: Path) 
 
 
 def test_the_newest_with_the_part_that_is_needed(tmp_path: Path) -> None:
-    """The newest backup with the needed part is found; an absent part does not count."""
+    """An absent part does not count."""
     lock = Lock(recipients=(PUBLIC,))
     whole = write(tmp_path, lock, "20260101T000000Z")
     keys = backup_keys(KEYS, tmp_path, lock)
@@ -196,7 +188,7 @@ def test_the_newest_with_the_part_that_is_needed(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_ours_keeps_its_mode(tmp_path: Path) -> None:
-    """An existing folder keeps its mode, and only what is written there is private."""
+    """Only what is written there is private."""
     shared = tmp_path / "usb"
     shared.mkdir()
     shared.chmod(0o755)
@@ -206,7 +198,7 @@ def test_a_folder_that_is_not_ours_keeps_its_mode(tmp_path: Path) -> None:
 
 
 def test_no_umask_opens_the_folders_that_are_made_for_it(tmp_path: Path) -> None:
-    """No umask makes new folders writable to others, who could replace a backup."""
+    """Who can write to a folder can replace a backup."""
     before = os.umask(0)
     try:
         made = write(tmp_path / "safe" / "backups", Lock(recipients=(PUBLIC,)))
@@ -217,7 +209,6 @@ def test_no_umask_opens_the_folders_that_are_made_for_it(tmp_path: Path) -> None
 
 
 def test_a_backup_that_another_stack_is_writing_survives_ours(tmp_path: Path) -> None:
-    """Clearing unfinished backups does not touch what another stack is writing."""
     lock = Lock(recipients=(PUBLIC,))
     inner: list[Backup] = []
 
@@ -257,13 +248,13 @@ def test_a_part_that_matches_a_forged_manifest_still_does_not_open(tmp_path: Pat
     ],
 )
 def test_a_snapshot_that_is_not_whole_is_refused(raw: bytes) -> None:
-    """A truncated, changed or foreign snapshot is refused."""
+    """It is truncated, changed or foreign."""
     with pytest.raises(HarnessError, match="not whole"):
         check_snapshot(raw, source="here")
 
 
 def test_an_interrupted_backup_is_not_listed(tmp_path: Path) -> None:
-    """A backup that was interrupted at any step is not listed, and the next one removes it."""
+    """The next backup removes it."""
     lock = Lock(recipients=(PUBLIC,))
     for last in ("wrote keyring.age", "wrote the manifest"):
 
@@ -282,7 +273,6 @@ def test_an_interrupted_backup_is_not_listed(tmp_path: Path) -> None:
 def test_what_another_user_left_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locked: bool
 ) -> None:
-    """Another user's unfinished backup is skipped, and ours is written."""
     theirs = tmp_path / f"{UNFINISHED}theirs"
     theirs.mkdir()
     lock_file = theirs.with_name(f"{theirs.name}.lock")
@@ -306,7 +296,7 @@ def test_what_another_user_left_is_passed_over(
 
 
 def test_an_unwritable_folder_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unwritable folder is an error, and no other names are tried."""
+    """No other names are tried."""
 
     def lock(path: Path, **_: object) -> None:
         raise PermissionError(13, "Permission denied", str(path))
@@ -317,7 +307,7 @@ def test_an_unwritable_folder_is_an_error(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_backups_are_listed_newest_first(tmp_path: Path) -> None:
-    """Backups are listed newest first; other folders beside them are skipped."""
+    """Other folders beside them are skipped."""
     lock = Lock(recipients=(PUBLIC,))
     names = [write(tmp_path, lock, name).directory.name for name in ("20260101", "20260102")]
     (tmp_path / "other").mkdir()
@@ -326,7 +316,6 @@ def test_backups_are_listed_newest_first(tmp_path: Path) -> None:
 
 
 def test_locks_from_options(tmp_path: Path) -> None:
-    """Public keys come as text or file; a passphrase from a file, the environment or a prompt."""
     (tmp_path / "keys").write_text(f"# mine\n{PUBLIC}\n\n{new_identity()[1]}\n")
     assert len(lock_from(recipients=[str(tmp_path / "keys")], environ={}).recipients) == 2
     (tmp_path / "phrase").write_text("from a file, long\n")
@@ -341,7 +330,6 @@ def test_locks_from_options(tmp_path: Path) -> None:
 
 
 def test_options_that_lock_or_open_nothing_are_refused(tmp_path: Path) -> None:
-    """No lock, a short passphrase or an invalid key is refused, with what is needed."""
     with pytest.raises(SettingsError, match="a passphrase or with public keys"):
         lock_from(environ={})
     with pytest.raises(SettingsError, match="shorter than 12"):
@@ -356,7 +344,6 @@ def test_options_that_lock_or_open_nothing_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_secret_in_the_place_of_its_file_is_not_repeated() -> None:
-    """A key in the place of its file's path is not repeated in the error."""
     phrase = "four words and more"
     with pytest.raises(SettingsError, match="the file that --recipient names") as refusal:
         lock_from(recipients=[PRIVATE], environ={})
@@ -370,7 +357,6 @@ def test_a_secret_in_the_place_of_its_file_is_not_repeated() -> None:
 
 
 def test_a_passphrase_in_the_place_of_a_public_key_is_not_shown(tmp_path: Path) -> None:
-    """Not even the first letters of a passphrase in the place of a public key are shown."""
     (tmp_path / "phrase").write_text("short phrase")
     with pytest.raises(SettingsError, match="not a public key") as refusal:
         lock_from(recipients=[str(tmp_path / "phrase")], environ={})
@@ -378,14 +364,12 @@ def test_a_passphrase_in_the_place_of_a_public_key_is_not_shown(tmp_path: Path) 
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """The error for a missing key file names it."""
     for path in (tmp_path / "no such key", Path("backup-key.txt")):
         with pytest.raises(SettingsError, match=path.name):
             opener_from(identity_files=[path], environ={})
 
 
 def test_ssh_keys_lock_and_open() -> None:
-    """An SSH key pair works like an age key pair."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -421,14 +405,13 @@ def of_vault(directory: Path, vault: str, name: str) -> Backup:
 
 
 def test_the_newest_backup_of_this_vault_is_chosen(tmp_path: Path) -> None:
-    """The newest backup of this Vault is chosen, even if another stack's is newer."""
+    """Another stack's backup may be newer."""
     mine, _theirs = of_vault(tmp_path, "mine", "1"), of_vault(tmp_path, "theirs", "2")
     assert newest(tmp_path, "keyring.age", vault="mine").directory == mine.directory
 
 
 @pytest.mark.parametrize("vault", ["", "a third"])
 def test_no_backup_is_chosen_if_vault_says_nothing_of_itself(tmp_path: Path, vault: str) -> None:
-    """If Vault says nothing of itself, no backup is chosen among several Vaults."""
     of_vault(tmp_path, "mine", "1")
     of_vault(tmp_path, "theirs", "2")
     with pytest.raises(StackError, match="backups of several Vaults") as refusal:
@@ -438,7 +421,7 @@ def test_no_backup_is_chosen_if_vault_says_nothing_of_itself(tmp_path: Path, vau
 
 
 def test_a_backup_without_an_id_is_chosen_last(tmp_path: Path) -> None:
-    """A backup of a sealed Vault, without its id, is taken only if no other backup has one."""
+    """It is of a sealed Vault, which does not tell its id."""
     unknown = of_vault(tmp_path, "", "2")
     assert newest(tmp_path).directory == unknown.directory
     of_vault(tmp_path, "mine", "1")
@@ -450,7 +433,7 @@ def test_a_backup_without_an_id_is_chosen_last(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("vault", ["mine", ""])
 def test_one_of_the_future_is_not_taken_for_the_newest(tmp_path: Path, vault: str) -> None:
-    """A backup dated in the future is not taken for the newest; the user must choose."""
+    """The user must choose."""
     made = of_vault(tmp_path, "mine", "1")
     manifest = made.directory / "manifest.json"
     content = json.loads(manifest.read_text())
@@ -482,7 +465,7 @@ def test_a_clock_that_was_slow_hides_no_backup(tmp_path: Path, vault: str) -> No
 
 
 def test_backups_that_were_brought_together(tmp_path: Path) -> None:
-    """Backups from two folders, with separate numbers, are ordered by time."""
+    """Their numbers are separate, so time orders them."""
     for name in ("1", "2", "3"):
         of_vault(tmp_path / "january", "mine", name)
     there = of_vault(tmp_path / "february", "mine", "4")
@@ -491,7 +474,7 @@ def test_backups_that_were_brought_together(tmp_path: Path) -> None:
 
 
 def test_one_of_an_earlier_release_has_no_number(tmp_path: Path) -> None:
-    """A backup of an earlier release without a number is ordered by time."""
+    """It is ordered by time."""
     made = of_vault(tmp_path, "mine", "3")
     manifest = made.directory / "manifest.json"
     content = json.loads(manifest.read_text())
@@ -502,7 +485,7 @@ def test_one_of_an_earlier_release_has_no_number(tmp_path: Path) -> None:
 
 
 def test_a_vault_that_is_restored_into_has_no_backup_of_its_own(tmp_path: Path) -> None:
-    """A new Vault takes the backup of another if all are of one Vault, but not its keys."""
+    """It takes the backup of another if all are of one Vault, but not its keys."""
     only = of_vault(tmp_path, "lost", "1")
     found = newest(tmp_path, vault="a new one")
     assert found.directory == only.directory
@@ -514,7 +497,7 @@ def test_a_vault_that_is_restored_into_has_no_backup_of_its_own(tmp_path: Path) 
 
 
 def test_a_keyring_kept_elsewhere_is_checked_without_any_key(tmp_path: Path) -> None:
-    """A keyring that is kept elsewhere is checked against the manifest, without any key."""
+    """The manifest tells."""
     backup = write(tmp_path / "here", Lock(recipients=(PUBLIC,)))
     elsewhere = tmp_path / "keyring.age"
     (backup.directory / "keyring.age").rename(elsewhere)
@@ -528,7 +511,6 @@ def test_a_keyring_kept_elsewhere_is_checked_without_any_key(tmp_path: Path) -> 
 
 
 def test_a_keyring_file_for_a_backup_without_keys_is_refused(tmp_path: Path) -> None:
-    """A keyring file that is named for a backup without keys is refused."""
     made = write_backup(
         tmp_path,
         "one",
@@ -545,7 +527,7 @@ def test_a_keyring_file_for_a_backup_without_keys_is_refused(tmp_path: Path) -> 
 
 
 def test_a_backup_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A backup of another user is an error if named, and skipped in a list."""
+    """It is an error if named, and skipped in a list."""
     lock = Lock(recipients=(PUBLIC,))
     mine, theirs = write(tmp_path, lock, "mine"), write(tmp_path, lock, "theirs")
     read = Path.read_text

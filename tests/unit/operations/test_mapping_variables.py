@@ -1,5 +1,3 @@
-"""Files that say where each variable belongs."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -21,7 +19,7 @@ def test_every_key_of_the_blueprint_has_its_place() -> None:
 
 
 def test_names_prefixes_and_strangers() -> None:
-    """An exact name wins over a prefix, and an unknown name has no place."""
+    """An exact name wins over a prefix."""
     guide = VariableMap.guide()
     assert guide.target("DJANGO_SECRET_KEY") == Place("backend/django", "SECRET_KEY")
     assert guide.target("STRIPE_ANYTHING") == Place("shared/stripe", "STRIPE_ANYTHING")
@@ -30,7 +28,6 @@ def test_names_prefixes_and_strangers() -> None:
 
 
 def test_an_own_map_comes_first(tmp_path: Path) -> None:
-    """Lines of a user's map win over names and prefixes; the rest stays."""
     (tmp_path / "map.toml").write_text(
         '[variables]\nDEBUG = "my/app:FLAG"\n"STRIPE_*" = "pay"\n[outside]\n'
         'names = ["SENTRY_DSN"]\n'
@@ -43,7 +40,6 @@ def test_an_own_map_comes_first(tmp_path: Path) -> None:
 
 
 def test_an_own_map_may_stand_alone(tmp_path: Path) -> None:
-    """With `only = true` the default map is dropped."""
     (tmp_path / "map.toml").write_text('only = true\n[variables]\nA = "a"\n')
     found = load_map(tmp_path / "map.toml", default=VariableMap.guide())
     assert found.target("A") == Place("a", "A")
@@ -66,7 +62,6 @@ def test_an_own_map_may_stand_alone(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_map_is_refused_with_the_line(tmp_path: Path, text: str, problem: str) -> None:
-    """The error names the file and what is wrong in it."""
     (tmp_path / "map.toml").write_text(text)
     with pytest.raises(SettingsError) as refusal:
         load_map(tmp_path / "map.toml", default=VariableMap())

@@ -1,5 +1,3 @@
-"""Audit log lines, filters, following, and which policy rule decides."""
-
 from __future__ import annotations
 
 import json
@@ -54,14 +52,12 @@ def line(**changes: Any) -> str:
 
 
 def entry(**changes: Any) -> AuditEntry:
-    """Return the entry of such a line."""
     found = parse_line(line(**changes))
     assert found is not None
     return found
 
 
 def test_who_what_when_status() -> None:
-    """A read by a role has name, path, time, policies and status."""
     found = entry()
     assert found.time == datetime(2026, 11, 24, 14, 35, 40, 924104, tzinfo=UTC)
     assert (found.who, found.role, found.operation) == ("backend", "backend", "read")
@@ -85,7 +81,6 @@ def test_who_what_when_status() -> None:
     ],
 )
 def test_how_it_went(changes: dict[str, Any], status: str) -> None:
-    """Denied, failed, missing and ok are told apart."""
     assert entry(**changes).status == status
 
 
@@ -93,14 +88,14 @@ LOGIN = {"request__path": "auth/approle/login", "request__operation": "update"}
 
 
 def test_a_login_counts_for_the_new_tokens_role() -> None:
-    """A login belongs to the new token's role, not to that of a token sent along."""
+    """A token that is sent along does not count."""
     new = {"display_name": "approle", "metadata": {"role_name": "ai-services"}}
     assert entry(**LOGIN, response={"auth": new}).who == "ai-services"
     assert entry(**LOGIN, response={"auth": new}).status == "ok"
 
 
 def test_a_wrapped_login_went_well() -> None:
-    """A wrapped login succeeded, and the hash of the role-id tells the role."""
+    """The hash of the role-id tells the role."""
     raw = line(
         **LOGIN,
         response={"wrap_info": {"token": "hmac-sha256:00", "ttl": 60}},
@@ -112,7 +107,6 @@ def test_a_wrapped_login_went_well() -> None:
 
 
 def test_a_failed_login_is_named_by_the_hash_of_its_role_id() -> None:
-    """The hash of the role-id names the role of a failed login."""
     raw = line(**LOGIN, response={}, request__data={"role_id": "hmac-sha256:aa"})
     alone, known = parse_line(raw), parse_line(raw, roles={"hmac-sha256:aa": "backend"})
     assert alone is not None
@@ -124,7 +118,7 @@ def test_a_failed_login_is_named_by_the_hash_of_its_role_id() -> None:
     "raw", ["", "\n", "{", "null", "[]", "1", '{"type": "request"}', '{"type": "response"}']
 )
 def test_lines_that_are_none_are_passed_over(raw: str) -> None:
-    """Half lines, request halves and other text are skipped."""
+    """They are half lines, request halves and other text."""
     assert parse_line(raw) is None
 
 
@@ -144,17 +138,15 @@ def test_lines_that_are_none_are_passed_over(raw: str) -> None:
     ],
 )
 def test_filters(wanted: Filter, passes: bool) -> None:
-    """Each part of a filter passes what it names."""
     assert list(entries([line()], wanted)) == ([entry()] if passes else [])
 
 
 def of(role: str) -> str:
-    """Return a line of a role's call."""
     return line(auth__metadata={"role_name": role})
 
 
 def test_the_last_entries_of_a_large_log(tmp_path: Path) -> None:
-    """The last entries are read from the end, however long, and keep the log's order."""
+    """They are read from the end, in the log's order."""
     log = tmp_path / "audit.log"
     log.write_text("".join(f"{'x' * 5000}\n{of(str(n))}" for n in range(100)))
     assert [each.who for each in last_entries(log, 30)] == [str(n) for n in range(70, 100)]
@@ -163,7 +155,6 @@ def test_the_last_entries_of_a_large_log(tmp_path: Path) -> None:
 
 
 def test_only_what_passes_the_filter_is_counted(tmp_path: Path) -> None:
-    """The count includes only entries that pass the filter, however far back."""
     log = tmp_path / "audit.log"
     log.write_text(line(error="permission denied") + line() * 1000)
     bad = Filter(who="backend", status="bad")
@@ -173,7 +164,7 @@ def test_only_what_passes_the_filter_is_counted(tmp_path: Path) -> None:
 
 
 def test_following_survives_rotation_and_half_lines(tmp_path: Path) -> None:
-    """Entries arrive once each and whole, over a rename, a truncation and a gap."""
+    """Entries arrive once and whole, over a rename, a truncation and a gap."""
     log = tmp_path / "audit.log"
     half = len(of("one")) // 2
     log.write_text(of("old") + of("one")[:half])
@@ -221,7 +212,6 @@ def test_following_survives_rotation_and_half_lines(tmp_path: Path) -> None:
 
 
 def test_a_log_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """The error names the path and the remedy."""
     with pytest.raises(HarnessError, match="cannot be read"):
         last_entries(tmp_path / "nowhere", 1)
 
@@ -285,14 +275,13 @@ path "auth/token/renew-self" {
 
 
 def call(path: str, operation: str, **changes: Any) -> AuditEntry:
-    """Return a successful call of the role ``app``."""
     auth = {"policies": ["app"], "metadata": {"role_name": "app"}}
     parts = {"request__path": path, "request__operation": operation, "auth": auth}
     return entry(**{**parts, **changes})
 
 
 def test_a_policy_is_narrowed_to_what_was_used() -> None:
-    """Wildcards become the used paths and capabilities; denials and renewal stay."""
+    """Denials and renewal stay."""
     used = [
         call("kv/data/app/one", "read"),
         call("kv/data/app/two", "update"),
@@ -315,7 +304,7 @@ def test_a_policy_is_narrowed_to_what_was_used() -> None:
 
 
 def test_a_path_that_was_only_ever_missing_is_left_out() -> None:
-    """A path that never had content is left out, and the reasons name it."""
+    """The reasons name it."""
     nothing: dict[str, Any] = {"response": {}}
     used = [
         call("kv/data/app/one", "read"),
@@ -334,7 +323,6 @@ def test_a_path_that_was_only_ever_missing_is_left_out() -> None:
 
 
 def test_a_policy_that_fits_is_left_alone() -> None:
-    """Nothing is proposed if everything allowed was used."""
     text = 'path "kv/data/a" { capabilities = ["read"] }'
     used = {"kv/data/a": {"kv/data/a": {"read"}}}
     assert narrow("app", text, used) is None
@@ -350,14 +338,12 @@ def test_a_policy_that_fits_is_left_alone() -> None:
     ids=["empty log", "not used", "renewed only"],
 )
 def test_no_policy_loses_all_that_it_allows(used: list[AuditEntry]) -> None:
-    """Without any use of a policy no narrower one is proposed."""
     found = summarise(used, roles={"app": ["app"]}, policies={"app": POLICY})
     assert found.proposals == ()
 
 
 @pytest.mark.parametrize("operation", ["scan", "recover"])
 def test_a_capability_of_newer_servers_is_seen(operation: str) -> None:
-    """A capability of newer servers counts as used as well."""
     text = f'path "kv/metadata/app/" {{ capabilities = ["{operation}", "list"] }}'
     found = summarise(
         [call("kv/metadata/app/", operation)], roles={"app": ["app"]}, policies={"app": text}
@@ -368,7 +354,7 @@ def test_a_capability_of_newer_servers_is_seen(operation: str) -> None:
 
 
 def test_a_rule_for_events_stays() -> None:
-    """Rules for events stay, since no request in the log tells of a subscription."""
+    """No request in the log tells of a subscription."""
     text = """
         path "kv/data/events/*" { capabilities = ["subscribe", "read"] }
         path "kv/data/app/*" { capabilities = ["read"] }
@@ -389,13 +375,13 @@ def test_a_rule_for_events_stays() -> None:
     ids=["template", "events"],
 )
 def test_a_policy_whose_use_is_not_in_the_log_is_not_idle(rule: str) -> None:
-    """A policy whose use the log cannot show is not called idle."""
+    """It is not called idle."""
     found = summarise([], roles={"app": ["app", "old"]}, policies={"app": rule, "old": POLICY})
     assert found.idle_policies == ("old",)
 
 
 def test_what_cannot_be_narrowed_by_a_log_is_said() -> None:
-    """A policy with parameter limits is named instead of narrowed, since they would be lost."""
+    """Parameter limits would be lost."""
     text = 'path "kv/*" {\n capabilities = ["read"]\n allowed_parameters = { "a" = [] }\n}'
     found = summarise(
         [call("kv/data/a", "read")], roles={"app": ["app"]}, policies={"app": text, "odd": "path {"}
@@ -424,7 +410,6 @@ def test_a_policy_of_another_auth_method_is_in_use(seen: dict[str, Any]) -> None
 
 
 def test_counts_per_role() -> None:
-    """Logins, failures, denied and missing paths are counted; an absent role is unused."""
     used = [
         entry(**LOGIN, response={"auth": {"metadata": {"role_name": "app"}}}),
         call("kv/data/b", "read", error="permission denied"),

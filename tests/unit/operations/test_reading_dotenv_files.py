@@ -1,5 +1,3 @@
-"""Difficult dotenv files: what is read, noted and refused."""
-
 from __future__ import annotations
 
 import os
@@ -12,7 +10,6 @@ from vault_harness.operator.migrate import assignment, parse, read
 
 
 def values(text: str) -> dict[str, str]:
-    """Return names and values of a text."""
     return {name: variable.value for name, variable in parse(text).variables.items()}
 
 
@@ -40,7 +37,6 @@ def values(text: str) -> dict[str, str]:
     ],
 )
 def test_what_is_read(text: str, expected: dict[str, str]) -> None:
-    """Each form of an assignment gives its exact value."""
     assert values(text) == expected
 
 
@@ -61,7 +57,7 @@ def test_what_is_read(text: str, expected: dict[str, str]) -> None:
     ],
 )
 def test_what_is_refused(text: str, problem: str) -> None:
-    """An unreadable line is refused by number and never quoted."""
+    """The line is named by number and never quoted."""
     with pytest.raises(SettingsError) as refusal:
         parse(text)
     assert problem in refusal.value.cause
@@ -93,18 +89,18 @@ def test_what_is_refused(text: str, problem: str) -> None:
     ],
 )
 def test_what_is_noted(text: str, note: str) -> None:
-    """Duplicates, and forms that dotenv readers read differently, are noted with line and name."""
+    """Duplicates are, and forms that dotenv readers read differently."""
     assert any(note in str(each) for each in parse(text).notes)
 
 
 def test_a_quiet_file_has_no_notes() -> None:
-    """Forms that all readers agree on have no notes."""
+    """All readers agree on these forms."""
     assert parse("A=1\nB='$x'\nC=\"a b\"\n").notes == ()
     assert parse("A='1' # c\r\nB=\"2\"\r\n").notes == ()
 
 
 def test_interpolation_is_as_a_shell_does_it(tmp_path: Path) -> None:
-    """Interpolation uses the lines above, then the environment, and skips single quotes."""
+    """Lines above come first, then the environment."""
     (tmp_path / ".env").write_text("A=1\nB=${A}${HOME_OF}${C:-d}\nC=\"<${B}>\"\nD='${A}'\n")
     found = read(tmp_path / ".env", interpolate=True, environ={"HOME_OF": "h", "A": "other"})
     assert {n: v.value for n, v in found.variables.items()} == {
@@ -116,7 +112,7 @@ def test_interpolation_is_as_a_shell_does_it(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_there_twice_has_its_value_of_the_lines_above(tmp_path: Path) -> None:
-    """Between two definitions the first one counts, as in a shell, not the environment."""
+    """A shell does the same."""
     (tmp_path / ".env").write_text("P=dev\nURL=pg://u:${P}@h\nP=${P}-real\nLAST=${P}\n")
     found = read(tmp_path / ".env", interpolate=True, environ={"P": "of-the-shell"})
     assert {n: v.value for n, v in found.variables.items()} == {
@@ -138,20 +134,18 @@ def test_a_name_that_is_there_twice_has_its_value_of_the_lines_above(tmp_path: P
 def test_only_pieces_in_double_quotes_are_interpolated(
     text: str, expected: str, tmp_path: Path
 ) -> None:
-    """Single quotes and escaped dollars stay as they are."""
     (tmp_path / ".env").write_text(f"B=b\n{text}\n")
     assert read(tmp_path / ".env", interpolate=True).variables["A"].value == expected
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
 def test_a_byte_order_mark_says_the_encoding(tmp_path: Path, encoding: str) -> None:
-    """A byte order mark gives the encoding, as in files of Windows tools."""
+    """Files of Windows tools have one."""
     (tmp_path / ".env").write_bytes("A=\u00fc\r\n".encode(encoding))
     assert read(tmp_path / ".env").variables["A"].value == "\u00fc"
 
 
 def test_another_encoding_must_be_named(tmp_path: Path) -> None:
-    """Latin-1 is refused with the line, and read if it is named."""
     (tmp_path / ".env").write_bytes("A=1\nB=s\u00fc\u00df\n".encode("latin-1"))
     with pytest.raises(SettingsError, match="line 2: this is not utf-8 text") as refusal:
         read(tmp_path / ".env")
@@ -162,14 +156,12 @@ def test_another_encoding_must_be_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    """The error names the path and the remedy."""
     with pytest.raises(SettingsError, match="nowhere") as refusal:
         read(tmp_path / "nowhere")
     assert "--env-file" in refusal.value.remedy
 
 
 def test_a_value_in_the_place_of_the_file_is_not_repeated() -> None:
-    """A value in the place of the file is not repeated; the error names the option."""
     with pytest.raises(SettingsError, match="the file that --env-file names") as refusal:
         read(Path("hvs.not-a-file"))
     assert "hvs." not in str(refusal.value)
@@ -177,14 +169,14 @@ def test_a_value_in_the_place_of_the_file_is_not_repeated() -> None:
 
 
 def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
-    """A named pipe is refused, since reading it could hang forever."""
+    """Reading it could hang forever."""
     os.mkfifo(tmp_path / ".env")
     with pytest.raises(SettingsError, match="not a regular file"):
         read(tmp_path / ".env")
 
 
 def test_a_folder_is_reported_as_a_folder(tmp_path: Path) -> None:
-    """The remedy for a folder is to name a file in it."""
+    """The remedy is to name a file in it."""
     (tmp_path / "dir.env").mkdir()
     with pytest.raises(SettingsError, match=r"dir\.env is a folder") as refusal:
         read(tmp_path / "dir.env")
@@ -192,7 +184,7 @@ def test_a_folder_is_reported_as_a_folder(tmp_path: Path) -> None:
 
 
 def test_an_empty_variable_is_noted() -> None:
-    """An empty value is noted, since it may be forgotten."""
+    """It may be forgotten."""
     assert [str(note) for note in parse("A=1\nB=\nC=''\n").notes] == [
         "line 2: B: is empty",
         "line 3: C: is empty",
@@ -200,11 +192,10 @@ def test_an_empty_variable_is_noted() -> None:
 
 
 def test_values_are_in_no_repr() -> None:
-    """No repr of a variable or a file shows a value."""
     assert "hunter2" not in repr(parse("PASSWORD=hunter2"))
 
 
 def test_a_value_that_readers_take_differently_is_not_written() -> None:
-    """A value with both kinds of quotes is refused, since readers would differ."""
+    """It has both kinds of quotes."""
     with pytest.raises(SettingsError):
         assignment("A", '/it\'s "here"')

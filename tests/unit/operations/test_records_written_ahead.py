@@ -15,19 +15,16 @@ from vault_harness.local.written_ahead import WrittenAhead
 
 @dataclass
 class Deed:
-    """Something that is about to be done."""
-
     name: str
     step: int = 0
 
 
 def refused(file: Path) -> StackError:
-    """Return the error for a file that is no record."""
     return StackError("it is no record", looked_at=str(file), remedy="move it away")
 
 
 def test_what_was_written_is_read_until_it_is_removed(tmp_path: Path) -> None:
-    """Only the owner may read the file, and removing it twice is harmless."""
+    """Removing it twice is harmless."""
     file = tmp_path / "records" / "deed.json"
     record = WrittenAhead(file, Deed, refused, format=1)
     assert record.read() is None

@@ -43,13 +43,12 @@ def at(step: str, interrupt: BaseException) -> Callable[[str], None]:
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    """A world in which nothing was rotated."""
     return World(tmp_path)
 
 
 @pytest.mark.parametrize("step", BEFORE_THE_SERVER)
 def test_before_the_server_was_asked(world: World, step: str) -> None:
-    """Before the server was asked, Vault gets the old value back and nothing is left."""
+    """Vault gets the old value back."""
     with pytest.raises(KeyboardInterrupt) as caught:
         world.rotate(checkpoint=at(step, KeyboardInterrupt()))
     assert not isinstance(caught.value, EndedHalfWay)
@@ -59,7 +58,7 @@ def test_before_the_server_was_asked(world: World, step: str) -> None:
 
 @pytest.mark.parametrize("turn", [rotate_secret, roll_back], ids=["rotated", "rolled back"])
 def test_once_the_server_was_asked(world: World, turn: Any) -> None:
-    """Once the server may have the new password, Vault keeps it and the next command is named."""
+    """The server may have the new password, so Vault keeps it."""
     world.rotate()
     task = "rotate.secrets" if turn is rotate_secret else "rotate.rollback"
     interrupt = Ended(signal.SIGTERM)
@@ -74,7 +73,7 @@ def test_once_the_server_was_asked(world: World, turn: Any) -> None:
 
 
 def test_the_error_says_that_vault_could_not_be_corrected(world: World) -> None:
-    """If Vault cannot be corrected, the error says so, and the next run repairs it."""
+    """The next run repairs it."""
 
     def end(step: str) -> None:
         if step == f"wrote {DATABASE.path}":
@@ -91,8 +90,6 @@ def test_the_error_says_that_vault_could_not_be_corrected(world: World) -> None:
 
 
 def test_an_error_says_what_it_leaves_too(world: World) -> None:
-    """An error such as a sealed Vault also names the command that finishes the rotation."""
-
     def seal(step: str) -> None:
         if step == f"wrote {DATABASE.path}":
             world.kv.refuse = {DATABASE.path}
@@ -106,7 +103,6 @@ def test_an_error_says_what_it_leaves_too(world: World) -> None:
 
 
 def test_an_error_that_leaves_nothing_says_no_more(world: World) -> None:
-    """An error that leaves nothing has only its own remedy."""
     refused = OperatorError("not that", remedy="do this")
     with pytest.raises(OperatorError) as caught:
         world.rotate(checkpoint=at(f"wrote {DATABASE.path}", refused))
@@ -116,7 +112,7 @@ def test_an_error_that_leaves_nothing_says_no_more(world: World) -> None:
 def test_the_time_for_the_old_one_is_named_too(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next command repeats --grace; without it the old password would end at once."""
+    """Without --grace the old password would end at once."""
     monkeypatch.setattr(world.server, "keeps_old", True)
 
     def interrupted(_seconds: float) -> None:
@@ -131,8 +127,6 @@ def test_the_time_for_the_old_one_is_named_too(
 def test_a_secret_id_is_gone_on_with_as_it_was_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An interrupted secret-id rotation names the next command with its options."""
-
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -152,7 +146,7 @@ def test_a_secret_id_is_gone_on_with_as_it_was_begun(
 def test_an_error_says_where_a_new_secret_id_may_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error says that the file may have a new secret-id, and how to continue."""
+    """The file may have a new secret-id."""
 
     def sealed(*_: object) -> None:
         raise OperatorError("it is sealed", remedy="unseal it")
@@ -169,7 +163,7 @@ def test_an_error_says_where_a_new_secret_id_may_be(
 
 
 def test_a_migration(tmp_path: Path) -> None:
-    """An interrupted migration names both ways to continue, and no value of the file."""
+    """The error names both ways to continue, and no value of the file."""
     kv, file = KvInMemory(), tmp_path / ".env"
     file.write_text("ONE=first\nTWO=second\n")
     (tmp_path / "map.toml").write_text('[variables]\nONE = "a:ONE"\nTWO = "b:TWO"\n')
@@ -198,7 +192,7 @@ def test_a_migration(tmp_path: Path) -> None:
 
 
 def test_the_message_says_that_something_is_unfinished(capsys: pytest.CaptureFixture[str]) -> None:
-    """The message says that something is half-way, and the exit code is the signal's."""
+    """The exit code is the signal's."""
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         with pytest.raises(SystemExit) as caught, guarded():
             raise EndedHalfWay(number, "something is half-way")

@@ -1,4 +1,4 @@
-"""Rotations in which the server cannot be reached at some moment lock nobody out."""
+"""If the server cannot be reached at some moment of a rotation, nobody is locked out."""
 
 from __future__ import annotations
 
@@ -81,15 +81,12 @@ class Server:
 
 
 class World:
-    """A Vault and a server that start with the same password."""
-
     def __init__(self, directory: Path, value: object = "start") -> None:
         self.kv = KvInMemory({DATABASE.path: {"DB_USER": "app", DATABASE.key: value}})
         self.server = Server(str(value))
         self.directory = directory
 
     def rotate(self, turn: Any = rotate_secret, **options: Any) -> Any:
-        """Rotate the password, or roll it back."""
         return turn(self.kv, DATABASE, self.directory, How(lambda _kind: self.server, **options))
 
     def down_at(self, step: str) -> Callable[[str], None]:
@@ -113,12 +110,11 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    """A world in which nothing was rotated."""
     return World(tmp_path)
 
 
 def test_lost_after_the_commit(world: World) -> None:
-    """Vault keeps the server's new password, and the next run finishes the rotation."""
+    """Vault keeps the server's new password, and the next run finishes."""
     with pytest.raises(ServerRefusedError) as told:
         world.rotate(checkpoint=world.down_at(LOST))
     assert world.agree
@@ -131,7 +127,7 @@ def test_lost_after_the_commit(world: World) -> None:
 
 
 def test_lost_within_the_commit(world: World) -> None:
-    """If the commit is uncertain, Vault keeps the new password until the server is asked."""
+    """Vault keeps the new password until the server is asked."""
     world.server.lost_at_commit = True
     with pytest.raises(ServerRefusedError):
         world.rotate()
@@ -163,8 +159,6 @@ def test_ended_after_the_commit_and_run_again_while_it_is_down(world: World) -> 
 
 
 def test_where_no_login_can_be_tried_nothing_is_begun(world: World) -> None:
-    """If no login can be tried from here, nothing begins."""
-
     def unknown(_account: Account, password: str) -> bool:
         raise password_server.unreachable(world.server, ConnectionError("no entry for app"))
 
@@ -177,7 +171,7 @@ def test_where_no_login_can_be_tried_nothing_is_begun(world: World) -> None:
 
 
 def test_where_vault_keeps_one_version_nothing_is_begun(world: World) -> None:
-    """If Vault keeps only one version, nothing begins: the old password could be lost."""
+    """The old password could be lost."""
     world.kv.keeps = 1
     with pytest.raises(OperatorError, match="keeps only one version"):
         world.rotate()
@@ -186,7 +180,6 @@ def test_where_vault_keeps_one_version_nothing_is_begun(world: World) -> None:
 
 
 def test_it_is_foretold_that_nothing_would_be_begun(world: World) -> None:
-    """A dry run reports the same refusal, for rotation and rollback."""
     world.rotate()
     plan_secret(world.kv, DATABASE, world.directory, How(servers=lambda _kind: world.server))
     world.kv.keeps_the_one_before = lambda _path: False  # type: ignore[assignment,method-assign]
@@ -197,7 +190,7 @@ def test_it_is_foretold_that_nothing_would_be_begun(world: World) -> None:
 
 
 def test_refused_on_the_second_run_goes_back(world: World) -> None:
-    """If the server refuses the new password, Vault returns to the old one."""
+    """Vault returns to the old password."""
 
     def interrupt(step: str) -> None:
         if step.startswith("wrote"):
@@ -213,7 +206,7 @@ def test_refused_on_the_second_run_goes_back(world: World) -> None:
 
 
 def test_a_kill_during_the_return_leaves_no_url_behind(world: World) -> None:
-    """A run killed during the return leaves no URL with a password that the server refuses."""
+    """The server would refuse the password in that URL."""
     world.kv.write("shared/other", {"URL": "postgres://app:start@db/shop"}, cas=0)
     written: list[str] = []
 
@@ -232,7 +225,6 @@ def test_a_kill_during_the_return_leaves_no_url_behind(world: World) -> None:
 
 
 def test_the_secret_gets_its_password_if_a_url_cannot_be_restored(world: World) -> None:
-    """The secret gets the server's password, even if a URL elsewhere cannot be restored."""
     world.kv.write("shared/other", {"URL": "postgres://app:start@db/shop"}, cas=0)
 
     def refuse(step: str) -> None:
@@ -247,7 +239,7 @@ def test_the_secret_gets_its_password_if_a_url_cannot_be_restored(world: World) 
 
 @pytest.mark.parametrize("value", [271828, {"user": "app", "pin": 7}, ["a"]])
 def test_what_was_no_text_comes_back_as_it_was(value: object, tmp_path: Path) -> None:
-    """A password stored as a number is restored as a number."""
+    """It is a number."""
     world = World(tmp_path, value)
 
     def stored() -> object:
@@ -296,7 +288,7 @@ def test_one_password_is_not_waited_for(world: World, monkeypatch: pytest.Monkey
 def test_what_postgresql_says_of_a_password(
     said: str, accepts: bool | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A PostgreSQL error means right, wrong or unknown; a name in the text does not count."""
+    """A name in the text does not count."""
 
     def connect(*_: object, **__: object) -> None:
         raise psycopg.OperationalError(said)
@@ -336,7 +328,7 @@ class HeldRole:
 def test_the_wait_for_a_held_role_is_bounded(
     options: str, *, bounded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The wait for a held role is bounded, unless the URL sets another bound."""
+    """The URL may set another bound."""
     connection = HeldRole()
     monkeypatch.setattr(psycopg, "connect", lambda *_, **__: connection)
     server = PostgreSQL(f"postgresql://admin@db.example/{options}")
@@ -349,7 +341,7 @@ def test_the_wait_for_a_held_role_is_bounded(
 
 
 def test_an_account_that_may_not_ping_has_logged_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Redis account without the right to PING has logged in, since the password comes first."""
+    """Redis checks the password before the right to PING."""
 
     def ping(_: object) -> None:
         raise redis.exceptions.NoPermissionError("no permissions to run the 'ping' command")
@@ -361,7 +353,7 @@ def test_an_account_that_may_not_ping_has_logged_in(monkeypatch: pytest.MonkeyPa
 def test_a_redis_that_has_forgotten_the_new_password_keeps_the_old_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """After Redis restarted and lost the new password, the old one is not removed."""
+    """Redis lost it in a restart."""
     told: list[tuple[str, ...]] = []
     old = hashlib.sha256(b"old").hexdigest()
     monkeypatch.setattr(redis.Redis, "acl_getuser", lambda *_: {"passwords": [old]})

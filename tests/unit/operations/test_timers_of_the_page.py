@@ -1,4 +1,4 @@
-"""The timers in the documentation are complete units of systemd and lines of cron."""
+"""The timers in the documentation."""
 
 from __future__ import annotations
 
@@ -25,13 +25,12 @@ PROGRAM = re.compile(r"\S*\.venv/bin/vault-harness ([^>&\n]+)")
 
 
 def commands(text: str) -> list[str]:
-    """Return the tasks that a unit or a crontab runs."""
     return [one.strip() for one in PROGRAM.findall(text)]
 
 
 @pytest.mark.skipif(SYSTEMD is None, reason="systemd-analyze is not here")
 def test_systemd_takes_the_units(tmp_path: Path) -> None:
-    """The units pass systemd's check without a warning, which an unknown key would cause."""
+    """An unknown key would cause a warning."""
     program = tmp_path / ".venv" / "bin" / "vault-harness"
     program.parent.mkdir(parents=True)
     program.write_text("#!/bin/sh\n")
@@ -51,7 +50,6 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in UNITS if name.endswith(".timer")])
 def test_a_timer_has_its_service(name: str) -> None:
-    """A timer pairs with a service of the same name and has a valid time."""
     assert name.replace(".timer", ".service") in UNITS
     timer = configparser.ConfigParser()
     timer.read_string(UNITS[name])
@@ -62,7 +60,6 @@ def test_a_timer_has_its_service(name: str) -> None:
 
 
 def test_lines_of_cron() -> None:
-    """The crontab has settings, then five valid fields, a user and a command without `%`."""
     lines = [line for line in CRONTAB.splitlines() if not line.startswith("#")]
     settings = [line for line in lines if re.match(r"[A-Z_]+=\S+$", line)]
     jobs = [line.split(maxsplit=6) for line in lines[len(settings) :]]
@@ -76,7 +73,6 @@ def test_lines_of_cron() -> None:
 
 
 def test_both_run_the_same_tasks() -> None:
-    """Units and crontab run the same tasks, with options that exist."""
     units = [commands(UNITS[f"vault-{one}.service"]) for one in ("backup", "rotate")]
     jobs = [commands(line) for line in CRONTAB.splitlines() if " vault cd " in line]
     assert units == jobs

@@ -41,7 +41,6 @@ class Project:
         (folder / "map.toml").write_text(MAP)
 
     def migrate(self, text: str, *, role: str = "backend") -> None:
-        """Write the file and migrate it."""
         self.env_file.write_text(text)
         settings = ClientSettings(
             "http://127.0.0.1:1", role, self.folder / "role", self.folder / "id", "ecommerce"
@@ -55,11 +54,9 @@ class Project:
         migrate(self.kv, plan, self.env_file, settings, data_dir=self.data_dir)
 
     def undo(self, checkpoint: Callable[[str], None] = lambda _step: None) -> Outcome:
-        """Undo the newest migration."""
         return undo(self.kv, self.env_file, data_dir=self.data_dir, checkpoint=checkpoint)
 
     def in_vault(self) -> dict[str, dict[str, str]]:
-        """Return the readable secrets."""
         found = {path: self.kv.read(path) for path in self.kv.paths()}
         return {path: dict(each.data) for path, each in found.items() if each.state == "present"}
 
@@ -74,7 +71,6 @@ def project(tmp_path: Path) -> Project:
 
 
 def test_two_in_a_row_lead_to_what_was_there_before_both(project: Project) -> None:
-    """Two undos restore the first state, and the first of them says that one more is left."""
     first = project.undo()
     assert project.in_vault() == {"a": {"OLD": "kept", "ONE": "1"}, "b": {"TWO": "2"}}
     assert first.kept == ()
@@ -90,7 +86,7 @@ def test_two_in_a_row_lead_to_what_was_there_before_both(project: Project) -> No
 
 
 def test_a_migration_between_two_of_them(project: Project) -> None:
-    """A migration after an undo builds on what the undo left."""
+    """It builds on what the undo left."""
     project.undo()
     project.migrate("ONE=third\nTWO=2\n", role="other")
     assert project.in_vault()["a"] == {"OLD": "kept", "ONE": "third"}
@@ -100,7 +96,7 @@ def test_a_migration_between_two_of_them(project: Project) -> None:
 
 
 def test_what_somebody_wrote_after_the_first_stays(project: Project) -> None:
-    """A foreign write after the first undo stays, even where the second would revert it."""
+    """It stays even where the second undo would revert it."""
     project.undo()
     now = project.kv.read("a")
     project.kv.write("a", {**now.data, "MORE": "theirs"}, cas=now.version)
@@ -111,7 +107,7 @@ def test_what_somebody_wrote_after_the_first_stays(project: Project) -> None:
 
 @pytest.mark.parametrize("which", [0, 1], ids=["first", "second"])
 def test_ended_at_any_step(tmp_path: Path, which: int) -> None:
-    """An undo that ended at any step continues, and reports no foreign write."""
+    """The undo continues, and reports no foreign write."""
     stopped, step = True, 0
     while stopped:
         step += 1
@@ -142,7 +138,7 @@ def test_ended_at_any_step(tmp_path: Path, which: int) -> None:
 
 
 def test_a_killed_undo_reports_no_foreign_write(project: Project) -> None:
-    """An undo that was killed before it recorded its write reports no foreign write."""
+    """It was killed before it recorded its write."""
     project.undo()
     writing = project.kv.write_version
 
@@ -159,7 +155,7 @@ def test_a_killed_undo_reports_no_foreign_write(project: Project) -> None:
 
 
 def test_a_file_that_was_emptied_as_was_said(tmp_path: Path) -> None:
-    """If the file was emptied after the migration, the undo names the copy that has its values."""
+    """The undo names the copy that has its values."""
     project = Project(tmp_path)
     project.migrate("ONE=1\nTWO=2\n")
     project.env_file.write_text("")
@@ -169,7 +165,7 @@ def test_a_file_that_was_emptied_as_was_said(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_a_link(tmp_path: Path) -> None:
-    """A linked file that `.env.vault` was copied over is restored in the link's target."""
+    """`.env.vault` was copied over it."""
     project = Project(tmp_path)
     (tmp_path / "shared").mkdir()
     shared = tmp_path / "shared" / ".env"
@@ -183,7 +179,6 @@ def test_a_file_that_is_a_link(tmp_path: Path) -> None:
 
 
 def test_a_link_to_env_vault_is_replaced_by_the_original(tmp_path: Path) -> None:
-    """A link to `.env.vault` in the place of the original is replaced by the original."""
     project = Project(tmp_path)
     project.migrate("ONE=1\nTWO=2\n")
     project.env_file.unlink()
@@ -195,7 +190,7 @@ def test_a_link_to_env_vault_is_replaced_by_the_original(tmp_path: Path) -> None
 
 
 def test_what_earlier_releases_read(tmp_path: Path) -> None:
-    """Before an undo, a record has only fields of earlier releases, whose records are readable."""
+    """Before an undo, a record has only fields of earlier releases."""
     project = Project(tmp_path)
     project.migrate("ONE=1\nTWO=2\n")
     (record,) = (project.data_dir / "migrations").glob("*.json")

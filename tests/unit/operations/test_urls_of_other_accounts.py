@@ -20,7 +20,6 @@ HERE = {
 
 
 def url(value: str) -> str:
-    """Return the password in a URL."""
     return unquote(value.rpartition("@")[0].rpartition(":")[2])
 
 
@@ -58,7 +57,7 @@ def url(value: str) -> str:
     ],
 )
 def test_whose_url_it_is(name: str, own: list[str], others: list[str], tmp_path: Path) -> None:
-    """Scheme and user tell whose URL it is, for rotation and rollback."""
+    """Scheme and user tell."""
     urls = {f"URL_{number}": each for number, each in enumerate([*own, *others])}
     kv, target = KvInMemory({**HERE, "shared/urls": urls}), known_targets()[name]
 
@@ -73,7 +72,6 @@ def test_whose_url_it_is(name: str, own: list[str], others: list[str], tmp_path:
 
 
 def test_in_the_secret_itself(tmp_path: Path) -> None:
-    """A second account in the rotated secret, with the same password, stays as it is."""
     both = {**HERE[DATABASE.path], "URL": f"postgres://app:{QUOTED}@db/shop"}
     both["REPORTS"] = f"postgres://reports:{QUOTED}@db/shop"
     kv = KvInMemory({DATABASE.path: both})
@@ -84,7 +82,7 @@ def test_in_the_secret_itself(tmp_path: Path) -> None:
 
 
 def test_texts_with_the_old_password_are_listed(tmp_path: Path) -> None:
-    """Other texts with the old password are listed, for a person to judge."""
+    """A person must judge them."""
     others = {
         "REPORTS": f"postgres://reports:{QUOTED}@db/shop",
         "DSN": f"host=db user=app password={SAME}",
@@ -104,7 +102,7 @@ def test_texts_with_the_old_password_are_listed(tmp_path: Path) -> None:
 
 
 def test_a_short_one_is_found_by_chance_nowhere(tmp_path: Path) -> None:
-    """A short password is found only where it is the whole value."""
+    """It is found only where it is the whole value."""
     kv = KvInMemory(
         {DATABASE.path: {"DB_USER": "app", DATABASE.key: "app"}, "x": {"A": "app", "B": "an app"}}
     )
@@ -112,7 +110,6 @@ def test_a_short_one_is_found_by_chance_nowhere(tmp_path: Path) -> None:
 
 
 def test_a_password_that_begins_as_another_one_does(tmp_path: Path) -> None:
-    """A longer password that begins like the rotated one stays as it is."""
     url = "postgres://app:change me@home@db/shop"
     kv = KvInMemory({**HERE, "shared/urls": {"A": url}})
     assert rotate_secret(kv, DATABASE, tmp_path).missed == ("shared/urls A",)

@@ -1,5 +1,3 @@
-"""The URLs of servers whose passwords are rotated: what is read and what is refused."""
-
 from __future__ import annotations
 
 import traceback
@@ -21,7 +19,6 @@ class _Opened(Exception):
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Record the options of the connection that `accepts` would open."""
     found: dict[str, Any] = {}
 
     def to_postgresql(conninfo: str = "", **options: Any) -> None:
@@ -38,7 +35,6 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def ask(kind: str, url: str) -> None:
-    """Open a connection to the server of that URL."""
     variable = POSTGRESQL_VARIABLE if kind == "postgresql" else REDIS_VARIABLE
     server = configured(kind, {variable: url})
     assert server is not None
@@ -46,7 +42,7 @@ def ask(kind: str, url: str) -> None:
 
 
 def test_options_of_postgresql_are_kept(opened: dict[str, Any]) -> None:
-    """TLS options of the URL are kept, and ours are defaults."""
+    """Ours are defaults."""
     with pytest.raises(_Opened):
         ask("postgresql", "postgresql://db/app?sslmode=verify-full&sslrootcert=%2Fca.pem")
     assert (opened["sslmode"], opened["sslrootcert"]) == ("verify-full", "/ca.pem")
@@ -58,7 +54,7 @@ def test_options_of_postgresql_are_kept(opened: dict[str, Any]) -> None:
 
 
 def test_a_postgresql_whose_machine_is_gone_is_not_waited_for(opened: dict[str, Any]) -> None:
-    """Waits for a dead PostgreSQL are bounded, unless the URL sets other bounds."""
+    """The URL may set other bounds."""
     with pytest.raises(_Opened):
         ask("postgresql", "postgresql://db/?keepalives_idle=60")
     assert int(opened["tcp_user_timeout"]) == 5000
@@ -67,7 +63,6 @@ def test_a_postgresql_whose_machine_is_gone_is_not_waited_for(opened: dict[str, 
 
 
 def test_options_of_redis_are_kept(opened: dict[str, Any]) -> None:
-    """The certificate is checked with the CA of the URL."""
     with pytest.raises(_Opened):
         ask("redis", "rediss://cache/?ssl_ca_certs=/ca.pem")
     assert (opened["ssl"], opened["ssl_ca_certs"]) == (True, "/ca.pem")
@@ -86,7 +81,7 @@ def test_options_of_redis_are_kept(opened: dict[str, Any]) -> None:
 def test_options_that_would_be_lost_are_refused(
     kind: str, url: str, named: str, opened: dict[str, Any]
 ) -> None:
-    """A mistyped option is refused before any connection."""
+    """One is a mistyped option."""
     with pytest.raises(SettingsError, match=f"{named}\\b"):
         ask(kind, url)
     assert opened == {}
@@ -102,7 +97,7 @@ def test_options_that_would_be_lost_are_refused(
     ],
 )
 def test_a_password_that_is_not_encoded_is_reported(kind: str, login: str) -> None:
-    """The remedy is to encode the password, and no part of it is shown."""
+    """The remedy is to encode the password; no part of it is shown."""
     variable = POSTGRESQL_VARIABLE if kind == "postgresql" else REDIS_VARIABLE
     with pytest.raises(SettingsError) as told:
         configured(kind, {variable: f"{kind}://{login}@db/"})
@@ -114,13 +109,11 @@ def test_a_password_that_is_not_encoded_is_reported(kind: str, login: str) -> No
 
 @pytest.mark.parametrize("host", ["db:port", "db:99999", "[::1"])
 def test_a_port_or_an_address_that_is_none(host: str) -> None:
-    """An invalid port or address is refused before anything is done."""
     with pytest.raises(SettingsError, match=POSTGRESQL_VARIABLE):
         configured("postgresql", {POSTGRESQL_VARIABLE: f"postgresql://{host}/"})
 
 
 @pytest.mark.parametrize("url", ["postgresql://u:p%2Fw@db:1/x", "postgresql://[::1]:5432/"])
 def test_what_makes_sense(url: str) -> None:
-    """An encoded password and an address in brackets are accepted."""
     server = configured("postgresql", {POSTGRESQL_VARIABLE: url})
     assert "p" not in repr(server).partition("PostgreSQL ")[2]

@@ -1,5 +1,3 @@
-"""Records of histories that were written by hand."""
-
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -22,14 +20,11 @@ Record = dict[str, Any]
 
 @pytest.fixture
 def story() -> Story:
-    """Return an empty history."""
     return Story()
 
 
 @pytest.fixture
 def record(story: Story) -> Callable[..., Record]:
-    """Return a function that makes the record of the history."""
-
     def make(
         word: Word = "pass",
         *,

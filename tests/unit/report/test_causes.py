@@ -26,12 +26,10 @@ STORM = "no request storm"
 
 
 def finding(promise: str, seen: str = "it was not so", at: float = 5.0, **more: Any) -> Any:
-    """Return a finding."""
     return {"promise": promise, "seen": seen, "at": at, **more}
 
 
 def scenario(id: str, *findings: Any, word: str = "", **more: Any) -> dict[str, Any]:  # noqa: A002
-    """Return a scenario of a journal with these findings."""
     return {
         "id": id,
         "promise": "a promise",
@@ -46,12 +44,10 @@ def scenario(id: str, *findings: Any, word: str = "", **more: Any) -> dict[str, 
 
 
 def found(*records: dict[str, Any]) -> list[Cause]:
-    """Return the causes of these scenarios."""
     return causes(records, lines_of(records))
 
 
 def test_one_theme_in_many_scenarios_is_one_cause() -> None:
-    """One cause explains all promises of a theme, whatever their bounds and words are."""
     (cause,) = found(
         scenario("TOK-01", finding(SLOW)),
         scenario("TOK-02", finding("every call ends within 4.5 s")),
@@ -62,7 +58,7 @@ def test_one_theme_in_many_scenarios_is_one_cause() -> None:
 
 
 def test_a_scenario_counts_for_its_largest_cause() -> None:
-    """A smaller cause explains only scenarios that the larger one does not."""
+    """A smaller cause explains only what the larger one does not."""
     both = [scenario(f"NET-0{n}", finding(LATE), finding(STORM)) for n in (1, 2)]
     late = [scenario(f"NET-0{n}", finding(LATE)) for n in (3, 4)]
     large, small = found(*both, *late, scenario("A-01", finding(STORM)))
@@ -72,7 +68,7 @@ def test_a_scenario_counts_for_its_largest_cause() -> None:
 
 
 def test_a_consequence_does_not_count() -> None:
-    """A theme that shows only beside a larger cause does not count, and comes last."""
+    """A theme that shows only beside a larger cause comes last."""
     large, other, beside = found(
         scenario("NET-01", finding(LATE), finding(STORM)),
         scenario("NET-02", finding(LATE)),
@@ -83,7 +79,7 @@ def test_a_consequence_does_not_count() -> None:
 
 
 def test_severity_is_that_of_what_a_cause_explains() -> None:
-    """The severity of a cause ignores scenarios that count for a larger cause."""
+    """Scenarios that count for a larger cause are ignored."""
     large, small = found(
         scenario("NET-01", finding(LATE), finding(STORM), severity="critical"),
         scenario("NET-02", finding(LATE), severity="high"),
@@ -93,7 +89,6 @@ def test_severity_is_that_of_what_a_cause_explains() -> None:
 
 
 def test_secrets_that_came_out_are_one_cause_and_the_first() -> None:
-    """All leaks are one cause, which comes first, whatever their scenarios are about."""
     leak = {"promise": LEAK, "seen": "its log has token-1", "at": 1.0}
     leaks, broken = found(
         scenario("KV-01", leaks=[leak]),
@@ -113,7 +108,7 @@ def test_harm_comes_before_what_is_broken_more_often() -> None:
 
 
 def test_clearest_example_is_severe_and_shows_little_else() -> None:
-    """The clearest example is the most severe scenario with the fewest other findings."""
+    """Severity comes first, then the fewest other findings."""
     cause = found(
         scenario("A-01", finding(SLOW), severity="high"),
         scenario("A-02", finding(SLOW), finding(LATE)),
@@ -123,7 +118,7 @@ def test_clearest_example_is_severe_and_shows_little_else() -> None:
 
 
 def test_known_failure_is_no_cause() -> None:
-    """A known failure is no cause, but a leak in it is."""
+    """A leak in a known failure is a cause."""
     leak = {"promise": LEAK, "seen": "its log has token-1", "at": 1.0}
     known = {"kind": "failing", "reason": "the next release"}
     (cause,) = found(scenario("TOK-01", finding(SLOW), known=known, leaks=[leak]))
@@ -131,13 +126,13 @@ def test_known_failure_is_no_cause() -> None:
 
 
 def test_known_failure_that_passes_is_a_cause() -> None:
-    """A known failure that passes is a cause, since its line is wrong."""
+    """Its line is wrong."""
     (cause,) = found(scenario("TOK-01", known={"kind": "failing", "reason": "once"}))
     assert (cause.kind, cause.ids) == ("fixed", ["TOK-01"])
 
 
 def test_a_should_comes_after_a_must() -> None:
-    """A SHOULD comes after a MUST. A theme that breaks both is a MUST."""
+    """A theme that breaks both is a MUST."""
     should = [scenario(f"A-0{n}", finding(SLOW), severity="low") for n in (1, 2)]
     must, other = found(*should, scenario("B-01", finding(LATE), severity="high"))
     assert (must.label, other.label) == ("high", "SHOULD")
@@ -146,7 +141,7 @@ def test_a_should_comes_after_a_must() -> None:
 
 
 def test_what_proved_nothing_is_one_cause() -> None:
-    """Scenarios that prove nothing for the same reason are one cause."""
+    """The reason is the same."""
     records = [
         scenario(f"KV-0{n}", word="not exercised", why=f"no hello within {n}.5 s") for n in (1, 2)
     ]
@@ -156,18 +151,15 @@ def test_what_proved_nothing_is_one_cause() -> None:
 
 
 def test_a_pass_is_no_cause() -> None:
-    """A pass is no cause."""
     assert found(scenario("KV-01")) == []
 
 
 def test_a_failure_without_findings_has_its_promises_theme() -> None:
-    """A failure without findings has the theme of its scenario's promise."""
     (cause,) = found(scenario("KV-01", word="fail", promise=SLOW, why="it hung"))
     assert (cause.theme.broken, cause.clearest.seen) == ("calls outlast their deadline", "it hung")
 
 
 def test_what_has_no_line_is_left_out() -> None:
-    """A scenario without a line has no known verdict and is left out."""
     line = Line("A-01", "a promise", "high", "fail", 1.0)
     records = [scenario("A-01", finding(SLOW)), scenario("A-02", finding(SLOW))]
     assert [cause.ids for cause in causes(records, [line])] == [["A-01"]]
@@ -180,7 +172,6 @@ JUDGED = st.tuples(SEVERITIES, st.sets(PROMISES, min_size=1), st.sets(PROMISES, 
 
 @given(st.lists(JUDGED, max_size=30))
 def test_each_failure_counts_once(judged: list[tuple[str, set[str], set[str]]]) -> None:
-    """Each failing scenario is explained by exactly one cause."""
     made = grouped(
         cause
         for number, (severity, broken, harm) in enumerate(judged)

@@ -1,5 +1,3 @@
-"""Two engines: what each skips, and whether their verdicts agree."""
-
 from __future__ import annotations
 
 import json
@@ -15,7 +13,6 @@ from vault_harness.settings import checkout, scenarios_folder
 
 
 def journal(path: Path, words: dict[str, str]) -> str:
-    """Write the journal of a run with these verdicts, and return its path."""
     one = {"promise": "p", "severity": "high", "seconds": 1.0}
     scenarios = [{"id": id, "word": word, **one} for id, word in words.items()]  # noqa: A001
     head = {"schema_version": 2, "suite_version": "0.1.0", "complete": True, "summary": ""}
@@ -54,14 +51,13 @@ def test_exit_code_of_a_comparison(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A different verdict fails the comparison; with ``--whole`` a missing one does too."""
+    """With ``--whole`` a missing verdict fails too."""
     first = journal(tmp_path / "process.json", {"A-01": "pass", "A-02": "fail"})
     assert main([first, journal(tmp_path / "docker.json", second), *options]) == code
     assert told in capsys.readouterr().out
 
 
 def test_what_an_engine_skips() -> None:
-    """An engine skips each scenario that needs what it cannot do."""
     entries = [
         Entry(id=id, promise="It works", severity="low", source="x", engine_needs=frozenset(needs))
         for id, needs in {"TOK-01": [], "TOK-02": ["kill", "pause"]}.items()  # noqa: A001 - it is an id
@@ -71,7 +67,7 @@ def test_what_an_engine_skips() -> None:
 
 
 def test_table_of_the_documentation() -> None:
-    """The page has what `python -m vault_harness.judge.report.engines` prints."""
+    """`python -m vault_harness.judge.report.engines` prints it."""
     root = checkout()
     assert root is not None
     made = table(load(scenarios_folder() / "catalogue.toml").values())

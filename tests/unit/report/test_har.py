@@ -1,5 +1,3 @@
-"""A run as HAR 1.2: whole, and without a secret."""
-
 from __future__ import annotations
 
 import json
@@ -52,7 +50,6 @@ RESPONSE = {
 
 
 def has(found: dict[str, Any], fields: dict[str, Any]) -> bool:
-    """Return whether an object has these fields, of these types."""
     return all(isinstance(found.get(name), kind) for name, kind in fields.items())
 
 
@@ -79,7 +76,7 @@ def journal(story: Story, record: Make, tmp_path: Path) -> Path:
 
 
 def test_each_field_that_har_requires_is_there(journal: Path, tmp_path: Path) -> None:
-    """Every page and entry has them, and times are moments with a zone."""
+    """Times are moments with a zone."""
     assert write_har(journal, tmp_path / "run.har") == 3
     log = json.loads((tmp_path / "run.har").read_text())["log"]
     assert log["version"] == "1.2"
@@ -96,7 +93,7 @@ def test_each_field_that_har_requires_is_there(journal: Path, tmp_path: Path) ->
 
 
 def test_it_says_what_happened(journal: Path, tmp_path: Path) -> None:
-    """Status, error and the side that hung up are there; the token is a label."""
+    """The token is a label."""
     write_har(journal, tmp_path / "run.har")
     text = (tmp_path / "run.har").read_text()
     read, login, renew = json.loads(text)["log"]["entries"]
@@ -109,7 +106,7 @@ def test_it_says_what_happened(journal: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_journal_is_refused(journal: Path, tmp_path: Path) -> None:
-    """A request without a time is named, and nothing is written."""
+    """A request without a time is named."""
     broken = json.loads(journal.read_text())
     broken["scenarios"][0]["exchanges"] = [{"kind": "read"}]
     journal.write_text(json.dumps(broken))

@@ -1,4 +1,4 @@
-"""The page of a run: one text, equal for equal journals, and safe from what clients say."""
+"""The page of a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from vault_harness.recorder.observations import AuditRecord, Stall, Touch
 
 
 def journal(*scenarios: dict[str, Any], subject: str = "reference") -> dict[str, Any]:
-    """Return a minimal journal."""
     return {
         "subject": subject,
         "product": "openbao 2.7.2",
@@ -45,7 +44,6 @@ def journal(*scenarios: dict[str, Any], subject: str = "reference") -> dict[str,
 
 
 def details(page: str) -> dict[str, Any]:
-    """Return the data of the page's script."""
     packed = re.search(r'<script id="data" type="text/plain">(.*?)</script>', page)
     assert packed is not None
     content: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(packed[1])))
@@ -73,7 +71,6 @@ class Links(HTMLParser):
 
 
 def test_it_fetches_nothing() -> None:
-    """The page is complete without a network."""
     links = Links()
     page = render([journal({})])
     links.feed(page)
@@ -83,7 +80,7 @@ def test_it_fetches_nothing() -> None:
 
 
 def test_each_scenario_has_a_row_and_a_link() -> None:
-    """Each scenario has a row, a link by its id, and its verdict as a word."""
+    """The link has the scenario's id."""
     page = render([journal({}, {"id": "SID-02", "word": "not exercised"})])
     assert '<a href="#SID-02">SID-02</a>' in page
     assert 'class="verdict not-exercised"><span>not exercised<' in page
@@ -91,7 +88,7 @@ def test_each_scenario_has_a_row_and_a_link() -> None:
 
 
 def test_what_did_not_pass_comes_first() -> None:
-    """Failures come first, and known failures after new ones."""
+    """Known failures come after new ones."""
     known = {"known": {"kind": "failing", "reason": "x"}}
     page = render(
         [
@@ -109,12 +106,10 @@ def test_what_did_not_pass_comes_first() -> None:
 
 
 def test_the_same_journal_gives_the_same_page() -> None:
-    """Equal journals give equal pages."""
     assert render([journal({})]) == render([journal({})])
 
 
 def test_what_a_client_says_is_no_markup() -> None:
-    """A subject's name, a promise or a message never becomes markup."""
     nasty = "</script><img src=x onerror=alert(1)>"
     page = render([journal({"promise": nasty, "why": nasty, "source": nasty}, subject=nasty)])
     assert nasty not in page
@@ -124,7 +119,7 @@ def test_what_a_client_says_is_no_markup() -> None:
 
 
 def test_what_a_client_says_changes_nothing_else() -> None:
-    """Neither colours of a client's log nor characters that turn the text get into the page."""
+    """Colours and characters that turn the text do not get into the page."""
     odd = "\x1b[31m \u202ered\u2066"
     broken = {"promise": odd, "seen": odd, "at": 1.0, "harm": True}
     fields = {
@@ -149,13 +144,13 @@ def test_what_a_client_says_changes_nothing_else() -> None:
 
 
 def test_a_time_beyond_all_times() -> None:
-    """A page can be made of a journal with an absurd time."""
+    """A journal may have an absurd time."""
     marks = [{"at": at, "text": "x"} for at in (1e308, -1e308)]
     assert details(render([journal({"marks": marks})]))["TOK-11"][0]["marks"][1][1] == "x"
 
 
 def test_half_of_a_character_in_a_journal(tmp_path: Path) -> None:
-    """A page can be made of an older journal with half of a character."""
+    """Older journals may have one."""
     cut = journal({"word": "error", "why": "cut \ud83d"}, subject="\ud83d")
     write_page([cut], tmp_path / "index.html")
     assert details((tmp_path / "index.html").read_text("utf-8"))["TOK-11"][0]["reason"]["seen"]
@@ -173,7 +168,6 @@ def test_runs_stand_side_by_side() -> None:
 
 
 def test_a_run_that_did_not_end_says_so() -> None:
-    """An unfinished run is called so in the first lines."""
     page = render([journal({}) | {"complete": False, "summary": "mine: incomplete: SEA-01"}])
     assert "did not come to its end, and is no pass" in page
     assert "mine: incomplete: SEA-01" in page
@@ -181,7 +175,6 @@ def test_a_run_that_did_not_end_says_so() -> None:
 
 
 def test_the_grade_comes_first() -> None:
-    """The grade comes first, and details of the run are folded."""
     more = {"complete": True, "suite_version": "0.1.0", "wires": ["TLS"], "shard": "2/4"}
     page = render([journal({"word": "fail"}) | more])
     head, about = page.split("About this run", 1)
@@ -191,7 +184,7 @@ def test_the_grade_comes_first() -> None:
 
 
 def test_a_run_without_a_grade_says_how_many_passed() -> None:
-    """A run without a grade tells how many passed, and the reason stands among the details."""
+    """The reason stands among the details."""
     page = render([journal({"word": "fail"}) | {"left_out": {"SEA-01": "critical"}}])
     head, about = page.split("About this run", 1)
     assert re.search("<h2>0 of 1 scenarios? pass; 1 fail", head)
@@ -199,7 +192,6 @@ def test_a_run_without_a_grade_says_how_many_passed() -> None:
 
 
 def late(**more: Any) -> dict[str, Any]:
-    """Return a finding."""
     return {
         "promise": "a good read within 3 s after the fault",
         "seen": "after 4 s",
@@ -209,7 +201,7 @@ def late(**more: Any) -> dict[str, Any]:
 
 
 def test_a_cause_is_shown_once() -> None:
-    """A cause is shown once, with its remedy and a link to its clearest scenario."""
+    """It has a remedy and a link to its clearest scenario."""
     many = [{"id": f"NET-0{n}", "word": "fail", "findings": [late(), late()]} for n in range(7)]
     page = render([journal(*many)])
     head = page.partition('id="scenarios"')[0]
@@ -220,7 +212,7 @@ def test_a_cause_is_shown_once() -> None:
 
 
 def test_a_failure_has_one_reason() -> None:
-    """A failure shows its first own finding as the reason, and folds the rest."""
+    """The first own finding is the reason; the rest is folded."""
     many = [{"id": f"NET-0{n}", "word": "fail", "findings": [late()]} for n in range(5)]
     many[0]["findings"] = [late(), late(seen="twice"), late(closing=True, seen="alive")]
     many[0] |= {"untouched": ["it was not told"], "evidence": ["the proxy counted it"]}
@@ -236,21 +228,20 @@ def test_a_failure_has_one_reason() -> None:
 
 
 def test_harm_is_the_reason_wherever_it_was_found() -> None:
-    """Harm is the reason even if another finding came first."""
     findings = [late(), late(seen="v1 of another", harm=True, closing=True)]
     found = details(render([journal({"word": "fail", "findings": findings})]))["TOK-11"][0]
     assert (found["reason"]["seen"], found["reason"]["harm"]) == ("v1 of another", True)
 
 
 def test_a_failure_at_the_clients_end_is_named_as_such() -> None:
-    """A failure at the client's end says that the scenario's own promise was kept."""
+    """The scenario's own promise was kept."""
     closing = {"word": "fail", "findings": [late(closing=True)]}
     found = details(render([journal(closing)]))["TOK-11"][0]
     assert found["reason"]["note"].startswith("The promise of this scenario was kept. This was")
 
 
 def test_what_proves_nothing_says_why() -> None:
-    """Without a proof, the condition that was not met is the reason."""
+    """The condition that was not met is the reason."""
     odd = {"word": "not exercised", "why": "x", "untouched": ["no login", "no read"]}
     found = details(render([journal(odd)]))["TOK-11"][0]
     assert found["reason"]["seen"] == "no login"
@@ -270,13 +261,12 @@ def test_what_proves_nothing_says_why() -> None:
 def test_a_verdict_without_findings_has_its_reason(
     entry: dict[str, Any], reason: str | None
 ) -> None:
-    """A verdict without findings shows the reason that the run gave; a pass needs none."""
+    """The run gave the reason; a pass needs none."""
     found = details(render([journal(entry)]))["TOK-11"][0]["reason"]
     assert (found and found["seen"]) == reason
 
 
 def test_secrets_that_came_out_are_shown() -> None:
-    """Leaks are shown in every scenario, even in a pass."""
     leak = {"promise": "no secret", "seen": "<token-1> in its log", "at": 1.5}
     found = details(render([journal({"leaks": [leak]})]))["TOK-11"][0]
     reason = found["reason"]
@@ -285,7 +275,6 @@ def test_secrets_that_came_out_are_shown() -> None:
 
 
 def test_known_failures_are_shown_with_their_reason() -> None:
-    """A known failure is shown with its reason."""
     known = {"word": "fail", "known": {"kind": "failing", "reason": "issue 7"}}
     assert details(render([journal(known)]))["TOK-11"][0]["known"] == "issue 7"
 
@@ -312,12 +301,11 @@ def test_known_failures_are_shown_with_their_reason() -> None:
     ],
 )
 def test_what_counts_otherwise_is_marked(more: dict[str, Any], shown: str) -> None:
-    """A row is marked if it counts otherwise than its word says."""
     assert f">{shown}" in render([journal({"word": "fail", **more})])
 
 
 def test_a_part_of_a_run_does_not_call_a_leak_fixed() -> None:
-    """A part of a run does not call the row about leaks fixed: other scenarios may leak."""
+    """Other scenarios may leak."""
     leaks = {"about_leaks": True, "known": {"kind": "failing", "reason": "x"}}
     assert "(fixed)</small>" in render([journal(leaks)])
     for part in ({"left_out": {"SEA-01": "high"}}, {"complete": False}):
@@ -325,20 +313,19 @@ def test_a_part_of_a_run_does_not_call_a_leak_fixed() -> None:
 
 
 def test_two_runs_of_one_subject_have_letters() -> None:
-    """With several runs, each has the letter of its column."""
     assert heads(render([journal({}), journal({})]))["runs"] == ["A reference", "B reference"]
     assert heads(render([journal({})]))["runs"] == ["reference"]
 
 
 def test_the_command_is_the_journals_own() -> None:
-    """The page shows the command of the journal, such as a run of pytest."""
+    """It may be a run of pytest."""
     command = "pytest resilience/test_till.py::test_seal --vault-seed 7"
     mine = {"again": command, "subject": "reference", "seed": 7}
     assert details(render([journal(mine)]))["TOK-11"][0]["again"] == command
 
 
 def test_the_log_of_what_did_not_pass() -> None:
-    """The log of a failure is shown on the scenario's clock; the log of a pass is left out."""
+    """It is on the scenario's clock; that of a pass is left out."""
     log = {"log": [{"at": 1.5, "text": "renewed"}, {"at": None, "text": "no clock"}]}
     failed = details(render([journal({"word": "fail", **log})]))["TOK-11"][0]
     assert failed["log"] == "+1.50 s  renewed\nno clock"
@@ -346,7 +333,7 @@ def test_the_log_of_what_did_not_pass() -> None:
 
 
 def test_the_log_of_a_flood() -> None:
-    """Of a long log only the beginning and the end are shown."""
+    """Only the beginning and the end are shown."""
     lines = [{"at": n / 100, "text": f"line {n}"} for n in range(50_000)]
     page = render([journal({"word": "fail", "log": lines})])
     told = details(page)["TOK-11"][0]["log"].splitlines()
@@ -356,7 +343,6 @@ def test_the_log_of_a_flood() -> None:
 
 
 def test_a_line_of_a_log_that_has_no_end() -> None:
-    """A very long line of a log is cut, so that the page stays small."""
     lines = [{"at": 1.0, "text": random.Random(n).randbytes(200_000).hex()} for n in range(8)]
     page = render([journal({"word": "fail", "log": lines})])
     assert len(page) < 100_000
@@ -384,7 +370,7 @@ def test_journals_of_other_versions_can_be_shown(odd: dict[str, Any]) -> None:
 
 
 def test_times_are_whole_milliseconds() -> None:
-    """Times are whole milliseconds, and a field that an older journal lacks is null."""
+    """A field that an older journal lacks is null."""
     operation = {"verb": "read", "path": "a", "began": 1.23656, "ended": None, "outcome": "ok"}
     found = details(render([journal({"operations": [operation]})]))
     row = ["read", "a", 1237, None, "ok", *[None] * 4]
@@ -392,7 +378,7 @@ def test_times_are_whole_milliseconds() -> None:
 
 
 def test_times_are_those_of_the_texts() -> None:
-    """Times on the page round to the same hundredths as the times in texts."""
+    """They round to the same hundredths."""
     times = [0.0, 0.005, 0.9648, 0.965, 0.9651, 1.23456, 2.675, *(n / 7919 for n in range(9000))]
     marks = [{"at": at, "text": "x"} for at in times]
     found = details(render([journal({"marks": marks, "connections": times[:900]})]))["TOK-11"][0]
@@ -406,7 +392,6 @@ def test_times_are_those_of_the_texts() -> None:
 def test_each_field_of_the_page_exists_in_a_record(
     story: Story, record: Callable[..., Any]
 ) -> None:
-    """Each field that the page shows exists in a record."""
     story.call(1.0)
     story.sent("login", 1.0, credential="credential-1")
     story.put(0.5, "v1")
@@ -442,7 +427,7 @@ def test_each_field_of_the_page_exists_in_a_record(
 
 
 def test_what_a_request_carried_and_what_acted_on_it() -> None:
-    """A request shows its namespace, its credential, and the fault without its number."""
+    """The fault is shown without its number."""
     login = {"kind": "login", "method": "POST", "path": "x", "namespace": "team", "ttl": 9.0}
     login |= {"credential": "credential-1", "interference": "answer to login 3 s late #2"}
     found = details(render([journal({"exchanges": [login]})]))["TOK-11"][0]["exchanges"][0]
@@ -450,7 +435,6 @@ def test_what_a_request_carried_and_what_acted_on_it() -> None:
 
 
 def test_runs_of_one_scenario() -> None:
-    """A flaky scenario shows how many runs passed, and the verdict of each."""
     runs = [{"word": "pass", "why": "", "seconds": 2.0}, {"word": "fail", "why": "w", "seconds": 3}]
     flaky = {"word": "flaky", "rate": "1 of 2", "runs": runs}
     found = details(render([journal(flaky)]))["TOK-11"][0]
@@ -460,7 +444,7 @@ def test_runs_of_one_scenario() -> None:
 
 
 def test_runs_that_confirmed_a_verdict() -> None:
-    """Each confirming run is shown; a run on a slow machine does not count."""
+    """A run on a slow machine does not count."""
     runs = [{"word": "fail", "why": "w", "too_slow": "it stood still"}, {"word": "pass", "why": ""}]
     entry = {"word": "flaky", "why": "1 of 2", "confirmation": runs}
     found = details(render([journal(entry)]))["TOK-11"][0]
@@ -469,7 +453,6 @@ def test_runs_that_confirmed_a_verdict() -> None:
 
 
 def test_where_the_harness_broke_down() -> None:
-    """A breakdown shows the end of its traceback."""
     broken = {"word": "error", "trace": "x" * 10_000 + "KeyError: 'a'"}
     found = details(render([journal(broken)]))["TOK-11"][0]["trace"]
     assert (len(found), found.endswith("KeyError: 'a'")) == (6000, True)
@@ -477,7 +460,7 @@ def test_where_the_harness_broke_down() -> None:
 
 
 def test_whose_verdicts_they_are() -> None:
-    """The page shows the client's version and the times that it declares."""
+    """The times that the client declares are shown too."""
     client = {"subject": "mine", "version": "1.4.2", "declares": {"refresh": 5.0}}
     assert "process engine, client 1.4.2, declares refresh 5 s</li>" in render(
         [journal({}) | {"client": client}]
@@ -485,7 +468,7 @@ def test_whose_verdicts_they_are() -> None:
 
 
 def test_words_are_explained() -> None:
-    """The page itself explains each verdict and mark, so that it needs no documents."""
+    """The page needs no documents."""
     page = render([journal({})])
     told = " ".join(re.findall(r"<dt>([^<]*)</dt>", page[page.index("What the words mean") :]))
     assert all(
@@ -495,7 +478,7 @@ def test_words_are_explained() -> None:
 
 
 def test_a_flood_of_requests_is_a_page_that_opens() -> None:
-    """Of a flood of requests the page shows the first, the last, and those near a finding."""
+    """It shows the first, the last, and those near a finding."""
     login = {"kind": "login", "method": "POST", "began": 0.001, "status": 200, "path": "l"}
     asked = [
         {"kind": "read", "method": "GET", "path": f"p/{n}", "began": n / 5000, "ended": n / 5000,
@@ -516,7 +499,7 @@ def test_a_flood_of_requests_is_a_page_that_opens() -> None:
 
 
 def test_a_large_run_is_a_small_page() -> None:
-    """A page of 120 scenarios with 500 events each stays under two megabytes."""
+    """120 scenarios with 500 events each stay under two megabytes."""
     operations = [
         {"verb": "read", "path": "backend/django", "began": n / 7,
          "ended": n / 7 + 0.0013 * (n % 9), "outcome": "ok", "value": f"v{n % 5}", "message": "",
@@ -529,7 +512,7 @@ def test_a_large_run_is_a_small_page() -> None:
 
 @pytest.mark.slow  # a very large page
 def test_a_flood_in_every_scenario_is_a_page_that_opens() -> None:
-    """A flood in every scenario leaves fewer events of each; the first and the last stay."""
+    """Fewer events of each scenario are left; the first and the last stay."""
     chance = random.Random(7)
     flood = [
         {"kind": "read", "method": "GET", "path": f"p/{n}", "began": n / 300 + chance.random() / 9,
@@ -547,7 +530,7 @@ def test_a_flood_in_every_scenario_is_a_page_that_opens() -> None:
 
 @pytest.mark.slow  # as above
 def test_long_logs_in_every_scenario_are_a_page_that_opens() -> None:
-    """Long logs in every scenario are cut, and keep their first and last lines."""
+    """Logs keep their first and last lines."""
     chance = random.Random(7)
     log = [{"at": n / 9, "text": chance.randbytes(150).hex()} for n in range(400)]
     log[0]["text"], log[-1]["text"] = "first", "last"
@@ -560,7 +543,7 @@ def test_long_logs_in_every_scenario_are_a_page_that_opens() -> None:
 
 
 def test_what_a_client_says_at_length() -> None:
-    """A long message is cut, and says where the rest is."""
+    """It is cut, and says where the rest is."""
     long = "x" * 9000
     read = {"verb": "read", "path": "a", "began": 1.0, "ended": 1.1, "message": long}
     finding = {"promise": "p", "seen": long, "at": 1.0}
@@ -575,7 +558,6 @@ def test_what_a_client_says_at_length() -> None:
 
 
 def test_when_a_scenario_began() -> None:
-    """A scenario tells the time of day at which it began."""
     assert details(render([journal({"started": 1795871638.5309})]))["TOK-11"][0]["started"] == (
         1795871638531
     )
@@ -583,7 +565,6 @@ def test_when_a_scenario_began() -> None:
 
 
 def test_the_file_is_made_with_its_folder(tmp_path: Path) -> None:
-    """The folder of the page is created."""
     target = write_page([journal({})], tmp_path / "report" / "index.html")
     assert target.read_text(encoding="utf-8").startswith("<!doctype html>")
 

@@ -1,4 +1,4 @@
-"""Joining the parts of a run: what is joined, and what is refused."""
+"""Joining the parts of a run."""
 
 from __future__ import annotations
 
@@ -28,13 +28,12 @@ def part(path: Path, word: str, name: str, without: str, **more: Any) -> Path:
 
 @pytest.fixture
 def two(tmp_path: Path) -> list[Path]:
-    """Return the journals of both parts."""
     first = part(tmp_path / "shards" / "1" / "journal.json", "pass", "TOK-11", "KV-01")
     return [first, part(tmp_path / "shards" / "2" / "journal.json", "fail", "KV-01", "TOK-11")]
 
 
 def test_parts_are_one_run(two: list[Path]) -> None:
-    """Joined parts have all scenarios and a grade that neither part had."""
+    """They have a grade that neither part had."""
     whole = join(two)
     assert [one["id"] for one in whole["scenarios"]] == ["KV-01", "TOK-11"]
     assert (whole["complete"], whole["left_out"]) == (True, {})
@@ -45,7 +44,7 @@ def test_parts_are_one_run(two: list[Path]) -> None:
 
 
 def test_parts_in_a_folder(tmp_path: Path, two: list[Path]) -> None:
-    """Journals are found at any depth; a folder without any is refused."""
+    """Journals are found at any depth."""
     assert journals_in([tmp_path / "shards"]) == two
     (tmp_path / "empty").mkdir()
     with pytest.raises(SettingsError, match=r"no journal\.json in this folder"):
@@ -58,7 +57,7 @@ def test_a_part_that_lacks(two: list[Path]) -> None:
 
 
 def test_a_part_that_never_came(tmp_path: Path, two: list[Path]) -> None:
-    """A numbered part without a journal makes the whole incomplete."""
+    """It makes the whole incomplete."""
     for number, name in enumerate(("TOK-11", "KV-01"), 1):
         part(two[number - 1], "pass", name, "SEA-01", shard=f"{number}/3")
     whole = join(two)
@@ -73,7 +72,7 @@ def test_a_part_that_never_came(tmp_path: Path, two: list[Path]) -> None:
     [(("1/2", "1/2"), "part 1/2 is here twice"), (("1/2", "2/3"), "parts of 2, others of 3")],
 )
 def test_parts_that_are_no_whole(two: list[Path], shards: tuple[str, str], said: str) -> None:
-    """Two copies of a part, or parts of two runs, are refused."""
+    """They are two copies of a part, or parts of two runs."""
     part(two[0], "pass", "TOK-11", "KV-01", shard=shards[0])
     part(two[1], "pass", "KV-01", "TOK-11", shard=shards[1])
     with pytest.raises(SettingsError, match=said):
@@ -81,7 +80,7 @@ def test_parts_that_are_no_whole(two: list[Path], shards: tuple[str, str], said:
 
 
 def test_a_part_that_was_killed(two: list[Path]) -> None:
-    """A killed part makes the whole incomplete, and its planned scenarios are named."""
+    """Its planned scenarios are named."""
     more = {"complete": False, "engine": "", "scenarios": [], "planned": {"KV-01": 3.0}}
     part(two[1], "pass", "KV-01", "TOK-11", **more)
     whole = join(two)
@@ -90,7 +89,6 @@ def test_a_part_that_was_killed(two: list[Path]) -> None:
 
 
 def test_a_part_that_did_not_end(two: list[Path]) -> None:
-    """A part that did not end makes the whole incomplete."""
     for more, said in (({}, "a run"), ({"shard": "2/2"}, "part 2/2")):
         part(two[1], "pass", "KV-01", "TOK-11", complete=False, **more)
         whole = join(two)
@@ -107,7 +105,7 @@ def test_a_part_that_did_not_end(two: list[Path]) -> None:
     ],
 )
 def test_what_does_not_belong_together(two: list[Path], more: dict[str, Any], said: str) -> None:
-    """Parts that differ in subject, suite or engine are refused with the difference."""
+    """They differ in subject, suite or engine."""
     part(two[1], "pass", "KV-01", "TOK-11", **more)
     with pytest.raises(SettingsError, match=said) as caught:
         join(two)
@@ -135,7 +133,7 @@ CLIENT = {"version": "1.0", "capabilities": ["read"], "declares": {}}
 def test_parts_that_judged_by_different_measures(
     two: list[Path], more: dict[str, Any], said: str
 ) -> None:
-    """Parts that differ in server, client, claims or times are refused."""
+    """They differ in server, client, claims or times."""
     alike = {"product": "openbao 2.7.2", "client": {"subject": "mine", **CLIENT}}
     part(two[0], "pass", "TOK-11", "KV-01", **alike)
     part(two[1], "pass", "KV-01", "TOK-11", **alike)
@@ -152,7 +150,7 @@ def test_parts_that_judged_by_different_measures(
 
 
 def test_what_the_parts_spoke(two: list[Path]) -> None:
-    """The whole lists every wire that a part spoke; HTTP and TLS cannot be joined."""
+    """HTTP and TLS cannot be joined."""
     part(two[0], "pass", "TOK-11", "KV-01", wires=[])
     part(two[1], "pass", "KV-01", "TOK-11", wires=["TLS"])
     whole = join(two)
@@ -169,7 +167,6 @@ LEAK = [{"promise": "no secret", "seen": "its log has token-1", "at": 1.0, "harm
 
 
 def test_leak_of_one_part_fails_the_row_of_another(two: list[Path]) -> None:
-    """A leak in one part fails the row about leaks in another part."""
     part(two[1], "pass", "KV-01", "TOK-11")
     journals = [json.loads(path.read_text()) for path in two]
     journals[0]["scenarios"][0]["about_leaks"] = True
@@ -198,7 +195,7 @@ def test_leak_of_one_part_fails_the_row_of_another(two: list[Path]) -> None:
 def test_row_about_leaks_is_no_news_in_less_than_all(
     lacking: str, more: dict[str, Any], two: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While something is missing, the row about leaks is not called fixed."""
+    """While something is missing, it is not called fixed."""
     known = {"about_leaks": True, "known": {"kind": "failing", "reason": "issue 7"}}
     part(two[0], "pass", "TOK-11", "KV-01", shard="1/2")
     part(two[1], "pass", "KV-01", "TOK-11", shard="2/2", **more)
@@ -215,20 +212,20 @@ def test_row_about_leaks_is_no_news_in_less_than_all(
 
 
 def test_leaks_that_are_known_of_a_row_that_no_part_has(two: list[Path]) -> None:
-    """Leaks are known in the whole if every part said so."""
+    """Every part said so."""
     part(two[1], "pass", "KV-01", "TOK-11", leaks_known=True)
     assert join(two)["leaks_known"]
     assert not join(two[:1])["leaks_known"]
 
 
 def test_the_same_part_twice(two: list[Path]) -> None:
-    """The same scenario in two parts is refused, since their verdicts may differ."""
+    """It is refused, since the verdicts may differ."""
     with pytest.raises(SettingsError, match="TOK-11 was judged by another part too"):
         join([two[0], two[0]])
 
 
 def test_what_was_known_is_known(two: list[Path]) -> None:
-    """A known failure or a SHOULD does not fail the whole; unknown harm does."""
+    """Unknown harm fails the whole."""
     journal = json.loads(two[1].read_text())
     journal["scenarios"][0]["known"] = {"kind": "failing", "reason": "issue 7"}
     assert outcome(lines_of(journal["scenarios"])) is Outcome.KEPT
@@ -242,7 +239,7 @@ def test_what_was_known_is_known(two: list[Path]) -> None:
 
 
 def test_a_first_part_that_was_killed(tmp_path: Path, two: list[Path]) -> None:
-    """If the first part was killed, the whole takes the engine of the others, which must agree."""
+    """The engine is that of the others, which must agree."""
     more = {"complete": False, "engine": "", "scenarios": [], "planned": {"TOK-11": 3.0}}
     part(two[0], "pass", "TOK-11", "KV-01", **more)
     whole = join(two)

@@ -33,20 +33,19 @@ def line(
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    """A reason with quotes, backslashes and line ends is read as it was written."""
     known = Known({"TOK-12": 'a "quoted" \\ reason\nof two lines: ü'}, {"NET-11": "sometimes"})
     assert load_known(write_known(known, tmp_path / "known.toml")) == known
 
 
 @pytest.mark.parametrize("odd", ["\U0001f525", "\x7f", "\u2028", "\x00\x1b", "\\ud83d", "C:\\u"])
 def test_any_letter_is_read_as_it_was_written(odd: str, tmp_path: Path) -> None:
-    """An emoji is written as such, since TOML has no pairs of escapes."""
+    """TOML has no pairs of escapes, so an emoji is written as such."""
     known = Known({"TOK-12": f"a {odd} b"})
     assert load_known(write_known(known, tmp_path / "known.toml")) == known
 
 
 def test_what_was_noted_in_the_file_stays(tmp_path: Path) -> None:
-    """Comments above a line stay with it and go with it."""
+    """Comments above a line stay and go with it."""
     file = tmp_path / "known.toml"
     head = "# Ours: ask Ann.\n\n[known-failing]\n"
     noted = '# until 2.0 is out\n  # and not before\ntok-12 = "issue 7"\n'
@@ -61,7 +60,6 @@ def test_what_was_noted_in_the_file_stays(tmp_path: Path) -> None:
 
 
 def test_comments_of_the_file_stay(tmp_path: Path) -> None:
-    """Comments at the end of a line, above a table and at the end of the file stay."""
     file = tmp_path / "known.toml"
     text = (
         "[known-failing]\n# tokens\n\n# until 2.0 is out\nTOK-12 = 'issue #7'  # ask Ann\n"
@@ -78,7 +76,7 @@ def test_comments_of_the_file_stay(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_a_link_stays_one(tmp_path: Path) -> None:
-    """A link to a shared file stays a link, and the shared file is written."""
+    """The shared file is written."""
     shared = tmp_path / "shared.toml"
     shared.write_text('[known-failing]\n# ask Ann\nTOK-12 = "issue 7"\n')
     (link := tmp_path / "known.toml").symlink_to(shared.name)
@@ -89,21 +87,21 @@ def test_a_file_that_is_a_link_stays_one(tmp_path: Path) -> None:
 
 
 def test_a_known_failure_can_be_an_inline_table(tmp_path: Path) -> None:
-    """Inline tables are read, and ids may have any case."""
+    """Ids may have any case."""
     file = tmp_path / "known.toml"
     file.write_text('known-failing = {"tok-12" = "issue 7"}\n')
     assert load_known(file) == Known({"TOK-12": "issue 7"})
 
 
 def test_a_mark_at_the_begin_of_the_file(tmp_path: Path) -> None:
-    """A byte order mark at the beginning is ignored."""
+    """A byte order mark is ignored."""
     file = tmp_path / "known.toml"
     file.write_text('[known-failing]\r\nTOK-12 = "issue 7"\r\n', encoding="utf-8-sig", newline="")
     assert load_known(file) == Known({"TOK-12": "issue 7"})
 
 
 def test_nothing_is_known_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a file nothing is known; a named file must exist."""
+    """A named file must exist."""
     monkeypatch.chdir(tmp_path)
     assert load_known() == Known()
     with pytest.raises(SettingsError, match="cannot be read"):
@@ -112,7 +110,7 @@ def test_nothing_is_known_without_a_file(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("what", ["folder", "link"])
 def test_a_file_that_is_none(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder or a broken link in place of the file is refused, not ignored."""
+    """A folder or a broken link is refused."""
     monkeypatch.chdir(tmp_path)
     place = tmp_path / "vault-harness.toml"
     if what == "folder":
@@ -139,7 +137,7 @@ def test_a_file_that_is_none(what: str, tmp_path: Path, monkeypatch: pytest.Monk
     ],
 )
 def test_files_that_make_no_sense(tmp_path: Path, text: str, said: str, line: str) -> None:
-    """A senseless file is refused with its line and an example."""
+    """The error has the line and an example."""
     file = tmp_path / "known.toml"
     file.write_text(text)
     with pytest.raises(SettingsError, match=said) as caught:
@@ -149,14 +147,14 @@ def test_files_that_make_no_sense(tmp_path: Path, text: str, said: str, line: st
 
 @pytest.mark.parametrize(("id", "place"), [("NOPE-01", "known.toml:4"), ("TOK-13", "known.toml")])
 def test_a_scenario_is_found_by_its_line(id: str, place: str, tmp_path: Path) -> None:  # noqa: A002
-    """The place of a scenario is its line, in any case of letters, or the file."""
+    """Or by the file."""
     file = tmp_path / "known.toml"
     file.write_text('[known-failing]\nTOK-12 = "x"\n[known-flaky]\nnope-01 = "y"\n')
     assert place_of(id, file) == str(tmp_path / place)
 
 
 def test_writing_after_a_run() -> None:
-    """After a run, broken promises come in, kept ones go, and the rest stays."""
+    """Broken promises come in, kept ones go, and the rest stays."""
     old = Known(
         {"TOK-12": "issue 7", "SEA-01": "gone", "KV-01": "by hand"}, {"NET-11": "sometimes"}
     )
@@ -175,7 +173,6 @@ def test_writing_after_a_run() -> None:
 
 
 def test_a_scenario_that_is_no_longer_asked_is_reported(tmp_path: Path) -> None:
-    """A known failure that is no longer asked is told with its line."""
     file = tmp_path / "known.toml"
     file.write_text(
         '[known-failing]\nTOK-12 = "x"\nKV-01 = "x"\n[known-flaky]\nnet-11 = "x"\nNOPE-1 = "x"\n'
@@ -218,12 +215,11 @@ def test_a_scenario_that_is_no_longer_asked_is_reported(tmp_path: Path) -> None:
     ],
 )
 def test_what_counts(id: str, word: str, counts: str) -> None:  # noqa: A002 - it is an id
-    """A known failure counts as kept, its pass as broken, and no proof is never excused."""
+    """Its pass counts as broken, and no proof is never excused."""
     assert line(id, word).counts_as == counts
 
 
 def test_known_failures_are_shown_apart_from_new_ones() -> None:
-    """Table and summary tell known failures apart from new ones."""
     lines = [line("TOK-12", "fail"), line("TOK-01", "fail")]
     assert "fail (known)" in str(lines[0])
     assert "pass (fixed)" in str(line("TOK-12", "pass"))
@@ -232,7 +228,6 @@ def test_known_failures_are_shown_apart_from_new_ones() -> None:
 
 
 def test_a_known_failure_that_turns_flaky_is_not_called_known() -> None:
-    """A promise known to fail that turns flaky is not called known."""
     flaky = line("TOK-12", "flaky")
     assert "(known)" not in str(flaky)
     text = str(Summary("mine", [flaky, line("NET-11", "flaky")]))
@@ -244,7 +239,7 @@ def test_a_known_failure_that_turns_flaky_is_not_called_known() -> None:
 
 @pytest.mark.parametrize(("id", "word"), [("TOK-12", "fail"), ("NET-11", "flaky")])
 def test_harm_is_not_excused_by_another_broken_promise(id: str, word: str) -> None:  # noqa: A002
-    """A known failure does not excuse harm unless its reason begins with "harm"."""
+    """The reason must begin with "harm" to excuse it."""
     harmful = line(id, word, harm=True)
     assert (harmful.counts_as, outcome([harmful])) == ("broken", Outcome.BROKEN)
     text = str(Summary("mine", [harmful]))
@@ -255,7 +250,7 @@ def test_harm_is_not_excused_by_another_broken_promise(id: str, word: str) -> No
 
 
 def test_harm_is_written_with_its_reason(tmp_path: Path) -> None:
-    """Harm is added to the reason once, before what was written by hand."""
+    """It is added once, before what was written by hand."""
     lines = [
         line("TOK-12", "fail", "one login", harm=True),
         line("NET-11", "flaky", "reads work", harm=True),
@@ -295,12 +290,11 @@ SKIPPED = line("KV-02", "skipped")
     ],
 )
 def test_exit_codes(lines: list[Line], found: Outcome) -> None:
-    """The exit code is that of the worst verdict."""
+    """The worst verdict decides."""
     assert outcome(lines) is found
 
 
 def test_runs_that_do_not_end_are_no_passes() -> None:
-    """A run that was interrupted, crashed or ended early is no pass."""
     assert interrupted(signal.SIGINT) is Outcome.INTERRUPTED
     assert interrupted(signal.SIGTERM) is Outcome.TERMINATED
     assert interrupted(signal.SIGHUP) is Outcome.HUNG_UP
@@ -309,24 +303,24 @@ def test_runs_that_do_not_end_are_no_passes() -> None:
 
 
 def test_not_exercised_may_be_allowed() -> None:
-    """Only "not exercised" can be allowed."""
+    """Nothing else can."""
     assert outcome([PASS, UNSURE], allow_not_exercised=True) is Outcome.KEPT
 
 
 def test_a_part_may_skip_everything() -> None:
-    """A part may skip everything, and ``--allow-not-exercised`` allows it for a whole run."""
+    """A whole run needs ``--allow-not-exercised``."""
     assert outcome([SKIPPED], part=True) is Outcome.KEPT
     assert outcome([SKIPPED], allow_not_exercised=True) is Outcome.KEPT
 
 
 def test_leaks_that_are_known() -> None:
-    """Leaks do not fail a run if the row about them is known to fail."""
+    """The row about them is known to fail."""
     row = replace(line("TOK-12", "fail"), about_leaks=True)
     assert outcome([row, line("KV-01", "pass", leaks=("token-1",))]) is Outcome.KEPT
 
 
 def test_leaks_that_are_known_in_another_part() -> None:
-    """A leak in a part without the row about leaks is excused if that row is known to fail."""
+    """The part lacks the row about leaks."""
     leaking = line("KV-01", "pass", leaks=("token-1",))
     assert outcome([leaking]) is Outcome.BROKEN
     assert outcome([leaking], leaks_known=True) is Outcome.KEPT

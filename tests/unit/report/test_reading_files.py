@@ -44,7 +44,6 @@ Read = Callable[[Path], Any]
 
 
 def refused(read: Read, content: str | bytes, folder: Path) -> SettingsError:
-    """Return the error for a file with this content."""
     file = folder / "x.json"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(SettingsError) as caught:
@@ -86,7 +85,7 @@ def refused(read: Read, content: str | bytes, folder: Path) -> SettingsError:
     ],
 )
 def test_what_cannot_be_read(read: Read, content: str | bytes, said: str, tmp_path: Path) -> None:
-    """An unreadable file is refused with its first fault, without a traceback."""
+    """The error has the first fault and no traceback."""
     assert said in refused(read, content, tmp_path).cause
 
 
@@ -103,7 +102,7 @@ def test_what_cannot_be_read(read: Read, content: str | bytes, said: str, tmp_pa
 def test_formats_of_other_suites(
     made: dict[str, Any], version: int | None, said: str, remedy: str, tmp_path: Path
 ) -> None:
-    """A file of another format is refused, since its verdicts may mean something else."""
+    """Its verdicts may mean something else."""
     other = {name: value for name, value in made.items() if name != "schema_version"}
     if version is not None:
         other["schema_version"] = version
@@ -113,20 +112,18 @@ def test_formats_of_other_suites(
 
 
 def test_a_score_with_a_wrong_field(tmp_path: Path) -> None:
-    """A wrong field is named by its place."""
     wrong = {**SCORE, "scenarios": {"TOK-11": {"verdict": "pass", "severity": "grave"}}}
     error = refused(load_score, json.dumps(wrong), tmp_path)
     assert "neither a score nor a journal: scenarios.TOK-11.severity: " in error.cause
 
 
 def test_a_score_that_says_yes_by_a_word(tmp_path: Path) -> None:
-    """The text "false" is refused where true or false is expected."""
+    """The text "false" is refused."""
     error = refused(load_score, json.dumps({**SCORE, "complete": "false"}), tmp_path)
     assert "neither a score nor a journal: complete: " in error.cause
 
 
 def test_new_fields_are_welcome(tmp_path: Path) -> None:
-    """Unknown fields are accepted."""
     file = tmp_path / "journal.json"
     file.write_text(json.dumps({**JOURNAL, "mood": "good", "scenarios": [{**ONE, "mood": 1}]}))
     assert load(file)["mood"] == "good"
@@ -134,7 +131,7 @@ def test_new_fields_are_welcome(tmp_path: Path) -> None:
 
 
 def test_a_link_to_itself(tmp_path: Path) -> None:
-    """A link to itself counts as a missing file."""
+    """It counts as a missing file."""
     link = tmp_path / "journal.json"
     link.symlink_to(link)
     with pytest.raises(SettingsError, match="this is not a journal"):
@@ -142,7 +139,6 @@ def test_a_link_to_itself(tmp_path: Path) -> None:
 
 
 def test_a_scenario_with_one_line_keeps_the_format(tmp_path: Path) -> None:
-    """A scenario with only a line left keeps the journal's format."""
     line = Line("TOK-11", "p", "high", "fail", 1.0, "x", leaks=("+1 s: y",), broken=("p",))
     written = load(collect_parts(tmp_path, tmp_path / "parts-1", Summary("mine", [line])))
     (found,) = written["scenarios"]
@@ -151,7 +147,7 @@ def test_a_scenario_with_one_line_keeps_the_format(tmp_path: Path) -> None:
 
 
 def test_a_line_that_a_former_suite_left(tmp_path: Path) -> None:
-    """Older journals with texts for leaks and for unknown values can be read."""
+    """Older journals have texts for leaks and for unknown values."""
     file = tmp_path / "journal.json"
     line = Line("TOK-11", "p", "high", "fail", 1.0, "x", leaks=("+1 s: y",), broken=("p",))
     journal = json.loads(collect_parts(tmp_path, tmp_path / "p", Summary("m", [line])).read_text())

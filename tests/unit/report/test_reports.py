@@ -44,7 +44,6 @@ def line(
     leaks: tuple[str, ...] = (),
     about_leaks: bool = False,
 ) -> Line:
-    """Return a scenario's line."""
     return Line(id, "A promise", "critical", word, 1.25, why, rate, leaks, about_leaks)
 
 
@@ -52,7 +51,7 @@ def line(
 
 
 def test_line() -> None:
-    """A line fits the columns of the header."""
+    """It fits the columns of the header."""
     text = str(line("TOK-11", "not exercised"))
     assert text == "TOK-11   not exercised    1.2 s  A promise"
     assert text.index("not") == reports.HEADER.index("verdict")
@@ -60,12 +59,12 @@ def test_line() -> None:
 
 
 def test_line_of_runs_that_disagree() -> None:
-    """A flaky line shows the rate."""
+    """The line shows the rate."""
     assert str(line("TOK-11", "flaky", rate="3 of 5")).startswith("TOK-11   flaky 3 of 5 ")
 
 
 def test_interruption_says_what_has_no_verdict() -> None:
-    """An interruption names what was under way, counts the rest, and says that it is no pass."""
+    """The rest is only counted."""
     summary = Summary("it", [line("TOK-01")], unfinished=["KV-01", "NET-01", "TOK-02"])
     assert summary.interruption({"NET-01", "TOK-01", "KV-01"}) == (
         "interrupted: 1 of 4 scenarios have a verdict, 2 were under way (KV-01, NET-01), "
@@ -74,20 +73,19 @@ def test_interruption_says_what_has_no_verdict() -> None:
 
 
 def test_interruption_before_the_first_scenario() -> None:
-    """An interruption before the first scenario counts nothing."""
     assert Summary("it").interruption(()) == (
         "interrupted before any scenario began: this is no pass, whatever is written above"
     )
 
 
 def test_summary_marks_what_fails_no_run() -> None:
-    """A broken SHOULD is among the failures, and marked."""
+    """It is a broken SHOULD."""
     lines = [line("TOK-01", "fail"), replace(line("NET-09", "fail"), forgiven=True)]
     assert "0 of 2 scenarios pass; fail: NET-09 (SHOULD), TOK-01 (" in str(Summary("it", lines))
 
 
 def test_summary_of_a_good_run() -> None:
-    """The summary counts skips apart from verdicts."""
+    """Skips are no verdicts."""
     lines = [line("TOK-01"), line("TOK-02"), line("KV-02", "skipped")]
     summary = Summary("reference", lines, "openbao 2.7.2", "process", 59.6)
     assert str(summary) == (
@@ -96,7 +94,6 @@ def test_summary_of_a_good_run() -> None:
 
 
 def test_summary_of_a_bad_run() -> None:
-    """The summary lists failures by verdict, with ids in order, and what broke down."""
     lines = [
         line("TOK-02", "fail"),
         line("TOK-01", "fail"),
@@ -117,7 +114,7 @@ def test_summary_of_a_bad_run() -> None:
 
 
 def test_leak_fails_the_row_that_is_about_it() -> None:
-    """A leak in any scenario fails the row about leaks, and no other row."""
+    """It fails no other row."""
     lines = [line("KV-01", leaks=("+1.00 s: said token-1",)), line("PRC-04", about_leaks=True)]
     summary = Summary("mine", lines)
     (changed,) = summary.settle_leaks()
@@ -128,20 +125,19 @@ def test_leak_fails_the_row_that_is_about_it() -> None:
 
 
 def test_no_leak_changes_nothing() -> None:
-    """Without a leak nothing changes."""
     summary = Summary("mine", [line("PRC-04", about_leaks=True)])
     assert (summary.settle_leaks(), summary.leaks()) == ([], [])
 
 
 def test_skipped_row_about_leaks_stays_skipped() -> None:
-    """A skipped row about leaks stays skipped, and the leak is told."""
+    """The leak is told."""
     lines = [line("KV-01", leaks=("l",)), line("PRC-04", "skipped", about_leaks=True)]
     summary = Summary("mine", lines)
     assert (summary.settle_leaks(), len(summary.leaks())) == ([], 1)
 
 
 def test_line_says_that_harm_was_done(record: Make) -> None:
-    """A line says that harm was done, except the row about leaks."""
+    """The row about leaks does not."""
     harmful = Finding("no wrong value", "it gave v1", 1.0, harm=True)
     made = record("fail", verdict=Verdict("fail", [Finding("p", "late", 1.0), harmful]))
     assert line_of(made).harm
@@ -162,7 +158,6 @@ def test_leak_with_colours_is_one_line() -> None:
     "subject", ["reference", "command:./my client --flag='a b' $HOME `id`; echo", "http://h:1"]
 )
 def test_command_can_be_pasted(subject: str) -> None:
-    """The printed command can be pasted into a shell."""
     chosen = Options(
         subject=subject,
         declared={"max_stale": 6.5},
@@ -191,7 +186,6 @@ def test_command_can_be_pasted(subject: str) -> None:
 
 
 def test_text_of_a_failure(story: Story, record: Make) -> None:
-    """The text tells promise, finding, fault, evidence, events around it, and the command."""
     story.fault(Signature())
     story.sent("login", 12.0, 403, secret_id="secret-id-1")
     verdict = Verdict(
@@ -228,7 +222,6 @@ def test_text_of_a_failure(story: Story, record: Make) -> None:
 
 
 def test_the_text_separates_findings_at_the_clients_end(record: Make) -> None:
-    """The text tells findings at the client's end apart from the scenario's own."""
     own = Finding("one login", "two logins", 1.0)
     at_the_end = Finding("its tokens are dead once it is closed", "one lives", 9.0, closing=True)
     both = explain(record("fail", verdict=Verdict("fail", [own, at_the_end])))
@@ -240,7 +233,7 @@ def test_the_text_separates_findings_at_the_clients_end(record: Make) -> None:
 
 
 def test_line_knows_that_its_own_promise_was_kept(record: Make) -> None:
-    """A line tells whether all findings came at the client's end."""
+    """All findings came at the client's end."""
     at_the_end = Finding("its tokens are dead once it is closed", "one lives", 9.0, closing=True)
     made = record("fail", verdict=Verdict("fail", [at_the_end]))
     assert line_of(made).at_the_end
@@ -250,7 +243,6 @@ def test_line_knows_that_its_own_promise_was_kept(record: Make) -> None:
 
 
 def test_text_of_a_confirmation(record: Make) -> None:
-    """The text tells each run that the verdict rests on."""
     made = record("fail", verdict=Verdict("fail", [Finding("p", "nothing", None)]))
     run = {"word": "fail", "why": "two logins (promised: one login)", "too_slow": "", "seconds": 1}
     slow = {"word": "pass", "why": "", "too_slow": "this machine is too slow", "seconds": 1}
@@ -264,7 +256,7 @@ def test_text_of_a_confirmation(record: Make) -> None:
 
 
 def test_text_of_what_was_not_exercised(story: Story, record: Make) -> None:
-    """The text says why nothing was proved, and that a fault was never undone."""
+    """A fault that was never undone is told."""
     story.fault(Signature(), ended=None)
     verdict = Verdict("not exercised", untouched=["no steady state"])
     text = explain(record("not exercised", verdict=verdict))
@@ -276,7 +268,6 @@ def test_text_of_what_was_not_exercised(story: Story, record: Make) -> None:
 
 
 def test_what_is_around_a_finding_is_shown(story: Story, record: Make) -> None:
-    """Events near a finding are shown, however many others there are."""
     story.several("login", *[float(at) for at in range(1, 200)])
     story.sent("renew", 100.5, 500, token="token-9")
     verdict = Verdict("fail", [Finding("p", "a renewal failed", 100.5)])
@@ -287,7 +278,6 @@ def test_what_is_around_a_finding_is_shown(story: Story, record: Make) -> None:
 
 
 def test_finding_is_shown_however_much_is_left_out(story: Story, record: Make) -> None:
-    """A finding and its request are shown even if many lines are left out."""
     for number in range(60):
         story.sent("login", 100.0 + number / 100, secret_id=f"secret-id-{number}")
         story.sent("read", 100.0 + number / 100, token="token-1")
@@ -302,7 +292,6 @@ def test_finding_is_shown_however_much_is_left_out(story: Story, record: Make) -
 
 
 def test_finding_before_any_fault_is_shown(story: Story, record: Make) -> None:
-    """A finding before any fault is shown with what came before it."""
     story.fault(Signature())
     path = "auth/token/revoke-self"
     story.sent("revoke", 5.0, 204, token="token-1", path=path)
@@ -323,7 +312,7 @@ def test_finding_before_any_fault_is_shown(story: Story, record: Make) -> None:
 
 
 def test_one_line_is_not_left_out(story: Story, record: Make) -> None:
-    """A single line is not left out, since the note would be as long."""
+    """The note would be as long."""
     for number in range(25):
         story.sent("login", 100.0 + number / 100, secret_id=f"secret-id-{number}")
     text = explain(record("fail", verdict=Verdict("fail", [Finding("p", "nothing", None)])))
@@ -332,7 +321,6 @@ def test_one_line_is_not_left_out(story: Story, record: Make) -> None:
 
 
 def test_repeated_stalls_share_a_line(story: Story, record: Make) -> None:
-    """Repeated stalls share a line."""
     story.history.stalls += [Stall(float(at), 0.3) for at in range(1, 6)]
     assert shown(record()) == [
         "+1.00 s  5 times to +5.00 s: the machine stood still (+1.00, +2.00, +3.00, +4.00 ...)"
@@ -340,13 +328,12 @@ def test_repeated_stalls_share_a_line(story: Story, record: Make) -> None:
 
 
 def test_request_that_lay_unread(story: Story, record: Make) -> None:
-    """A request that lay unread tells how long it waited."""
+    """It tells how long it waited."""
     story.sent("revoke", 5.0, 204, token="token-1", waited=3.4)
     assert shown(record()) == ["+5.00 s  Vault saw revoke with token-1: 204, 3.40 s after it came"]
 
 
 def test_message_of_several_lines(story: Story, record: Make) -> None:
-    """A message of several lines stays on one line."""
     story.call(4.0, 6.0, "error", message="first\nsecond\x1b[31m")
     (told,) = shown(record())
     assert told.endswith(
@@ -358,7 +345,7 @@ def test_message_of_several_lines(story: Story, record: Make) -> None:
 
 
 def test_moments_that_matter(story: Story, record: Make) -> None:
-    """The timeline leaves out good reads and tells everything else in order."""
+    """Good reads are left out."""
     story.history.mark("secret-id-1 delivered").at = 0.5
     story.call(1.0, verb="start", path="")
     story.sent("login", 1.1, ttl=20.0, token="token-1")
@@ -378,27 +365,24 @@ def test_moments_that_matter(story: Story, record: Make) -> None:
 
 
 def test_namespace_of_a_request(story: Story, record: Make) -> None:
-    """A request shows its namespace."""
     story.sent("read", 4.0, 403, token="token-1", path="kv/data/x").namespace = "team"
     told = "+4.00 s  Vault saw read of kv/data/x in namespace team with token-1: 403"
     assert shown(record()) == [told]
 
 
 def test_refused_logins_at_the_database_are_shown(story: Story, record: Make) -> None:
-    """The timeline tells refused logins at the database, not accepted ones."""
+    """Accepted ones are not."""
     story.used(1.0)
     story.used(2.0, accepted=False)
     assert shown(record()) == ["+2.00 s  the database refused credential-1"]
 
 
 def test_call_that_still_runs(story: Story, record: Make) -> None:
-    """A call that still runs has no end."""
     story.call(4.0, outcome=None)
     assert shown(record(), all_of_it=True) == ["+4.00 s  read backend/django has not ended"]
 
 
 def test_many_alike_share_a_line(story: Story, record: Make) -> None:
-    """Many equal events share a line with their number and times."""
     story.several("login", *[1.0 + at / 100 for at in range(30)], status=400)
     story.history.mark("a new secret-id").at = 2.0
     story.several("login", 3.0)
@@ -410,7 +394,6 @@ def test_many_alike_share_a_line(story: Story, record: Make) -> None:
 
 
 def test_everything_of_one_scenario(story: Story, record: Make, tmp_path: Path) -> None:
-    """The timeline can show everything, or a part of the time."""
     story.calls(2.0)
     story.several("read", 2.0)
     log = (LogLine(2.5, "hello"), LogLine(9.0, "bye"))
@@ -431,7 +414,7 @@ def test_everything_of_one_scenario(story: Story, record: Make, tmp_path: Path) 
 def test_timeline_of_what_is_not_there(
     record: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An unknown scenario is refused with the known ids and the code of a wrong setting."""
+    """The error has the known ids and the code of a wrong setting."""
     reports.write_part(tmp_path / "parts-1", record())
     journal = collect_parts(tmp_path, tmp_path / "parts-1", Summary("reference"))
     assert main([str(journal), "TOK-99"]) == SettingsError.exit_code
@@ -447,7 +430,6 @@ def test_timeline_of_what_is_not_there(
 def test_timeline_of_a_journal_that_was_merged_by_hand(
     events: Record, record: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Events of a wrong form are refused like any other foreign file."""
     reports.write_part(tmp_path / "parts-1", {**record(), **events})
     journal = collect_parts(tmp_path, tmp_path / "parts-1", Summary("reference"))
     assert main([str(journal), "TOK-11"]) == SettingsError.exit_code
@@ -457,7 +439,7 @@ def test_timeline_of_a_journal_that_was_merged_by_hand(
 
 
 def test_a_line_of_a_log_that_has_no_end(record: Make) -> None:
-    """A very long line of a log is cut in every text."""
+    """It is cut in every text."""
     verdict = Verdict("fail", [Finding("p", "late", 1.0)])
     made = record("fail", verdict=verdict, log=(LogLine(1.0, "answer: " + "x" * 5_000_000),))
     for text in (explain(made), "\n".join(shown(made, all_of_it=True))):
@@ -467,7 +449,7 @@ def test_a_line_of_a_log_that_has_no_end(record: Make) -> None:
 
 
 def test_what_a_client_says_at_length(record: Make) -> None:
-    """A very long finding is cut in every text."""
+    """It is cut in every text."""
     verdict = Verdict("fail", [Finding("p", "x" * 90_000, 1.0)], ["y" * 90_000])
     made = record("fail", verdict=verdict)
     for text in (explain(made), "\n".join(shown(made))):
@@ -479,7 +461,7 @@ def test_what_a_client_says_at_length(record: Make) -> None:
 
 
 def test_journal(story: Story, record: Make, tmp_path: Path) -> None:
-    """The journal holds all events of each scenario, and the parts are removed."""
+    """The parts are removed."""
     story.fault(Signature(), ended=20.0)
     story.put(0.0, "v1")
     story.call(1.0)
@@ -506,7 +488,6 @@ def test_journal(story: Story, record: Make, tmp_path: Path) -> None:
 
 
 def test_journal_has_a_line_for_each_scenario(record: Make, tmp_path: Path) -> None:
-    """In the file of the journal each scenario is a line of valid JSON."""
     parts = tmp_path / "parts-1"
     reports.write_part(parts, record(log=(LogLine(1.0, 'one\ntwo "three"'),)))
     reports.write_part(parts, record(id="KV-02"))
@@ -518,14 +499,13 @@ def test_journal_has_a_line_for_each_scenario(record: Make, tmp_path: Path) -> N
 
 
 def test_journal_without_scenarios(tmp_path: Path) -> None:
-    """A run that has only begun has a journal without scenarios."""
+    """The run has only begun."""
     reports.begin(tmp_path, subject="reference", run="1", planned={})
     journal = reports.load(tmp_path / "journal.json")
     assert (journal["complete"], journal["scenarios"]) == (False, [])
 
 
 def test_verdict_that_the_end_of_the_run_changed(record: Make, tmp_path: Path) -> None:
-    """The journal has the verdict that was printed last."""
     parts = tmp_path / "parts-1"
     reports.write_part(parts, record())
     target = collect_parts(tmp_path, parts, Summary("r", [line("TOK-11", "fail", "a leak")]))
@@ -534,7 +514,7 @@ def test_verdict_that_the_end_of_the_run_changed(record: Make, tmp_path: Path) -
 
 
 def test_journal_has_no_secrets(story: Story, record: Make, tmp_path: Path) -> None:
-    """The journal hides secrets in paths, messages, reasons and logs."""
+    """They are in no path, message, reason or log."""
     story.sent("lookup", 1.0, path=f"auth/token/lookup/{TOKEN}")
     story.call(1.0, outcome="error", message=f"got {TOKEN}")
     log = (LogLine(1.0, f"token {TOKEN}"),)
@@ -557,7 +537,6 @@ PEM = f"-----BEGIN PRIVATE KEY-----\n{'MIIEvQIB' * 8}\n-----END PRIVATE KEY-----
 def test_secret_that_json_escapes_is_none_of_the_journal(
     story: Story, record: Make, tmp_path: Path, secret: str
 ) -> None:
-    """A secret is hidden in its plain and its escaped form."""
     story.call(1.0, outcome="error", message=f"got {secret}, twice {secret}")
     story.history.mark(json.dumps({"kept": secret}))
     story.fault(Signature()).detail = {secret: secret}  # a key too
@@ -575,7 +554,7 @@ def test_secret_that_json_escapes_is_none_of_the_journal(
 
 @pytest.mark.parametrize("secret", [TOKEN, "cut"])
 def test_half_of_a_character(story: Story, record: Make, tmp_path: Path, secret: str) -> None:
-    """A report can be written even if a client cut a character in half."""
+    """A client cut a character in half."""
     story.call(1.0, outcome="error", message=f"cut \ud83d, {TOKEN}")
     log = (LogLine(1.0, f"cut \ud83d \u00fc {TOKEN}"),)
     parts = tmp_path / "parts-1"
@@ -591,7 +570,7 @@ def test_half_of_a_character(story: Story, record: Make, tmp_path: Path, secret:
 
 
 def test_half_of_a_secret_before_a_backslash(story: Story, record: Make) -> None:
-    """Hiding half of a secret does not break the escape after it."""
+    """The escape after it is not broken."""
     secret = "a" * 20 + "\\" + "b" * 9
     story.call(1.0, outcome="error", message=f"{secret[:20]}\\ and so on")
     (call,) = record("error", secret=secret)["operations"]
@@ -599,7 +578,6 @@ def test_half_of_a_secret_before_a_backslash(story: Story, record: Make) -> None
 
 
 def test_parts_of_a_killed_run_are_forgotten(record: Make, tmp_path: Path) -> None:
-    """Parts and logs of a killed run do not get into the next journal."""
     reports.write_part(tmp_path / "parts-1", record(id="SEA-01", log=(LogLine(1.0, "x"),)))
     (tmp_path / "SEA-02.log").write_text("old")
     target = collect_parts(tmp_path, tmp_path / "parts-2", Summary("reference"))
@@ -608,13 +586,11 @@ def test_parts_of_a_killed_run_are_forgotten(record: Make, tmp_path: Path) -> No
 
 
 def start(folder: Path, run: str = "1") -> None:
-    """Begin a run of many planned scenarios."""
     planned = {f"TOK-{n}": 1.0 for n in range(11, 99)}
     reports.begin(folder, subject="mine", run=run, planned=planned)
 
 
 def test_what_no_run_left_is_left_alone(record: Make, tmp_path: Path) -> None:
-    """A run removes no files of its user, even if their names look alike."""
     own = ["parts.txt", "shop.log", "parts-list/a", "parts/b", "parts-7", "TOK-11.log.old"]
     for name in own:
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -637,7 +613,6 @@ def test_what_no_run_left_is_left_alone(record: Make, tmp_path: Path) -> None:
     ],
 )
 def test_folder_of_somebody_elses_is_refused(name: str, text: str, tmp_path: Path) -> None:
-    """A folder with files of another program is refused and left as it is."""
     (tmp_path / name).write_text(text)
     with pytest.raises(SettingsError, match=f"the report would replace {name}") as caught:
         start(tmp_path)
@@ -646,14 +621,14 @@ def test_folder_of_somebody_elses_is_refused(name: str, text: str, tmp_path: Pat
 
 
 def test_report_of_other_tests_is_replaced(tmp_path: Path) -> None:
-    """A ``junit.xml`` of other tests is replaced."""
+    """It is a ``junit.xml``."""
     (tmp_path / "junit.xml").write_text("<testsuites/>")
     start(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["journal.json"]
 
 
 def test_folder_of_a_run_is_used_again(tmp_path: Path) -> None:
-    """What an earlier run left is removed, even if the run was killed."""
+    """That run may have been killed."""
     start(tmp_path)
     (tmp_path / "score.json").write_text("{}")
     start(tmp_path)
@@ -668,7 +643,7 @@ def test_folder_of_a_run_is_used_again(tmp_path: Path) -> None:
 
 
 def test_parts_of_a_run_with_the_same_name_are_forgotten(record: Make, tmp_path: Path) -> None:
-    """Parts of a killed run with the same process id are removed."""
+    """The name is the process id."""
     start(tmp_path)
     reports.write_part(tmp_path / "parts-1", record(id="SEA-01"))
     start(tmp_path)
@@ -677,7 +652,6 @@ def test_parts_of_a_run_with_the_same_name_are_forgotten(record: Make, tmp_path:
 
 
 def test_journal_replaces_the_last_one(tmp_path: Path) -> None:
-    """A journal replaces the last one as a whole."""
     parts = tmp_path / "parts-1"
     collect_parts(tmp_path, parts, Summary("one", [line("TOK-01")]))
     collect_parts(tmp_path, parts, Summary("two"))
@@ -699,7 +673,7 @@ def test_journal_replaces_the_last_one(tmp_path: Path) -> None:
     ],
 )
 def test_what_was_spoken(wire: str, spoken: list[str | None], said: str) -> None:
-    """The report says HTTP/2 only if the client spoke it."""
+    """HTTP/2 is named only if the client spoke it."""
     record = {"wire": wire, "handshakes": [{"protocol": protocol} for protocol in spoken]}
     assert wire_of(record) == said
     summary = Summary("mine", [], wires={said} - {""})

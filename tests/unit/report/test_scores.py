@@ -1,5 +1,3 @@
-"""Scores: grades by causes, what changed, badges, and the formats of the files."""
-
 from __future__ import annotations
 
 import json
@@ -40,7 +38,6 @@ Program = Callable[..., Any]  # of tests/unit/cli
 
 
 def one(id: str, word: str, severity: str = "medium", **more: Any) -> dict[str, Any]:  # noqa: A002
-    """Return a scenario of a journal."""
     findings = [{"promise": f"{id} is kept", "seen": "+1.23 s: no", "harm": False}]
     return {
         "id": id,
@@ -55,7 +52,6 @@ def one(id: str, word: str, severity: str = "medium", **more: Any) -> dict[str, 
 
 
 def journal(*records: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """Return a journal with these scenarios."""
     return {
         "schema_version": 2,
         "suite_version": "0.1.0",
@@ -77,7 +73,6 @@ def journal(*records: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def verdicts_of(score: formats.Score) -> dict[str, str]:
-    """Return the verdicts by scenario."""
     return {name: judged.verdict for name, judged in score.scenarios.items()}
 
 
@@ -117,12 +112,11 @@ STORM, SLOW, LATE = "no request storm", "every call ends within 2 s", "the stead
     ],
 )
 def test_grades(records: list[dict[str, Any]], grade: str | None) -> None:
-    """A grade counts causes, not scenarios."""
+    """Causes count, not scenarios."""
     assert score_of(journal(*records)).grade == grade
 
 
 def test_why_names_the_causes() -> None:
-    """Each cause is named with its severity, its number of scenarios and the clearest one."""
     score = score_of(
         journal(
             broken("NET-01", "high", STORM),
@@ -168,7 +162,7 @@ def test_scenarios_do_not_count(failing: list[tuple[str, set[str]]], times: int)
 
 
 def test_nothing_critical_was_judged() -> None:
-    """A client without any critical verdict has no grade, except F for harm."""
+    """There is no grade, except F for harm."""
     skipped = [one(f"TOK-1{n}", "skipped", "critical") for n in (1, 2)]
     score = score_of(journal(*skipped, one("SEA-08", "pass")))
     assert (score.grade, score.why) == (None, ["nothing critical was judged"])
@@ -206,7 +200,6 @@ def test_what_was_not_asked_makes_nothing_better(harm: bool) -> None:
 
 
 def test_new_verdicts_replace_old_ones() -> None:
-    """New verdicts replace the old ones, the others stay, and the grade follows."""
     old = score_of(journal(CRITICAL, one("KV-01", "fail"), one("NET-04", "fail", "high")))
     new = score_of(journal(one("KV-07", "pass"), one("NET-04", "pass", "high")))
     both = updated(old, new)
@@ -216,7 +209,6 @@ def test_new_verdicts_replace_old_ones() -> None:
 
 
 def test_a_run_that_proved_nothing_replaces_no_verdict() -> None:
-    """A run that proved nothing replaces no verdict."""
     old = score_of(journal(CRITICAL, one("KV-01", "fail")))
     new = score_of(journal(one("TOK-01", "not exercised", "critical"), one("KV-01", "skipped")))
     assert verdicts_of(updated(old, new)) == {"KV-01": "skipped", "TOK-01": "pass"}
@@ -224,14 +216,14 @@ def test_a_run_that_proved_nothing_replaces_no_verdict() -> None:
 
 @pytest.mark.parametrize("other", [{"product": "vault 1.21.4"}, {"suite_version": "0.2.0"}])
 def test_verdicts_of_another_run_are_no_part_of_a_score(other: dict[str, Any]) -> None:
-    """Verdicts of another server or suite are refused."""
+    """They are of another server or suite."""
     old = score_of(journal(CRITICAL))
     with pytest.raises(SettingsError, match="make no score"):
         updated(old, score_of(journal(CRITICAL, **other)))
 
 
 def test_part_of_the_suite_has_no_grade() -> None:
-    """A part of the suite has no grade, nor has an unfinished run."""
+    """Nor has an unfinished run."""
     part = score_of(journal(CRITICAL, left_out={"TOK-11": "critical", "SEA-08": "low"}))
     assert (part.grade, part.why) == (None, ["2 scenarios left out of this run"])
     half = score_of(journal(CRITICAL, broken("A-1", "high", STORM), complete=False))
@@ -244,7 +236,7 @@ def test_part_of_the_suite_has_no_grade() -> None:
 
 @pytest.mark.parametrize(("severity", "grade"), [("critical", None), ("high", "A+")])
 def test_what_the_machine_cannot_ask(severity: str, grade: str | None) -> None:
-    """What this machine cannot ask is named. A critical gap costs the grade."""
+    """A critical gap costs the grade."""
     lacks = {"why": "no PostgreSQL is here", "needs": ["lease", "read"]}
     lease = one("LEASE-01", "skipped", severity, cannot=lacks)
     claims = {"client": {"subject": "command:./mine", "capabilities": ["lease", "read"]}}
@@ -257,20 +249,18 @@ def test_what_the_machine_cannot_ask(severity: str, grade: str | None) -> None:
 
 
 def load_text(text: str) -> dict[str, Any]:
-    """Return the scenarios of a score's text."""
     found: dict[str, Any] = json.loads(text)["scenarios"]
     return found
 
 
 @pytest.mark.parametrize(("needs", "grade"), [(5, None), ("lease", None), ([[1]], "A+")])
 def test_needs_that_make_no_sense(needs: object, grade: str | None) -> None:
-    """Senseless needs of a journal that was merged by hand cause no traceback."""
+    """The journal was merged by hand."""
     odd = one("SEA-01", "skipped", "critical", cannot={"why": "x", "needs": needs})
     assert score_of(journal(CRITICAL, odd)).grade == grade
 
 
 def test_the_claims_are_part_of_the_grade() -> None:
-    """The line of a grade tells what the client claims."""
     assert told(score_of(journal(CRITICAL))).splitlines()[0] == (
         "grade A+ (claims health, read; suite 0.1.0)"
     )
@@ -280,7 +270,7 @@ def test_the_claims_are_part_of_the_grade() -> None:
 
 
 def test_the_same_verdicts_are_the_same_file() -> None:
-    """Equal verdicts make the same file, whatever their order and duration."""
+    """Order and duration do not matter."""
     records = [CRITICAL, one("KV-01", "fail", "high")]
     text = as_text(score_of(journal(*records)))
     again = [{**made, "seconds": 99.0} for made in reversed(records)]
@@ -305,12 +295,11 @@ def test_the_same_verdicts_are_the_same_file() -> None:
     ],
 )
 def test_regressions(old: str | None, new: str | None, worse: bool) -> None:
-    """A regression needs two verdicts on the client."""
+    """It needs two verdicts on the client."""
     assert Change("TOK-01", old, new).regression is worse
 
 
 def test_what_changed() -> None:
-    """Changes are shown as Markdown, with both grades."""
     old = score_of(journal(CRITICAL, one("KV-01", "fail", "high")))
     new = score_of(journal(one("TOK-01", "fail", "critical"), one("KV-01", "pass", "high")))
     assert changes(old, new) == [
@@ -327,7 +316,7 @@ def test_what_changed() -> None:
 
 
 def test_a_part_of_what_was_judged_before() -> None:
-    """Scenarios that one run lacks share a line and do not hide what changed."""
+    """What one run lacks shares a line and does not hide changes."""
     whole = score_of(journal(CRITICAL, *(one(f"KV-{n:02}", "pass") for n in range(1, 31))))
     part = score_of(journal(one("TOK-01", "fail", "critical"), one("KV-01", "pass")))
     rows, lines = in_rows(changes(whole, part))
@@ -351,7 +340,7 @@ def test_a_part_of_what_was_judged_before() -> None:
     ],
 )  # fmt: skip
 def test_scores_that_compare_less(more: dict[str, Any], said: str) -> None:
-    """A different client, claim, suite or server is told."""
+    """The client, claim, suite or server differs."""
     old, new = score_of(journal(CRITICAL)), score_of(journal(CRITICAL, **more))
     assert said in "\n".join(unlike(old, new))
     assert said in markdown(old, new)
@@ -359,14 +348,14 @@ def test_scores_that_compare_less(more: dict[str, Any], said: str) -> None:
 
 
 def test_a_score_of_half_a_run_compares_less() -> None:
-    """An unfinished run before is told, since what it lacks cannot get worse."""
+    """What it lacks cannot get worse."""
     half, whole = score_of(journal(CRITICAL, complete=False)), score_of(journal(CRITICAL))
     said = "the run before did not come to its end: what it has not judged is not worse"
     assert unlike(half, whole) == [said]
 
 
 def test_a_new_leak_is_a_regression() -> None:
-    """A new leak is a regression, even with the same verdict."""
+    """The verdict may be the same."""
     old = score_of(journal(CRITICAL))
     new = score_of(journal({**CRITICAL, "leaks": [{"seen": "its log has token-1"}]}))
     assert changes(old, new) == []
@@ -389,7 +378,7 @@ def test_a_new_leak_is_a_regression() -> None:
 def test_a_client_that_no_longer_starts_is_not_a_pass(
     words: tuple[str | None, ...], nothing: bool
 ) -> None:
-    """A client that no longer starts is no pass, although nothing got worse."""
+    """It is no pass, although nothing got worse."""
     start = one("SEA-03", "fail", "high")
     old = score_of(journal(CRITICAL, one("TOK-11", "pass", "critical"), start))
     found = zip(("TOK-01", "TOK-11", "SEA-03"), words, strict=True)
@@ -401,7 +390,7 @@ def test_a_client_that_no_longer_starts_is_not_a_pass(
 
 
 def test_another_promise_of_a_scenario_that_was_broken_before() -> None:
-    """Another broken promise of a failing scenario is told; new harm is a regression."""
+    """New harm is a regression."""
 
     def broken(*promises: str, harm: str = "") -> formats.Score:
         findings = [{"promise": text, "seen": "x", "harm": text == harm} for text in promises]
@@ -426,15 +415,12 @@ def test_another_promise_of_a_scenario_that_was_broken_before() -> None:
     ],
 )
 def test_score_has_no_time_that_a_run_took(promise: str, scored: str | None) -> None:
-    """A score holds no bound that depends on a run."""
     findings = [{"promise": promise, "seen": "+1.23 s: no", "harm": True}]
     judged = score_of(journal(one("KV-01", "fail", findings=findings))).scenarios["KV-01"]
     assert (judged.broken, judged.harm) == ([scored or promise], [scored or promise])
 
 
 def test_another_bound_is_no_other_promise() -> None:
-    """A promise with another bound is the same promise."""
-
     def broken(promise: str) -> formats.Score:
         return score_of(journal(one("KV-01", "fail", broken=[promise])))
 
@@ -446,7 +432,6 @@ def test_another_bound_is_no_other_promise() -> None:
 
 
 def test_what_a_client_says_is_no_markup_of_the_page() -> None:
-    """What a client says never becomes Markdown or a comment."""
     nasty = "command:./x <!-- | `a`\n## [b](c)"
     client = {"subject": nasty, "capabilities": ["health", "read"]}
     old, new = score_of(journal(CRITICAL)), score_of(journal(CRITICAL, client=client))
@@ -460,7 +445,7 @@ def test_what_a_client_says_is_no_markup_of_the_page() -> None:
 
 
 def test_badge() -> None:
-    """A badge tells the claims, and expires with its suite."""
+    """It tells the claims, and expires with its suite."""
     score = score_of(journal(CRITICAL))
     drawn = badge(score, version="0.1.9")
     assert drawn["schemaVersion"] == 1
@@ -473,7 +458,6 @@ def test_badge() -> None:
 
 
 def test_scores_are_read_again(tmp_path: Path) -> None:
-    """A score is read as it was written, or made of a journal."""
     made = journal(CRITICAL)
     score = score_of(made)
     assert load_score(write_score(score, tmp_path)) == score
@@ -488,7 +472,7 @@ def test_scores_are_read_again(tmp_path: Path) -> None:
 def test_grade_that_the_verdicts_do_not_allow(
     grade: str, suite: str, *, allowed: bool, tmp_path: Path
 ) -> None:
-    """A grade better than its verdicts allow is refused, unless another suite gave it."""
+    """Another suite may give it."""
     score = score_of(journal(one("TOK-11", "fail", "critical")))
     data = {**score.model_dump(), "grade": grade, "suite_version": suite or suite_version()}
     file = tmp_path / "score.json"
@@ -502,7 +486,6 @@ def test_grade_that_the_verdicts_do_not_allow(
 
 
 def test_without_a_critical_verdict_no_grade_is_allowed(tmp_path: Path) -> None:
-    """Without a critical verdict no grade is allowed."""
     score = score_of(journal(one("TOK-11", "not exercised", "critical")))
     data = {**score.model_dump(), "grade": "A", "suite_version": suite_version()}
     (tmp_path / "score.json").write_text(json.dumps(data))
@@ -512,7 +495,6 @@ def test_without_a_critical_verdict_no_grade_is_allowed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"scenarios": {}}', '{"scenarios": [{}]}'])
 def test_what_is_no_score(tmp_path: Path, text: str | None) -> None:
-    """A file that is no score is refused with a remedy."""
     file = tmp_path / "x.json"
     if text is not None:
         file.write_text(text)
@@ -529,7 +511,6 @@ def test_schemas_in_the_repository_are_the_models() -> None:
 
 
 def test_journal_keeps_to_its_format(tmp_path: Path, record: Callable[..., Any]) -> None:
-    """A journal and its score fit the published formats."""
     write_part(tmp_path / "parts-1", record("pass"))
     target = collect_parts(tmp_path, tmp_path / "parts-1", Summary("reference"))
     written = json.loads(target.read_text())
@@ -545,7 +526,7 @@ def test_journal_keeps_to_its_format(tmp_path: Path, record: Callable[..., Any])
     [("external", "; HARNESS_ENGINE=process can"), ("process", "")],
 )
 def test_what_an_engine_can_never_ask(engine: str, remedy: str) -> None:
-    """A gap of an engine is told with an engine that can ask it."""
+    """An engine that can is named."""
     why = f"the {engine} engine cannot do this: seal"
     seals = one("SEA-01", "skipped", "critical", cannot={"why": why, "needs": ["read"]})
     score = score_of(journal(CRITICAL, seals, engine=engine))
@@ -553,7 +534,7 @@ def test_what_an_engine_can_never_ask(engine: str, remedy: str) -> None:
 
 
 def test_a_skip_for_want_of_an_engine_takes_no_verdict_away() -> None:
-    """A skip for a missing program replaces no verdict."""
+    """A program is missing."""
     old = score_of(journal(CRITICAL))
     cannot = {"why": "no PostgreSQL is here", "needs": ["read"]}
     new = score_of(journal(one("TOK-01", "skipped", "critical", cannot=cannot)))

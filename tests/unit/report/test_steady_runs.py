@@ -15,13 +15,11 @@ ORDER = {"subject": "reference", "only": [], "runs": 3, "busy": 1}
 
 
 def scenario(id: str, word: str, *reasons: str) -> dict[str, Any]:  # noqa: A002 - it is an id
-    """Return a scenario of a journal."""
     why = reasons[0] if reasons else ""
     return {"id": id, "word": word, "why": why, "untouched": list(reasons)}
 
 
 def run(number: int, *scenarios: dict[str, Any], busy: bool = False) -> Judged:
-    """Return the verdicts of a run."""
     return judged(number, {"seconds": 40.0, "scenarios": scenarios}, busy=busy)
 
 
@@ -31,7 +29,7 @@ FAIL = scenario("A-1", "fail", "| it\nbroke")
 
 
 def test_runs_that_are_alike() -> None:
-    """Runs with the same verdicts are alike, even if all fail."""
+    """All may fail."""
     runs = [run(1, FAIL), run(2, FAIL), run(3, FAIL, busy=True)]
     assert differences(runs) == []
     assert alike(runs) == 3
@@ -39,7 +37,7 @@ def test_runs_that_are_alike() -> None:
 
 
 def test_a_verdict_that_differs() -> None:
-    """A different verdict is shown with the first one and its reason, on a busy machine too."""
+    """It is shown on a busy machine too."""
     runs = [run(1, PASS), run(2, FAIL), run(3, FAIL, busy=True)]
     assert [(one.first, one.word, one.run) for one in differences(runs)] == [
         ("pass", "fail", 2),
@@ -52,7 +50,7 @@ def test_a_verdict_that_differs() -> None:
 
 
 def test_what_a_client_said_of_it(tmp_path: Path) -> None:
-    """Half characters, markup and long texts of a client do not break the table."""
+    """Half characters, markup and long texts do not break the table."""
     odd = scenario("A-1", "fail", "cut \ud83d <!-- `x`")
     long = scenario("A-1", "fail", "x" * 9000)
     save(tmp_path, [run(1, PASS), run(2, odd), run(3, long)], ORDER)
@@ -65,26 +63,24 @@ def test_what_a_client_said_of_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("busy", "found"), [(False, 1), (True, 0)])
 @pytest.mark.parametrize("first", [True, False])
 def test_a_machine_that_was_too_slow(busy: bool, found: int, first: bool) -> None:
-    """A run on a slow machine differs if the machine was idle, and not if it was kept busy."""
+    """It differs if the machine was idle, not if it was kept busy."""
     slow, good = (1, 2) if first else (2, 1)
     runs = sorted([run(slow, SLOW, busy=busy), run(good, PASS)], key=lambda one: one.number)
     assert [one.run for one in differences(runs)] == [slow] * found
 
 
 def test_not_exercised_for_another_reason() -> None:
-    """A scenario not exercised for another reason differs on a busy machine too."""
+    """It differs on a busy machine too."""
     other = scenario("A-1", "not exercised", "nothing was refused", f"{TOO_SLOW}: it stood still")
     assert [one.run for one in differences([run(1, PASS), run(2, other, busy=True)])] == [2]
 
 
 def test_a_scenario_that_is_missing() -> None:
-    """A missing scenario is a difference."""
     (found,) = differences([run(1, PASS, scenario("B-1", "pass")), run(2, PASS)])
     assert (found.id, found.word) == ("B-1", "missing")
 
 
 def test_going_on(tmp_path: Path) -> None:
-    """Runs that were saved are continued."""
     assert load(tmp_path, ORDER) == []
     runs = [run(1, PASS), run(2, SLOW, busy=True)]
     save(tmp_path, runs, ORDER)
@@ -94,7 +90,7 @@ def test_going_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("broken", [None, "", "{}", '{"format": 1, "order": 5}'])
 def test_not_going_on_with_something_else(tmp_path: Path, broken: str | None) -> None:
-    """Runs of another client, or a foreign file, are not continued."""
+    """It is another client, or a foreign file."""
     save(tmp_path, [run(1, PASS)], {**ORDER, "subject": "other"})
     if broken is not None:
         (tmp_path / "steady.json").write_text(broken)

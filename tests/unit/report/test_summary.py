@@ -18,7 +18,6 @@ KNOWN = {"kind": "failing", "reason": "the next release"}
 
 
 def journal(*scenarios: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """Return a journal of these scenarios."""
     return {
         "schema_version": 2,
         "suite_version": "0.3.0",
@@ -59,13 +58,12 @@ def test_verdict_and_grade_in_words() -> None:
 
 
 def test_grade_of_a_client_that_leaks() -> None:
-    """The grade F tells what harm was done."""
+    """It tells what harm was done."""
     made = summary_of(journal(scenario("A-01", leaks=[LEAKED]), scenario("A-02")))
     assert (made.grade, made.grade_words) == ("F", "1 harmful cause")
 
 
 def test_good_run_has_nothing_to_do() -> None:
-    """A good run shows neither a cause nor a command."""
     made = summary_of(journal(scenario("A-01")))
     assert made.good
     assert made.lines() == [
@@ -77,7 +75,7 @@ def test_good_run_has_nothing_to_do() -> None:
 
 
 def test_a_cause_of_68_scenarios_is_shown_once() -> None:
-    """A shared cause is shown once, with its number, its clearest scenario and a remedy."""
+    """It has its clearest scenario and a remedy."""
     (cause,) = [cause for cause in summary_of(many()).causes if "KV-10" in cause.ids]
     assert cause.title == "critical: it does not clean up"
     assert cause.count == "explains 68 scenarios"
@@ -87,20 +85,18 @@ def test_a_cause_of_68_scenarios_is_shown_once() -> None:
 
 @pytest.mark.parametrize("width", [80, 100])
 def test_failing_run_fits_one_screen(width: int) -> None:
-    """A failing run fits one screen, however many scenarios failed."""
     lines = summary_of(many()).lines(width, page=Path("report/index.html"))
     assert len(lines) <= 25
     assert all(len(line) <= width for line in lines if " " in line.strip())
 
 
 def test_a_log_has_each_statement_in_one_line() -> None:
-    """Without a width, each statement is one line, which can be searched and pasted."""
+    """Such lines can be searched and pasted."""
     lines = summary_of(many()).lines(None)
     assert lines[0] == "mine: 0 of 98 scenarios pass; 98 fail"
 
 
 def test_at_most_three_causes_are_shown_and_the_file_has_all() -> None:
-    """The screen shows three causes and names the file that has all of them."""
     made = summary_of(many())
     assert (len(made.causes), made.more) == (MOST, 2)
     assert f"2 more causes: report/{'causes.txt'}" in "\n".join(
@@ -120,14 +116,13 @@ def test_what_shows_in_the_same_scenarios_takes_no_room() -> None:
 
 
 def test_explains_how_much_the_shown_causes_explain() -> None:
-    """The summary tells how many failures the shown causes explain."""
     assert summary_of(many()).explains == "3 causes explain 78 of 98 failures"
     unproved = scenario("A-01", word="not exercised", why="too slow")
     assert summary_of(journal(unproved)).explains == ""
 
 
 def test_first_comes_the_cause_with_the_command_that_repeats_it() -> None:
-    """The command repeats the clearest scenario of the first cause."""
+    """It repeats the clearest scenario."""
     made = summary_of(many())
     assert made.causes[0].kind == "leak"
     assert made.again == "run 10"
@@ -135,7 +130,7 @@ def test_first_comes_the_cause_with_the_command_that_repeats_it() -> None:
 
 
 def test_leak_that_decides_is_named() -> None:
-    """A leak that decides the exit code is named."""
+    """It decides the exit code."""
     made = summary_of(
         journal(
             scenario("A-01", leaks=[LEAKED]),
@@ -146,7 +141,7 @@ def test_leak_that_decides_is_named() -> None:
 
 
 def test_leak_names_the_row_that_would_excuse_it() -> None:
-    """The row about leaks is named, and is not counted as another failure."""
+    """The row is not counted as another failure."""
     row = scenario("PRC-04", about_leaks=True, word="fail")
     made = summary_of(journal(scenario("A-01", leaks=[LEAKED]), row))
     assert made.why_code == ("a secret came out in 1 scenario, and PRC-04 is not known to fail")
@@ -189,13 +184,12 @@ def test_leak_names_the_row_that_would_excuse_it() -> None:
     ],
 )
 def test_exit_code_has_its_reason(records: list[dict[str, Any]], code: int, why: str) -> None:
-    """Each exit code is shown with its reason."""
     made = summary_of(journal(*records))
     assert (made.code, made.why_code) == (code, why)
 
 
 def test_run_that_was_ended_says_so() -> None:
-    """An interrupted run has the code of its signal."""
+    """The code is that of its signal."""
     made = summary_of(
         journal(scenario("A-01"), complete=False, unfinished=["A-02"]), code=Outcome.INTERRUPTED
     )
@@ -204,12 +198,12 @@ def test_run_that_was_ended_says_so() -> None:
 
 
 def test_code_of_the_journal_is_believed() -> None:
-    """The exit code in the journal wins, since only the run knew how it ended."""
+    """Only the run knew how it ended."""
     assert summary_of(journal(scenario("A-01"), code=143)).code == 143
 
 
 def test_words_of_a_client_stay_in_one_line() -> None:
-    """What a client says stays on one line and is cut."""
+    """They are cut."""
     said = finding("p", seen="first\nsecond " + "x" * 500)
     lines = summary_of(journal(scenario("A-01", said))).lines(None)
     (shown,) = [line for line in lines if "first" in line]

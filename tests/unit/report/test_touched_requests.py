@@ -90,7 +90,6 @@ class Way:
 
 @pytest.fixture
 def http(story: Story) -> HttpFaults:
-    """Return the faults of single requests, noted in the story."""
     return HttpFaults(Way(), story.history)
 
 
@@ -129,13 +128,13 @@ def signed_in(story: Story, at: float = 1.0, ttl: float = 20.0) -> None:
 def test_statuses(
     story: Story, record: Maker, status: int, said: dict[str, Any], what: str
 ) -> None:
-    """Each status tells what Vault, or a stub in its place, answered."""
+    """Vault answered, or a stub in its place."""
     story.sent("write", 5.0, status, **said)
     assert touches_of(record()) == {(WRITE, what)}
 
 
 def test_good_answers_meet_nothing(story: Story, record: Maker) -> None:
-    """A good answer is no fault, nor is a stub's good answer."""
+    """Nor does a stub's good answer."""
     signed_in(story)
     story.sent("read", 2.0)
     story.sent("credential", 3.0, by="stub").interference = "stub"
@@ -151,20 +150,20 @@ def test_good_answers_meet_nothing(story: Story, record: Maker) -> None:
     ],
 )
 def test_two_kinds_of_403(story: Story, record: Maker, errors: tuple[str, ...], what: str) -> None:
-    """The errors of a 403 tell a dead token from a policy."""
+    """The errors tell a dead token from a policy."""
     story.sent("read", 5.0, 403).errors = errors
     assert touches_of(record()) == {(READ, what)}
 
 
 def test_login_that_is_denied(story: Story, record: Maker) -> None:
-    """A login carries no token, so a denied login is never called a dead token."""
+    """A login carries no token, so it is never called a dead token."""
     signed_in(story)
     story.sent("login", 5.0, 403).errors = ("permission denied",)
     assert touches_of(record()) == {(LOGIN, DENIED)}
 
 
 def test_logins(story: Story, record: Maker) -> None:
-    """After a start, a login is a first login until the client has heard of a good one."""
+    """It is a first login until the client has heard of a good one."""
     story.call(0.9, 0.95, verb="start")
     story.sent("login", 1.0, 500)
     story.sent("login", 1.5, token="token-1", ttl=20.0, closed="server")
@@ -181,7 +180,7 @@ def test_logins(story: Story, record: Maker) -> None:
 
 
 def test_leases(story: Story, record: Maker) -> None:
-    """Renewals and revocations of leases are told apart by their paths."""
+    """The paths tell."""
     story.sent("lease", 2.0, 503, path="sys/leases/renew")
     story.sent("lease", 3.0, 500, path="sys/leases/revoke")
     story.sent("lease", 4.0, 500, path="sys/leases/lookup")
@@ -189,7 +188,7 @@ def test_leases(story: Story, record: Maker) -> None:
 
 
 def test_wrapping_token_that_is_looked_at(story: Story, record: Maker) -> None:
-    """Looking at a wrapping token is a part of unwrapping."""
+    """It is a part of unwrapping."""
     story.sent("other", 2.0, 400, path="sys/wrapping/lookup")
     story.sent("other", 3.0, 500, path="sys/tools/random")
     assert touches_of(record()) == {(UNWRAP, WRONG)}
@@ -198,7 +197,7 @@ def test_wrapping_token_that_is_looked_at(story: Story, record: Maker) -> None:
 def test_faults_of_requests_are_known_by_their_names(
     story: Story, record: Maker, http: HttpFaults
 ) -> None:
-    """Faults of requests are known by their names, the only trace in a journal."""
+    """A journal has no other trace of them."""
     ways: Any = http._relay
     times = count(2)
     verbs: list[tuple[Any, dict[str, Any]]] = [
@@ -232,7 +231,6 @@ def test_faults_of_requests_are_known_by_their_names(
 def test_a_late_answer_is_silence_to_a_client_that_left(
     story: Story, record: Maker, http: HttpFaults
 ) -> None:
-    """A client that left before a late answer met silence."""
     with http.delay("renew", by=40.0):
         pass
     ways: Any = http._relay
@@ -242,7 +240,6 @@ def test_a_late_answer_is_silence_to_a_client_that_left(
 
 
 def test_answer_that_is_a_little_late(story: Story, record: Maker, http: HttpFaults) -> None:
-    """An answer that is a little late is no fault."""
     with http.delay("login", by=0.15):
         pass
     ways: Any = http._relay
@@ -258,7 +255,6 @@ def test_answer_that_is_a_little_late(story: Story, record: Maker, http: HttpFau
 def test_request_without_an_answer(
     story: Story, record: Maker, name: str, what: str | None
 ) -> None:
-    """The fault of that time tells what happened to a request without an answer."""
     fault(story, name, 10.0, 20.0)
     story.sent("renew", 11.0, None, ended=13.0, closed="client")
     story.sent("revoke", 30.0, None, ended=31.0, closed="client")
@@ -266,8 +262,6 @@ def test_request_without_an_answer(
 
 
 def test_network_faults_are_known_by_their_names(story: Story) -> None:
-    """Each fault of the network has a known name."""
-
     @contextmanager
     def toxic(*_: object, **__: object) -> Iterator[SimpleNamespace]:
         yield SimpleNamespace(name="a-toxic")
@@ -297,7 +291,7 @@ def connected(story: Story, *opened: float, toxic: str = "toxic") -> None:
 
 
 def test_a_toxic_on_the_answer_touches_the_request(story: Story, record: Maker) -> None:
-    """A toxic on the way back touches an answer that the recorder saw."""
+    """The recorder saw the answer."""
     connected(story, 1.0, 2.0)
     fault(story, "black hole", 10.0, 20.0, toxic="toxic", stream="downstream")
     story.sent("renew", 11.0, connection=1)
@@ -307,7 +301,6 @@ def test_a_toxic_on_the_answer_touches_the_request(story: Story, record: Maker) 
 
 
 def test_toxic_of_another_time(story: Story, record: Maker) -> None:
-    """A toxic of another fault touches nothing."""
     connected(story, 1.0, toxic="other")
     fault(story, "black hole", 10.0, 20.0, toxic="toxic", stream="downstream")
     story.sent("renew", 11.0, connection=1)
@@ -315,7 +308,7 @@ def test_toxic_of_another_time(story: Story, record: Maker) -> None:
 
 
 def test_a_toxic_on_the_request_delays_or_hides_it(story: Story, record: Maker) -> None:
-    """A slow toxic on the way there delays a request; a black hole hides it from the recorder."""
+    """A slow toxic delays it; a black hole hides it from the recorder."""
     connected(story, 1.0)
     story.history.touches.append(Touch("slow", 1.0, None))
     fault(story, "network slow", 10.0, 20.0, toxic="slow", stream="upstream")
@@ -326,7 +319,7 @@ def test_a_toxic_on_the_request_delays_or_hides_it(story: Story, record: Maker) 
 
 
 def test_toxic_that_cuts(story: Story, record: Maker) -> None:
-    """A cut touches only the last answer of its connection."""
+    """It touches only the last answer of its connection."""
     connected(story, 11.0)
     fault(story, "answers truncated", 10.0, 20.0, toxic="toxic", stream="downstream")
     story.sent("renew", 12.0, connection=1)
@@ -335,7 +328,7 @@ def test_toxic_that_cuts(story: Story, record: Maker) -> None:
 
 
 def test_a_refused_connection_is_known_by_failed_calls(story: Story, record: Maker) -> None:
-    """A refused connection is known by the calls that failed meanwhile."""
+    """The calls failed meanwhile."""
     signed_in(story)
     fault(story, "network down", 2.0, 4.0)
     story.call(1.5)
@@ -367,7 +360,7 @@ def test_first_call_needs_a_token_first(story: Story, record: Maker, mark: str, 
 
 @pytest.mark.parametrize("outcome", ["unavailable", "error", "hung", "stale"])
 def test_a_stale_value_counts_as_unavailable(story: Story, record: Maker, outcome: Any) -> None:
-    """A stale value counts as unavailable. A denial does not."""
+    """A denial does not."""
     signed_in(story)
     fault(story, "127.0.0.2 gone", 2.0, 4.0)
     story.call(1.0, outcome=outcome)
@@ -379,7 +372,6 @@ def test_a_stale_value_counts_as_unavailable(story: Story, record: Maker, outcom
 
 
 def test_fallback_is_no_value_of_vaults(story: Story, record: Maker) -> None:
-    """A fallback value counts as unavailable."""
     signed_in(story)
     fault(story, "network down", 2.0, 4.0)
     story.call(3.0, value="fallback")
@@ -387,7 +379,7 @@ def test_fallback_is_no_value_of_vaults(story: Story, record: Maker) -> None:
 
 
 def test_call_that_goes_on_beside_cuts(story: Story, record: Maker) -> None:
-    """A call that succeeds during resets was not necessarily cut."""
+    """It was not necessarily cut."""
     signed_in(story)
     fault(story, "connections reset", 2.0, 4.0)
     story.call(2.5, 3.5)
@@ -403,7 +395,7 @@ def test_call_that_goes_on_beside_cuts(story: Story, record: Maker) -> None:
     ],
 )
 def test_connections(story: Story, record: Maker, name: str, way: str, carrier: str) -> None:
-    """A connection is touched only if a call needed it."""
+    """They count only if a call needed them."""
     signed_in(story)
     fault(story, name, 2.0, 4.0)
     story.call(3.0, outcome="unavailable")
@@ -411,7 +403,7 @@ def test_connections(story: Story, record: Maker, name: str, way: str, carrier: 
 
 
 def test_handshake_that_is_silent(story: Story, record: Maker) -> None:
-    """In a black hole a new connection over TLS meets silence at its handshake."""
+    """It is a new connection over TLS in a black hole."""
     story.history.touches.append(Touch("toxic", 3.0, None))
     fault(story, "black hole", 2.0, 4.0, toxic="toxic", stream="upstream")
     assert touches_of(record()) == set()
@@ -419,7 +411,7 @@ def test_handshake_that_is_silent(story: Story, record: Maker) -> None:
 
 
 def test_call_that_is_held_up(story: Story, record: Maker) -> None:
-    """A call that silence only delays is touched, unless the delay is tiny."""
+    """A tiny delay does not count."""
     signed_in(story)
     connected(story, 0.9)
     fault(story, "black hole", 2.0, 4.0, toxic="toxic", stream="upstream")
@@ -434,7 +426,7 @@ def test_call_that_is_held_up(story: Story, record: Maker) -> None:
 def test_renewal_that_was_due(
     story: Story, record: Maker, began: float, ended: float, due: bool
 ) -> None:
-    """A renewal counts as due at the time that earlier lives suggest."""
+    """Earlier lives suggest the time."""
     signed_in(story, ttl=9.0)
     story.sent("renew", 7.0, token="token-1", ttl=9.0)
     fault(story, "network down", began, ended)
@@ -444,7 +436,7 @@ def test_renewal_that_was_due(
 
 
 def test_renewal_of_a_lease_that_was_due(story: Story, record: Maker) -> None:
-    """The renewal of a lease counts as due even if nobody saw it vanish."""
+    """Nobody saw it vanish."""
     story.sent("credential", 1.0, credential="credential-1", ttl=9.0)
     story.sent("lease", 7.0, credential="credential-1", ttl=9.0, path="sys/leases/renew")
     fault(story, "black hole", 11.0, 14.5, toxic="toxic", stream="upstream")
@@ -454,7 +446,7 @@ def test_renewal_of_a_lease_that_was_due(story: Story, record: Maker) -> None:
 
 
 def test_first_renewal_of_a_lease_that_was_due(story: Story, record: Maker) -> None:
-    """The first renewal of a lease counts as due at the share of life that the token shows."""
+    """The share of life that the token shows counts."""
     signed_in(story, ttl=10.0)
     story.sent("renew", 7.0, token="token-1", ttl=10.0)
     story.sent("credential", 7.5, credential="credential-1", ttl=5.0)
@@ -464,7 +456,7 @@ def test_first_renewal_of_a_lease_that_was_due(story: Story, record: Maker) -> N
 
 
 def test_login_after_the_last_life(story: Story, record: Maker) -> None:
-    """A call after the end of the last token counts as a failed login."""
+    """It counts as a failed login."""
     signed_in(story, ttl=9.0)
     fault(story, "network down", 2.0, 12.0)
     story.call(9.0, outcome="unavailable")
@@ -474,7 +466,7 @@ def test_login_after_the_last_life(story: Story, record: Maker) -> None:
 
 
 def test_close_in_an_outage(story: Story, record: Maker) -> None:
-    """A close in an outage counts as a failed revocation."""
+    """It counts as a failed revocation."""
     signed_in(story)
     fault(story, "network down", 2.0, 4.0)
     story.call(3.9, 4.1, verb="close")
@@ -484,7 +476,7 @@ def test_close_in_an_outage(story: Story, record: Maker) -> None:
 
 
 def test_shorter_life(story: Story, record: Maker) -> None:
-    """A renewal for less than the login's TTL is a shorter life; one second less is rounding."""
+    """One second less is rounding."""
     signed_in(story, ttl=20.0)
     story.sent("renew", 5.0, token="token-1", ttl=19.0)
     assert touches_of(record()) == set()
@@ -497,7 +489,7 @@ def test_shorter_life(story: Story, record: Maker) -> None:
 
 
 def test_closing_act_is_no_part_of_it(story: Story, record: Maker) -> None:
-    """The closing act does not count, since all scenarios have it."""
+    """All scenarios have it."""
     signed_in(story)
     story.history.mark("closing act").at = 5.0
     story.sent("read", 6.0, 404)
@@ -506,7 +498,7 @@ def test_closing_act_is_no_part_of_it(story: Story, record: Maker) -> None:
 
 
 def test_handshakes(story: Story, record: Maker) -> None:
-    """A refused handshake counts; a connection that broke off does not."""
+    """A connection that broke off does not count."""
     story.history.handshakes.append(Handshake(2.0, 1, None, "ConnectionResetError"))
     assert touches_of(record()) == set()
     story.history.handshakes.append(Handshake(3.0, 2, None, "certificate verify failed"))
@@ -514,7 +506,7 @@ def test_handshakes(story: Story, record: Maker) -> None:
 
 
 def test_what_meets_no_request(story: Story, record: Maker) -> None:
-    """Faults without a request are counted as well: a paused client, a changed secret."""
+    """They are a paused client and a changed secret."""
     for path in ("a", "b"):
         story.put(0.1, f"{path}:seeded", path=path)
         story.put(0.2, f"{path}:v0", path=path)
@@ -545,32 +537,29 @@ def run(subject: str, **scenarios: object) -> RunTouches:
 
 
 def letters(table: Table) -> dict[str, str]:
-    """Return what each scenario of a table shows."""
     return {
         name: "".join(sorted(what for _, what in pairs)) for name, pairs in table.scenarios.items()
     }
 
 
 def test_runs_of_one_client() -> None:
-    """For one client, only what all of its runs show counts."""
+    """Only what all of its runs show counts."""
     table = measured([run("mine", TOK_01="ab"), run("mine", TOK_01="bc")], Table())
     assert letters(table) == {"TOK-01": "b"}
 
 
 def test_several_clients() -> None:
-    """For several clients, what one of them shows in all runs counts."""
+    """What one of them shows in all runs counts."""
     runs = [run("mine", TOK_01="a"), run("yours", TOK_01="b"), run("yours", TOK_01="bc")]
     assert letters(measured(runs, Table())) == {"TOK-01": "ab"}
 
 
 def test_client_that_did_not_pass_each_time() -> None:
-    """A client that did not always pass a scenario does not count for it."""
     runs = [run("mine", TOK_01="a"), run("mine", TOK_01=None), run("yours", TOK_01="b")]
     assert letters(measured(runs, Table())) == {"TOK-01": "b"}
 
 
 def test_a_scenario_without_news_stays() -> None:
-    """A scenario without news stays as it was."""
     before = Table(frozenset({WRITE}), {"TOK-02": frozenset({(WRITE, "x")}), "TOK-01": frozenset()})
     runs = [run("mine", TOK_01="a", TOK_02=None)]
     table = measured(runs, before)
@@ -579,7 +568,7 @@ def test_a_scenario_without_news_stays() -> None:
 
 
 def test_requests_of_no_run_are_forgotten() -> None:
-    """Requests that no run has any more are forgotten once all scenarios are measured."""
+    """All scenarios must be measured first."""
     before = Table(frozenset({WRITE}), {"TOK-01": frozenset({(WRITE, "x")})})
     assert measured([run("mine", TOK_01="a")], before).asked == {READ}
 
@@ -590,14 +579,13 @@ def test_requests_of_no_run_are_forgotten() -> None:
 def test_a_run_that_did_not_simply_pass_shows_nothing(
     story: Story, record: Maker, more: dict[str, Any]
 ) -> None:
-    """A run that failed, was skipped or had several tries tells nothing."""
+    """It failed, was skipped or had several tries."""
     story.sent("read", 5.0, 503)
     found = run_of({"subject": "mine", "scenarios": [{**record(), **more}]})
     assert found.scenarios == ({} if more["word"] == "skipped" else {"TOK-11": None})
 
 
 def written_journal(folder: Path, *records: Record) -> Path:
-    """Write a journal as a run does."""
     head = {"schema_version": 2, "suite_version": "0.1.0", "complete": True, "summary": ""}
     journal = {**head, "subject": "mine", "engine": "process", "scenarios": records}
     path = folder / "journal.json"
@@ -606,7 +594,7 @@ def written_journal(folder: Path, *records: Record) -> Path:
 
 
 def test_command(story: Story, record: Maker, tmp_path: Path) -> None:
-    """The command updates a file, and equal journals make equal files."""
+    """Equal journals make equal files."""
     story.sent("read", 5.0, 503)
     journal, file = str(written_journal(tmp_path, record())), tmp_path / "touched.json"
     before = Table(frozenset({WRITE}), {"KV-01": frozenset({(WRITE, AWAY)})})
@@ -622,7 +610,7 @@ def test_command(story: Story, record: Maker, tmp_path: Path) -> None:
 
 
 def test_table_that_cannot_be_read(story: Story, record: Maker, tmp_path: Path) -> None:
-    """An unreadable table is refused, and the command replaces it."""
+    """The command replaces it."""
     story.sent("read", 5.0, 503)
     journal, file = written_journal(tmp_path, record()), tmp_path / "touched.json"
     for broken in ("[]", "{}", '{"asked": [], "scenarios": {"TOK-01": ["read"]}}'):
@@ -637,7 +625,7 @@ def test_table_that_cannot_be_read(story: Story, record: Maker, tmp_path: Path) 
 def test_journal_whose_events_are_none(
     record: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str], spoilt: dict[str, Any]
 ) -> None:
-    """Events of a wrong form are refused, and the table stays."""
+    """The table stays."""
     journal, file = written_journal(tmp_path, {**record(), **spoilt}), tmp_path / "touched.json"
     file.write_text(written(Table()))
     assert main([str(journal), str(file)]) != 0

@@ -1,5 +1,3 @@
-"""Where the time of a run went."""
-
 from __future__ import annotations
 
 from typing import Any
@@ -25,7 +23,7 @@ LONG = record(
 
 
 def test_rows() -> None:
-    """The longest scenarios and waits come first, and the sum of all last."""
+    """The longest come first, and the sum of all last."""
     _, _, first, second, total, *_ = where_time_went([SHORT, LONG], EFFORT)
     told = [" ".join(line.split()) for line in (first, second, total)]
     assert told == [
@@ -36,21 +34,19 @@ def test_rows() -> None:
 
 
 def test_summary_of_the_run() -> None:
-    """The summary tells the used share of slots and cores."""
     *_, run, cpu = where_time_went([SHORT, LONG], EFFORT)
     assert run.startswith("the run: 10.0 s for 10 s of scenarios, up to 2 side by side; 50% of ")
     assert cpu.startswith("CPU: 8.0 s (6.0 user, 2.0 system), 2.0 of them in scenarios; 80% of 4 ")
 
 
 def test_containers_are_not_counted() -> None:
-    """With containers, idle cores are not told, since the servers' time is unknown."""
+    """The servers' time is unknown."""
     *_, cpu = where_time_went([SHORT | {"engine": "docker"}], EFFORT)
     assert "idle" not in cpu
     assert cpu.endswith("; what the servers took in their containers is not counted")
 
 
 def test_scenarios_that_never_began() -> None:
-    """A scenario that never began has no row."""
     assert where_time_went([{"id": "A-1", "word": "skipped"}], EFFORT) == ["no scenario began"]
     assert len(where_time_went([SHORT, {"id": "C-1"}], EFFORT)) == len(
         where_time_went([SHORT], EFFORT)

@@ -23,8 +23,6 @@ TIMEOUT = 10.0
 
 
 class Wire:
-    """A socket that is read up to a condition."""
-
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         sock.settimeout(TIMEOUT)
@@ -86,7 +84,6 @@ class Server:
             self._talk(wire)
 
     def close(self) -> None:
-        """End the server and its connections."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
@@ -107,7 +104,6 @@ class Bench:
         self._closing: list[Callable[[], None]] = []
 
     def serve(self, talk: Talk, *, tls: ssl.SSLContext | None = None) -> Recorder:
-        """Put a recorder before a server that talks like this."""
         server = Server(talk)
         self._closing.append(server.close)
         return self.relay(server.address, tls=tls)
@@ -126,7 +122,6 @@ class Bench:
         return self.recorder
 
     def connect(self) -> Wire:
-        """Open a connection of a client."""
         wire = Wire(socket.create_connection(("127.0.0.1", self.recorder.port), TIMEOUT))
         self._closing.append(wire.close)
         return wire
@@ -142,21 +137,18 @@ class Bench:
         return exchanges
 
     def close(self) -> None:
-        """Close everything, the client first."""
+        """Close the client first."""
         for close in reversed(self._closing):
             close()
 
 
 @pytest.fixture
 def bench() -> Iterator[Bench]:
-    """Return a bench for a recorder and a server of the test's own."""
     with closing(Bench()) as made:
         yield made
 
 
 class Story:
-    """A history written by hand."""
-
     def __init__(self) -> None:
         # The history began long ago, so that no time in a test lies in the future.
         self.history = History(started=time.monotonic() - 1000.0)
@@ -181,7 +173,6 @@ class Story:
         return operation
 
     def calls(self, *began: float, outcome: Outcome = "ok") -> None:
-        """Add several equal calls."""
         for at in began:
             self.call(at, outcome=outcome)
 
@@ -197,7 +188,6 @@ class Story:
         return exchange
 
     def several(self, kind: RequestKind, *began: float, status: int | None = 200) -> None:
-        """Add several equal requests."""
         for at in began:
             self.sent(kind, at, status)
 
@@ -207,13 +197,11 @@ class Story:
         rotation.at, rotation.done = at, at + 0.01
 
     def used(self, *began: float, accepted: bool = True, credential: str = "credential-1") -> None:
-        """Add logins at the database with a credential."""
         for at in began:
             use = self.history.note_use(at, credential, accepted=accepted)
             use.ended = at + 0.01
 
     def fault(self, signature: Signature, began: float = 10.0, ended: float | None = 20.0) -> Fault:
-        """Add a fault, by default from 10 s to 20 s."""
         fault = self.history.begin_fault("the fault", signature)
         fault.began, fault.ended = began, ended
         return fault
@@ -242,5 +230,4 @@ class Said(TypedDict, total=False):
 
 @pytest.fixture
 def story() -> Story:
-    """Return an empty history."""
     return Story()

@@ -13,7 +13,6 @@ from vault_harness.recorder.secrets import Secrets
 
 
 def test_its_password_in_a_log_is_a_leak() -> None:
-    """An invented password in a log is a leak."""
     secrets = Secrets()
     lab: Any = SimpleNamespace(secrets=secrets, ttl=12.0)
     made, _ = _a_credential(lab)

@@ -29,7 +29,6 @@ HEAVY = {
 
 
 def loaded(folder: Path, *words: str) -> set[str]:
-    """Return the modules that a run of pytest in this folder has loaded at its end."""
     (folder / "test_it.py").write_text(TEST)
     (folder / "conftest.py").write_text(TELL)
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "HARNESS_"))}
@@ -40,7 +39,7 @@ def loaded(folder: Path, *words: str) -> set[str]:
 
 
 def test_nothing_but_the_entry_is_loaded(tmp_path: Path) -> None:
-    """A run without scenarios loads three small modules."""
+    """The run loads three small modules."""
     modules = loaded(tmp_path)
     assert {name for name in modules if name.startswith("vault_harness.")} == {
         "vault_harness.judge",
@@ -58,7 +57,6 @@ def test_nothing_but_the_entry_is_loaded(tmp_path: Path) -> None:
     ],
 )
 def test_nothing_heavy_is_loaded_without_scenarios(words: tuple[str, ...], tmp_path: Path) -> None:
-    """Neither workers nor an option of ours load anything heavy."""
     modules = loaded(tmp_path, *words)
     ours = {name for name in modules if name.startswith("vault_harness.")}
     plugin = {name for name in ours if name.startswith("vault_harness.judge.plugin")}

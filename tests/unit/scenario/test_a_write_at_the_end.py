@@ -1,5 +1,3 @@
-"""The closing act's write, for clients that claim to write."""
-
 from __future__ import annotations
 
 from types import SimpleNamespace
@@ -27,7 +25,6 @@ class Writer:
         self.written: list[str] = []
 
     def write(self, path: str, data: dict[str, str]) -> Operation:
-        """Take a hundredth of a second on the history's clock."""
         assert path == WRITTEN
         self.written.extend(data.values())
         now = self._story.history.now()
@@ -63,20 +60,19 @@ def written(
 
 
 def test_one_write_is_enough(story: Story) -> None:
-    """A client that writes at once is asked once."""
     found, client = written(story, until=0.0)
     assert (found, len(client.written)) == ([], 1)
 
 
 def test_first_one_may_be_lost(story: Story) -> None:
-    """A failed write is tried again with another value, until the bound on recovery."""
+    """It is tried with another value, until the bound on recovery."""
     found, client = written(story, until=RECOVERY - 0.2)
     assert found == []
     assert len(set(client.written)) == len(client.written) > 2
 
 
 def test_none_is_good(story: Story) -> None:
-    """If no write is good, the finding tells for how long."""
+    """The finding tells for how long."""
     (found,) = written(story, until=99.0, outcome="denied")[0]
     assert found.promise == "a write is good again once reads are"
     assert found.seen.startswith("none was for 3.")
@@ -85,6 +81,6 @@ def test_none_is_good(story: Story) -> None:
 
 @pytest.mark.parametrize("outcome", ["hung", "died"])
 def test_write_that_breaks_its_client(story: Story, outcome: Outcome) -> None:
-    """A write that hangs or kills the client is not tried again."""
+    """It hangs or kills, and is not tried again."""
     found, client = written(story, until=99.0, outcome=outcome)
     assert (len(found), len(client.written)) == (1, 1)

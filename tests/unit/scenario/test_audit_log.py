@@ -1,5 +1,3 @@
-"""The server's audit log, on the history's clock."""
-
 from __future__ import annotations
 
 import json
@@ -14,7 +12,6 @@ from vault_harness.recorder.history import History
 
 
 def line(when: str, kind: str = "response", **more: object) -> str:
-    """Return a line of a file audit device."""
     request = {"path": "ecommerce/data/x", "operation": "read"}
     return json.dumps(
         {"time": when, "type": kind, "request": request, "auth": {"accessor": "a"}, **more}
@@ -22,12 +19,11 @@ def line(when: str, kind: str = "response", **more: object) -> str:
 
 
 def stamp(seconds: float, form: str = "%Y-%m-%dT%H:%M:%S.%fZ") -> str:
-    """Format a Unix time as the server does."""
     return datetime.fromtimestamp(seconds, UTC).strftime(form)
 
 
 def test_answered_requests(tmp_path: Path) -> None:
-    """Each answered request has a path, an operation, an accessor and an error."""
+    """Each has a path, an operation, an accessor and an error."""
     log, now = tmp_path / "audit.log", time.time()
     log.write_text(
         "\n".join(
@@ -60,7 +56,7 @@ def test_answered_requests(tmp_path: Path) -> None:
     ],
 )
 def test_times(tmp_path: Path, form: str) -> None:
-    """Times may have any number of digits, and UTC may be written in two ways."""
+    """Times have any number of digits, and UTC is written in two ways."""
     log, now = tmp_path / "audit.log", float(int(time.time()))
     log.write_text(line(stamp(now + 3, form)))
     (record,) = read_audit(log, History(started_wall=now))
@@ -69,7 +65,6 @@ def test_times(tmp_path: Path, form: str) -> None:
 
 @pytest.mark.parametrize("text", ['{"type": "resp', "[]", "3", line("yesterday"), line(""), "\x00"])
 def test_lines_that_make_no_sense(tmp_path: Path, text: str) -> None:
-    """A line that cannot be read is skipped."""
     log = tmp_path / "audit.log"
     log.write_text(f"{line(stamp(time.time()))}\n{text}")
     assert len(read_audit(log, History())) == 1

@@ -1,5 +1,3 @@
-"""A catalogue is read, or refused with file, scenario and field."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -23,12 +21,10 @@ source = "hashicorp/vault#26172"
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Return the path of the catalogue."""
     return tmp_path / "catalogue.toml"
 
 
 def test_defaults(file: Path) -> None:
-    """Fields that are left out have the usual values."""
     file.write_text(GOOD)
     assert load(file) == {
         "TOK-11": Entry(
@@ -95,7 +91,7 @@ environ = { SECRET_KEY = "canary-fallback" }
     ],
 )
 def test_wrong_field(file: Path, more: str, field: str) -> None:
-    """A wrong field is refused with its scenario, its name and the file."""
+    """The error has scenario, field and file."""
     file.write_text(GOOD + more)
     with pytest.raises(SettingsError) as caught:
         load(file)
@@ -113,14 +109,13 @@ def test_wrong_field(file: Path, more: str, field: str) -> None:
     ],
 )
 def test_what_a_client_must_claim(file: Path, more: str, asked: set[str]) -> None:
-    """A scenario asks for its way to log in and its namespace without naming them in `needs`."""
+    """`needs` does not name them."""
     file.write_text(GOOD + more)
     assert load(file)["TOK-11"].asks_for == asked
 
 
 @pytest.mark.parametrize("field", ["promise", "severity", "source"])
 def test_missing_field(file: Path, field: str) -> None:
-    """Every scenario has a promise, a severity and a source."""
     lines = [line for line in GOOD.splitlines() if not line.startswith(field)]
     file.write_text("\n".join(lines))
     with pytest.raises(SettingsError, match=f"TOK-11: field {field} is missing"):
@@ -128,7 +123,6 @@ def test_missing_field(file: Path, field: str) -> None:
 
 
 def test_wrong_severity(file: Path) -> None:
-    """A wrong severity is refused with the valid ones."""
     file.write_text(GOOD.replace("critical", "urgent"))
     with pytest.raises(SettingsError, match=r"TOK-11: field severity: .*'critical', 'high'"):
         load(file)
@@ -138,7 +132,6 @@ def test_wrong_severity(file: Path) -> None:
     "text", ["[tok-11]", "[TOK11]", "[TOK-1]", 'title = "scenarios"', "TOK-11 = 3"]
 )
 def test_what_is_no_scenario(file: Path, text: str) -> None:
-    """Anything but a table with a valid id is refused."""
     file.write_text(text)
     with pytest.raises(SettingsError) as caught:
         load(file)
@@ -146,14 +139,12 @@ def test_what_is_no_scenario(file: Path, text: str) -> None:
 
 
 def test_not_toml(file: Path) -> None:
-    """Invalid TOML is refused with its line."""
     file.write_text("[TOK-11\n")
     with pytest.raises(SettingsError, match=r"cannot be read.*line 1"):
         load(file)
 
 
 def test_no_file(file: Path) -> None:
-    """A missing file is named."""
     with pytest.raises(SettingsError, match=r"catalogue\.toml"):
         load(file)
 
@@ -162,7 +153,6 @@ def test_no_file(file: Path) -> None:
 
 
 def test_defaults_of_a_catalogue(file: Path) -> None:
-    """Defaults hold for each entry that does not override them."""
     shared = '[defaults]\nmount = "kv"\nblueprint = "shop.toml"\nttl = 30.0\n'
     file.write_text(shared + GOOD + "ttl = 8.0\n")
     (entry,) = load(file).values()
@@ -171,14 +161,13 @@ def test_defaults_of_a_catalogue(file: Path) -> None:
 
 
 def test_defaults_that_are_wrong(file: Path) -> None:
-    """A wrong default is refused like a field of an entry."""
     file.write_text("[defaults]\nmoutn = 'kv'\n" + GOOD)
     with pytest.raises(SettingsError, match="TOK-11: unknown field moutn"):
         load(file)
 
 
 def test_catalogue_is_found_above(tmp_path: Path) -> None:
-    """The nearest catalogue above a file is used."""
+    """The nearest one is used."""
     deep = tmp_path / "a" / "b" / "test_x.py"
     deep.parent.mkdir(parents=True)
     with pytest.raises(SettingsError, match=r"there is no catalogue\.toml"):
@@ -193,7 +182,7 @@ def test_catalogue_is_found_above(tmp_path: Path) -> None:
 
 
 def test_scaled_lives(file: Path) -> None:
-    """All lives are scaled to whole seconds, and the client's own times stay."""
+    """Lives are whole seconds; the client's own times stay."""
     role = 'role = { token_period = "3s", token_num_uses = 6, secret_id_ttl = "9s" }'
     file.write_text(GOOD + f"ttl = 3\nmax_ttl = 5\ndeadline = 2\nseconds = 10\n{role}\n")
     entry = load(file)["TOK-11"].scaled(1.5)
@@ -202,7 +191,7 @@ def test_scaled_lives(file: Path) -> None:
 
 
 def test_leases_are_scaled_with_tokens(file: Path) -> None:
-    """Leases are scaled with tokens; a scenario without leases gets none."""
+    """A scenario without leases gets none."""
     file.write_text(GOOD + "lease_ttl = 8\nlease_max_ttl = 21\nrotation_period = 7\n")
     entry = load(file)["TOK-11"].scaled(1.5)
     assert (entry.lease_ttl, entry.lease_max_ttl, entry.rotation_period) == (12.0, 32.0, 11.0)
@@ -220,14 +209,13 @@ def test_leases_are_scaled_with_tokens(file: Path) -> None:
     ],
 )
 def test_shortest_life(file: Path, lives: str, shortest: float) -> None:
-    """The shortest life is that of a token, a lease or a password."""
     file.write_text(GOOD + lives)
     assert load(file)["TOK-11"].shortest_life == shortest
 
 
 @pytest.mark.parametrize(("least", "lives"), [(30.0, (450.0, 30.0)), (8.0, (120.0, 8.0))])
 def test_timers_made_for_longer_lives(file: Path, least: float, lives: tuple[float, float]) -> None:
-    """A client that declares a shortest TTL gets leases of that length too."""
+    """The client gets leases of that length too."""
     file.write_text(GOOD + "ttl = 120\nlease_ttl = 8\n")
     environment = cast("Environment", SimpleNamespace(ttl_scale=1.0, declared={"min_ttl": least}))
     entry = _scaled(environment, load(file)["TOK-11"])
@@ -242,7 +230,7 @@ def test_lives_that_are_long_enough(file: Path) -> None:
 
 
 def test_incidents_of_a_scenario() -> None:
-    """Incidents of the source come first, each once."""
+    """Those of the source come first, each once."""
     entry = Entry(
         id="TOK-11",
         promise="One login",
@@ -255,7 +243,7 @@ def test_incidents_of_a_scenario() -> None:
 
 @pytest.mark.parametrize("text", ["vault#26172", "hashicorp/vault", "hashicorp/vault#"])
 def test_incident_that_cannot_be_looked_up(file: Path, text: str) -> None:
-    """An incident needs the name of its repository."""
+    """It lacks the name of its repository."""
     file.write_text(GOOD + f'\nincidents = ["{text}"]\n')
     with pytest.raises(SettingsError, match=f"field incidents: {text} names no incident"):
         load(file)

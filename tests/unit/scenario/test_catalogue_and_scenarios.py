@@ -1,5 +1,3 @@
-"""The catalogue and the tests in scenarios/ agree."""
-
 from __future__ import annotations
 
 import ast
@@ -53,7 +51,6 @@ def functions() -> dict[str, dict[str, tuple[ast.FunctionDef, str]]]:
 
 
 def written() -> list[Test]:
-    """Return all tests in scenarios/."""
     return [
         Test(
             _id_of(node),
@@ -70,24 +67,21 @@ def written() -> list[Test]:
 
 @pytest.fixture(scope="module")
 def catalogue() -> dict[str, Entry]:
-    """Return the entries of the catalogue."""
     return load(SCENARIOS / "catalogue.toml")
 
 
 def test_every_entry_has_one_test(catalogue: dict[str, Entry]) -> None:
-    """Each entry of the catalogue has exactly one test."""
     counts = Counter(test.id for test in written())
     assert {id: counts[id] for id in catalogue} == dict.fromkeys(catalogue, 1)  # noqa: A001 - they are ids
 
 
 def test_every_test_has_an_entry(catalogue: dict[str, Entry]) -> None:
-    """Each test has an entry."""
     strays = [test.where for test in written() if test.id not in catalogue]
     assert strays == []
 
 
 def test_every_test_has_a_name_and_a_docstring(catalogue: dict[str, Entry]) -> None:
-    """Each test has a telling name, a docstring of one line, and asks for the lab."""
+    """It also asks for the lab."""
     found = written()
     assert len({test.name for test in found}) == len(found)
     for test in found:
@@ -98,7 +92,7 @@ def test_every_test_has_a_name_and_a_docstring(catalogue: dict[str, Entry]) -> N
 
 
 def test_each_group_has_one_file() -> None:
-    """TOK-11 is in test_tok.py, so that a reader finds it by its id."""
+    """TOK-11 is in test_tok.py."""
     strays = {
         test.where
         for test in written()
@@ -108,7 +102,7 @@ def test_each_group_has_one_file() -> None:
 
 
 def test_every_entry_has_a_promise_and_a_source(catalogue: dict[str, Entry]) -> None:
-    """Each promise is one line and unique, and each entry has a source."""
+    """Each promise is one line and unique."""
     promises = Counter(entry.promise for entry in catalogue.values())
     assert promises.most_common(1)[0][1] == 1
     for entry in catalogue.values():
@@ -119,7 +113,6 @@ def test_every_entry_has_a_promise_and_a_source(catalogue: dict[str, Entry]) -> 
 
 
 def test_the_first_release_is_whole(catalogue: dict[str, Entry]) -> None:
-    """The scenarios of the first release are all there."""
     promised = """
     TOK-01 TOK-03 TOK-06 TOK-11 TOK-12 TOK-15 TOK-16 TOK-19 POL-01 SID-01 SID-02 SID-03 SEA-01
     SEA-02 SEA-03 SRV-04 SRV-05 NET-01 NET-02 NET-03 NET-08 NET-10 NET-12 KV-01 KV-02 KV-03 PRC-04
@@ -136,7 +129,7 @@ def test_times_fit_together(catalogue: dict[str, Entry]) -> None:
 
 
 def test_lives_are_well_above_the_grain(catalogue: dict[str, Entry]) -> None:
-    """No life is below 8 s, since Vault counts whole seconds and real timers expect long lives."""
+    """Vault counts whole seconds, and real timers expect long lives."""
     for entry in catalogue.values():
         assert min(entry.ttl, entry.max_ttl) >= 8.0, entry.id
         assert entry.ttl == int(entry.ttl), entry.id
@@ -146,7 +139,6 @@ def test_lives_are_well_above_the_grain(catalogue: dict[str, Entry]) -> None:
 
 
 def test_periods_are_as_long_as_the_ttl(catalogue: dict[str, Entry]) -> None:
-    """A token's period is its TTL, scaled or not."""
     periodic = [entry for entry in catalogue.values() if "token_period" in entry.role]
     assert {"TOK-15", "SEA-02", "NET-02", "PRC-03"} <= {entry.id for entry in periodic}
     for entry in periodic:
@@ -155,7 +147,7 @@ def test_periods_are_as_long_as_the_ttl(catalogue: dict[str, Entry]) -> None:
 
 
 def test_every_scenario_shows_that_it_took_place() -> None:
-    """Each scenario names what must have happened: a fault or a condition."""
+    """It names a fault or a condition."""
     shown = re.compile(
         r"lab\.(vault|network|http|process)\.|require\(|must_have\(|condition\(|instead_of_vault\("
         r"|no_forwarding_to\(|dead_connections\(|vault_gone\(|uninitialised\(|sleeps\("
@@ -177,7 +169,7 @@ def test_every_scenario_shows_that_it_took_place() -> None:
 def test_what_cannot_be_undone_is_not_done_to_others(
     fault: str, needed: str, catalogue: dict[str, Entry]
 ) -> None:
-    """Scenarios that seal or restore need an engine of ours."""
+    """Seal and restore need an engine of ours."""
     doing = {
         _id_of(node)
         for found in functions().values()
@@ -190,7 +182,7 @@ def test_what_cannot_be_undone_is_not_done_to_others(
 
 
 def test_fallbacks_are_canaries(catalogue: dict[str, Entry]) -> None:
-    """The value of a fallback variable is a canary, so that it can be found in logs."""
+    """They can be found in logs."""
     for entry in catalogue.values():
         for name, value in entry.environ.items():
             of_its_own = name.startswith("VAULT_") or name in {"TZ", "LC_ALL"}

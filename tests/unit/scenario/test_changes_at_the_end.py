@@ -34,7 +34,6 @@ class Closer:
         self.reads = 0
 
     def ask(self, verb: str, path: str = MAIN, key: str = "") -> Operation:
-        """Make a call on the history's clock."""
         assert key in ("", "KEY")
         self.reads += 1
         now = self._story.history.now()
@@ -96,13 +95,11 @@ def vanishes(at: float, *, rests: float = 0.0, outcome: Outcome = "unavailable")
 
 
 def test_changes_in_time(story: Story) -> None:
-    """Changes just within the refresh time are in time."""
     assert act(story, main=changes(4.9), spare=vanishes(4.9)) == []
 
 
 @pytest.mark.parametrize("late", [0.3, DEADLINE - 0.3])
 def test_change_that_comes_too_late(story: Story, late: float) -> None:
-    """A late change tells by how much it missed its bound."""
     (found,) = act(story, main=changes(REFRESH + late))
     assert found.promise == "a rotated secret is seen within 5 s"
     assert found.seen.startswith("read told so only after ")
@@ -121,7 +118,7 @@ def test_change_that_comes_too_late(story: Story, late: float) -> None:
 def test_change_that_never_comes(
     story: Story, main: Answer | None, spare: Answer | None, seen: str
 ) -> None:
-    """A change that never comes is not a matter of time."""
+    """It is not a matter of time."""
     (found,) = act(story, main=main, spare=spare)
     assert found.seen.startswith(seen)
     assert found.missed is None
@@ -129,7 +126,7 @@ def test_change_that_never_comes(
 
 @pytest.mark.parametrize(("until", "found"), [(RECOVERY - 1.0, 0), (99.0, 1)])
 def test_reads_that_fail_in_turn(story: Story, until: float, found: int) -> None:
-    """Reads may fail in turn while the client recovers, and not afterwards."""
+    """They may while the client recovers, and not afterwards."""
     turn = itertools.count()
 
     def main(now: float) -> tuple[Outcome, str | None]:
@@ -153,7 +150,6 @@ def test_secret_that_is_rested_for(story: Story) -> None:
 
 
 def test_secret_that_is_rested_for_too_long(story: Story) -> None:
-    """A secret that fails for longer than a recovery is a finding."""
     (found,) = act(story, spare=vanishes(99.0, rests=RECOVERY + 0.5))
     assert found.promise == "a secret that nobody touched can be read"
     assert found.seen.startswith("read of shared/email ended unavailable, after 6.")
@@ -162,7 +158,7 @@ def test_secret_that_is_rested_for_too_long(story: Story) -> None:
 
 @pytest.mark.parametrize("outcome", ["hung", "died"])
 def test_secret_that_breaks_its_client(story: Story, outcome: Outcome) -> None:
-    """A read that hangs or kills the client is not tried again."""
+    """It hangs or kills, and is not tried again."""
     (found,) = act(story, spare=vanishes(99.0, rests=99.0, outcome=outcome))
     assert found.seen == f"read of shared/email ended {outcome}"
 
@@ -171,19 +167,18 @@ BOTH: tuple[ReadVerb, ...] = ("read", "read_all")
 
 
 def test_whole_secrets_that_change_in_time(story: Story) -> None:
-    """Whole secrets are asked for like single keys."""
     assert act(story, verbs=BOTH) == []
 
 
 def test_whole_secrets_that_stay(story: Story) -> None:
-    """A whole secret that stays old is a finding, even if its keys are new."""
+    """They are a finding even if their keys are new."""
     found = act(story, whole=lambda _: ("ok", "v1"), verbs=BOTH)
     assert [one.seen.partition(" after ")[0] for one in found] == ["read_all still gives v1"] * 2
 
 
 @pytest.mark.parametrize(("rests", "found"), [(RECOVERY + REFRESH - 0.5, 0), (99.0, 1)])
 def test_whole_secrets_that_cannot_be_had(story: Story, rests: float, found: int) -> None:
-    """A denied whole secret is excused for the refresh time after recovery, and no longer."""
+    """They are excused for the refresh time after recovery."""
 
     def whole(now: float) -> tuple[Outcome, str | None]:
         return ("denied", None) if now < rests else ("ok", "v1")

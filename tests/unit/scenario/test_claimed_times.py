@@ -28,20 +28,18 @@ def check(needs: tuple[str, ...] = ("read",), **declares: float) -> None:
 
 
 def test_a_deadline_above_60_s_is_not_exercised() -> None:
-    """A deadline above 60 s makes the scenario "not exercised"."""
     check(deadline=LONGEST)
     with pytest.raises(NotExercised, match="may take 61 s; configure it with at most 60 s"):
         check(deadline=LONGEST + 1.0)
 
 
 def test_what_is_not_claimed_is_not_asked() -> None:
-    """A client is not asked what it does not claim."""
     with pytest.raises(NotClaimed, match="does not claim: health"):
         check(("read", "health"), deadline=LONGEST + 1.0)
 
 
 def test_closing_act_of_a_secret_that_is_not_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An agent without the secret of the closing act is "not exercised"."""
+    """An agent cannot be exercised."""
 
     def reads(*_: object, **__: object) -> None:
         raise NotClaimed("there is no file for shared/email")

@@ -26,7 +26,6 @@ for _ in sys.stdin:
 
 @pytest.fixture
 def clock(tmp_path: Path) -> ClientClock:
-    """Return a clock that is not set yet."""
     try:
         find_faketime()
     except ProgramMissing as missing:
@@ -52,7 +51,6 @@ print(time.monotonic() - began)
 
 
 def test_a_process_whose_clock_is_set(clock: ClientClock) -> None:
-    """The wall clock of a running process is set forward, back and right again."""
     with subprocess.Popen(
         [sys.executable, "-c", ASKED],
         env={**os.environ, **clock.environ()},
@@ -87,7 +85,6 @@ def test_a_process_whose_clock_is_set(clock: ClientClock) -> None:
 @pytest.mark.parametrize("by", [0, 1800, -1800])
 @pytest.mark.skipif(sys.platform != "linux", reason="the library is one of Linux here")
 def test_waits_by_the_monotonic_clock_last(clock: ClientClock, by: int) -> None:
-    """A wait by the monotonic clock takes its time, whatever the wall clock says."""
     with clock.set(by):
         waited = subprocess.check_output(
             [sys.executable, "-c", WAITS], env={**os.environ, **clock.environ()}, timeout=30
@@ -96,13 +93,13 @@ def test_waits_by_the_monotonic_clock_last(clock: ClientClock, by: int) -> None:
 
 
 def test_a_process_without_the_library(clock: ClientClock) -> None:
-    """A process without the library is not judged."""
+    """It is not judged."""
     with pytest.raises(NotClaimed, match="loads no libfaketime"):
         clock.look(os.getpid())
 
 
 def test_a_program_that_python_runs(clock: ClientClock) -> None:
-    """A client that Python runs is not judged, unless it is a Python object."""
+    """It is not judged, unless it is a Python object."""
     with subprocess.Popen(
         [sys.executable, "-c", ASKED], env={**os.environ, **clock.environ()}, stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -118,7 +115,7 @@ def test_a_program_that_python_runs(clock: ClientClock) -> None:
 
 
 def test_no_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A missing library is told with the places searched."""
+    """The places searched are told."""
     monkeypatch.setattr("vault_harness.local.programs.FAKETIME", ("no/such/folder",))
     with pytest.raises(NotClaimed, match=r"libfaketime was not found.*/no/such/folder"):
         ClientClock(tmp_path, History())
@@ -128,7 +125,7 @@ def test_no_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_program_of_go(
     content: bytes, of_go: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A program of Go is known by its build information. Go reads the time from the kernel."""
+    """Its build information tells. Go reads the time from the kernel."""
     (tmp_path / "7").mkdir()
     (tmp_path / "7" / "exe").write_bytes(content)
     monkeypatch.setattr(module, "PROC", tmp_path)

@@ -10,12 +10,10 @@ from vault_harness.judge.conditions import Condition, Sighting, look
 
 
 def met(story: Story, condition: Condition) -> bool:
-    """Tell whether the history meets the condition."""
     return look("c", condition, story.history).met
 
 
 def test_renewals(story: Story) -> None:
-    """Granted renewals within the time count."""
     story.several("renew", 1.0, 2.0)
     story.several("renew", 3.0, status=500)
     assert met(story, conditions.renewals(2))
@@ -25,7 +23,6 @@ def test_renewals(story: Story) -> None:
 
 
 def test_logins(story: Story) -> None:
-    """Accepted logins count."""
     story.several("login", 1.0)
     story.several("login", 2.0, status=400)
     assert met(story, conditions.logins(1))
@@ -33,7 +30,6 @@ def test_logins(story: Story) -> None:
 
 
 def test_refused(story: Story) -> None:
-    """Refusals count by kind and status."""
     story.several("read", 1.0, 2.0, status=403)
     story.several("read", 3.0, status=503)
     story.several("login", 4.0, status=400)
@@ -49,7 +45,6 @@ def readers(story: Story, *callers: int) -> None:
 
 
 def test_each_refusal_is_for_one_reader(story: Story) -> None:
-    """Each refusal counts for one reader."""
     readers(story, 1, 2, 3)
     story.several("read", 1.1, 1.2, status=403)
     assert met(story, conditions.readers_refused(2))
@@ -57,7 +52,6 @@ def test_each_refusal_is_for_one_reader(story: Story) -> None:
 
 
 def test_one_reader_that_is_refused_often(story: Story) -> None:
-    """Ten refusals of one caller count as one reader."""
     readers(story, *[1] * 10)
     story.several("read", *[1.1] * 10, status=403)
     assert met(story, conditions.readers_refused(1))
@@ -65,14 +59,13 @@ def test_one_reader_that_is_refused_often(story: Story) -> None:
 
 
 def test_a_refusal_outside_of_a_call_counts_for_no_caller(story: Story) -> None:
-    """A refusal outside of any call counts for nobody."""
     readers(story, 1)
     story.several("read", 0.5, 2.5, status=403)
     assert not met(story, conditions.readers_refused(1))
 
 
 def test_versions_served(story: Story) -> None:
-    """Different fresh values of one secret count as versions."""
+    """Different fresh values of one secret count."""
     story.call(1.0, value="v1")
     story.call(2.0, value="other", path="backend/redis")
     story.call(2.5, value="v0", outcome="stale")
@@ -83,7 +76,6 @@ def test_versions_served(story: Story) -> None:
 
 
 def test_an_empty_history_meets_no_condition(story: Story) -> None:
-    """An empty history meets no condition."""
     for condition in (
         conditions.renewals(1),
         conditions.refused(1),
@@ -114,6 +106,6 @@ def test_an_empty_history_meets_no_condition(story: Story) -> None:
 def test_what_a_condition_may_say(
     story: Story, found: Sighting | str | bool | None, is_met: bool, text: str
 ) -> None:
-    """A condition may return a bool, the evidence, or both."""
+    """It may return a bool, the evidence, or both."""
     seen = look("c", lambda _: found, story.history)
     assert (seen.met, seen.text) == (is_met, text)

@@ -1,4 +1,4 @@
-"""Confirmation: which verdict several runs give, and when another run is needed."""
+"""Which verdict several runs give, and when another run is needed."""
 
 from __future__ import annotations
 
@@ -91,14 +91,14 @@ KINDS = ["pass", "fail, a", "fail, b", "not exercised", "error", "skipped"]
 
 @given(st.lists(st.sampled_from([*KINDS, *(f"{kind}, slow" for kind in KINDS)]), min_size=6))
 def test_every_verdict_is_settled_at_last(kinds: list[str]) -> None:
-    """A first run, two quiet runs that count, and a few slow ones settle every verdict."""
+    """A first run, two quiet runs that count, and a few slow ones are enough."""
     runs = [ran(kind) for kind in kinds]
     assert any(settled(runs[:count]) for count in range(1, 3 + SLOW_RUNS))
 
 
 @given(st.lists(st.sampled_from(KINDS), min_size=3, max_size=3))
 def test_no_failure_without_a_second_one(kinds: list[str]) -> None:
-    """A client fails only after two failed runs, except for harm."""
+    """Harm needs no second run."""
     runs = [ran(kind) for kind in kinds]
     for count in range(1, 4):
         if (word := settled(runs[:count])) is not None:
@@ -128,7 +128,7 @@ def test_no_failure_without_a_second_one(kinds: list[str]) -> None:
 def test_run_that_counts(
     word: Any, missed: float | None, stall: float, wanted: float, counts: bool
 ) -> None:
-    """A run counts if the machine was late by less than the bound in question."""
+    """The machine was late by less than the bound in question."""
     findings = [{"missed": missed}] if word == "fail" else []
     machine = Machine([Stall(1.0, 0.01), Stall(4.0, stall)], wanted)
     why = too_slow(machine, bound=0.5, word=word, findings=findings)
@@ -137,14 +137,14 @@ def test_run_that_counts(
 
 
 def test_one_finding_that_is_no_matter_of_time() -> None:
-    """A finding that is not about time counts, even beside a small delay."""
+    """It counts even beside a small delay."""
     machine = Machine([Stall(4.0, 0.4)])
     findings: list[dict[str, float | None]] = [{"missed": 0.1}, {"missed": None}]
     assert too_slow(machine, bound=0.5, word="fail", findings=findings) == ""
 
 
 def test_record_of_a_confirmed_failure() -> None:
-    """The record of a confirmed failure shows the quiet run and lists both."""
+    """It shows the quiet run and lists both."""
     first, quiet = ran("fail, a"), ran("fail, a, b")
     record = told([first, quiet])
     assert record["findings"] == quiet["findings"]
@@ -156,12 +156,11 @@ def test_record_of_a_confirmed_failure() -> None:
 
 
 def test_record_of_a_first_run() -> None:
-    """A settled first run has no confirmation."""
     assert "confirmation" not in told([ran("pass")])
 
 
 def test_record_of_a_flaky_client() -> None:
-    """The record of a flaky client shows the failed quiet run and a rate."""
+    """It shows the failed quiet run and a rate."""
     record = told([ran("fail, a"), ran("pass"), ran("fail, b")])
     assert (record["word"], record["rate"]) == ("flaky", "1 of 2")
     assert record["why"] == "1 of 2 quiet runs pass; fail: not b"
@@ -169,7 +168,7 @@ def test_record_of_a_flaky_client() -> None:
 
 
 def test_record_of_a_machine_that_is_too_slow() -> None:
-    """On a slow machine, failures are set aside and told."""
+    """Failures are set aside and told."""
     record = told([ran("fail, a"), *[ran("fail, a, slow")] * SLOW_RUNS])
     assert record["word"] == "not exercised"
     assert record["untouched"] == [SLOW, f"{TOO_SLOW}: set aside for it: not a (promised: a)"]
@@ -179,7 +178,6 @@ def test_record_of_a_machine_that_is_too_slow() -> None:
 
 
 def test_a_leak_of_any_run_is_reported() -> None:
-    """A leak in any run is told."""
     record = told([ran("fail", LEAK), ran("pass"), ran("pass")])
     assert [leak["seen"] for leak in record["leaks"]] == ["in try 1, +1.50 s: its log has token-1"]
 
@@ -200,7 +198,7 @@ def test_a_leak_of_any_run_is_reported() -> None:
     ],
 )
 def test_flaky_is_what_passes_and_fails(words: list[str], word: str) -> None:
-    """A scenario is flaky if it passes once and fails once; other words do not make it so."""
+    """Other words do not make it so."""
     record = joined([ran(one) for one in words])
     assert record["word"] == word
     passed = f"{words.count('pass')} of {len(words)}"
@@ -218,7 +216,6 @@ def test_harm_of_a_later_run_is_shown() -> None:
 
 @pytest.mark.parametrize("word", ["pass", "not exercised"])
 def test_leaks_of_all_repetitions_are_recorded(word: str) -> None:
-    """The record shows leaks of all repetitions."""
     (leak,) = joined([ran(word), ran(word, LEAK)])["leaks"]
     assert (leak["seen"], leak["at"]) == ("in run 2, +1.50 s: its log has token-1", None)
     assert joined([ran("pass", LEAK), ran("fail"), ran("pass", LEAK)])["leaks"] == [

@@ -1,5 +1,3 @@
-"""What the cost of a start decides: workers, deadlines, and remarks on the machine."""
-
 from __future__ import annotations
 
 from contextlib import nullcontext
@@ -21,23 +19,20 @@ JVM = Cost(cpu=6.0, hello=5.0, read=1.0, load=0.2)
 
 
 def test_a_cheap_subject_gets_all_workers() -> None:
-    """A cheap subject gets all workers, since scenarios mostly wait."""
+    """Scenarios mostly wait."""
     assert CHEAP.workers(12, cores=2) == 12
 
 
 def test_a_subject_that_burns_gets_few() -> None:
-    """A subject that needs much CPU gets few workers."""
     assert JVM.workers(12, cores=2) == 2
     assert JVM.workers(12, cores=16) == 12
 
 
 def test_there_is_always_one() -> None:
-    """Even the most expensive subject gets one worker."""
     assert Cost(cpu=500.0, hello=60.0, read=None, load=0.2).workers(12, cores=1) == 1
 
 
 def test_a_server_that_holds_one_client_gets_one() -> None:
-    """A server that holds one client at a time gets one worker."""
     alone = replace(CHEAP, alone=True)
     assert alone.workers(24, cores=16) == 1
     assert "it holds one client at a time" in str(alone)
@@ -47,7 +42,6 @@ def test_a_server_that_holds_one_client_gets_one() -> None:
 def test_servers_are_asked_how_many_clients_they_hold(
     alone: bool, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that holds several clients gets as many workers as any other client."""
     nowhere = lambda *_, **__: nullcontext()  # noqa: E731 - opens nothing
     monkeypatch.setattr("vault_harness.judge.environment.open_environment", nowhere)
     monkeypatch.setattr(
@@ -65,7 +59,7 @@ def test_servers_are_asked_how_many_clients_they_hold(
 def test_what_breaks_down_before_the_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A breakdown before the run ends with the code of a crash, not of a broken promise."""
+    """The code is that of a crash, not of a broken promise."""
 
     def breaks_down(*_: object) -> None:
         raise LookupError("no such thing")
@@ -80,13 +74,12 @@ def test_what_breaks_down_before_the_run(
 
 
 def test_starts_have_their_time() -> None:
-    """A start gets at least the suite's bound, more for a slow subject, and 180 s at most."""
+    """They get at least the suite's bound, and 180 s at most."""
     assert CHEAP.start(12, cores=2) == START
     assert JVM.start(8, cores=2) == 60.0
     assert Cost(cpu=9.0, hello=100.0, read=None, load=0.2).start(1, cores=1) == 180.0
 
 
 def test_a_starved_machine_is_said_to_be_one() -> None:
-    """A starved machine is mentioned beside the cost."""
     assert "this machine is starved: 5.5 " in str(Cost(cpu=1.0, hello=1.0, read=1.0, load=5.5))
     assert "starved" not in str(CHEAP)

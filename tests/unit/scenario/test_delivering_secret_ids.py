@@ -1,5 +1,3 @@
-"""Delivering secret-ids during a scenario."""
-
 from __future__ import annotations
 
 from types import SimpleNamespace
@@ -12,8 +10,6 @@ from vault_harness.errors import OperatorError
 
 
 def test_a_failure_to_make_a_secret_id_ends_the_scenario() -> None:
-    """A failure to make a secret-id ends the scenario, and not the client's next login."""
-
     def new_secret_id() -> None:
         raise OperatorError("Vault does not answer")
 

@@ -18,8 +18,6 @@ SECRET = "canary-v1-0123456789"
 
 
 class Puppet:
-    """A subject that answers as it is told."""
-
     def __init__(self, answer: object = SECRET) -> None:
         self.answer = answer
         self.asked: list[tuple[object, ...]] = []
@@ -65,8 +63,6 @@ class Puppet:
 
 
 class Set:
-    """A puppet, its driver, and their history."""
-
     def __init__(self) -> None:
         self.puppet, self.history, self.secrets = Puppet(), History(), Secrets()
         self.secrets.add("secret", SECRET, "v1")
@@ -76,12 +72,11 @@ class Set:
 
 @pytest.fixture
 def stage() -> Set:
-    """Return a puppet and its driver."""
     return Set()
 
 
 def test_good_read(stage: Set) -> None:
-    """A value becomes its label, and the harness waits longer than the client's deadline."""
+    """The harness waits longer than the client's deadline."""
     operation = stage.driver.read("p", "K", caller=7)
     assert (operation.outcome, operation.value, operation.caller) == ("ok", "v1", 7)
     assert stage.puppet.asked == [("read", "p", "K", 2.0 + PATIENCE)]
@@ -89,7 +84,6 @@ def test_good_read(stage: Set) -> None:
 
 
 def test_stale_read(stage: Set) -> None:
-    """A value that the client marks as stale is stale."""
     stage.puppet.answer = Reading(SECRET, stale=True)
     operation = stage.driver.read()
     assert (operation.outcome, operation.value) == ("stale", "v1")
@@ -107,7 +101,7 @@ def test_stale_read(stage: Set) -> None:
     ],
 )
 def test_whole_read(stage: Set, values: dict[str, str], label: str) -> None:
-    """A whole secret has one label if its keys are of one version. Other keys do not count."""
+    """It has one label if its keys are of one version."""
     for version in (1, 2):
         for key in ("a", "b"):
             stage.secrets.add_value("p", key, f"canary-{key}-{version}", f"p:v{version}")
@@ -127,7 +121,7 @@ def test_whole_read(stage: Set, values: dict[str, str], label: str) -> None:
     ],
 )
 def test_key_that_was_taken_out(stage: Set, values: dict[str, str], label: str) -> None:
-    """A key that was taken out shows in the label if it is still there."""
+    """It shows in the label."""
     stage.secrets.add_value("p", "a", "canary-a-2", "p:v2")
     stage.secrets.add_value("p", "b", "canary-b-1", "p:v1")
     stage.puppet.answer = values
@@ -135,7 +129,7 @@ def test_key_that_was_taken_out(stage: Set, values: dict[str, str], label: str) 
 
 
 def test_value_of_another_key(stage: Set) -> None:
-    """The value of another key has a label of its own, even if it is looked up later."""
+    """It has a label of its own, even if it is looked up later."""
     stage.secrets.add_value("p", "a", "canary-a-1", "p:v1")
     stage.puppet.answer = "canary-a-1"
     assert [stage.driver.read("p", key).value for key in ("a", "b")] == ["p:v1", "p:v1 of a"]
@@ -148,7 +142,7 @@ def test_value_of_another_key(stage: Set) -> None:
 
 @pytest.mark.parametrize("verb", ["read", "read_cached", "read_all"])
 def test_each_way_of_reading(stage: Set, verb: ReadVerb) -> None:
-    """Each way of reading has its verb; without a path it reads the scenario's secret."""
+    """Without a path the scenario's secret is read."""
     stage.puppet.answer = {"K": SECRET, "SECRET_KEY": SECRET} if verb == "read_all" else SECRET
     for where in (("p", "K"), ()):
         operation = stage.driver.ask(verb, *where, caller=3)
@@ -157,13 +151,12 @@ def test_each_way_of_reading(stage: Set, verb: ReadVerb) -> None:
 
 
 def test_stale_whole(stage: Set) -> None:
-    """A whole secret that the client marks as stale is stale."""
     stage.puppet.answer = Whole({"a": SECRET}, stale=True)
     assert stage.driver.read_all("p", ("a",)).outcome == "stale"
 
 
 def test_child(stage: Set) -> None:
-    """A fork reports the labels of its values, and its failures without secrets."""
+    """Failures have no secrets."""
     failure = OperationFailed("unavailable", f"no {SECRET}")
     stage.puppet.answer = [Reading(SECRET), failure, Reading("else"), Reading(SECRET, stale=True)]
     child = stage.driver.fork("p", "K", seconds=8.0, every=0.5)
@@ -174,7 +167,6 @@ def test_child(stage: Set) -> None:
 
 
 def test_child_that_broke_down(stage: Set) -> None:
-    """A fork that broke down has read nothing, and its operation says why."""
     stage.puppet.answer = OperationFailed(None, "the child died")
     child = stage.driver.fork("p", "K", seconds=8.0, every=0.5)
     assert (child.values, child.failures) == ((), ())
@@ -182,7 +174,7 @@ def test_child_that_broke_down(stage: Set) -> None:
 
 
 def test_a_value_that_was_never_written_is_detected(stage: Set) -> None:
-    """A value that nobody wrote is unknown, even if it is most of a secret."""
+    """It may be most of a secret."""
     stage.puppet.answer = SECRET[:-1]
     operation = stage.driver.read()
     assert (operation.outcome, operation.value) == ("ok", "unknown")
@@ -204,7 +196,7 @@ def test_a_value_that_was_never_written_is_detected(stage: Set) -> None:
     ],
 )
 def test_failures(stage: Set, error: Exception, outcome: str) -> None:
-    """Each error becomes an outcome, and none is raised."""
+    """None is raised."""
     stage.puppet.answer = error
     for operation in (stage.driver.read(), stage.driver.write("p", {"K": "v"})):
         assert (operation.outcome, operation.message, operation.value) == (outcome, "m", None)
@@ -212,7 +204,7 @@ def test_failures(stage: Set, error: Exception, outcome: str) -> None:
 
 
 def test_secret_in_a_message(stage: Set) -> None:
-    """A secret in a message is replaced and named, even if the message is cut."""
+    """It is replaced and named, even if the message is cut."""
     stage.puppet.answer = OperationFailed(None, f"{'x' * 400} {SECRET}")
     message = stage.driver.read().message
     assert SECRET not in message
@@ -221,7 +213,7 @@ def test_secret_in_a_message(stage: Set) -> None:
 
 
 def test_breach_in_the_middle(stage: Set) -> None:
-    """A breach tells what was seen and what to do. A secret in it is no leak."""
+    """A secret in it is no leak."""
     seen = f'{{"id": 7, "ok": true, "data": "{SECRET}"}}'
     stage.puppet.answer = SubjectError("no value", looked_at=seen, remedy="answer with one")
     message = stage.driver.read().message
@@ -230,14 +222,13 @@ def test_breach_in_the_middle(stage: Set) -> None:
 
 
 def test_half_of_a_character_in_a_message(stage: Set) -> None:
-    """Half of a character in a message is written as an escape."""
+    """It is written as an escape."""
     stage.puppet.answer = OperationFailed(None, f"cut \ud83d, {SECRET}")
     message = stage.driver.read().message
     assert message == "cut \\ud83d, <v1> [contains v1]"
 
 
 def test_health(stage: Set) -> None:
-    """A client without an answer is not healthy."""
     stage.puppet.answer = True
     assert stage.driver.healthy()
     stage.puppet.answer = False
@@ -249,7 +240,6 @@ def test_health(stage: Set) -> None:
 
 
 def test_close(stage: Set) -> None:
-    """A close is noted with its outcome."""
     assert stage.driver.close(timeout=3.0, beyond=2.0).outcome == "ok"
     stage.puppet.answer = OperationFailed(None, "cannot")
     assert stage.driver.close().outcome == "error"
@@ -260,7 +250,6 @@ def test_close(stage: Set) -> None:
 
 
 def test_callers_read_while_the_block_runs(stage: Set) -> None:
-    """Callers read while the block runs, and stop with it."""
     with reading(stage.driver, every=0.01, callers=3):
         assert stage.history.wait_for(
             lambda: {o.caller for o in stage.history.operations} == {1, 2, 3}, 10
@@ -271,7 +260,6 @@ def test_callers_read_while_the_block_runs(stage: Set) -> None:
 
 
 def test_callers_of_a_whole_secret(stage: Set) -> None:
-    """Callers of a whole secret ask for all of it at once."""
     stage.puppet.answer = {"SECRET_KEY": SECRET}
     with reading(stage.driver, every=0.01, verb="read_all"):
         assert stage.history.wait_for(lambda: len(stage.history.operations) > 1, 10)
@@ -279,7 +267,7 @@ def test_callers_of_a_whole_secret(stage: Set) -> None:
 
 
 def test_caller_of_a_slow_subject_asks_one_at_a_time(stage: Set) -> None:
-    """A caller waits for its answer and does not catch up afterwards."""
+    """It does not catch up afterwards."""
     go_on = threading.Event()
     stage.puppet.read = lambda *_, **__: Reading(SECRET) if go_on.wait(10) else Reading("")  # type: ignore[method-assign] # slow
     with reading(stage.driver, every=0.2):
@@ -293,21 +281,20 @@ def test_caller_of_a_slow_subject_asks_one_at_a_time(stage: Set) -> None:
 
 
 def test_callers_of_a_dead_subject_stop(stage: Set) -> None:
-    """Callers of a dead subject stop."""
     stage.puppet.answer = SubjectDied("gone")
     with reading(stage.driver, every=0.01):
         assert not stage.history.wait_for(lambda: len(stage.history.operations) > 1, 0.2)
 
 
 def test_failure_of_the_harness_is_passed_on(stage: Set) -> None:
-    """An error of the harness in a caller is raised."""
+    """It is raised."""
     stage.puppet.answer = ZeroDivisionError("in the harness")
     with pytest.raises(ZeroDivisionError), reading(stage.driver, every=0.01):
         assert stage.history.wait_for(lambda: bool(stage.history.operations), 10)
 
 
 def test_herd(stage: Set) -> None:
-    """The first of a herd is the client itself; the others are called by number."""
+    """The first is the client itself; the others are called by number."""
     first, second, third = stage.driver.herd(3, timeout=9.0)
     assert first is stage.driver
     first.read("p", "K")
@@ -323,7 +310,7 @@ def test_herd(stage: Set) -> None:
 
 
 def test_herd_that_stops_at_once(stage: Set) -> None:
-    """One event stops the callers of several blocks at once."""
+    """One event stops the callers of several blocks."""
     stop = threading.Event()
     with reading(stage.driver, every=0.01, stop=stop), reading(stage.driver, every=0.01, stop=stop):
         assert stage.history.wait_for(

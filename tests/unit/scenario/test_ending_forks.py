@@ -1,5 +1,3 @@
-"""Forks of an interrupted run: all of them are ended."""
-
 from __future__ import annotations
 
 import contextlib
@@ -37,7 +35,6 @@ class _Hooks:
         """Ignore the start of a test."""
 
     def pytest_runtest_protocol(self, **_: object) -> None:
-        """Wait, and ignore the interrupt."""
         with contextlib.suppress(KeyboardInterrupt):
             self._under_way.release()
             time.sleep(60)
@@ -64,7 +61,6 @@ def work_of(count: int) -> slots._Work:
 
 
 def test_confirmations_come_last_and_few_at_a_time() -> None:
-    """First runs are crowded; confirmations come last, few at a time."""
     work = work_of(2)
     work.unsettled.append(slots._Order(7, Tries([{"word": "fail"}])))
     taken = [work.take(beside) for beside in (5, 6, 2, 1, 0)]
@@ -72,7 +68,7 @@ def test_confirmations_come_last_and_few_at_a_time() -> None:
 
 
 def test_ctrl_c_twice_while_forks_wait_for_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After Ctrl-C twice, a fork without a next scenario ends by itself."""
+    """A fork without a next scenario ends by itself."""
     under_way = FORK.Semaphore(0)
     session = session_of(_Hooks(under_way), 2)
     begun: list[ForkProcess] = []
@@ -107,7 +103,7 @@ def test_ctrl_c_twice_while_forks_wait_for_a_word(monkeypatch: pytest.MonkeyPatc
 
 
 def test_ctrl_c_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second Ctrl-C while the first fork is ended does not spare the others."""
+    """It comes while the first fork is ended, and spares no other."""
     begun: list[Any] = []
 
     def begin(_others: list[Any], order: slots._Order) -> Any:
@@ -139,7 +135,7 @@ def test_ctrl_c_twice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_fork_that_is_killed_in_the_middle_of_a_message() -> None:
-    """A fork that dies in the middle of a message leaves its scenario without a verdict."""
+    """Its scenario has no verdict."""
     ours, theirs = multiprocessing.Pipe()
     os.write(theirs.fileno(), struct.pack("!i", 1000) + b"half of it")  # as a Connection sends it
     theirs.close()
@@ -159,7 +155,6 @@ def test_a_fork_that_is_killed_in_the_middle_of_a_message() -> None:
 def test_an_import_that_never_ends_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An import that never ends is refused after its time."""
     (tmp_path / "never_ends.py").write_text("import threading\nthreading.Event().wait(60)\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(slots, "IMPORT", 0.2)

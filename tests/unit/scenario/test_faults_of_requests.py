@@ -1,5 +1,3 @@
-"""Faults by operation and count, before a test's own server."""
-
 from __future__ import annotations
 
 import contextlib
@@ -30,13 +28,10 @@ WRITE = request("POST", "ecommerce/data/backend/ledger", b"{}")
 
 
 def faults(bench: Bench, *replies: bytes) -> HttpFaults:
-    """Return the faults of a recorder before a server that gives these answers."""
     return HttpFaults(bench.serve(replying(*replies)), bench.history)
 
 
 def again_and_again(reply: bytes) -> Talk:
-    """Return a server that gives one answer on every connection."""
-
     def talk(wire: Wire) -> None:
         while wire.until(b"\r\n\r\n"):
             wire.send(reply)
@@ -59,7 +54,7 @@ def test_whose_turn_it_is(choice: Choice, taken: list[int]) -> None:
 
 
 def test_first_logins_fail(bench: Bench) -> None:
-    """The first two logins fail, the third reaches Vault, and reads are left alone."""
+    """The third reaches Vault, and reads are left alone."""
     http = faults(bench, answer({}), answer({"auth": AUTH}))
     wire = bench.connect()
     with http.fail("login", first=2, status=503) as fault:
@@ -74,7 +69,7 @@ def test_first_logins_fail(bench: Bench) -> None:
 
 
 def test_failure_reads_as_from_vault(bench: Bench) -> None:
-    """A failure has a JSON body with errors, as from Vault."""
+    """It has a JSON body with errors."""
     http = faults(bench)
     wire = bench.connect()
     with http.fail("any", status=500):
@@ -84,7 +79,6 @@ def test_failure_reads_as_from_vault(bench: Bench) -> None:
 
 
 def test_path_of_the_choice(bench: Bench) -> None:
-    """A path limits the fault to one secret."""
     http = faults(bench, answer({}))
     wire = bench.connect()
     other = request("GET", "ecommerce/data/shared/email")
@@ -94,7 +88,6 @@ def test_path_of_the_choice(bench: Bench) -> None:
 
 
 def test_health_alone(bench: Bench) -> None:
-    """A fault of health requests leaves the seal status alone."""
     http = faults(bench, answer({}))
     wire = bench.connect()
     with http.fail("health", status=473) as fault:
@@ -104,7 +97,7 @@ def test_health_alone(bench: Bench) -> None:
 
 
 def test_second_renewal_is_late(bench: Bench) -> None:
-    """Only the second renewal is late, and Vault has done it at once."""
+    """Vault has done it at once."""
     http = faults(bench, answer({"auth": AUTH}), answer({"auth": AUTH}))
     wire = bench.connect()
     with http.delay("renew", nth=2, by=0.3) as fault:
@@ -121,7 +114,7 @@ def test_second_renewal_is_late(bench: Bench) -> None:
 
 
 def test_client_that_does_not_wait(bench: Bench) -> None:
-    """A late answer for a client that left is noted as not delivered."""
+    """The answer is noted as not delivered."""
     http = faults(bench, answer({"auth": AUTH}))
     wire = bench.connect()
     with http.delay("login", by=30.0) as fault:
@@ -133,7 +126,6 @@ def test_client_that_does_not_wait(bench: Bench) -> None:
 
 
 def test_request_behind_a_late_answer_is_not_lost(bench: Bench) -> None:
-    """A request behind a late answer is kept."""
     http = faults(bench, answer({"auth": AUTH}), answer({"data": 1}))
     wire = bench.connect()
     with http.delay("login", by=0.2):
@@ -145,7 +137,7 @@ def test_request_behind_a_late_answer_is_not_lost(bench: Bench) -> None:
 
 
 def test_lost_answer_to_a_write(bench: Bench) -> None:
-    """Vault has done the write, the connection ends without a byte, and the next write works."""
+    """Vault has done the write; the connection ends without a byte."""
     recorder = bench.serve(again_and_again(answer({})))
     http = HttpFaults(recorder, bench.history)
     with http.lose_answer("write", first=1) as fault:
@@ -161,7 +153,7 @@ def test_lost_answer_to_a_write(bench: Bench) -> None:
 
 
 def test_answer_that_is_lost_late(bench: Bench) -> None:
-    """The request hangs for a while before its connection ends without a byte."""
+    """The request hangs before its connection ends without a byte."""
     http = faults(bench, answer({"auth": AUTH}))
     wire = bench.connect()
     with http.lose_answer("renew", by=0.3) as fault:
@@ -218,7 +210,7 @@ def test_goodbye_is_heard_out(bench: Bench) -> None:
 
 
 def test_token_of_a_lost_login_is_known(bench: Bench) -> None:
-    """The token of a lost login is registered, since it lives in Vault."""
+    """It lives in Vault."""
     http = faults(bench, answer({"auth": AUTH}))
     wire = bench.connect()
     with http.lose_answer("login"):
@@ -246,7 +238,6 @@ ENDLESS = b"HTTP/1.1 200 OK\r\n\r\n" + json.dumps({"auth": AUTH}).encode()
 
 
 def test_late_answer_that_ends_with_the_connection(bench: Bench) -> None:
-    """An answer without a length can be delayed."""
     http = HttpFaults(bench.serve(until_the_end(ENDLESS)), bench.history)
     wire = bench.connect()
     with http.delay("login", by=0.2):
@@ -258,7 +249,6 @@ def test_late_answer_that_ends_with_the_connection(bench: Bench) -> None:
 
 
 def test_lost_answer_that_ends_with_the_connection(bench: Bench) -> None:
-    """An answer without a length can be lost or replaced."""
     http = HttpFaults(bench.serve(until_the_end(ENDLESS)), bench.history)
     wire = bench.connect()
     with http.lose_answer("login"):
@@ -273,7 +263,6 @@ def test_lost_answer_that_ends_with_the_connection(bench: Bench) -> None:
 
 
 def test_exchanged_answer_that_ends_with_the_connection(bench: Bench) -> None:
-    """An answer without a length can be rewritten."""
     recorder = bench.serve(until_the_end(ENDLESS))
     recorder.rewrite_login = lambda _: {"auth": {**AUTH, "accessor": "acc-2"}}
     assert b"acc-2" in ask(bench.connect(), LOGIN)[2]
@@ -282,7 +271,7 @@ def test_exchanged_answer_that_ends_with_the_connection(bench: Bench) -> None:
 
 @pytest.mark.parametrize("status", [204, 304])
 def test_failure_without_a_body(bench: Bench, status: int) -> None:
-    """A failure with 204 or 304 has no body."""
+    """204 and 304 have no body."""
     http = faults(bench, answer({}))
     wire = bench.connect()
     with http.fail("read", first=1, status=status):
@@ -292,7 +281,6 @@ def test_failure_without_a_body(bench: Bench, status: int) -> None:
 
 
 def test_page_in_place_of_an_answer_to_head(bench: Bench) -> None:
-    """A page in place of an answer to HEAD has no body."""
     http = HttpFaults(bench.serve(again_and_again(answer({}))), bench.history)
     wire = bench.connect()
     with http.lose_answer("write", first=1, status=504), http.lose_answer("read", status=502):
@@ -305,7 +293,6 @@ EXPECTING = request("POST", "ecommerce/data/x", b"{}", "Expect: 100-continue")
 
 
 def test_to_go_on_is_said_at_once(bench: Bench) -> None:
-    """A fault does not delay "100 Continue"."""
     head, _, body = EXPECTING.partition(b"\r\n\r\n")
 
     def talk(wire: Wire) -> None:
@@ -325,7 +312,7 @@ def test_to_go_on_is_said_at_once(bench: Bench) -> None:
 
 
 def test_to_go_on_is_said_in_the_place_of_vault(bench: Bench) -> None:
-    """If Vault is not asked, the recorder says "100 Continue" itself."""
+    """Vault is not asked."""
     head, _, body = EXPECTING.partition(b"\r\n\r\n")
     http = faults(bench)
     wire = bench.connect()
@@ -336,7 +323,6 @@ def test_to_go_on_is_said_in_the_place_of_vault(bench: Bench) -> None:
 
 
 def test_two_at_once_both_count(bench: Bench) -> None:
-    """Two faults at once count independently."""
     http = faults(bench, answer({"auth": AUTH}))
     wire = bench.connect()
     with http.fail("renew", nth=2, status=500) as second, http.fail("any", first=1) as first:
@@ -345,7 +331,6 @@ def test_two_at_once_both_count(bench: Bench) -> None:
 
 
 def test_evidence_names_the_request(bench: Bench) -> None:
-    """The evidence names the fault that touched the request."""
     http = faults(bench, answer({"auth": AUTH}))
     wire = bench.connect()
     with http.fail("login", status=500) as met, http.delay("read", by=1.0) as unmet:
@@ -358,7 +343,6 @@ def test_evidence_names_the_request(bench: Bench) -> None:
 
 
 def test_undone_afterwards(bench: Bench) -> None:
-    """A fault is undone even if the block raises."""
     http = faults(bench, answer({}))
     wire = bench.connect()
     with contextlib.suppress(KeyError), http.fail("any") as fault:
@@ -380,7 +364,7 @@ def test_undone_afterwards(bench: Bench) -> None:
 def test_senseless_choices(
     bench: Bench, targets: tuple[Affected, ...], counts: dict[str, Any]
 ) -> None:
-    """A senseless choice is refused before anything is broken."""
+    """They are refused before anything is broken."""
     http = faults(bench)
     with (
         pytest.raises(SettingsError, match="makes no sense") as caught,
@@ -393,6 +377,5 @@ def test_senseless_choices(
 
 @pytest.mark.parametrize("by", [0.0, -1.0, float("inf")])
 def test_senseless_delays(bench: Bench, by: float) -> None:
-    """A delay must be a finite number above 0."""
     with pytest.raises(SettingsError, match="seconds above 0"), faults(bench).delay("any", by=by):
         pass

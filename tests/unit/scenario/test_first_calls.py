@@ -43,7 +43,7 @@ DEADLINE = 2.0
 def test_calls_that_begin_together(
     story: Story, ended: tuple[float, ...], warm_ups: list[int]
 ) -> None:
-    """Calls that begin together may all wait for what the first of them loads."""
+    """All may wait for what the first of them loads."""
     calls = [story.call(0.0, at) for at in ended]
     ready = min(calls, key=lambda call: call.ended or 0.0)
     slow = slow_at_first(calls, DEADLINE, ready=ready)
@@ -51,14 +51,14 @@ def test_calls_that_begin_together(
 
 
 def test_call_that_begins_when_all_is_loaded(story: Story) -> None:
-    """A call that begins after the loading may not be late."""
+    """It may not be late."""
     calls = [story.call(0.0, 2.5), story.call(2.6, 5.0)]
     assert slow_at_first(calls, DEADLINE, ready=calls[0]) == calls[:1]
 
 
 @pytest.mark.parametrize("verb", ["read", "read_cached", "lease"])
 def test_first_call_of_an_instance_may_load(story: Story, verb: str) -> None:
-    """The first call of each instance may take the time of loading, in an outage too."""
+    """It may in an outage too."""
     for instance in (1, 2):
         _call(story, 10.0 * instance, DEADLINE + LOADS, instance, verb=verb)
     assert story.finds(every_call_ends_within(DEADLINE)) == []
@@ -69,7 +69,6 @@ def test_first_call_of_an_instance_may_load(story: Story, verb: str) -> None:
 
 
 def test_next_call_of_an_instance_has_its_deadline(story: Story) -> None:
-    """The second call of an instance has its deadline, whatever the first one did."""
     _call(story, 10.0, 3.0, 1)
     _call(story, 13.1, 3.0, 1)
     _call(story, 20.0, 0.1, 2)
@@ -80,7 +79,7 @@ def test_next_call_of_an_instance_has_its_deadline(story: Story) -> None:
 
 
 def test_calls_beside_the_first_of_an_outage(story: Story) -> None:
-    """Calls beside the first may wait for the loading too, but not for each other."""
+    """They may wait for the loading too, but not for each other."""
     for ended in (3.6, 3.62, 3.7):
         _call(story, 10.0, ended, 1)
     assert story.finds(every_call_ends_within(DEADLINE)) == []
@@ -92,7 +91,6 @@ def test_calls_beside_the_first_of_an_outage(story: Story) -> None:
 
 
 def test_a_call_that_hangs_is_no_warm_up(story: Story) -> None:
-    """A call that hangs has not loaded anything."""
     call = _call(story, 10.0, 3.0, 1)
     call.outcome = "hung"
     assert len(story.finds(every_call_ends_within(DEADLINE))) == 1
@@ -113,7 +111,7 @@ def test_a_call_that_hangs_is_no_warm_up(story: Story) -> None:
 def test_one_of_a_herd_may_load(
     story: Story, reads: list[tuple[float, Outcome]], verbs: list[str]
 ) -> None:
-    """The first good read may be late, and reads before it may fail."""
+    """Reads before the first good one may fail."""
     coming, made = iter(reads), list[Operation]()
 
     def read() -> Operation:
@@ -136,7 +134,7 @@ def test_one_of_a_herd_may_load(
 
 @pytest.mark.parametrize(("runs", "granted"), [(True, 0.0), (False, 7.0 + LOADS)])
 def test_a_restarted_client_may_load_again(*, runs: bool, granted: float) -> None:
-    """The time of a new start, and of loading, is added to the bound on recovery."""
+    """A new start, and loading, extend the bound on recovery."""
     clock = [0.0]
 
     def start() -> None:
@@ -152,7 +150,7 @@ def test_a_restarted_client_may_load_again(*, runs: bool, granted: float) -> Non
 
 
 def test_another_start_lets_off_nothing_of_the_first(story: Story) -> None:
-    """Only failed reads of the new client become warm-ups, not those of the first client."""
+    """Only failed reads of the new client become warm-ups."""
     story.history.started -= 20.0
     story.sent("login", 1.0, token="token-1")
     of_the_first = [story.call(10.0, outcome="unavailable")]
@@ -224,7 +222,6 @@ class SlowStarter:
 
 @pytest.mark.parametrize(("start", "granted"), [(30.0, 20.0), (90.0, 60.0)])
 def test_a_slow_start_in_the_midst_has_its_time(start: float, granted: float) -> None:
-    """A client that starts slowly gets more time under a fault as well."""
     lab = SlowStarter()
     lab.environment = SimpleNamespace(start=start)
     assert start_in_background(cast("Lab", lab)).wait(timeout=10.0)
@@ -232,7 +229,6 @@ def test_a_slow_start_in_the_midst_has_its_time(start: float, granted: float) ->
 
 
 def test_a_slow_start_is_waited_for() -> None:
-    """A slow start and its first reads are waited for."""
     lab = SlowStarter(takes=80.0)
     assert await_start(cast("Lab", lab), lab.opened)
     assert works_after_all(cast("Lab", lab), cast("Fault", None), lab.opened) == 5.0
@@ -241,13 +237,12 @@ def test_a_slow_start_is_waited_for() -> None:
 
 @pytest.mark.parametrize(("takes", "tries"), [(1.0, True), (80.0, True), (99.0, False)])
 def test_a_slow_start_delays_the_first_request(*, takes: float, tries: bool) -> None:
-    """After a slow start, the client has the usual time for its first request."""
+    """The client then has the usual time."""
     lab = SlowStarter(takes)
     assert tries_meanwhile(cast("Lab", lab), lab.opened, lab.opened.is_set, within=10.0) is tries
 
 
 def test_a_fault_waits_for_the_first_request_of_a_slow_starter() -> None:
-    """A fault lasts until the first request of a slow client."""
     lab = SlowStarter(takes=30.0)
     lab.started = False  # it waits for Vault in its start
     with callers_if_started(cast("Lab", lab), cast("Fault", None), every=0.5, callers=1) as any_of:
@@ -258,7 +253,6 @@ def test_a_fault_waits_for_the_first_request_of_a_slow_starter() -> None:
 def _call(
     story: Story, began: float, took: float, instance: int, *, verb: str = "read"
 ) -> Operation:
-    """Add a failed call of an instance."""
     call = story.call(began, began + took, "unavailable", verb=verb)
     call.instance = instance
     return call

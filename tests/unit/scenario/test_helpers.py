@@ -1,5 +1,3 @@
-"""Helpers of scenarios: deaf connections, another host, a footprint."""
-
 from __future__ import annotations
 
 import os
@@ -54,13 +52,11 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 
 def reply(wire: Wire) -> None:
-    """Answer every request head."""
     while wire.until(b"\r\n\r\n"):
         wire.send(ANSWER)
 
 
 def test_a_proxy_is_back_before_any_call_if_the_address_is_taken() -> None:
-    """If the address is taken, the proxy is back before any call."""
     done: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as taken:
         proxy = SimpleNamespace(
@@ -76,7 +72,6 @@ def test_a_proxy_is_back_before_any_call_if_the_address_is_taken() -> None:
 
 
 def test_deaf_connection_stays_open_and_silent(bench: Bench) -> None:
-    """An open connection stays open and silent, and a new one works."""
     recorder = bench.serve(reply)
     old = bench.connect()
     old.send(GET)
@@ -94,7 +89,6 @@ def test_deaf_connection_stays_open_and_silent(bench: Bench) -> None:
 
 
 def test_nothing_is_open_once_the_client_has_gone(bench: Bench) -> None:
-    """Connections that have ended are not counted."""
     recorder = bench.serve(reply)
     wire = bench.connect()
     wire.send(GET)
@@ -104,7 +98,6 @@ def test_nothing_is_open_once_the_client_has_gone(bench: Bench) -> None:
 
 
 def test_other_host_redirects_each_kind_to_its_own_path() -> None:
-    """Each kind of request is redirected to its own path."""
     stubs = OtherHost("http://localhost:1", History(), PATHS).redirects()
     places = {kind: stub.headers["Location"] for stub in stubs for kind in stub.kinds}
     assert {stub.status for stub in stubs} == {307}
@@ -120,13 +113,12 @@ def test_growth_beyond_what_is_spare() -> None:
 
 
 def test_the_least_of_two_looks() -> None:
-    """The least of two looks counts for each number."""
     one, other = Footprint(threads=5, files=20, connections=2), Footprint(5, 19, 3)
     assert one.least(other) == Footprint(threads=5, files=19, connections=2)
 
 
 def test_an_unknown_number_is_no_growth() -> None:
-    """An unknown number is no growth, and the verdict names it."""
+    """The verdict names it."""
     before, after = Footprint(5, None, 2), Footprint(5, 99, 2)
     assert before.growth(after, spare=6) == set()
     assert after.growth(before, spare=6) == set()
@@ -134,7 +126,7 @@ def test_an_unknown_number_is_no_growth() -> None:
 
 
 def test_one_known_number_of_two_is_enough() -> None:
-    """A number that only one of two looks knows counts."""
+    """Only one of two looks knows it."""
     assert Footprint(None, 9, None).least(Footprint(4, None, None)) == Footprint(4, 9, None)
 
 
@@ -147,7 +139,7 @@ def lab_of(bench: Bench, *, pid: int | None, kind: str) -> Lab:
 
 @pytest.mark.parametrize(("started", "marks"), [(True, 0), (False, 1)])
 def test_a_client_that_waits_for_vault_has_no_callers(*, started: bool, marks: int) -> None:
-    """A client that waits for Vault at its start has no callers, and a remark says so."""
+    """A remark says so."""
     history = History()
     reading: list[dict[str, float]] = []
 
@@ -187,7 +179,7 @@ def test_a_client_that_waits_for_vault_has_no_callers(*, started: bool, marks: i
 def test_whole_secrets_come_back(
     since: float, outcomes: list[Outcome], asked: int, found: int
 ) -> None:
-    """Whole secrets are asked for at least once, and again until the bound."""
+    """They are asked for at least once, and until the bound."""
     times = iter(range(10, 99))
     given, findings = iter(outcomes), list[Finding]()
 
@@ -225,7 +217,7 @@ def test_whole_secrets_come_back(
 def test_only_what_is_held_for_long_is_left_behind(
     held: Callable[[float], int], left: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only what is held for a while is left behind, not what is being replaced."""
+    """What is being replaced is not."""
     clock = [0.0]
 
     def let_pass(seconds: float, *, what: str) -> None:
@@ -242,14 +234,13 @@ def test_only_what_is_held_for_long_is_left_behind(
 
 
 def test_without_read_all_no_whole_secret_is_asked_for() -> None:
-    """A client without `read_all` is not asked for whole secrets."""
     lab = SimpleNamespace(can=lambda _: False)
     wholes_come_back(cast("Lab", lab), since=0.0, within=1.0)
     assert ask_for_a_whole(cast("Lab", lab)) is None
 
 
 def test_connections_are_those_of_the_recorder(bench: Bench) -> None:
-    """Connections are counted by the recorder, since not every Toxiproxy can tell."""
+    """Not every Toxiproxy can tell."""
     bench.serve(reply)
     lab = lab_of(bench, pid=os.getpid(), kind="command")
     first, second = bench.connect(), bench.connect()
@@ -260,13 +251,12 @@ def test_connections_are_those_of_the_recorder(bench: Bench) -> None:
 
 
 def test_for_a_client_on_a_server_only_connections_count(bench: Bench) -> None:
-    """Of a client on a server only connections are counted."""
     bench.serve(reply)
     assert footprint(lab_of(bench, pid=None, kind="http")) == Footprint(None, None, 0)
 
 
 def test_files_of_the_recorder_are_none_of_a_client_within_its_process(bench: Bench) -> None:
-    """The recorder's own files are not counted for a client in the same process."""
+    """The recorder is in the same process."""
     bench.serve(reply)
     wire = bench.connect()
     wire.send(GET)
@@ -276,7 +266,7 @@ def test_files_of_the_recorder_are_none_of_a_client_within_its_process(bench: Be
 
 
 def test_files_that_are_not_shown_are_not_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Open files of another user's process are unknown."""
+    """Files of another user's process are unknown."""
 
     def denied(process: psutil.Process) -> int:
         raise psutil.AccessDenied(process.pid)
@@ -288,7 +278,7 @@ def test_files_that_are_not_shown_are_not_none(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_threads_of_an_earlier_subject_hide_none() -> None:
-    """A thread of an earlier subject that ends hides no thread of this one."""
+    """It ends meanwhile."""
     over = [threading.Event(), threading.Event()]
     earlier, later = (threading.Thread(target=event.wait) for event in over)
     earlier.start()
@@ -303,7 +293,6 @@ def test_threads_of_an_earlier_subject_hide_none() -> None:
 
 
 def test_a_process_that_has_died_holds_nothing() -> None:
-    """A dead process holds nothing."""
     program = [sys.executable, "-c", "import sys; sys.stdin.read()"]
     with subprocess.Popen(program, stdin=subprocess.PIPE) as one:
         alive = held_by(one.pid)
@@ -314,7 +303,6 @@ def test_a_process_that_has_died_holds_nothing() -> None:
 
 
 def test_served_again_with_the_first_good_answer_after_the_last_bad_one(story: Story) -> None:
-    """Service is back with the first good answer after the last bad one."""
     for at, status in {10.1: 500, 10.2: 200, 10.4: 500, 10.5: 200, 10.6: 200, 10.7: None}.items():
         story.sent("read", at, status)
     assert served_again(story.history, since=10.0, known=12.0) == 10.5
@@ -322,7 +310,7 @@ def test_served_again_with_the_first_good_answer_after_the_last_bad_one(story: S
 
 @pytest.mark.parametrize("status", [200, 500], ids=["all good", "all bad"])
 def test_served_again_when_it_is_known(story: Story, status: int) -> None:
-    """If answers cannot tell the end of the outage, the known end counts."""
+    """Answers cannot tell the end of this outage."""
     story.several("read", 10.1, 10.2, status=status)
     assert served_again(story.history, since=10.0, known=12.0) == 12.0
 
@@ -338,7 +326,7 @@ def test_served_again_when_it_is_known(story: Story, status: int) -> None:
 def test_reads_with_a_token_that_has_no_successor(
     story: Story, at: float, login: float, found: int
 ) -> None:
-    """Reads fail only in the last fifth of a token's life, or in the call of a refused login."""
+    """They fail only in the last fifth of its life, or in the call of a refused login."""
     story.sent("login", login, status=400, ended=login + 0.2)
     story.call(at, at + 0.5, outcome="denied")
     notes: list[Finding] = []
@@ -365,7 +353,7 @@ def test_reads_with_a_token_that_has_no_successor(
     ],
 )
 def test_sleep_that_is_seen(story: Story, *, stops: bool, lives: bool, met: list[bool]) -> None:
-    """A paused client is not judged if it was woken or its token survived."""
+    """A client that was woken, or whose token survived, is not judged."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         paused = psutil.Process(process.pid)
 
@@ -409,7 +397,6 @@ def test_sleep_that_is_seen(story: Story, *, stops: bool, lives: bool, met: list
 def test_a_loop_that_waits_for_a_core_proves_nothing(
     used: float, waited: float, word: str, found: int
 ) -> None:
-    """A loop that waits for a core proves nothing, and never passes."""
     conditions: dict[str, Condition] = {}
     lab = SimpleNamespace(require=conditions.__setitem__)
     spent = Processor(used + 3.0, waited + 2.0).since(Processor(3.0, 2.0))

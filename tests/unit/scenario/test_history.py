@@ -1,5 +1,3 @@
-"""The history: one clock, many writers, and waiting."""
-
 from __future__ import annotations
 
 import threading
@@ -13,7 +11,6 @@ from vault_harness.recorder.history import History, between
 
 
 def test_one_clock() -> None:
-    """Everything is noted in order, in seconds since the history began."""
     history = History()
     marks = [
         history.mark("first").at,
@@ -28,13 +25,11 @@ def test_one_clock() -> None:
 
 
 def test_wall_clock() -> None:
-    """Times of the wall clock map to the same clock."""
     history = History()
     assert history.wall(time.time()) == pytest.approx(history.now(), abs=0.2)
 
 
 def test_ends_are_noted() -> None:
-    """Calls, requests, faults and rotations have no end until it is noted."""
     history = History()
     operation = history.begin_operation("read", "p", caller=3)
     exchange = history.begin_exchange(1, "GET", "p", "read")
@@ -53,7 +48,7 @@ def test_ends_are_noted() -> None:
 
 
 def test_concurrent_writers() -> None:
-    """Twenty writers lose nothing, and every number is unique."""
+    """Every number is unique."""
     history = History()
 
     def write(caller: int) -> None:
@@ -80,14 +75,12 @@ def test_concurrent_writers() -> None:
 
 
 def test_waiting_for_what_is_so() -> None:
-    """A condition that holds needs no time."""
     assert History().wait_for(lambda: True, 0.0)
     assert History().wait_for(lambda: True, -5.0)
     assert not History().wait_for(lambda: False, -5.0)
 
 
 def test_a_wait_ends_at_its_deadline() -> None:
-    """A wait ends at its deadline and returns False."""
     history = History()
     began = time.monotonic()
     assert not history.wait_for(lambda: False, 0.2)
@@ -95,7 +88,6 @@ def test_a_wait_ends_at_its_deadline() -> None:
 
 
 def test_waiting_for_a_change() -> None:
-    """A change wakes the waiter."""
     history = History()
     operation = history.begin_operation("read")
     timer = threading.Timer(0.1, history.end_operation, (operation, "ok"))
@@ -106,7 +98,6 @@ def test_waiting_for_a_change() -> None:
 
 
 def test_a_condition_is_checked_again_without_a_change() -> None:
-    """A condition is checked again even without a change."""
     history = History()
     asked: list[float] = []
 
@@ -118,7 +109,7 @@ def test_a_condition_is_checked_again_without_a_change() -> None:
 
 
 def test_letting_time_pass() -> None:
-    """A wait for time to pass ignores what is noted, and is booked under its name."""
+    """What is noted wakes nobody; the wait is booked under its name."""
     history = History()
     history.mark("something")
     history.let_pass(0.1, what="time to pass")
@@ -127,14 +118,12 @@ def test_letting_time_pass() -> None:
 
 
 def test_letting_time_pass_until_it_makes_no_sense() -> None:
-    """Time stops passing once it makes no sense."""
     history = History()
     history.let_pass(60.0, unless=lambda: history.now() > 0.1, what="time to pass")
     assert 0.1 < history.now() < 30.0
 
 
 def test_condition_may_need_other_writers() -> None:
-    """A condition may wait for another writer."""
     history = History()
 
     def another_writes() -> bool:
@@ -147,7 +136,7 @@ def test_condition_may_need_other_writers() -> None:
 
 
 def test_condition_that_raises() -> None:
-    """An error of a condition is raised, and the history stays usable."""
+    """It is raised, and the history stays usable."""
     history = History()
 
     def fails() -> bool:
@@ -162,7 +151,6 @@ def test_condition_that_raises() -> None:
 
 
 def test_finding_exchanges(story: Story) -> None:
-    """Requests are found by kind, by time with both bounds, and by a condition."""
     story.several("read", 1.0, 2.0, 3.0)
     story.several("login", 2.0, status=400)
     find = story.history.find
@@ -173,7 +161,6 @@ def test_finding_exchanges(story: Story) -> None:
 
 
 def test_finding_calls(story: Story) -> None:
-    """Calls are found by verb and time."""
     story.calls(1.0, 2.0)
     story.call(3.0, verb="health")
     calls = story.history.calls
@@ -183,7 +170,7 @@ def test_finding_calls(story: Story) -> None:
 
 
 def test_accepted_logins(story: Story) -> None:
-    """Only accepted logins made a token."""
+    """Only these made a token."""
     assert story.history.last_token() is None
     story.sent("login", 1.0, token="token-1")
     story.sent("login", 2.0, 400)
@@ -195,7 +182,7 @@ def test_accepted_logins(story: Story) -> None:
 
 
 def test_good_and_failed(story: Story) -> None:
-    """A stale or unfinished call is neither good nor failed."""
+    """A stale or unfinished call is neither."""
     words = ["ok", "stale", "unavailable", "hung", None]
     calls = [story.call(1.0, outcome=word) for word in words]  # type: ignore[arg-type] # outcomes
     assert [call.good for call in calls] == [True, False, False, False, False]

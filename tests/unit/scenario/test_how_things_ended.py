@@ -1,5 +1,3 @@
-"""How a call ended, in one line for a verdict."""
-
 from __future__ import annotations
 
 import pytest
@@ -17,12 +15,12 @@ from vault_harness.recorder.secrets import Secrets
     [("unavailable", "sealed", "unavailable: sealed"), ("stale", "", "stale")],
 )
 def test_call_that_ended(story: Story, outcome: Outcome, message: str, told: str) -> None:
-    """A call without a message has no colon."""
+    """Without a message there is no colon."""
     assert story.call(1.0, outcome=outcome, message=message).told == told
 
 
 def test_a_start_that_ends_with_a_long_trace() -> None:
-    """A long trace is cut, and the remedy is kept."""
+    """The remedy is kept."""
     trace = "\n".join(f"    at com.example.Client.read(Client.java:{n})" for n in range(40))
     error = SubjectDied("it ended", looked_at=f"its log:\n{trace}", remedy="end its lines by LF")
     told = redacted(Secrets(), in_a_line(error), LETTERS_OF_A_START)
@@ -31,7 +29,6 @@ def test_a_start_that_ends_with_a_long_trace() -> None:
 
 
 def test_error_in_a_line() -> None:
-    """An error becomes one line of cause, remedy and place."""
     error = SubjectDied("it ended", looked_at="its output, which ends:\na\nb", remedy="look there")
     assert in_a_line(error) == (
         "it ended (what to do: look there; looked at: its output, which ends: a b)"

@@ -1,5 +1,3 @@
-"""Lateness of the machine, and of writers."""
-
 from __future__ import annotations
 
 import pytest
@@ -22,7 +20,7 @@ from vault_harness.recorder.observations import Stall
 def test_lateness_is_the_longest_stall(
     story: Story, since: float, until: float | None, longest: float
 ) -> None:
-    """Lateness is the longest stall that touches the time."""
+    """Only stalls that touch the time."""
     story.history.stalls += [Stall(10.0, 0.3), Stall(12.0, 0.4)]
     assert story.history.lateness(since, until) == longest
 
@@ -31,7 +29,6 @@ def test_lateness_is_the_longest_stall(
 
 
 def test_frozen_history_takes_nothing(story: Story) -> None:
-    """A frozen history ignores late writers."""
     history = story.history
     running = story.call(1.0, outcome=None)
     open_request = story.sent("read", 1.0, None, ended=None)
@@ -49,5 +46,4 @@ def test_frozen_history_takes_nothing(story: Story) -> None:
 
 
 def test_clocks_agree() -> None:
-    """The two clocks of a history are read together."""
     assert abs(History().clock_gap()) < 1.0

@@ -1,5 +1,3 @@
-"""Leaked secrets: where, when, and in which line, without showing them."""
-
 from __future__ import annotations
 
 import os
@@ -22,7 +20,6 @@ TOKEN, KEY = "s.abcdefghijkl", "-----BEGIN\nKEY-----"
 
 @pytest.fixture
 def secrets() -> Secrets:
-    """Return two known secrets."""
     known = Secrets()
     known.add("token", TOKEN)
     known.add("secret", KEY, "v1")
@@ -30,12 +27,11 @@ def secrets() -> Secrets:
 
 
 def test_no_leak(story: Story, secrets: Secrets) -> None:
-    """Ordinary words are no leak."""
     assert leaks(secrets, story.history, log=[LogLine(1.0, "logged in")], commands="") == []
 
 
 def test_line_of_a_log(story: Story, secrets: Secrets) -> None:
-    """A leak in a log has its time, and the secret's label in its place."""
+    """The secret's label is in its place."""
     log = [LogLine(1.0, "logging in"), LogLine(2.5, f"  got {TOKEN}!")]
     (found,) = leaks(secrets, story.history, log=log, commands="")
     assert str(found).startswith("+2.50 s: its log has token-1: got <token-1>! (promised: ")
@@ -43,14 +39,13 @@ def test_line_of_a_log(story: Story, secrets: Secrets) -> None:
 
 
 def test_secret_of_several_lines(story: Story, secrets: Secrets) -> None:
-    """A secret of several lines is found across lines of the log."""
     log = [LogLine(1.0, line) for line in f"key: {KEY}".splitlines()]
     (found,) = leaks(secrets, story.history, log=log, commands="")
     assert found.seen == "its log has v1: over several lines"
 
 
 def test_message(story: Story, secrets: Secrets) -> None:
-    """A message that the driver marked is a leak."""
+    """The driver marked it."""
     story.call(3.0, outcome="error", message="cannot use <token-1> [contains token-1]")
     (found,) = leaks(secrets, story.history, log=[], commands="")
     assert (found.at, found.seen) == (
@@ -79,7 +74,7 @@ def talkative() -> Iterator[subprocess.Popen[bytes]]:
 def test_command_line_of_a_process_that_has_ended(
     story: Story, secrets: Secrets, talkative: subprocess.Popen[bytes]
 ) -> None:
-    """A command line counts, of a child too, even after the process has ended."""
+    """A child's command line counts too."""
     commands = CommandLines()
     commands.look([talkative.pid])
     talkative.communicate(b"", timeout=10)
@@ -92,7 +87,6 @@ def test_command_line_of_a_process_that_has_ended(
 
 
 def test_each_line_has_the_time_at_which_it_came(tmp_path: Path) -> None:
-    """Each line has the time at which it came, over several files."""
     first, second = tmp_path / "1.log", tmp_path / "2.log"
     clock = iter([1.0, 2.0, 3.0, 4.0])
     watch = LogWatch(lambda: [first, second], lambda: next(clock))
@@ -112,7 +106,7 @@ def test_each_line_has_the_time_at_which_it_came(tmp_path: Path) -> None:
 
 
 def test_log_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The log is read again only after it has grown."""
+    """It is read again only after it has grown."""
     file, read_bytes = tmp_path / "1.log", Path.read_bytes
     reads: list[Path] = []
 
@@ -133,7 +127,7 @@ def test_log_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_log_is_watched_while_the_block_runs(tmp_path: Path) -> None:
-    """The thread of the watch ends with the block."""
+    """The thread ends with the block."""
     file = tmp_path / "1.log"
     seen: list[float] = []
 
@@ -150,14 +144,13 @@ def test_log_is_watched_while_the_block_runs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("carried", [True, False])
 def test_what_an_error_carries(story: Story, secrets: Secrets, *, carried: bool) -> None:
-    """A secret in an error's attribute counts only in its own scenario, and is no harm."""
+    """It counts only in its own scenario, and is no harm."""
     story.call(3.0, outcome="error", message="no [carries token-1 in __cause__.request.headers]")
     found = leaks(secrets, story.history, log=[], commands="", carried=carried)
     assert [(one.at, one.harm) for one in found] == ([(3.0, False)] if carried else [])
 
 
 def test_new_file_in_an_old_folder(secrets: Secrets, tmp_path: Path) -> None:
-    """A new file in an old folder is found."""
     folder = tmp_path / ".cache" / "client"
     folder.mkdir(parents=True)
     (folder / "token").write_text(TOKEN)
@@ -170,7 +163,6 @@ def test_new_file_in_an_old_folder(secrets: Secrets, tmp_path: Path) -> None:
 
 
 def test_a_flood_of_lines(tmp_path: Path) -> None:
-    """A flood of lines is matched to its times quickly."""
     file, times = tmp_path / "1.log", iter(range(1, 10_000))
     watch = LogWatch(lambda: [file], lambda: float(next(times)))
     with file.open("a") as log:
@@ -185,7 +177,7 @@ def test_a_flood_of_lines(tmp_path: Path) -> None:
 
 
 def test_a_new_file_that_all_may_read(secrets: Secrets, tmp_path: Path) -> None:
-    """A new file that all may read is named; an old or private one is not."""
+    """An old or private one is not named."""
     for name, mode in (("all", 0o644), ("mine", 0o600), ("old", 0o644)):
         (tmp_path / name).write_text(TOKEN)
         (tmp_path / name).chmod(mode)

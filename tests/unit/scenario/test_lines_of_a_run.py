@@ -1,5 +1,3 @@
-"""What is printed as each scenario ends, on a terminal and in a log."""
-
 from __future__ import annotations
 
 from dataclasses import replace
@@ -12,32 +10,29 @@ LINE = Line("TOK-11", PROMISE, "high", "", 1.2)
 
 
 def test_a_pass_is_one_line() -> None:
-    """A pass is a single line, so that a log of CI can be searched."""
+    """A log of CI can be searched."""
     assert _as_lines(replace(LINE, word="pass"), None) == [
         f"TOK-11   pass             1.2 s  {PROMISE}"
     ]
 
 
 def test_what_was_skipped_gives_its_reason() -> None:
-    """A skipped scenario shows its reason instead of its promise."""
     (text,) = _as_lines(replace(LINE, word="skipped", why="it does not claim: write"), None)
     assert text == "TOK-11   skipped          1.2 s  it does not claim: write"
 
 
 def test_a_failure_says_what_was_seen() -> None:
-    """A failure shows below its line what was seen."""
     _, seen = _as_lines(replace(LINE, word="fail", why="two logins\nx"), None)
     assert seen.strip() == r"seen: two logins\nx"
 
 
 def test_a_failure_at_the_clients_end_is_separate() -> None:
-    """A failure at the client's end says that the scenario's own promise was kept."""
+    """The scenario's own promise was kept."""
     _, seen = _as_lines(replace(LINE, word="fail", why="one lives", at_the_end=True), None)
     assert seen.strip() == "its own promise was kept; seen at the client's end: one lives"
 
 
 def test_lines_of_a_terminal_go_on_below_the_promise() -> None:
-    """On a terminal, a long promise continues below itself, not below the id."""
     first, *rest = _as_lines(replace(LINE, word="pass"), 60)
     assert first.startswith("TOK-11   pass")
     assert rest

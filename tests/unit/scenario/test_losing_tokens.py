@@ -1,5 +1,3 @@
-"""Tokens are lost until a client meets a loss."""
-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -84,7 +82,6 @@ class Losing:
 
 
 def test_after_the_client_met_a_loss_no_token_is_lost(story: Story) -> None:
-    """Once the client has met a loss, no further token is lost."""
     lab = Losing(story)
     lab.sends("read", "token-1")
     met = lab.loses()
@@ -94,7 +91,7 @@ def test_after_the_client_met_a_loss_no_token_is_lost(story: Story) -> None:
 
 
 def test_a_request_sent_before_the_loss_meets_it(story: Story) -> None:
-    """A request that was sent before the loss and refused after it meets the loss."""
+    """It was refused after the loss."""
     lab = Losing(story)
     (sent := story.sent("read", story.history.now(), 403, token="token-1")).ended = None
     with ExitStack() as losses, lab.token_revoked("token-1") as lost:
@@ -105,7 +102,7 @@ def test_a_request_sent_before_the_loss_meets_it(story: Story) -> None:
 
 
 def test_a_refusal_counts_after_the_next_login(story: Story) -> None:
-    """A refusal counts even if the next login is already there."""
+    """The next login is already there."""
     lab = Losing(story)
     lab.sends("read", "token-1")
     lab.logs_in("token-2", at_once=True)
@@ -115,7 +112,7 @@ def test_a_refusal_counts_after_the_next_login(story: Story) -> None:
 
 
 def test_losses_that_are_replaced_unmet(story: Story) -> None:
-    """Each unmet loss is followed by the loss of the new token."""
+    """The new token is lost too."""
     lab = Losing(story)
     lab.logs_in("token-2")
     lab.logs_in("token-3")
@@ -127,7 +124,7 @@ def test_losses_that_are_replaced_unmet(story: Story) -> None:
 
 
 def test_lost_token_that_is_given_back(story: Story) -> None:
-    """A refused revocation of the lost token does not meet the loss."""
+    """A refused revocation does not meet the loss."""
     lab = Losing(story)
     lab.logs_in("token-2")
     lab.sends("revoke", "token-1", at_once=True)
@@ -138,7 +135,7 @@ def test_lost_token_that_is_given_back(story: Story) -> None:
 
 
 def test_loss_that_is_never_met(story: Story) -> None:
-    """A loss that is never met leaves the condition and the fault unmet."""
+    """Condition and fault are unmet."""
     lab = Losing(story)
     lab.sends("read", "token-1", 200)
     lab.loses()

@@ -8,7 +8,6 @@ from vault_harness.judge.credentials import project
 
 
 def test_what_is_projected_last_is_read(tmp_path: Path) -> None:
-    """The name of the file always leads to the last content, as a whole."""
     file = tmp_path / "jwt"
     for content in ("first", "second", "third"):
         project(file, content)
@@ -16,7 +15,7 @@ def test_what_is_projected_last_is_read(tmp_path: Path) -> None:
 
 
 def test_a_resolved_path_keeps_the_old_content(tmp_path: Path) -> None:
-    """A resolved path keeps the old content, as in a pod."""
+    """A pod does the same."""
     file = tmp_path / "jwt"
     project(file, "first")
     asked_once = file.resolve()
@@ -37,7 +36,6 @@ def test_what_is_written_in_place_is_read(tmp_path: Path) -> None:
 
 
 def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
-    """Only the owner can read the file."""
     file = tmp_path / "jwt"
     project(file, "first")
     assert file.stat().st_mode & 0o077 == 0

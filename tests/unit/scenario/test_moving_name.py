@@ -1,4 +1,4 @@
-"""A name that leads elsewhere for a single process, without a change of the machine's own file."""
+"""A name that leads elsewhere for a single process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ for _ in sys.stdin:
 
 @pytest.fixture
 def name(tmp_path: Path) -> MovingName:
-    """Return a name that leads to 127.0.0.1."""
     one = MovingName(tmp_path, "command")
     try:
         one.begin("http://127.0.0.1:8200")
@@ -58,7 +57,6 @@ def asking(name: MovingName) -> Iterator[Callable[[], str]]:
 
 
 def test_a_process_whose_name_moves(name: MovingName) -> None:
-    """A running process resolves the name to each new address."""
     before = HOSTS.read_bytes()
     with asking(name) as ask:
         found = []
@@ -71,7 +69,6 @@ def test_a_process_whose_name_moves(name: MovingName) -> None:
 
 
 def test_a_name_can_be_unknown_for_a_time(name: MovingName) -> None:
-    """The name can lead nowhere for a while."""
     with asking(name) as ask:
         name.lead_nowhere()
         assert ask() == "nobody"
@@ -80,7 +77,6 @@ def test_a_name_can_be_unknown_for_a_time(name: MovingName) -> None:
 
 
 def test_a_process_keeps_its_number_and_the_names_that_were_there(name: MovingName) -> None:
-    """The command keeps its process id and the machine's other names."""
     asks = "import os, socket; print(os.getpid(), socket.gethostbyname('localhost'))"
     with subprocess.Popen(
         [*name.command, sys.executable, "-c", asks], stdout=subprocess.PIPE, text=True
@@ -93,14 +89,13 @@ def test_a_process_keeps_its_number_and_the_names_that_were_there(name: MovingNa
 def test_the_url_that_a_client_is_given(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The URL has the name in place of the address."""
     monkeypatch.setattr(MovingName, "_resolved", lambda *_: "127.0.0.1")
     monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/unshare")
     assert MovingName(tmp_path, "command").begin(url) == url.replace("127.0.0.1", NAME)
 
 
 def test_a_subject_in_this_process_has_no_names_of_its_own(tmp_path: Path) -> None:
-    """A subject in this process is skipped, with a remedy."""
+    """It is skipped, with a remedy."""
     with pytest.raises(NotClaimed, match=r"python -m vault_harness\.judge\.subjects"):
         MovingName(tmp_path, "in-process")
 
@@ -108,13 +103,12 @@ def test_a_subject_in_this_process_has_no_names_of_its_own(tmp_path: Path) -> No
 def test_a_machine_without_namespaces_is_no_fault_of_the_client(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without namespaces for users, the scenario is skipped with the reason."""
+    """Without namespaces for users, the scenario is skipped."""
     monkeypatch.setattr(module, "_FURNISH", "echo 'unshare failed: not permitted' >&2; exit 1")
     with pytest.raises(NotClaimed, match="not permitted"):
         MovingName(tmp_path, "command").begin("http://127.0.0.1:8200")
 
 
 def test_the_resolver_asks_only_files() -> None:
-    """The resolver of the process asks only files for hosts."""
     text = "passwd: files\nhosts: mymachines resolve [!UNAVAIL=return] files dns\nservices: db\n"
     assert module._files_only(text) == "hosts: files\npasswd: files\nservices: db\n"

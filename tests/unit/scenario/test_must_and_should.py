@@ -1,5 +1,3 @@
-"""MUST and SHOULD: which broken promise fails a run."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -45,22 +43,18 @@ def test_severity_says_what_is_owed(severity: Severity, obligation: str) -> None
 def test_a_broken_should_is_named_and_fails_no_run(
     monkeypatch: pytest.MonkeyPatch, word: str
 ) -> None:
-    """A broken SHOULD does not fail the run, and is named."""
     assert called(monkeypatch, "medium", word) == f"SHOULD, {word}"
 
 
 def test_must_fails_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A broken MUST fails the run."""
     assert called(monkeypatch, "high", "fail") is None
 
 
 def test_strict_fails_the_run_for_a_should(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With ``--strict`` a broken SHOULD fails the run."""
     assert called(monkeypatch, "low", "fail", strict=True) is None
 
 
 def test_harm_is_never_forgiven(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Harm fails the run, whatever the severity."""
     assert called(monkeypatch, "low", "fail", harm=True) is None
 
 
@@ -68,7 +62,7 @@ def test_harm_is_never_forgiven(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_row_about_leaks_is_no_news_in_a_part(
     beside: list[str], failed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a part of the suite, a pass of the row about leaks does not count as fixed."""
+    """Its pass does not count as fixed."""
     chosen = SimpleNamespace(strict=False, allow_not_exercised=False)
     monkeypatch.setattr(item_module, "options", lambda _: chosen)
     monkeypatch.setattr(item_module, "known", lambda _: Known({"PRC-04": "issue 7"}))
@@ -93,13 +87,12 @@ def test_row_about_leaks_is_no_news_in_a_part(
 
 @pytest.mark.parametrize("word", ["not exercised", "error"])
 def test_what_proves_nothing_fails_the_run(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
-    """A scenario that proves nothing fails the run, whatever the severity."""
     assert called(monkeypatch, "low", word) is None
 
 
 @pytest.mark.parametrize(("reason", "counts"), [("issue 7", "broken"), ("harm: issue 7", "kept")])
 def test_harm_in_a_known_failure(reason: str, counts: str) -> None:
-    """A known failure with harm fails the run, unless its reason tells of harm."""
+    """It fails, unless its reason tells of harm."""
     line = Line("TOK-11", "p", "high", "fail", 1.0, "x", known="failing", reason=reason, harm=True)
     report: Any = SimpleNamespace(outcome="failed", longrepr="TOK-11  fail: p")
     item_module._as_known(report, line)
@@ -122,7 +115,7 @@ def test_harm_in_a_known_failure(reason: str, counts: str) -> None:
 def test_a_mark_of_pytests_says_what_is_known(
     word: str, harm: bool, outcome: str, counts: str
 ) -> None:
-    """`xfail` marks a known failure, and excuses neither harm nor breakdowns."""
+    """`xfail` excuses neither harm nor breakdowns."""
     line = Line("TILL-01", "p", "high", word, 1.0, "x", harm=harm)
     report: Any = SimpleNamespace(outcome="skipped", longrepr="TILL-01", wasxfail="issue 7")
     line = item_module._by_its_mark(report, line)

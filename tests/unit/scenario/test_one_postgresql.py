@@ -19,8 +19,6 @@ MODULE = "vault_harness.local.engine.process.postgresql"
 
 
 class Server:
-    """A server that records its calls."""
-
     made: list[Server]
     broken = False
 
@@ -44,7 +42,6 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> type[Server]:
-    """Replace the PostgreSQL by a recording server."""
     kind = type("OneServer", (Server,), {"made": []})
     monkeypatch.setattr(f"{MODULE}.Postgresql", kind)
     monkeypatch.setattr(f"{MODULE}.find_postgresql", lambda: None)
@@ -52,7 +49,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> type[Server]:
 
 
 def test_it_is_begun_once(server: type[Server]) -> None:
-    """Scenarios use a server that was begun early, and start it once."""
     shared: Any = SharedPostgresql()
     begun = shared.begin()
     assert shared.server() is shared.server() is begun
@@ -62,7 +58,6 @@ def test_it_is_begun_once(server: type[Server]) -> None:
 
 
 def test_a_failed_start_is_tried_again(server: type[Server]) -> None:
-    """After a failed start the next scenario tries again and gets the same error."""
     server.broken = True
     shared = SharedPostgresql()
     for _ in range(2):
@@ -89,7 +84,7 @@ def test_a_run_begins_it_for_leases(
     server: type[Server],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A run with leases begins the server before the first fork, and ends it."""
+    """It begins before the first fork."""
     monkeypatch.setattr(SharedPostgresql, "lacking", lambda _: lacking)
     ended: list[Callable[[], None]] = []
     config: Any = SimpleNamespace(stash={}, add_cleanup=ended.append)
@@ -103,8 +98,6 @@ def test_a_run_begins_it_for_leases(
 
 @pytest.mark.usefixtures("server")
 def test_a_run_continues_if_the_server_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run goes on if the server cannot be begun."""
-
     def full(_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -117,7 +110,7 @@ def test_a_run_continues_if_the_server_cannot_start(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_fork_ends_nothing_of_its_parents(server: type[Server]) -> None:
-    """A fork waits for its parent's server and does not stop it."""
+    """It waits for its parent's server."""
     given = server(None, host="127.0.0.1", started=False)
     shared: Any = SharedPostgresql(server=cast("Any", given))
     assert shared.server() is given

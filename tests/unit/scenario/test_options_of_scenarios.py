@@ -18,8 +18,6 @@ GIVE = "Give an id (TOK-11), a group (TOK) or a severity (critical, MUST)"
 
 
 class Parser:
-    """A parser of pytest that records options."""
-
     def __init__(self) -> None:
         self.flags: dict[str, dict[str, Any]] = {}
         self.inis: dict[str, Any] = {}
@@ -36,7 +34,6 @@ class Parser:
 
 
 def made(given: dict[str, Any] | None = None, ini: dict[str, Any] | None = None) -> Options:
-    """Return the options of a run."""
     parser = Parser()
     pytest_addoption(cast("pytest.Parser", parser))
     config = SimpleNamespace(
@@ -48,7 +45,7 @@ def made(given: dict[str, Any] | None = None, ini: dict[str, Any] | None = None)
 
 
 def test_every_flag_has_a_prefix_and_a_twin() -> None:
-    """Each flag begins with ``--vault-`` and has an entry for the configuration file."""
+    """The twin is in the configuration file."""
     parser = Parser()
     pytest_addoption(cast("pytest.Parser", parser))
     assert all(flag.startswith("--vault-") for flag in parser.flags)
@@ -57,7 +54,7 @@ def test_every_flag_has_a_prefix_and_a_twin() -> None:
 
 
 def test_defaults() -> None:
-    """By default, the reference client runs all scenarios once."""
+    """The reference client runs all scenarios once."""
     found = made()
     assert (found.subject, found.declared, found.only) == ("reference", {}, frozenset())
     assert (found.repeat, found.ttl_scale, found.allow_not_exercised) == (1, 1.0, False)
@@ -68,7 +65,7 @@ def test_defaults() -> None:
 
 
 def test_configuration_file() -> None:
-    """The configuration file gives what the command line does not."""
+    """The command line comes first."""
     ini = {
         "vault_subject": "python:a:b",
         "vault_declare": ["refresh=3"],
@@ -89,7 +86,7 @@ def test_configuration_file() -> None:
 
 
 def test_a_subject_that_is_empty() -> None:
-    """An empty ``--vault-subject`` is refused: in CI it is an unset variable."""
+    """In CI it is an unset variable."""
     with pytest.raises(SettingsError, match=r"^--\S*subject is empty, and names no client"):
         made({"vault_subject": ""})
     assert made(ini={"vault_subject": ""}).subject == "reference"
@@ -98,7 +95,6 @@ def test_a_subject_that_is_empty() -> None:
 @pytest.mark.parametrize("text", ["", " ", ","])
 @pytest.mark.parametrize("name", ["declare", "known", "report", "seed", "shard", "wire"])
 def test_an_option_that_is_empty(name: str, text: str) -> None:
-    """An empty option is refused."""
     given = [text] if name == "declare" else text
     with pytest.raises(SettingsError, match=rf"^--\S*{name} is empty, and names nothing\n"):
         made({f"vault_{name}": given})
@@ -106,7 +102,7 @@ def test_an_option_that_is_empty(name: str, text: str) -> None:
 
 @pytest.mark.parametrize("given", [[""], ["TOK-11", " "], [","]])
 def test_a_choice_of_nothing(given: list[str]) -> None:
-    """An empty choice of scenarios is refused, since it would choose all."""
+    """It would choose all."""
     with pytest.raises(SettingsError, match=r"^--\S*only is empty, and names nothing\n"):
         made({"vault_only": given})
     assert made({"vault_only": ["TOK-11,"]}).only == {"TOK-11"}
@@ -124,7 +120,6 @@ def test_a_choice_of_nothing(given: list[str]) -> None:
     ],
 )
 def test_numbers_that_make_no_sense(name: str, text: str) -> None:
-    """A senseless number is refused with its option."""
     with pytest.raises(SettingsError) as caught:
         made({f"vault_{name}": text})
     assert caught.value.cause.startswith(f"--{name.replace('_', '-')} {text} ")
@@ -134,7 +129,7 @@ def test_numbers_that_make_no_sense(name: str, text: str) -> None:
 def test_option_is_called_as_it_was_given(
     monkeypatch: pytest.MonkeyPatch, runner: str, named: str
 ) -> None:
-    """An error names the option as the user typed it: with the prefix under pytest only."""
+    """The prefix is named under pytest only."""
     monkeypatch.setenv("HARNESS_RUNNER", runner)
     with pytest.raises(SettingsError, match=f"^{named} TOK-99 names no scenario"):
         refuse_unknown({"TOK-99"}, [], "catalogue.toml")
@@ -145,7 +140,6 @@ def test_option_is_called_as_it_was_given(
     [("TOK11", "; is TOK-11 meant?"), ("CRITCAL", "; is CRITICAL meant?"), ("SEA-99", "")],
 )
 def test_what_may_be_meant(word: str, meant: str, tmp_path: Path) -> None:
-    """A misspelt id is refused with the id that may be meant."""
     entries = [Entry(id="TOK-11", promise="p", severity="critical", source="s")]
     with pytest.raises(SettingsError, match="names no scenario") as caught:
         refuse_unknown({word}, entries, "catalogue.toml")

@@ -39,20 +39,19 @@ def test_what_is_there(there: Story, outcome: Outcome, verb: str) -> None:
 
 @pytest.mark.parametrize("outcome", ["unavailable", "denied", "error", "stale", "hung"])
 def test_other_words(there: Story, outcome: Outcome) -> None:
-    """Other failures are no absence."""
     there.call(1.0, outcome=outcome)
     assert there.finds(ORACLE) == []
 
 
 def test_an_absence_of_an_unread_key_is_not_judged(there: Story) -> None:
-    """An absence of an unread key or an unknown secret is not judged."""
+    """Nor that of an unknown secret."""
     there.call(1.0, outcome="missing", path="backend/other")
     there.call(1.0, outcome="missing").key = "NO_SUCH_KEY"
     assert there.finds(ORACLE) == []
 
 
 def test_what_is_gone(there: Story) -> None:
-    """While a secret is deleted, and for a read that began earlier, absence is right."""
+    """Absence is right, also for a read that began earlier."""
     there.put(3.0, GONE)
     there.call(2.9, 3.1, "deleted")
     there.call(4.0, outcome="missing")
@@ -62,7 +61,7 @@ def test_what_is_gone(there: Story) -> None:
 @pytest.mark.parametrize("began", [2.9, 3.05])
 @pytest.mark.parametrize("has_it", [True, False])
 def test_what_changes_while_it_is_asked_for(there: Story, began: float, *, has_it: bool) -> None:
-    """During a change, absence is wrong if both versions were seen."""
+    """An absence is wrong if both versions were seen."""
     there.put(3.0, "v2")
     if has_it:
         there.call(5.0, value="v2")
@@ -74,7 +73,7 @@ def test_what_changes_while_it_is_asked_for(there: Story, began: float, *, has_i
     ("at", "found"), [(3.0 + REFRESH - 0.1, 0), (3.01 + REFRESH + SLACK + 0.01, 1)]
 )
 def test_what_was_away(there: Story, at: float, found: int) -> None:
-    """An absence may be remembered for the refresh time."""
+    """It may be remembered for the refresh time."""
     there.put(2.0, GONE)
     there.put(3.0, "v2")
     there.call(3.5, value="v2")
@@ -84,7 +83,7 @@ def test_what_was_away(there: Story, at: float, found: int) -> None:
 
 @pytest.mark.parametrize(("seen", "found"), [(12.0, 0), (9.0, 1)])
 def test_what_is_new(there: Story, seen: float, found: int) -> None:
-    """A new secret counts once somebody has seen it."""
+    """It counts once somebody has seen it."""
     there.put(3.0, "v1", path=NEW)
     there.call(seen, path=NEW)
     there.call(10.0, outcome="missing", path=NEW)
@@ -92,7 +91,7 @@ def test_what_is_new(there: Story, seen: float, found: int) -> None:
 
 
 def test_key_that_was_away(there: Story) -> None:
-    """A key that one version lacked may be called missing soon after it comes back."""
+    """It may be called missing soon after it comes back."""
     there.call(1.0, outcome="missing")  # with v1, the only finding
     there.put(3.0, "v2")
     there.call(3.5, value="v2")
@@ -102,7 +101,7 @@ def test_key_that_was_away(there: Story) -> None:
 
 
 def test_what_the_client_has_written(there: Story) -> None:
-    """After a write of the client the content is unknown, so nothing is judged."""
+    """The content is then unknown, so nothing is judged."""
     there.call(1.0, verb="write")
     there.call(2.0, outcome="missing")
     assert there.finds(ORACLE) == []
@@ -113,7 +112,7 @@ PATH = "ecommerce/data/backend/django"
 
 @pytest.mark.parametrize(("began", "ended"), [(2.9, 9.0), (3.02, 9.0), (1.0, 2.95), (1.0, 3.1)])
 def test_what_vault_says_in_turning(there: Story, began: float, ended: float) -> None:
-    """A 404 of Vault while it is sealed or unsealed excuses the client, within 0.1 s."""
+    """A 404 while Vault is sealed or unsealed excuses the client, within 0.1 s."""
     there.call(2.95, 3.05, "missing")
     there.sent("read", 3.0, 404, path=PATH, ended=3.01)
     assert len(there.finds(ORACLE)) == 1

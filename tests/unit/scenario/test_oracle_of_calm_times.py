@@ -30,14 +30,13 @@ def test_as_much_as_before(calm: Story) -> None:
 
 
 def test_kinds_that_were_not_there(calm: Story) -> None:
-    """A kind of request that did not occur before has the same margin."""
+    """They have the same margin."""
     calm.several("lookup", 41.0, 42.0, 43.0)
     (seen,) = calm.finds(ORACLE)
     assert seen.startswith("3 lookup requests in 8.0 s, 0 before")
 
 
 def test_each_further_call_may_cost_what_one_cost(calm: Story) -> None:
-    """Each additional call may cost as much as an earlier call did."""
     calm.calls(*(AFTER[0] + 4.0 + 0.1 * n for n in range(5)))
     calm.several("read", *(AFTER[0] + 4.0 + 0.1 * n for n in range(5 + MORE_OF_A_KIND)))
     assert calm.finds(ORACLE) == []
@@ -47,7 +46,7 @@ def test_each_further_call_may_cost_what_one_cost(calm: Story) -> None:
 
 
 def test_connections_without_a_request(calm: Story) -> None:
-    """Connections without a request are compared too."""
+    """They are compared too."""
     calm.history.connections += [*(AFTER[0] + 0.5 * n for n in range(MORE_IN_ALL))]
     assert calm.finds(ORACLE) == []
     calm.history.connections.append(AFTER[0] + 7.0)
@@ -55,7 +54,7 @@ def test_connections_without_a_request(calm: Story) -> None:
 
 
 def test_an_excess_rests_on_nothing(calm: Story) -> None:
-    """The finding depends on no fault."""
+    """It depends on no fault."""
     calm.several("login", 41.0, 42.0, 43.0)
     (found,) = ORACLE(calm.history)
     assert found.rests_on == ()

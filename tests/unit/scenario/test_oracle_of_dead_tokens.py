@@ -27,15 +27,14 @@ CUT, SLOW = Signature(answers_late=inf), Signature(answers_late=0.3)
 
 
 def found(story: Story) -> int:
-    """Return how many findings there are."""
     return len(story.finds(no_request_with_a_dead_token(DEADLINE)))
 
 
 def replaced(story: Story, *, kind: str = "lookup", status: int = 403) -> float:
     """Let Vault call token 1 dead at 2.0 s, and give token 2 at 2.2 s.
 
-    `kind` and `status` are the request and the answer that tell of the death. Return the time from
-    which on token 1 must not be sent.
+    `kind` and `status` are the request and the answer that tell of the death.
+    Return the time from which on token 1 must not be sent.
     """
     story.sent("login", 1.0, token="token-1")
     path = f"auth/token/{kind}-self"
@@ -66,24 +65,24 @@ def used(story: Story, at: float, *, found_then: int) -> None:
     ],
 )
 def test_token_that_was_called_dead(story: Story, kind: str, status: int, dead: int) -> None:
-    """A refused lookup or renewal calls a token dead. A refused read may be a matter of policy."""
+    """A refused read may be a matter of policy."""
     used(story, replaced(story, kind=kind, status=status) + 0.01, found_then=dead)
 
 
 def test_call_that_was_about_to_be_sent(story: Story) -> None:
-    """A call may send the token within a moment after the news."""
+    """The call began within a moment after the news."""
     used(story, replaced(story) - 0.01, found_then=0)
 
 
 def test_dead_token_without_a_successor(story: Story) -> None:
-    """A dead token without a successor may be sent again."""
+    """It may be sent again."""
     story.sent("login", 1.0, token="token-1")
     story.sent("lookup", 2.0, 403, token="token-1")
     used(story, 9.0, found_then=0)
 
 
 def test_token_that_it_gave_back(story: Story) -> None:
-    """A client must not send a token that it has revoked, even without a successor."""
+    """It must not send it, even without a successor."""
     story.sent("login", 1.0, token="token-1")
     story.sent("revoke", 2.0, 204, token="token-1", path="auth/token/revoke-self")
     used(story, 2.01 + NEWS, found_then=0)
@@ -91,7 +90,6 @@ def test_token_that_it_gave_back(story: Story) -> None:
 
 
 def test_look_or_renewal_that_the_policy_denies(story: Story) -> None:
-    """A denial by policy does not call the token dead."""
     story.sent("login", 1.0, token="token-1")
     story.sent("renew", 2.0, 403, token="token-1").errors = POLICY
     story.sent("login", 2.1, token="token-2")
@@ -99,14 +97,13 @@ def test_look_or_renewal_that_the_policy_denies(story: Story) -> None:
 
 
 def test_token_that_is_served_afterwards(story: Story) -> None:
-    """A token that works later was not dead."""
     replaced(story)
     story.sent("read", 8.0, 200, token="token-1")
     used(story, 9.0, found_then=0)
 
 
 def test_denial_in_the_place_of_vault(story: Story) -> None:
-    """A denial by a stub does not call the token dead."""
+    """A stub calls no token dead."""
     story.sent("login", 1.0, token="token-1")
     story.sent("renew", 2.0, 403, token="token-1", by="stub")
     story.sent("login", 2.1, token="token-2")
@@ -114,7 +111,7 @@ def test_denial_in_the_place_of_vault(story: Story) -> None:
 
 
 def test_dead_token_that_a_cache_hands_out_again(story: Story) -> None:
-    """A token that a login gives again is alive until it is called dead again."""
+    """It is alive until it is called dead again."""
     replaced(story)
     story.sent("login", 5.0, token="token-1")
     used(story, 5.1, found_then=0)
@@ -142,7 +139,7 @@ def sent_once_more(story: Story, at: float, *, connection: int = 2, waited: floa
 
 
 def test_request_that_came_before_the_answer(story: Story) -> None:
-    """A request that waited in a queue counts at the time when it came."""
+    """It waited in a queue, and counts when it came."""
     ended = given_back_slowly(story, 0.4)
     assert sent_once_more(story, ended + 3.0, waited=3.1) == 0
 
@@ -154,32 +151,30 @@ def test_request_that_came_after_the_answer_and_lay_in_a_queue(story: Story) -> 
 
 
 def test_a_client_may_have_given_up_on_a_late_answer(story: Story) -> None:
-    """A client may have given up on an answer that came late."""
     ended = given_back_slowly(story, PATIENCE + 0.01)
     assert sent_once_more(story, ended + 0.4) == 0
 
 
 def test_answer_that_comes_soon_enough_for_anybody(story: Story) -> None:
-    """No client gives up so early, so the answer counts as heard."""
+    """No client gives up so early."""
     ended = given_back_slowly(story, PATIENCE - 0.01)
     assert sent_once_more(story, ended + 0.4) == 1
 
 
 def test_slow_answer_after_which_its_connection_is_used(story: Story) -> None:
-    """A connection that is used again shows that the answer was heard."""
+    """The answer was heard."""
     ended = given_back_slowly(story, PATIENCE + 0.01)
     assert sent_once_more(story, ended + 0.4, connection=1) == 1
 
 
 def test_slow_answer_over_a_connection_with_streams(story: Story) -> None:
-    """Over HTTP/2 a connection is used again even if the client gave up a stream."""
+    """HTTP/2 uses a connection again even if the client gave up a stream."""
     story.history.handshakes.append(Handshake(0.5, 1, "h2"))
     ended = given_back_slowly(story, PATIENCE + 0.01)
     assert sent_once_more(story, ended + 0.4, connection=1) == 0
 
 
 def test_a_late_logins_token_is_known_once_it_is_used(story: Story) -> None:
-    """The token of a late login counts as known once it is used."""
     story.sent("login", 1.0, token="token-1")
     story.sent("lookup", 2.0, 403, token="token-1")
     story.sent("login", 2.1, ended=2.2 + PATIENCE, token="token-2", connection=2)
@@ -192,7 +187,7 @@ def test_a_late_logins_token_is_known_once_it_is_used(story: Story) -> None:
 
 
 def test_token_that_is_called_dead_when_another_is_there(story: Story) -> None:
-    """With a successor at hand, the client needs no further login."""
+    """No further login is needed."""
     story.sent("login", 1.0, token="token-1")
     story.sent("login", 2.0, token="token-2")
     story.sent("lookup", 3.0, 403, token="token-1")
@@ -202,7 +197,7 @@ def test_token_that_is_called_dead_when_another_is_there(story: Story) -> None:
 
 @pytest.mark.parametrize("verb", ["start", "fork"])
 def test_token_of_another_instance(story: Story, verb: str) -> None:
-    """With several instances, an earlier login may belong to another one."""
+    """An earlier login may belong to another instance."""
     for _ in range(2):
         story.call(0.5, verb=verb)
     story.sent("login", 1.0, token="token-1")
@@ -212,7 +207,7 @@ def test_token_of_another_instance(story: Story, verb: str) -> None:
 
 
 def test_token_of_a_herd(story: Story) -> None:
-    """In a herd of two, the second login shows that each client has a new token."""
+    """In a herd of two, the second login shows that each has a new token."""
     story.history.clients = 2
     known = replaced(story)
     used(story, known + 0.01, found_then=0)
@@ -221,7 +216,6 @@ def test_token_of_a_herd(story: Story) -> None:
 
 
 def test_older_token_is_no_successor(story: Story) -> None:
-    """An older token is no successor."""
     story.sent("login", 0.5, token="token-0")
     story.sent("login", 1.0, token="token-1")
     story.sent("lookup", 3.0, 403, token="token-1")
@@ -232,7 +226,7 @@ def test_older_token_is_no_successor(story: Story) -> None:
 
 
 def test_fault_behind_the_recorder_excuses_nothing(story: Story) -> None:
-    """A fault behind the recorder does not hide Vault's answer."""
+    """Vault's answer is not hidden."""
     story.fault(UPSTREAM, began=0.5, ended=None)
     used(story, replaced(story) + 0.01, found_then=1)
 
@@ -240,14 +234,14 @@ def test_fault_behind_the_recorder_excuses_nothing(story: Story) -> None:
 @pytest.mark.parametrize("closed", ["client", "server"])
 @pytest.mark.parametrize("which", [1, 2])
 def test_answer_that_was_lost(story: Story, closed: str, which: int) -> None:
-    """A denial or login without an answer is unknown to the client."""
+    """The client does not know it."""
     replaced(story)
     story.history.exchanges[which].closed = closed  # type: ignore[assignment] # a side
     used(story, 9.0, found_then=0)
 
 
 def test_cut_link_may_lose_what_was_said(story: Story) -> None:
-    """News on a cut link does not count. The next one counts once the link is up."""
+    """The next news counts once the link is up."""
     story.fault(CUT, began=2.05, ended=5.0)
     replaced(story)
     story.sent("read", 5.5, 200, token="token-2")
@@ -257,7 +251,7 @@ def test_cut_link_may_lose_what_was_said(story: Story) -> None:
 
 
 def test_login_over_a_bad_link_has_come_if_its_token_is_used(story: Story) -> None:
-    """A login over a bad link counts as heard once its token is used."""
+    """Only then is the login known to be heard."""
     story.fault(CUT, began=2.05, ended=5.0)
     story.sent("login", 1.0, token="token-1")
     story.sent("lookup", 1.5, 403, token="token-1")
@@ -268,7 +262,6 @@ def test_login_over_a_bad_link_has_come_if_its_token_is_used(story: Story) -> No
 
 
 def test_request_that_a_bad_link_holds_up(story: Story) -> None:
-    """A request may be delayed until the end of a bad link."""
     story.fault(CUT, began=2.3, ended=5.0)
     replaced(story)
     story.sent("read", 2.25, 200, token="token-2")
@@ -277,7 +270,7 @@ def test_request_that_a_bad_link_holds_up(story: Story) -> None:
 
 
 def test_slow_link(story: Story) -> None:
-    """On a slow link the news is late, and a call may wait for a connection."""
+    """A call may wait for a connection."""
     story.fault(SLOW, began=0.5, ended=20.0)
     replaced(story)
     known = 2.2 + 0.3 + DEADLINE + NEWS + SLACK
@@ -286,7 +279,6 @@ def test_slow_link(story: Story) -> None:
 
 
 def test_a_slow_link_delays_the_news(story: Story) -> None:
-    """A slow link delays the news until its end at most."""
     story.fault(SLOW, began=0.5, ended=3.0)
     replaced(story)
     used(story, 3.0 + NEWS, found_then=0)
@@ -294,7 +286,7 @@ def test_a_slow_link_delays_the_news(story: Story) -> None:
 
 
 def test_link_that_is_slower_than_anybody_waits(story: Story) -> None:
-    """A link slower than the deadline hides both answers."""
+    """Both answers are hidden."""
     story.fault(Signature(answers_late=2 * DEADLINE), began=0.5, ended=3.0)
     replaced(story)
     used(story, 9.0, found_then=0)
@@ -303,7 +295,6 @@ def test_link_that_is_slower_than_anybody_waits(story: Story) -> None:
 def test_of_many_dead_tokens_the_history_is_searched_once(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The history is searched only a few times, even for many dead tokens."""
     searched, find = [], story.history.find
 
     def counted(*kinds: Any, **said: Any) -> list[Any]:

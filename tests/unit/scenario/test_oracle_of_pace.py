@@ -23,7 +23,7 @@ def test_of_its_own(story: Story, more: int, found: int) -> None:
 
 
 def test_when_it_is_too_much(story: Story) -> None:
-    """A finding has the time of the last request that was too much."""
+    """The time is that of the last request that was too much."""
     looks(story, OF_ITS_OWN)
     looks(story, 1, SINCE + 0.95)
     (finding,) = loops_have_pauses()(story.history)
@@ -31,7 +31,6 @@ def test_when_it_is_too_much(story: Story) -> None:
 
 
 def test_what_is_spread_over_several_seconds(story: Story) -> None:
-    """Requests are counted by the second."""
     for second in range(10):
         looks(story, OF_ITS_OWN // 2, SINCE + 1.1 * second)
     assert story.finds(loops_have_pauses()) == []
@@ -48,7 +47,7 @@ def test_for_calls(story: Story, more: int, found: int) -> None:
 
 
 def test_several_clients(story: Story) -> None:
-    """Each instance and each fork has the same number of requests."""
+    """Each instance and each fork has the same number."""
     story.call(1.0, verb="start", path="")
     story.call(2.0, verb="start", path="")
     story.call(3.0, verb="fork", path="")
@@ -59,7 +58,7 @@ def test_several_clients(story: Story) -> None:
 
 
 def test_secrets_that_are_kept(story: Story) -> None:
-    """A secret that was read before may be refreshed without a call."""
+    """They may be refreshed without a call."""
     for number in range(5):
         story.sent("read", 1.0, path=f"ecommerce/data/backend/{number}")
     looks(story, OF_ITS_OWN + 5)
@@ -75,7 +74,6 @@ def test_what_vault_asks_for(story: Story) -> None:
 
 
 def test_the_finding_names_number_limit_and_kinds(story: Story) -> None:
-    """The finding tells the number, the limit and the kinds."""
     looks(story, 60)
     (seen,) = story.finds(loops_have_pauses())
     assert seen.startswith("60 requests in one second, 20 are allowed: 60 lookup: lookup +10.00")

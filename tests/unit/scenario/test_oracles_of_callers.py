@@ -1,5 +1,3 @@
-"""Oracles on what a client's callers see."""
-
 from __future__ import annotations
 
 import pytest
@@ -37,7 +35,6 @@ def rotated(story: Story) -> Story:
 
 
 def test_right_values(rotated: Story) -> None:
-    """The old value is right before the change, the new one after it."""
     rotated.call(49.0, value="v1")
     rotated.call(51.0, value="v2")
     assert rotated.finds(no_wrong_value()) == []
@@ -45,14 +42,13 @@ def test_right_values(rotated: Story) -> None:
 
 @pytest.mark.parametrize("value", ["v1", "v2"])
 def test_either_value_during_the_change(rotated: Story, value: str) -> None:
-    """During the change both values are right."""
     rotated.call(49.9, 50.2, value=value)
     rotated.call(50.005, 50.2, value=value)
     assert rotated.finds(no_wrong_value()) == []
 
 
 def test_outdated_value(rotated: Story) -> None:
-    """The old value is wrong once the new one was written, without harm."""
+    """It is no harm."""
     rotated.call(50.02, value="v1")
     seen = rotated.finds(no_wrong_value())
     assert seen == ["read of backend/django gave the value v1, right was v2"]
@@ -60,14 +56,12 @@ def test_outdated_value(rotated: Story) -> None:
 
 
 def test_a_warm_up_may_be_late_but_not_wrong(rotated: Story) -> None:
-    """A warm-up may be late, but not wrong."""
     rotated.call(1.0, 4.0, verb="warm-up", value="unknown")
     (finding,) = no_wrong_value()(rotated.history)
     assert finding.harm
 
 
 def test_value_before_its_time(rotated: Story) -> None:
-    """A value is wrong before it was written."""
     rotated.call(48.0, 49.0, value="v2")
     assert rotated.finds(no_wrong_value()) == [
         "read of backend/django gave the value v2, right was v1"
@@ -75,7 +69,7 @@ def test_value_before_its_time(rotated: Story) -> None:
 
 
 def test_halves_of_two_versions(rotated: Story) -> None:
-    """Keys of two versions in one answer are harm, even within the refresh time."""
+    """They are harm, even within the refresh time."""
     rotated.call(49.0, verb="read_all", value="v1")
     assert rotated.finds(of_one_version("backend/django")) == []
     rotated.call(51.0, verb="read_all", value="v1 beside v2")
@@ -87,7 +81,7 @@ def test_halves_of_two_versions(rotated: Story) -> None:
 
 
 def test_half_a_secret(rotated: Story) -> None:
-    """A whole secret without its key is harm."""
+    """It is harm."""
     rotated.call(49.0, verb="read_all", value="nothing")
     assert rotated.finds(of_one_version("backend/django")) == ["1 times not; first nothing"]
     (finding,) = no_wrong_value(refresh=5.0)(rotated.history)
@@ -106,7 +100,7 @@ def test_refresh_grants_age(rotated: Story) -> None:
 
 
 def test_stale_grants_age_to_what_is_marked(rotated: Story) -> None:
-    """A value marked stale may be of any age, or up to a limit."""
+    """The age may have a limit."""
     rotated.call(90.0, outcome="stale", value="v1")
     assert rotated.finds(no_wrong_value()) == []
     assert rotated.finds(no_wrong_value(stale_for=60.0)) == []
@@ -118,7 +112,7 @@ def test_stale_grants_age_to_what_is_marked(rotated: Story) -> None:
 
 
 def test_a_value_that_was_never_written_is_harm(rotated: Story) -> None:
-    """A value that nobody wrote is harm, even if it is marked stale."""
+    """It may even be marked stale."""
     rotated.call(51.0, value="unknown")
     rotated.call(51.0, outcome="stale", value="unknown")
     findings = no_wrong_value(refresh=9.0)(rotated.history)
@@ -129,7 +123,6 @@ def test_a_value_that_was_never_written_is_harm(rotated: Story) -> None:
 
 
 def test_wrong_value_of_a_key(rotated: Story) -> None:
-    """A finding names the key."""
     rotated.call(60.0, value="v1").key = "SECRET_KEY"
     assert rotated.finds(no_wrong_value()) == [
         "read of backend/django (SECRET_KEY) gave the value v1, right was v2"
@@ -137,7 +130,6 @@ def test_wrong_value_of_a_key(rotated: Story) -> None:
 
 
 def test_value_of_another_path(rotated: Story) -> None:
-    """The value of another secret is harm."""
     rotated.put(0.0, "backend/celery:v1", path="backend/celery")
     rotated.call(10.0, value="backend/celery:v1", path="backend/celery")
     assert rotated.finds(no_wrong_value()) == []
@@ -148,7 +140,7 @@ def test_value_of_another_path(rotated: Story) -> None:
 
 
 def test_value_of_a_path_that_has_none(rotated: Story) -> None:
-    """Any value of a path without a secret is wrong."""
+    """Any value is wrong."""
     rotated.call(10.0, value="v1", path="ai/openai")
     assert rotated.finds(no_wrong_value()) == [
         "read of ai/openai gave the value v1, right was none"
@@ -156,7 +148,7 @@ def test_value_of_a_path_that_has_none(rotated: Story) -> None:
 
 
 def test_fallback_only_where_it_is_right(rotated: Story) -> None:
-    """A fallback is harm, except for the key of its variable."""
+    """Except for its variable's key it is harm."""
     rotated.call(10.0, value="fallback").key = "SECRET_KEY"
     assert no_wrong_value()(rotated.history)[0].harm
     assert rotated.finds(no_wrong_value(fallback={("backend/django", "SECRET_KEY")})) == []
@@ -165,7 +157,6 @@ def test_fallback_only_where_it_is_right(rotated: Story) -> None:
 
 
 def test_value_of_another_key(rotated: Story) -> None:
-    """The value of another key is harm."""
     rotated.call(10.0, value="v1 of DEBUG").key = "SECRET_KEY"
     (finding,) = no_wrong_value()(rotated.history)
     assert finding.seen == (
@@ -175,7 +166,6 @@ def test_value_of_another_key(rotated: Story) -> None:
 
 
 def test_failures_are_no_values(rotated: Story) -> None:
-    """A failed or unfinished read has no value to judge."""
     rotated.call(60.0, outcome="unavailable")
     rotated.call(60.0, outcome=None)
     assert rotated.finds(no_wrong_value()) == []
@@ -185,7 +175,7 @@ def test_failures_are_no_values(rotated: Story) -> None:
 
 
 def test_calls_in_time(story: Story) -> None:
-    """A call may last for the deadline plus the time of the handover."""
+    """A call has the deadline plus the time of the handover."""
     story.call(1.0, 1.0 + 2.0 + HANDOVER)
     story.call(1.0, 3.0, "unavailable")
     story.call(1.0, 99.0, verb="start")
@@ -193,7 +183,7 @@ def test_calls_in_time(story: Story) -> None:
 
 
 def test_call_that_was_given_up(story: Story) -> None:
-    """A call that hangs is a finding, even if the harness gave up early."""
+    """The harness may have given up early."""
     story.call(1.0, 2.0, "hung")
     assert story.finds(every_call_ends_within(2.0)) == [
         "read of backend/django had not ended after 1.00 s"
@@ -201,7 +191,7 @@ def test_call_that_was_given_up(story: Story) -> None:
 
 
 def test_call_that_still_runs(story: Story) -> None:
-    """A call that still runs is judged by its time so far."""
+    """It is judged by its time so far."""
     story.call(story.history.now() - 1.0, outcome=None)
     assert story.finds(every_call_ends_within(2.0)) == []
     story.call(900.0, outcome=None)
@@ -212,7 +202,7 @@ def test_call_that_still_runs(story: Story) -> None:
 
 
 def test_no_failure(story: Story) -> None:
-    """Fresh, stale and unfinished reads have not failed; writes are not judged."""
+    """Stale and unfinished reads have not failed; writes are not judged."""
     story.calls(1.0, 2.0)
     story.call(3.0, outcome="stale")
     story.call(4.0, outcome=None)
@@ -222,7 +212,6 @@ def test_no_failure(story: Story) -> None:
 
 @pytest.mark.parametrize("outcome", ["unavailable", "denied", "missing", "error", "hung", "died"])
 def test_failure(story: Story, outcome: Outcome) -> None:
-    """Any end of a read without a value is a failure."""
     story.call(1.0, outcome=outcome, message="no luck")
     story.call(2.0, outcome="error", verb="read_cached")
     assert story.finds(no_failed_read()) == [
@@ -231,7 +220,7 @@ def test_failure(story: Story, outcome: Outcome) -> None:
 
 
 def test_failure_that_a_stall_may_explain(story: Story) -> None:
-    """Only a failed read that took half a second may be due to a stall."""
+    """A stall explains it only if it took half a second."""
     story.call(1.0, 1.5, "unavailable")
     (late,) = no_failed_read()(story.history)
     assert (late.missed, late.until) == (0.5, 1.5)
@@ -241,7 +230,6 @@ def test_failure_that_a_stall_may_explain(story: Story) -> None:
 
 
 def test_without_a_read_no_failure_is_shown(story: Story) -> None:
-    """Without a read nothing is shown, unless that is allowed."""
     story.call(1.0)
     assert story.finds(no_failed_read(since=2.0, until=8.0)) == [
         "nothing shows it: there was no read between +2.00 and +8.00 s"
@@ -253,7 +241,6 @@ def test_without_a_read_no_failure_is_shown(story: Story) -> None:
 
 
 def test_failures_at_another_time_or_path_do_not_count(story: Story) -> None:
-    """Failures at another time or path do not count; the bounds do."""
     story.call(1.0, outcome="error")
     story.call(9.0, outcome="error")
     story.call(5.0, outcome="error", path="ai/openai")
@@ -264,7 +251,6 @@ def test_failures_at_another_time_or_path_do_not_count(story: Story) -> None:
 
 
 def test_some_failures_are_allowed(story: Story) -> None:
-    """Failures up to the limit are granted."""
     story.calls(1.0, 2.0, 3.0)
     story.calls(4.0, 5.0, outcome="unavailable")
     assert story.finds(failed_reads_at_most(2)) == []
@@ -277,7 +263,6 @@ def test_some_failures_are_allowed(story: Story) -> None:
 
 
 def test_some_failures_of_each_caller(story: Story) -> None:
-    """The limit can hold for each caller."""
     for caller in range(3):
         story.call(1.0, outcome="unavailable").caller = caller
         story.call(2.0).caller = caller
@@ -289,7 +274,7 @@ def test_some_failures_of_each_caller(story: Story) -> None:
 
 
 def test_a_failure_at_rest(story: Story) -> None:
-    """A failure at once and without a request is granted if `at_rest` is set."""
+    """With `at_rest` a failure at once and without a request is granted."""
     story.calls(1.0, 2.0, 3.0, outcome="unavailable")
     assert story.finds(failed_reads_of_each_caller_at_most(0, at_rest=True)) == []
     story.call(4.0, 4.5, outcome="unavailable")
@@ -302,7 +287,7 @@ def test_a_failure_at_rest(story: Story) -> None:
 
 
 def test_a_failure_beside_a_probe(story: Story) -> None:
-    """At the end of a rest, one caller probes, and the others may fail at once."""
+    """One caller probes; the others may fail at once."""
     story.call(1.0, outcome="unavailable")
     story.call(0.999, 1.005).caller = 1
     story.sent("read", 1.0)
@@ -315,7 +300,7 @@ def test_a_failure_beside_a_probe(story: Story) -> None:
 
 
 def test_no_recovery(story: Story) -> None:
-    """Earlier reads, stale reads and other paths show no recovery."""
+    """Stale reads and other paths show none."""
     story.call(19.0)
     story.call(21.0, outcome="stale")
     story.call(21.0, path="backend/celery")
@@ -330,7 +315,6 @@ def test_write_that_works_again(story: Story) -> None:
 
 
 def test_write_that_works_too_late(story: Story) -> None:
-    """A first good write after the bound is late."""
     story.call(24.0, 24.2, verb="write")
     assert story.finds(writes_again(4.0, since=20.0)) == ["the first came after 4.20 s"]
 
@@ -345,18 +329,16 @@ def test_write_that_never_works_again(story: Story) -> None:
 
 
 def test_without_a_write_nothing_is_shown(story: Story) -> None:
-    """Without a write nothing is shown."""
     assert story.finds(writes_again(4.0, since=20.0)) == ["none of 0 was"]
 
 
 def test_read_that_waited_the_fault_out(story: Story) -> None:
-    """A read that began in the fault and ended after it shows recovery."""
+    """It began in the fault, and shows recovery."""
     story.call(19.0, 20.3)
     assert story.finds(recovers_within(4.0, since=20.0)) == []
 
 
 def test_only_a_read_after_the_fault_began_shows_recovery(story: Story) -> None:
-    """With `begun`, only a read that began after `since` shows recovery."""
     story.call(19.99, 20.01)
     story.call(26.0)
     assert story.finds(recovers_within(4.0, since=20.0, begun=True)) == [
@@ -369,7 +351,6 @@ def test_only_a_read_after_the_fault_began_shows_recovery(story: Story) -> None:
 
 @pytest.mark.parametrize("outcome", ["denied", "missing", "error", None])
 def test_failing_as_promised(story: Story, outcome: Outcome | None) -> None:
-    """A read may fail as promised, without a class, or not have ended."""
     story.call(1.0, outcome=outcome, path="p")
     story.call(2.0, outcome="denied", path="p")
     story.call(1.0, path="elsewhere")
@@ -377,7 +358,6 @@ def test_failing_as_promised(story: Story, outcome: Outcome | None) -> None:
 
 
 def test_failing_otherwise(story: Story) -> None:
-    """Another failure than promised is a finding without harm."""
     story.call(1.0, outcome="unavailable", path="p")
     (finding,) = fails_as("denied", path="p")(story.history)
     assert (finding.seen, finding.harm) == ("a read failed as unavailable", False)
@@ -393,7 +373,6 @@ def test_not_failing(story: Story, outcome: Outcome) -> None:
 
 
 def test_whole_secrets_fail_too(story: Story) -> None:
-    """Other ways of reading are judged if they are named."""
     story.call(1.0, outcome="denied", path="p")
     story.call(2.0, verb="read_all", path="p", value="nothing")
     assert story.finds(fails_as("denied", path="p")) == []
@@ -402,7 +381,7 @@ def test_whole_secrets_fail_too(story: Story) -> None:
 
 
 def test_nothing_that_fails(story: Story) -> None:
-    """Without a finished read nothing is shown."""
+    """Nothing is shown."""
     story.call(1.0, outcome=None, path="p")
     assert story.finds(fails_as("denied", path="p")) == [
         "nothing shows it: there was no read that ended after +0.00 s"
@@ -410,7 +389,7 @@ def test_nothing_that_fails(story: Story) -> None:
 
 
 def test_failures_of_the_right_kind(story: Story) -> None:
-    """An unclassified failure is accepted by default; without a failure nothing is shown."""
+    """An unclassified failure is accepted by default."""
     story.call(1.0)
     assert story.finds(failures_are("unavailable")) == [
         "nothing shows it: there was no failure after +0.00 s"
@@ -425,7 +404,6 @@ def test_failures_of_the_right_kind(story: Story) -> None:
 
 
 def test_failures_of_the_wrong_kind(story: Story) -> None:
-    """Failures of another kind are counted, within time and path."""
     story.call(1.0, outcome="missing", message="no such secret")
     story.call(2.0, outcome="missing", path="elsewhere")
     assert story.finds(failures_are("unavailable")) == [
@@ -436,7 +414,7 @@ def test_failures_of_the_wrong_kind(story: Story) -> None:
 
 
 def test_failures_that_are_called_as_they_like(story: Story) -> None:
-    """Failures that `but` excludes do not count."""
+    """`but` excludes them."""
     story.call(1.0, outcome="denied")
     story.call(2.0, outcome="unavailable")
     assert story.finds(failures_are("unavailable", but=lambda call: call.began < 1.5)) == []
@@ -446,7 +424,6 @@ def test_failures_that_are_called_as_they_like(story: Story) -> None:
 
 
 def test_failures_of_writes(story: Story) -> None:
-    """Writes are judged if they are named."""
     story.call(1.0, outcome="denied", verb="write")
     story.call(2.0, outcome="unavailable")
     assert story.finds(failures_are("unavailable")) == []
@@ -457,7 +434,6 @@ def test_failures_of_writes(story: Story) -> None:
 
 
 def test_health_is_judged_by_its_last_word(story: Story) -> None:
-    """The last answer about health within the time counts."""
     story.call(1.0, verb="health", message="well")
     story.call(2.0, verb="health", message="not well")
     assert story.finds(says_of_its_health(well=False, since=0.0)) == []
@@ -472,7 +448,6 @@ def test_health_is_judged_by_its_last_word(story: Story) -> None:
 @pytest.mark.parametrize("outcome", ["error", "hung", "unavailable"])
 @pytest.mark.parametrize("well", [True, False])
 def test_health_without_an_answer(story: Story, outcome: Outcome, well: bool) -> None:
-    """A question about health without an answer is a finding."""
     story.call(1.0, outcome=outcome, verb="health", message="well")
     assert story.finds(says_of_its_health(well=well, since=0.0)) == [f"it ended {outcome}: well"]
     assert story.finds(health_is_answered()) == [
@@ -481,21 +456,18 @@ def test_health_without_an_answer(story: Story, outcome: Outcome, well: bool) ->
 
 
 def test_health_that_is_answered(story: Story) -> None:
-    """Both "well" and "not well" are answers."""
     story.call(1.0, verb="health", message="not well")
     story.call(2.0, outcome="error")
     assert story.finds(health_is_answered()) == []
 
 
 def test_dead(story: Story) -> None:
-    """A client that ended is a finding without harm."""
     story.call(1.0, outcome="died", verb="health", message="exit code 1")
     (finding,) = stays_alive()(story.history)
     assert (finding.seen, finding.harm, finding.at) == ("it ended: exit code 1", False, 1.0)
 
 
 def test_new_value_in_each_way_of_reading(story: Story) -> None:
-    """Each way of reading has to see the new value."""
     story.call(11.0, value="v2")
     story.call(11.0, value="v1", verb="read_cached")
     path = "backend/django"
@@ -508,7 +480,6 @@ def test_new_value_in_each_way_of_reading(story: Story) -> None:
 
 
 def test_new_value_that_is_seen_late(story: Story) -> None:
-    """A late new value tells by how much."""
     story.call(11.0, value="v1")
     story.call(14.5, value="v2")
     assert story.finds(sees("v2", "backend/django", since=10.0, within=3.0)) == [

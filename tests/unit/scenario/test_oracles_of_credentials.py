@@ -1,5 +1,3 @@
-"""Oracles on leases and credentials."""
-
 from __future__ import annotations
 
 from functools import partial
@@ -24,17 +22,14 @@ from vault_harness.judge.oracles import (
 
 
 def leased(story: Story, at: float, label: str = "credential-1", ttl: float = 10.0) -> None:
-    """Add a credential that Vault made at this time."""
     story.sent("credential", at, credential=label, ttl=ttl, ended=at)
 
 
 def renewed(story: Story, at: float, status: int = 200, ttl: float = 10.0) -> None:
-    """Add a renewal of its lease, good or refused."""
     story.sent("lease", at, status, credential="credential-1", ttl=ttl, ended=at)
 
 
 def test_count_of_credentials(story: Story) -> None:
-    """Credentials that Vault made within the time count."""
     leased(story, 1.0)
     leased(story, 5.0)
     story.sent("credential", 6.0, 500)
@@ -44,7 +39,7 @@ def test_count_of_credentials(story: Story) -> None:
 
 
 def test_credentials_follow_each_other_slowly(story: Story) -> None:
-    """Credentials may follow each other at the bound, not below it."""
+    """They may at the bound, not below it."""
     leased(story, 1.0)
     leased(story, 5.0)
     assert story.finds(credentials_apart(4.0)) == []
@@ -53,7 +48,6 @@ def test_credentials_follow_each_other_slowly(story: Story) -> None:
 
 
 def test_credentials_of_two_paths_follow_each_other_apart(story: Story) -> None:
-    """Credentials of another path do not count."""
     leased(story, 1.0)
     other = "database/creds/readonly"
     story.sent("credential", 2.0, path=other, credential="other-1", ttl=8.0, ended=2.1)
@@ -62,7 +56,7 @@ def test_credentials_of_two_paths_follow_each_other_apart(story: Story) -> None:
 
 
 def test_credentials_come_with_a_login(story: Story) -> None:
-    """A credential close to a login does not count, if the login came within the time."""
+    """They do not count if the login came within the time."""
     leased(story, 1.0)
     leased(story, 3.0)
     story.sent("login", 3.5, token="token-2", ended=3.6)
@@ -80,7 +74,6 @@ def test_credentials_come_with_a_login(story: Story) -> None:
 
 
 def test_no_use_at_all(story: Story) -> None:
-    """Without a login at the database nothing is shown, unless that is allowed."""
     (seen,) = story.finds(no_refused_use())
     assert seen.startswith("nothing shows it: there was no login at the database")
     assert story.finds(no_refused_use(may_be_empty=True)) == []
@@ -89,7 +82,7 @@ def test_no_use_at_all(story: Story) -> None:
 
 
 def test_accepted_in_time(story: Story) -> None:
-    """The first accepted use counts, by the time when it began."""
+    """The time when the use began counts."""
     story.used(1.0, 2.0, accepted=False)
     story.used(5.9)
     assert story.finds(accepted_again(since=1.0, within=5.0)) == []
@@ -97,7 +90,6 @@ def test_accepted_in_time(story: Story) -> None:
 
 
 def test_every_use_is_accepted(story: Story) -> None:
-    """A refused use within the time is a finding."""
     story.used(1.0, 2.0)
     story.used(3.0, accepted=False)
     assert story.finds(no_refused_use(until=2.5)) == []
@@ -107,7 +99,6 @@ def test_every_use_is_accepted(story: Story) -> None:
 
 
 def test_a_use_under_way_at_the_end_may_be_refused(story: Story) -> None:
-    """A use that was under way at the end of the time may be refused."""
     story.used(1.0)
     story.used(2.495, accepted=False)
     assert story.finds(no_refused_use(until=2.5)) == []
@@ -116,7 +107,7 @@ def test_a_use_under_way_at_the_end_may_be_refused(story: Story) -> None:
 
 @pytest.mark.parametrize(("at", "found"), [(9.1, 0), (10.9, 0), (11.2, 1), (8.8, 1)])
 def test_a_use_may_be_refused_around_a_login(story: Story, at: float, found: int) -> None:
-    """A use may be refused within a second around a login at Vault."""
+    """A second is granted around a login at Vault."""
     story.sent("login", 10.0, ttl=20.0, ended=10.0)
     story.used(at, accepted=False)
     assert len(story.finds(no_refused_use(around_logins=1.0))) == found
@@ -134,7 +125,6 @@ def test_uses_that_go_on(story: Story) -> None:
 
 
 def test_no_use_is_a_gap(story: Story) -> None:
-    """A time without any use is a gap."""
     assert story.finds(uses_go_on(3.0, since=1.0, until=4.0)) == []
     assert story.finds(uses_go_on(3.0, since=1.0, until=4.1)) == [
         "it goes without one for 3.10 s, from +1.00 s on"
@@ -150,7 +140,7 @@ def test_lease_renewed_in_time(story: Story) -> None:
 
 
 def test_a_look_at_a_lease_is_no_renewal(story: Story) -> None:
-    """A lookup or a revocation of a lease is no renewal."""
+    """Nor is a revocation."""
     leased(story, 0.0)
     for at, path in ((0.1, "sys/leases/lookup"), (6.1, "sys/leases/lookup")):
         story.sent("lease", at, credential="credential-1", path=path, ended=at)
@@ -171,7 +161,7 @@ def test_a_look_at_a_lease_is_no_renewal(story: Story) -> None:
     ],
 )
 def test_lease_not_renewed_in_time(story: Story, at: tuple[float, ...], seen: str) -> None:
-    """A renewal that is too late, missing or too soon is a finding."""
+    """The renewal is too late, missing or too soon."""
     leased(story, 0.0)
     for one in at:
         renewed(story, one)
@@ -180,7 +170,7 @@ def test_lease_not_renewed_in_time(story: Story, at: tuple[float, ...], seen: st
 
 @pytest.mark.parametrize("status", [502, 200])
 def test_a_page_for_a_renewal_is_its_turn_and_no_life(story: Story, status: int) -> None:
-    """A renewal that got a page was tried in time, but begins no new life."""
+    """It was tried in time."""
     leased(story, 0.0)
     page = story.sent("lease", 6.0, status, credential="credential-1", ended=6.0)
     page.interference = "lease answered"
@@ -193,7 +183,7 @@ def test_a_page_for_a_renewal_is_its_turn_and_no_life(story: Story, status: int)
 
 
 def test_lease_renewed_for_too_little(story: Story) -> None:
-    """A renewal must give the lease its full TTL, up to a second less."""
+    """A renewal must give the full TTL, up to a second less."""
     leased(story, 0.0)
     renewed(story, 6.0, ttl=9.0)
     assert story.finds(leases_renewed_within(0.3, 0.9, until=9.5)) == []
@@ -204,12 +194,11 @@ def test_lease_renewed_for_too_little(story: Story) -> None:
 
 
 def test_no_lease_shows_nothing(story: Story) -> None:
-    """Without a lease nothing is shown."""
     assert len(story.finds(leases_renewed_within(0.3, 0.9, until=20.0))) == 1
 
 
 def test_count_of_renewals_of_leases(story: Story) -> None:
-    """All renewals of leases within the time count; lookups do not."""
+    """Lookups do not count."""
     leased(story, 0.0)
     for at, status in ((5.0, 400), (5.1, 500), (6.0, 200)):
         renewed(story, at, status)
@@ -220,7 +209,7 @@ def test_count_of_renewals_of_leases(story: Story) -> None:
 
 
 def test_capped_lease_is_not_renewed_on_and_on(story: Story) -> None:
-    """Renewals of a capped lease count from the first that falls short by more than a second."""
+    """Renewals count from the first that falls short by more than a second."""
     leased(story, 0.0)
     renewed(story, 5.0)
     renewed(story, 10.0, ttl=9.0)
@@ -234,7 +223,6 @@ def test_capped_lease_is_not_renewed_on_and_on(story: Story) -> None:
 
 
 def test_each_capped_lease_has_its_own_count(story: Story) -> None:
-    """Each capped lease has a count of its own."""
     for label, at in (("credential-1", 0.0), ("credential-2", 20.0)):
         leased(story, at, label)
         for later, ttl in ((5.0, 10.0), (12.0, 5.0), (15.0, 2.0)):
@@ -243,7 +231,6 @@ def test_each_capped_lease_has_its_own_count(story: Story) -> None:
 
 
 def test_each_path_has_its_own(story: Story) -> None:
-    """Each path is judged on its own."""
     for at, path, label in ((1.0, "app", "credential-1"), (2.0, "readonly", "credential-2")):
         story.sent(
             "credential", at, path=f"database/creds/{path}", credential=label, ttl=10.0, ended=at
@@ -269,7 +256,7 @@ def test_each_path_has_its_own(story: Story) -> None:
 
 
 def test_renewed_or_replaced_in_time(story: Story) -> None:
-    """A renewal or a new credential counts if it was sent in time and answered."""
+    """It counts if it was sent in time and answered."""
     path = "database/creds/app"
     story.sent("credential", 0.0, path=path, credential="credential-1", ttl=10.0, ended=0.0)
     story.sent("lease", 5.0, credential="credential-1", ttl=10.0).closed = "client"
@@ -284,7 +271,6 @@ def test_renewed_or_replaced_in_time(story: Story) -> None:
 
 
 def test_calls_for_a_credential_may_fail_once_each_renewal(story: Story) -> None:
-    """Calls for a credential may fail once for each renewal."""
     path = "database/creds/app"
     asked = credential_at_hand(path=path, since=1.0, until=9.0)
     assert len(story.finds(asked)) == 1
@@ -302,7 +288,6 @@ STATIC = "database/static-creds/app"
 
 
 def test_an_old_password_may_be_given_up_to_the_bound(story: Story) -> None:
-    """An old password may be given up to the bound."""
     for at, label in ((1.0, "credential-1"), (5.9, "credential-1"), (6.5, "credential-2")):
         story.call(at, verb="static", path=STATIC, value=label)
     assert story.finds(not_handed_out("credential-1", path=STATIC, since=6.0)) == []
@@ -313,7 +298,7 @@ def test_an_old_password_may_be_given_up_to_the_bound(story: Story) -> None:
 
 
 def test_an_old_password_may_be_marked(story: Story) -> None:
-    """An old password may be given later if it is marked stale."""
+    """It may be given later then."""
     story.call(6.0, verb="static", path=STATIC, value="credential-1", outcome="stale")
     asked = partial(not_handed_out, "credential-1", path=STATIC, since=5.0)
     assert story.finds(asked(marked=False)) == []
@@ -321,7 +306,6 @@ def test_an_old_password_may_be_marked(story: Story) -> None:
 
 
 def test_count_of_refused_logins(story: Story) -> None:
-    """Refused logins at the database are counted for each password."""
     story.used(1.0, 2.0, accepted=False)
     story.used(3.0)
     story.used(4.0, accepted=False, credential="credential-9")

@@ -1,5 +1,3 @@
-"""Oracles on callers that must be served again and again."""
-
 from __future__ import annotations
 
 import pytest
@@ -16,7 +14,6 @@ def asked() -> Oracle:
 
 
 def test_reads_that_go_on(story: Story) -> None:
-    """A good read every four seconds is enough."""
     story.calls(13.9, 17.8)
     assert story.finds(asked()) == []
 
@@ -31,7 +28,6 @@ def test_reads_that_go_on(story: Story) -> None:
     ],
 )
 def test_waits_that_are_too_long(story: Story, began: list[float], said: str) -> None:
-    """A gap is found at the beginning, in between, at the end, and if no read is good."""
     story.calls(*began)
     assert story.finds(asked()) == [said]
 
@@ -53,7 +49,6 @@ def beside(story: Story) -> list[str]:
 
 
 def test_reads_that_a_renewal_holds_up_for_a_moment(story: Story) -> None:
-    """Reads may wait up to the bound beside a renewal."""
     story.sent("renew", 10.0, ended=13.0)
     story.call(9.0, 11.0)
     story.call(11.5, 12.5)
@@ -62,7 +57,7 @@ def test_reads_that_a_renewal_holds_up_for_a_moment(story: Story) -> None:
 
 
 def test_one_read_may_carry_the_renewal(story: Story) -> None:
-    """One read may wait for the answer to the renewal, a second one may not."""
+    """A second one may not."""
     story.sent("renew", 10.0, ended=13.0)
     story.call(9.99, 13.01)
     story.call(10.2)
@@ -83,7 +78,6 @@ def test_each_renewal_may_have_its_carrier(story: Story) -> None:
 
 
 def test_what_is_waited_for_two_renewals_is_one_wait(story: Story) -> None:
-    """A wait across several renewals counts as one wait."""
     for at in (10.0, 10.9, 11.8):
         story.sent("renew", at, status=None, ended=at + 0.8, closed="client")
     for at in (10.0, 10.1, 10.2, 10.3):
@@ -97,7 +91,7 @@ def test_what_is_waited_for_two_renewals_is_one_wait(story: Story) -> None:
 
 
 def test_reads_that_fail_beside_a_renewal(story: Story) -> None:
-    """Reads that fail beside a renewal count, however quickly they fail."""
+    """They count, however quickly they fail."""
     story.sent("renew", 10.0, ended=13.0)
     story.calls(11.0, 12.0, outcome="unavailable")
     assert beside(story) == [
@@ -106,7 +100,7 @@ def test_reads_that_fail_beside_a_renewal(story: Story) -> None:
 
 
 def test_reads_at_the_end_of_a_token(story: Story) -> None:
-    """Reads may wait for a new token near the end of the old one."""
+    """They may wait for a new token."""
     story.sent("renew", 18.0, ended=21.0)
     story.call(18.5)
     story.call(19.1, 21.0)
@@ -115,7 +109,7 @@ def test_reads_at_the_end_of_a_token(story: Story) -> None:
 
 
 def test_only_calls_beside_a_leases_renewal_count(story: Story) -> None:
-    """For leases, only calls for a credential beside a lease's renewal count."""
+    """Only calls for a credential count."""
 
     def found() -> list[str]:
         return story.finds(renewals_hold_up_nobody(1.0, since=5.0, until=19.0, of="lease"))
@@ -145,7 +139,7 @@ def of_others(story: Story) -> list[str]:
 
 
 def test_reads_beside_a_slow_secret(story: Story) -> None:
-    """Reads may wait up to the bound. Earlier reads and the slow secret do not count."""
+    """Earlier reads and the slow secret do not count."""
     story.call(9.9, 11.9)
     story.call(10.0, 13.0, path="backend/celery")
     story.call(11.0, 11.5)
@@ -154,7 +148,7 @@ def test_reads_beside_a_slow_secret(story: Story) -> None:
 
 
 def test_reads_that_a_slow_secret_holds_up(story: Story) -> None:
-    """The worst read is told; a failed read is worse than a slow one."""
+    """The worst is told; a failed read is worse than a slow one."""
     story.call(10.0, 10.7)
     story.call(11.0, 12.4, verb="read_cached")
     story.call(12.0, 12.1)
@@ -167,8 +161,6 @@ def test_reads_that_a_slow_secret_holds_up(story: Story) -> None:
 
 
 def test_only_calls_for_the_other_paths_credential_count(story: Story) -> None:
-    """Only calls for a credential of the other path count."""
-
     def found() -> list[str]:
         return story.finds(
             nobody_waits(0.5, since=10.0, until=13.0, of=["database/creds/app"], what="credential")

@@ -1,5 +1,3 @@
-"""Oracles on many instances that come back together."""
-
 from __future__ import annotations
 
 from typing import Literal
@@ -12,7 +10,7 @@ from vault_harness.recorder.history import SLACK
 
 
 def test_a_login_and_a_read_for_each(story: Story) -> None:
-    """Two requests for each instance and one for a call are no stampede."""
+    """Each call has one more request."""
     story.several("login", 20.1, 20.2)
     story.several("read", 20.3, 20.4, 20.5)
     story.call(20.5)
@@ -21,7 +19,7 @@ def test_a_login_and_a_read_for_each(story: Story) -> None:
 
 @pytest.mark.parametrize("kind", ["renew", "lookup"])
 def test_first_looks_are_no_stampede(story: Story, kind: Literal["renew", "lookup"]) -> None:
-    """Each new token may be renewed or looked up once, at its beginning."""
+    """Each new token may be renewed or looked up once."""
     for at, token in ((20.1, "token-1"), (20.2, "token-2")):
         story.sent("login", at, token=token)
         story.sent(kind, at + 0.02, token=token)
@@ -33,7 +31,7 @@ def test_first_looks_are_no_stampede(story: Story, kind: Literal["renew", "looku
 
 
 def test_old_tokens_that_are_given_back(story: Story) -> None:
-    """Each old token may be revoked once, a new one not at all."""
+    """Each may be revoked once, a new one not at all."""
     for at, token in ((20.1, "token-3"), (20.2, "token-4")):
         story.sent("login", at, token=token)
     story.sent("revoke", 20.25, 403, token="token-1")
@@ -46,7 +44,6 @@ def test_old_tokens_that_are_given_back(story: Story) -> None:
 
 
 def test_new_token_that_was_looked_at_is_none_from_before(story: Story) -> None:
-    """A lookup does not make a new token an old one."""
     for at, token in ((20.1, "token-1"), (20.2, "token-2")):
         story.sent("login", at, token=token)
         story.sent("lookup", at + 0.02, token=token)
@@ -57,7 +54,7 @@ def test_new_token_that_was_looked_at_is_none_from_before(story: Story) -> None:
 
 
 def test_a_question_whether_vault_serves(story: Story) -> None:
-    """Each instance may ask once whether Vault serves."""
+    """Each instance may ask once."""
     story.several("status", 20.05, 20.06)
     story.several("login", 20.1, 20.2)
     story.several("read", 20.3, 20.4)
@@ -68,7 +65,7 @@ def test_a_question_whether_vault_serves(story: Story) -> None:
 
 
 def test_kept_secrets_of_a_herd(story: Story) -> None:
-    """Each instance may also read what it keeps fresh."""
+    """Each may read what it keeps fresh."""
     story.sent("read", 1.0, path="/v1/ecommerce/data/backend/django")
     story.sent("read", 1.1, path="/v1/ecommerce/data/shared/email")
     story.call(1.2)
@@ -94,7 +91,6 @@ def come_back(story: Story) -> None:
 
 
 def test_looks_at_a_pace_from_before_the_outage(story: Story) -> None:
-    """Lookups may go on at the pace from before the outage."""
     story.sent("login", 1.0, token="token-1")
     story.sent("login", 1.1, token="token-2")
     looks(story, 3.0, 4.2, 5.4)
@@ -108,7 +104,7 @@ def test_looks_at_a_pace_from_before_the_outage(story: Story) -> None:
 
 @pytest.mark.parametrize("at", [1.5, 10.5], ids=["for a login", "in the outage"])
 def test_looks_that_show_no_pace(story: Story, at: float) -> None:
-    """Lookups of a new token, or during the outage, show no pace."""
+    """Lookups of a new token, or during the outage, show none."""
     story.sent("login", 1.0, token="token-1")
     story.sent("login", 1.1, token="token-2")
     looks(story, at)
@@ -119,7 +115,6 @@ def test_looks_that_show_no_pace(story: Story, at: float) -> None:
 
 
 def test_a_pace_grants_nothing_else(story: Story) -> None:
-    """A pace of lookups grants no other requests."""
     story.sent("login", 1.0, token="token-1")
     story.sent("login", 1.1, token="token-2")
     looks(story, 3.0, 4.2, 5.4)
@@ -131,20 +126,19 @@ def test_a_pace_grants_nothing_else(story: Story) -> None:
 
 @pytest.mark.parametrize(("close", "seen"), [(17, []), (18, ["18 logged in within 0.17 s"])])
 def test_close_by_chance(story: Story, close: int, seen: list[str]) -> None:
-    """Of twenty, seventeen may come within 0.3 s by chance."""
+    """Of twenty, seventeen may come within 0.3 s."""
     story.several("login", *(20.0 + number / 100 for number in range(close)))
     story.several("login", *(25.0 + number for number in range(20 - close)))
     assert story.finds(logins_are_spread(20, since=10.0)) == seen
 
 
 def test_a_herd_that_never_logs_in_shows_nothing(story: Story) -> None:
-    """Without a login nothing is shown."""
     [seen] = story.finds(logins_are_spread(4, since=10.0))
     assert "there was no login" in seen
 
 
 def test_a_caller_that_is_left_behind(story: Story) -> None:
-    """Each caller that read before must read again in time."""
+    """Each that read before must read again in time."""
     for caller, at in ((1, 5.0), (2, 5.1), (1, 21.0), (2, 24.0)):
         story.call(at).caller = caller
     [seen] = story.finds(each_caller_recovers(2.0, since=20.0))
@@ -153,7 +147,7 @@ def test_a_caller_that_is_left_behind(story: Story) -> None:
 
 
 def test_by_how_much_the_last_caller_was_late(story: Story) -> None:
-    """Lateness is told only if the last caller was served in the end."""
+    """It is told only if that caller was served in the end."""
     oracle = each_caller_recovers(2.0, since=20.0)
     for caller, at in ((1, 5.0), (2, 5.1), (3, 5.2), (1, 21.0), (2, 22.5)):
         story.call(at).caller = caller
@@ -167,7 +161,7 @@ def test_by_how_much_the_last_caller_was_late(story: Story) -> None:
 
 
 def test_a_crowd_that_there_was_no_time_to_take(story: Story) -> None:
-    """Logins count at the time when they came, not when they were read."""
+    """Logins count when they came, not when they were read."""
     story.several("login", 20.0, 20.4, 20.8, 21.2)
     assert story.finds(logins_are_spread(4, since=10.0)) == []
     for number, login in enumerate(story.history.exchanges):
@@ -176,7 +170,7 @@ def test_a_crowd_that_there_was_no_time_to_take(story: Story) -> None:
 
 
 def test_a_crowd_that_did_not_wait_for_all_answers(story: Story) -> None:
-    """Logins that the client gave up count as well."""
+    """Logins that were given up count."""
     story.several("login", 20.0, 20.1)
     left = [story.sent("login", 20.2, status=None), story.sent("login", 20.25, status=None)]
     assert story.finds(logins_are_spread(4, since=10.0)) == []
@@ -186,7 +180,6 @@ def test_a_crowd_that_did_not_wait_for_all_answers(story: Story) -> None:
 
 
 def test_a_smaller_share_may_come_at_once(story: Story) -> None:
-    """A smaller share can be demanded."""
     story.several("login", 20.0, 20.2, 20.6, 21.0)
     assert story.finds(logins_are_spread(4, since=10.0, share=0.5)) == []
     story.several("login", 21.1, 21.2)

@@ -1,5 +1,3 @@
-"""Oracles on the lives of tokens."""
-
 from __future__ import annotations
 
 import pytest
@@ -20,7 +18,6 @@ from vault_harness.recorder.fault import RequestKind
 
 
 def life(story: Story, *renewals: float, ttl: float = 10.0) -> None:
-    """Add a login at 0 s and its renewals."""
     story.sent("login", 0.0, ttl=ttl, ended=0.0)
     for at in renewals:
         story.sent("renew", at, ttl=ttl, ended=at)
@@ -28,13 +25,12 @@ def life(story: Story, *renewals: float, ttl: float = 10.0) -> None:
 
 @pytest.mark.parametrize("at", [3.0, 9.0])
 def test_renewed_just_in_time(story: Story, at: float) -> None:
-    """A renewal at either bound is in time."""
     life(story, 6.0, 6.0 + at)
     assert story.finds(renews_within(0.3, 0.9, until=17.0)) == []
 
 
 def test_renewed_too_soon(story: Story) -> None:
-    """A renewal in the first three tenths of a renewed life is too soon."""
+    """The first three tenths of a renewed life are too soon."""
     life(story, 6.0, 8.95)
     assert story.finds(renews_within(0.3, 0.9, until=16.0)) == [
         "renewed 2.95 s into a life of 10 s"
@@ -42,7 +38,6 @@ def test_renewed_too_soon(story: Story) -> None:
 
 
 def test_never_renewed(story: Story) -> None:
-    """A life that ended without a renewal is a finding."""
     life(story)
     assert story.finds(renews_within(0.3, 0.9, until=12.0)) == [
         "the next came never, the token's TTL was 10 s"
@@ -57,7 +52,7 @@ def test_never_renewed(story: Story) -> None:
 
 
 def test_renewed_too_soon_near_the_end(story: Story) -> None:
-    """An early renewal is found only in a life that can be judged."""
+    """It is found only in a life that can be judged."""
     life(story, 6.0, 8.95)
     assert story.finds(renews_within(0.3, 0.9, until=10.0)) == [
         "renewed 2.95 s into a life of 10 s"
@@ -66,20 +61,19 @@ def test_renewed_too_soon_near_the_end(story: Story) -> None:
 
 
 def test_renewed_all_the_time_in_one_life(story: Story) -> None:
-    """Early renewals are found even if no life came to nine tenths."""
+    """It is found even if no life came to nine tenths."""
     life(story, *map(float, range(5, 56, 5)), ttl=60.0)
     seen = story.finds(renews_within(0.3, 0.9, until=57.0))
     assert seen == ["renewed 5.00 s into a life of 60 s"] * 10
 
 
 def test_renewed_at_once_after_the_login(story: Story) -> None:
-    """A renewal right after the login is allowed: LifetimeWatcher learns the TTL so."""
+    """LifetimeWatcher learns the TTL this way."""
     life(story, 0.02, 7.0, 14.0)
     assert story.finds(renews_within(0.3, 0.9, until=20.0)) == []
 
 
 def test_replaced_instead_of_renewed(story: Story) -> None:
-    """A login may replace a renewal."""
     life(story)
     story.sent("login", 2.0, ttl=10.0, ended=2.0)
     story.sent("login", 8.0, ttl=10.0, ended=8.0)
@@ -87,14 +81,12 @@ def test_replaced_instead_of_renewed(story: Story) -> None:
 
 
 def test_refused_renewal_is_none(story: Story) -> None:
-    """A refused renewal does not count."""
     life(story)
     story.sent("renew", 6.0, 500)
     assert len(story.finds(renews_within(0.3, 0.9, until=12.0))) == 1
 
 
 def test_life_without_a_ttl_has_no_end(story: Story) -> None:
-    """A life without a TTL is not judged."""
     life(story, ttl=0.0)
     assert story.finds(renews_within(0.3, 0.9, until=99.0, may_be_empty=True)) == []
 
@@ -103,14 +95,13 @@ def test_life_without_a_ttl_has_no_end(story: Story) -> None:
 
 
 def token(story: Story, at: float, accessor: str, *renewals: float, ttl: float = 10.0) -> None:
-    """Add a login and its token's renewals."""
     story.sent("login", at, ttl=ttl, ended=at, accessor=accessor)
     for renewal in renewals:
         story.sent("renew", renewal, ttl=ttl, ended=renewal, accessor=accessor)
 
 
 def test_replaced_in_time(story: Story) -> None:
-    """Each login must begin while the token before it lives."""
+    """A login must begin while the token before it lives."""
     token(story, 0.0, "a", 6.0)
     token(story, 16.0, "b")
     token(story, 25.9, "c")
@@ -118,7 +109,7 @@ def test_replaced_in_time(story: Story) -> None:
 
 
 def test_replaced_a_moment_too_late(story: Story) -> None:
-    """A login a thousandth of a second after the end is too late."""
+    """A thousandth of a second is enough."""
     token(story, 0.0, "a")
     token(story, 10.001, "b")
     (finding,) = replaced_before_the_end(until=15.0)(story.history)
@@ -128,7 +119,7 @@ def test_replaced_a_moment_too_late(story: Story) -> None:
 
 
 def test_never_replaced(story: Story) -> None:
-    """A token that is renewed to its end and not replaced is a finding."""
+    """It is renewed to its end."""
     token(story, 0.0, "a", 6.0)
     assert story.finds(replaced_before_the_end(until=16.1)) == [
         "the token of the login at +0.00 s ended at +16.00 s, the next login came never"
@@ -136,7 +127,6 @@ def test_never_replaced(story: Story) -> None:
 
 
 def test_no_token_to_be_replaced(story: Story) -> None:
-    """A token that still lives shows nothing."""
     token(story, 0.0, "a", 6.0)
     assert story.finds(replaced_before_the_end(until=15.9)) == [
         "only 0 tokens came to an end or a replacement by +15.90 s"
@@ -145,7 +135,7 @@ def test_no_token_to_be_replaced(story: Story) -> None:
 
 
 def test_renewal_of_another_token(story: Story) -> None:
-    """A renewal of another token does not prolong a batch token, which has no accessor."""
+    """A batch token has no accessor."""
     token(story, 0.0, "", 6.0)
     token(story, 12.0, "b")
     assert len(story.finds(replaced_before_the_end(until=15.0))) == 1
@@ -155,7 +145,6 @@ def test_renewal_of_another_token(story: Story) -> None:
 
 
 def test_renewed_again(story: Story) -> None:
-    """A successful renewal before the end is enough."""
     story.several("renew", 5.0, status=500)
     story.several("renew", 6.0)
     assert story.finds(renews_again(since=5.5, before=8.0)) == []
@@ -165,7 +154,7 @@ def test_renewed_again(story: Story) -> None:
 
 @pytest.mark.parametrize("kind", ["renew", "login"])
 def test_renewed_or_replaced(story: Story, kind: RequestKind) -> None:
-    """A renewal or a login counts if it was sent before the end."""
+    """It counts if it was sent before the end."""
     story.sent("renew", 5.0, status=None, closed="client")
     story.sent(kind, 8.0, ended=11.0)
     assert story.finds(renewed_or_replaced(since=5.0, before=8.0)) == []
@@ -178,7 +167,7 @@ def test_renewed_or_replaced(story: Story, kind: RequestKind) -> None:
 
 
 def test_answers_that_never_came(story: Story) -> None:
-    """A renewal counts only if its answer reached the client."""
+    """They do not count."""
     story.sent("renew", 5.0, closed="client")
     story.sent("renew", 6.0, status=500)
     story.sent("renew", 6.5, by="stub")  # a gateway's page, which gives no life
@@ -189,7 +178,7 @@ def test_answers_that_never_came(story: Story) -> None:
 
 
 def test_no_read_with_an_ended_token(story: Story) -> None:
-    """Only refused reads within the time count."""
+    """Only refused reads count."""
     story.several("read", 1.0)
     story.several("renew", 2.0, status=403)
     story.several("read", 9.0, status=403)
@@ -201,7 +190,7 @@ def test_no_read_with_an_ended_token(story: Story) -> None:
 
 
 def test_read_with_an_ended_token(story: Story) -> None:
-    """A refused read counts even if the client logged in and asked again."""
+    """It counts even if the client logged in and asked again."""
     story.sent("read", 3.0, 403, token="token-1")
     story.sent("read", 3.1, 403, token="token-1")
     assert story.finds(no_refused_read()) == [
@@ -219,7 +208,6 @@ def replaced_and_given_back(story: Story, *, first: bool = False) -> None:
 
 @pytest.mark.parametrize("at", [4.95, 5.34], ids=["on its way", "about to be sent"])
 def test_a_read_that_took_a_token_before_its_revocation_may_fail(story: Story, at: float) -> None:
-    """A read that took the token before its revocation may be refused."""
     replaced_and_given_back(story)
     story.sent("read", at, 403, token="token-1", ended=at + 0.1)
     assert story.finds(no_refused_read()) == []
@@ -227,14 +215,14 @@ def test_a_read_that_took_a_token_before_its_revocation_may_fail(story: Story, a
 
 @pytest.mark.parametrize("at", [4.0, 5.4], ids=["before that", "later"])
 def test_read_with_a_token_that_was_given_back_at_another_time(story: Story, at: float) -> None:
-    """A read that is refused before the revocation, or long after it, is a finding."""
+    """Before the revocation, or long after it, a refusal is a finding."""
     replaced_and_given_back(story)
     story.sent("read", at, 403, token="token-1", ended=at + 0.1)
     assert len(story.finds(no_refused_read())) == 1
 
 
 def test_read_with_a_token_that_was_given_back_too_soon(story: Story) -> None:
-    """A token that is revoked before the next login is given back too soon."""
+    """It was given back before the next login."""
     replaced_and_given_back(story, first=True)
     story.sent("read", 5.15, 403, token="token-1", ended=5.18)
     assert len(story.finds(no_refused_read())) == 1
@@ -244,7 +232,7 @@ def test_read_with_a_token_that_was_given_back_too_soon(story: Story) -> None:
 
 
 def test_client_that_never_renews(story: Story) -> None:
-    """A client that logs in when a renewal is due counts as never renewing."""
+    """It logs in when a renewal is due."""
     story.sent("login", 1.0, ttl=10.0)
     story.sent("login", 7.0, ttl=10.0)
     assert never_renews(story.history)
@@ -252,14 +240,14 @@ def test_client_that_never_renews(story: Story) -> None:
 
 @pytest.mark.parametrize("at", [1.1, 12.0], ids=["at once", "when the token has ended"])
 def test_client_whose_login_is_none_instead(story: Story, at: float) -> None:
-    """A login right after the first, or after the end, is no replacement."""
+    """The login comes right after the first, or after the end."""
     story.sent("login", 1.0, ttl=10.0)
     story.sent("login", at, ttl=10.0)
     assert not never_renews(story.history)
 
 
 def test_client_that_renews_as_well(story: Story) -> None:
-    """A single renewal, even refused, shows that a client renews."""
+    """A single renewal, even refused, shows it."""
     story.sent("login", 1.0, ttl=10.0)
     story.sent("renew", 6.0, status=403)
     story.sent("login", 7.0, ttl=10.0)
@@ -267,14 +255,13 @@ def test_client_that_renews_as_well(story: Story) -> None:
 
 
 def test_tokens_that_were_replaced_in_turn(story: Story) -> None:
-    """Only logins in due time count as replacements."""
+    """Only logins in due time count."""
     for at in (1.0, 2.0, 5.0, 9.0):
         story.sent("login", at, ttl=10.0)
     assert replaced_in_turn(story.history) == 2
 
 
 def test_tokens_of_a_client_that_renews(story: Story) -> None:
-    """A client that renews replaces no token in turn."""
     story.sent("login", 1.0, ttl=10.0)
     story.sent("renew", 5.0, ttl=10.0)
     story.sent("login", 9.0, ttl=10.0)

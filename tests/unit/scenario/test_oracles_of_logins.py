@@ -1,5 +1,3 @@
-"""Oracles on logins."""
-
 from __future__ import annotations
 
 from tests.unit.scenario.conftest import Story
@@ -25,7 +23,7 @@ def test_one_login_too_many(story: Story) -> None:
 
 
 def test_login_in_its_turn_is_no_excess(story: Story) -> None:
-    """A login from 0.3 of a life on, or the first after its end, is no excess."""
+    """It may come from 0.3 of a life on, or be the first after its end."""
     for at in (1.0, 4.5, 8.0, 30.0):
         story.sent("login", at, ttl=10.0)
     assert story.finds(logins_at_most(0, since=2.0)) == []
@@ -33,7 +31,6 @@ def test_login_in_its_turn_is_no_excess(story: Story) -> None:
 
 
 def test_logins_of_several_are_in_the_place_of_each_ones_own(story: Story) -> None:
-    """Several clients may each log in; one more login is an excess."""
     story.history.clients = 3
     for at in (1.0, 1.1, 1.2, 6.0, 6.1, 6.2):
         story.sent("login", at, ttl=10.0)
@@ -43,7 +40,6 @@ def test_logins_of_several_are_in_the_place_of_each_ones_own(story: Story) -> No
 
 
 def test_logins_after_a_fault_are_no_profile(story: Story) -> None:
-    """Logins after a fault do not show a profile."""
     for at in (1.0, 12.0, 12.5, 13.0):
         story.sent("login", at, ttl=60.0)
     story.fault(Signature())
@@ -52,7 +48,7 @@ def test_logins_after_a_fault_are_no_profile(story: Story) -> None:
 
 
 def test_style_of_a_look_before_each_read(story: Story) -> None:
-    """A client that looks at its token before each read may let it end."""
+    """It may let its token end."""
     story.sent("login", 0.0, ttl=10.0)
     for at in (1.0, 2.0, 3.0):
         story.call(at, at + 0.1)
@@ -64,7 +60,7 @@ def test_style_of_a_look_before_each_read(story: Story) -> None:
 
 
 def test_many_times_are_cut(story: Story) -> None:
-    """A finding lists six times at most."""
+    """A finding lists six times."""
     story.several("login", *map(float, range(1, 21)))
     assert story.finds(logins_at_most(0)) == [
         "20 logins (+1.00, +2.00, +3.00, +4.00, +5.00, +6.00 and 14 more)"
@@ -72,7 +68,6 @@ def test_many_times_are_cut(story: Story) -> None:
 
 
 def test_login_again_in_time(story: Story) -> None:
-    """An accepted login within the bound is in time."""
     story.several("login", 10.0 + 2.0)
     assert story.finds(logs_in_again(since=10.0, within=2.0)) == []
 
@@ -89,7 +84,7 @@ def test_no_login_again(story: Story) -> None:
 
 
 def test_refused_logins_are_counted_by_secret_id(story: Story) -> None:
-    """Refused logins are counted for each secret-id; other answers do not count."""
+    """Other answers do not count."""
     for label in ("secret-id-1", "secret-id-2"):
         for at in (1.0, 2.0, 3.0, 4.0):
             story.sent("login", at, 400, secret_id=label)
@@ -112,13 +107,12 @@ def test_secret_id_that_is_hammered(story: Story) -> None:
 
 
 def tried(story: Story, *moments: float) -> None:
-    """Add refused logins with one secret-id."""
     for at in moments:
         story.sent("login", at, 400, secret_id="secret-id-1")
 
 
 def test_secret_id_that_would_be_hammered(story: Story) -> None:
-    """A pace that would lock the role within 15 minutes is a finding."""
+    """The pace would lock the role within 15 minutes."""
     tried(story, 10.0, 14.7, 19.4)
     assert story.finds(bad_logins_at_most(4)) == [], "three are three"
     assert story.finds(bad_logins_at_most(4, watched=26.0)) == [
@@ -130,7 +124,7 @@ def test_secret_id_that_would_be_hammered(story: Story) -> None:
 
 
 def test_client_that_has_stopped_trying(story: Story) -> None:
-    """A client has stopped if it is quiet for 1.5 times its last pause."""
+    """It is quiet for 1.5 times its last pause."""
     tried(story, 10.0)
     assert story.finds(bad_logins_at_most(4, watched=60.0)) == []
     tried(story, 14.0, 22.0)
@@ -139,7 +133,6 @@ def test_client_that_has_stopped_trying(story: Story) -> None:
 
 
 def test_pause_is_between_bursts_of_tries(story: Story) -> None:
-    """The pace is measured between bursts of tries."""
     tried(story, 10.0, 10.2, 18.5, 18.9)
     assert story.finds(bad_logins_at_most(4, watched=30.5)) == [
         (
@@ -151,7 +144,6 @@ def test_pause_is_between_bursts_of_tries(story: Story) -> None:
 
 
 def test_a_single_burst_has_no_pace(story: Story) -> None:
-    """A single burst has no pace."""
     tried(story, 10.0, 10.2, 10.4, 10.6)
     assert story.finds(bad_logins_at_most(4, watched=10.7)) == []
 
@@ -164,19 +156,16 @@ def test_pace_that_locks_nothing(story: Story) -> None:
 
 
 def test_new_secret_id_ends_the_watch(story: Story) -> None:
-    """Tries after the watched time say nothing about the pace."""
     tried(story, 10.0, 60.0)
     assert story.finds(bad_logins_at_most(4, watched=30.0)) == []
 
 
 def test_logins_without_a_secret_id_are_one_of_a_kind(story: Story) -> None:
-    """Logins without a secret-id are counted together."""
     story.several("login", 1.0, 2.0, status=400)
     assert story.finds(bad_logins_at_most(1)) == ["2 with no secret-id (+1.00, +2.00)"]
 
 
 def test_secret_id_of_one_use(story: Story) -> None:
-    """A secret-id of one use may be presented once."""
     story.sent("login", 1.0, secret_id="secret-id-1")
     story.sent("login", 2.0, secret_id="secret-id-2")
     assert story.finds(logins_with_one_secret_id_at_most(1)) == []
@@ -187,7 +176,7 @@ def test_secret_id_of_one_use(story: Story) -> None:
 
 
 def test_token_thrown_away(story: Story) -> None:
-    """A refused login shows that the token was thrown away."""
+    """A refused login shows it."""
     story.several("login", 5.0, status=503)
     assert story.finds(same_token(since=2.0)) == ["1 login (+5.00)"]
     assert story.finds(same_token(since=2.0, until=4.0)) == []
@@ -205,21 +194,20 @@ def test_token_thrown_away_at_a_denial(story: Story) -> None:
 
 
 def test_token_thrown_away_before_a_denial(story: Story) -> None:
-    """A login before the denial is not excused."""
     story.several("login", 4.0)
     story.sent("read", 4.5, 403)
     assert story.finds(same_token(since=2.0, opened=5.0)) == ["1 login (+4.00)"]
 
 
 def test_token_thrown_away_at_a_refused_login(story: Story) -> None:
-    """A refused login is no denial that excuses another login."""
+    """A refused login is no denial."""
     story.several("login", 4.0, status=403)
     story.several("login", 5.0)
     assert len(story.finds(same_token(since=2.0, opened=5.0))) == 1
 
 
 def test_token_replaced_in_its_turn(story: Story) -> None:
-    """A client that never renews may log in from 0.3 of a life on, answered or not."""
+    """It may be from 0.3 of a life on, answered or not."""
     story.sent("login", 1.0, ttl=100.0)
     story.sent("login", 31.5, None)
     story.sent("login", 31.9, ttl=100.0)
@@ -229,7 +217,7 @@ def test_token_replaced_in_its_turn(story: Story) -> None:
 
 
 def test_one_failed_try_for_each_life_is_granted(story: Story) -> None:
-    """One failed try for each life is granted, a loop is not."""
+    """A loop is not."""
     story.sent("login", 1.0, ttl=100.0)
     story.several("login", 31.5, status=403)
     story.sent("login", 32.0, ttl=100.0)
@@ -240,7 +228,7 @@ def test_one_failed_try_for_each_life_is_granted(story: Story) -> None:
 
 
 def test_token_whose_turn_comes_in_an_outage(story: Story) -> None:
-    """Tries that Vault does not answer may be repeated."""
+    """Without an answer it may be repeated."""
     story.sent("login", 1.0, ttl=100.0)
     story.several("login", 31.5, 31.9, status=503)
     story.sent("login", 32.3, None)
@@ -250,7 +238,7 @@ def test_token_whose_turn_comes_in_an_outage(story: Story) -> None:
 
 
 def test_token_replaced_in_place_of_a_renewal(story: Story) -> None:
-    """A client that renews may not replace its token."""
+    """Only a client that never renews may replace it."""
     story.sent("login", 1.0, ttl=100.0)
     story.sent("renew", 51.0, ttl=100.0)
     story.sent("login", 91.0, ttl=100.0)

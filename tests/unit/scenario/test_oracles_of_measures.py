@@ -1,5 +1,3 @@
-"""Oracles on what a lab measures by itself."""
-
 from __future__ import annotations
 
 import pytest
@@ -11,14 +9,14 @@ from vault_harness.recorder.history import SLACK
 
 
 def test_nothing_of_it(story: Story) -> None:
-    """An empty set is good; otherwise all items are told in order."""
+    """All items are told in order."""
     assert story.finds(none_of("no leak", [])) == []
     (finding,) = none_of("no leak", {"b", "a"}, harm=True)(story.history)
     assert (finding.promise, finding.seen, finding.harm) == ("no leak", "a; b", True)
 
 
 def test_when_it_was_seen(story: Story) -> None:
-    """A finding has the earliest known time, or the time of judging."""
+    """It is the earliest known time, or the time of judging."""
     (first,) = none_of("no leak", {"a": 7.0, "b": 3.0}, harm=True)(story.history)
     assert (first.at, first.seen, first.harm) == (3.0, "b; a", True)
     (known,) = none_of("no leak", {"a"}, at=5.0, rests_on=())(story.history)
@@ -29,7 +27,6 @@ def test_when_it_was_seen(story: Story) -> None:
 
 
 def test_a_time_within_its_limit(story: Story) -> None:
-    """A time beyond the limit and the slack is a finding."""
     done = takes_at_most(5.0, "until it has ended", since=10.0, until=15.2)
     (finding,) = done(story.history)
     assert finding.seen == "5.20 seconds until it has ended"
@@ -41,19 +38,17 @@ def test_a_time_within_its_limit(story: Story) -> None:
 
 
 def logged(story: Story, *lines: float) -> list[str]:
-    """Return what is found of these lines."""
     return story.finds(log_has_pauses(lines, since=10.0, until=20.0))
 
 
 def test_a_log_with_pauses(story: Story) -> None:
-    """Lines at another time or spread over more than a second do not count."""
     assert logged(story) == []
     assert logged(story, *[5.0] * (2 * LINES)) == []
     assert logged(story, *[12.0] * LINES, *[13.1] * LINES) == []
 
 
 def test_a_log_without_a_pause(story: Story) -> None:
-    """Each call that runs grants some lines, with a margin for lines that are seen late."""
+    """Each call grants some lines, with a margin for lines that are seen late."""
     lines = [12.0] * int(1.2 * LINES)
     assert logged(story, *lines) == ["2400 lines in one second, 2000 are allowed"]
     for _ in range(2):

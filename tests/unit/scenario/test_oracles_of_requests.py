@@ -1,5 +1,3 @@
-"""Oracles on how many requests a client sends."""
-
 from __future__ import annotations
 
 from typing import Literal
@@ -28,7 +26,7 @@ ALONE = STORM * 4
 
 
 def test_few_requests(story: Story) -> None:
-    """Two tries in each call are no storm."""
+    """Two tries in each call are granted."""
     for n in range(20):
         story.call(10.0 + n / 2, outcome="unavailable")
         story.several("read", 10.0 + n / 2, 10.15 + n / 2)
@@ -36,7 +34,7 @@ def test_few_requests(story: Story) -> None:
 
 
 def test_storm_within_a_second(story: Story) -> None:
-    """One request above the limit is a storm, and the finding lists the kinds."""
+    """One request above the limit is a storm."""
     story.several("read", *(12.0 + n / 100 for n in range(ALONE)))
     assert story.finds(no_request_storm(since=10.0, until=20.0)) == []
     story.sent("login", 12.9, None)
@@ -45,7 +43,6 @@ def test_storm_within_a_second(story: Story) -> None:
 
 
 def test_steady_rain_is_no_storm(story: Story) -> None:
-    """Many requests over a long time are no storm."""
     story.several("renew", *(10.0 + n * 0.1 for n in range(100)))
     assert story.finds(no_request_storm(since=10.0, until=20.0)) == []
 
@@ -61,14 +58,12 @@ def test_what_vault_asks_for_is_no_storm(story: Story) -> None:
 
 
 def test_a_time_to_wait_is_no_invitation(story: Story) -> None:
-    """Requests within a time to wait count."""
     for number in range(ALONE + 1):
         story.sent("read", 12.0 + number * 0.05, 429, retry_after=1.0)
     assert len(story.finds(no_request_storm(since=10.0, until=20.0))) == 1
 
 
 def test_connections_storm_too(story: Story) -> None:
-    """Connections have the same limit as requests."""
     story.history.connections += [9.0, *(12.0 + n / 100 for n in range(ALONE))]
     assert story.finds(no_connection_storm(since=10.0, until=20.0)) == []
     story.history.connections.append(12.5)
@@ -78,7 +73,7 @@ def test_connections_storm_too(story: Story) -> None:
 
 
 def test_credentials_for_another_host(story: Story) -> None:
-    """Secrets count if they are sent over a connection that was secured within the time."""
+    """Secrets count only over a connection that was secured within the time."""
     shaken = story.history.handshakes
     shaken += [Handshake(5.0, 1, "h2"), Handshake(12.0, 2, "h2"), Handshake(12.5, 3, refused="no")]
     for connection, at in ((1, 12.1), (2, 5.1), (3, 12.6)):
@@ -92,7 +87,7 @@ def test_credentials_for_another_host(story: Story) -> None:
 
 
 def test_credentials_for_a_stranger(story: Story) -> None:
-    """The finding names the receiver as the scenario does."""
+    """The receiver has the scenario's name."""
     story.history.handshakes.append(Handshake(12.0, 1, "h2"))
     story.sent("read", 12.1, token="token-1").connection = 1
     assert story.finds(no_credential_sent(since=10.0, until=20.0, to="a stranger")) == [
@@ -101,7 +96,6 @@ def test_credentials_for_a_stranger(story: Story) -> None:
 
 
 def test_callers_bring_their_own_requests(story: Story) -> None:
-    """Each caller adds to the limit."""
     for caller in range(3):
         story.call(12.0, 12.9, "unavailable").caller = caller
     story.several("read", *(12.0 + n / 100 for n in range(STORM * 10)))
@@ -118,7 +112,6 @@ def test_callers_bring_their_own_requests(story: Story) -> None:
 def test_starts_leases_and_whole_secrets_count_as_callers(
     story: Story, verb: str, path: str
 ) -> None:
-    """A start, a lease and a whole secret count as a caller each."""
     story.call(11.0, outcome="unavailable").caller = 1
     story.call(12.0, 12.9, "unavailable", verb=verb, path=path)
     callers = 2
@@ -129,7 +122,6 @@ def test_starts_leases_and_whole_secrets_count_as_callers(
 
 
 def test_start_and_its_first_caller_are_one(story: Story) -> None:
-    """A start and its first caller count as one."""
     story.call(9.0, 21.0, "ok", verb="start")
     story.call(19.0)
     story.several("login", *(12.0 + n / 100 for n in range(ALONE + 1)))
@@ -137,7 +129,7 @@ def test_start_and_its_first_caller_are_one(story: Story) -> None:
 
 
 def test_calls_before_the_fault_bring_nothing(story: Story) -> None:
-    """Calls that ended before the time do not count."""
+    """They ended before the time."""
     story.call(1.0, 9.9, verb="start")
     story.call(1.0, 9.9).caller = 1
     story.call(1.0, 9.9).caller = 2
@@ -164,7 +156,6 @@ def test_kept_secrets_bring_their_own_requests(story: Story) -> None:
 
 
 def test_each_of_many_clients_brings_its_own_requests(story: Story) -> None:
-    """Each of several clients adds to the limit."""
     story.history.clients = 4
     story.sent("read", 1.0, path="/v1/ecommerce/data/kept/1")
     allowed = STORM * (4 * 2 + 3)
@@ -176,12 +167,12 @@ def test_each_of_many_clients_brings_its_own_requests(story: Story) -> None:
 
 
 def test_one_kind_is_quiet() -> None:
-    """Three requests a second are quiet, with at least three in all."""
+    """Quiet is three a second, with at least three in all."""
     assert [quiet(seconds) for seconds in (0.2, 1.0, 4.9)] == [3, 3, 12]
 
 
 def test_storm_beside_a_denial(story: Story) -> None:
-    """Requests that a denial causes have a limit of their own."""
+    """It has a limit of its own."""
     for number in range(9):
         story.sent("read", 12.0 + number / 10, 403, path=DENIED)
         story.sent("metadata", 12.0 + number / 10, 403, path=DENIED.replace("data", "metadata"))
@@ -196,13 +187,12 @@ def test_storm_beside_a_denial(story: Story) -> None:
 
 
 def test_requests_outside_the_fault(story: Story) -> None:
-    """Requests outside the time do not count."""
     story.several("read", *(9.0 + n / 100 for n in range(50)))
     assert story.finds(no_request_storm(since=10.0, until=20.0)) == []
 
 
 def test_requests_of_some_kinds(story: Story) -> None:
-    """Requests are counted by kind and end of path."""
+    """They are counted by kind and end of path."""
     story.sent("lookup", 1.0, path="auth/token/lookup-self")
     story.sent("read", 2.0, 403, path="ecommerce/data/ai/openai")
     story.sent("read", 3.0, 403, path="ecommerce/data/ai/openai")
@@ -218,7 +208,6 @@ def test_requests_of_some_kinds(story: Story) -> None:
 
 
 def test_requests_of_one_call(story: Story) -> None:
-    """Each call has a limit of its own."""
     story.call(1.0, 2.0)
     story.call(3.0, 4.0)
     story.several("read", 1.1, 1.2, 3.1, 3.2)
@@ -240,7 +229,7 @@ def test_requests_of_one_call(story: Story) -> None:
 
 
 def test_a_client_may_read_beside_a_call(story: Story) -> None:
-    """A client that reads without calls may do so beside a call."""
+    """It may if it also reads without calls."""
     story.call(1.0, 2.5)
     story.several("read", 1.1, 1.2, 1.3, 1.4)
     asked = requests_a_call_at_most(2, "read", since=0.0)
@@ -254,7 +243,6 @@ def test_a_client_may_read_beside_a_call(story: Story) -> None:
 
 
 def test_reads_of_another_secret_grant_nothing(story: Story) -> None:
-    """Reads of another secret without calls grant nothing for this one."""
     story.call(1.0, 2.5)
     for at in (1.1, 1.2, 1.3):
         story.sent("read", at, path="ecommerce/data/backend/django")
@@ -265,7 +253,6 @@ def test_reads_of_another_secret_grant_nothing(story: Story) -> None:
 
 
 def test_reads_after_the_time_grant_nothing(story: Story) -> None:
-    """Reads after the time grant nothing."""
     story.call(1.0, 2.5)
     for at in (1.1, 1.2, 1.3, 5.0):
         story.sent("read", at, path="ecommerce/data/backend/django")
@@ -277,14 +264,14 @@ def test_reads_after_the_time_grant_nothing(story: Story) -> None:
 
 
 def test_tries_with_pauses(story: Story) -> None:
-    """The second try may come at once; four tries must take 0.2 s."""
+    """The second may come at once; four must take 0.2 s."""
     story.call(1.0, 2.0)
     story.several("read", 1.0, 1.01, 1.1, 1.25)
     assert story.finds(pauses_between_tries(since=0.0, until=9.0)) == []
 
 
 def test_tries_without_pauses(story: Story) -> None:
-    """Four tries in less than 0.2 s are a finding."""
+    """Four tries take less than 0.2 s."""
     story.call(1.0, 2.0)
     story.several("read", 1.0, 1.01, 1.1, 1.19)
     assert story.finds(pauses_between_tries(since=0.0, until=9.0)) == [
@@ -293,7 +280,7 @@ def test_tries_without_pauses(story: Story) -> None:
 
 
 def test_tries_beside_a_look_of_its_own(story: Story) -> None:
-    """A request that the client also sends without calls is no try."""
+    """A request that is also sent without calls is no try."""
     story.call(1.0, 1.8)
     story.several("read", 1.0, 1.01, 1.05, 1.11, 5.0)
     assert story.finds(pauses_between_tries(since=0.0, until=9.0)) == []
@@ -302,7 +289,6 @@ def test_tries_beside_a_look_of_its_own(story: Story) -> None:
 
 
 def test_a_clients_own_requests_do_not_hide_tries_without_a_pause(story: Story) -> None:
-    """A client's own requests do not hide tries without a pause."""
     story.call(1.0, 3.9)
     story.several("read", 1.0, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3, 1.35, 5.0)
     assert len(story.finds(pauses_between_tries(since=0.0, until=9.0))) == 1
@@ -320,13 +306,12 @@ def test_two_tries_at_once(story: Story) -> None:
 
 
 def refused(story: Story, at: float, retry_after: float | None = 3.0) -> None:
-    """Add a read answered 429."""
     exchange = story.sent("read", at, 429, ended=at)
     exchange.retry_after = retry_after
 
 
 def test_patience(story: Story) -> None:
-    """A read after the time to wait is good, and other requests may go on."""
+    """Other requests may go on."""
     refused(story, 1.0)
     story.several("renew", 2.0)
     story.several("read", 3.99)
@@ -334,7 +319,7 @@ def test_patience(story: Story) -> None:
 
 
 def test_impatience(story: Story) -> None:
-    """A read within the time to wait is a finding, whichever call sent it."""
+    """Any call may have sent it."""
     story.call(1.0, 1.1, "stale")
     story.call(2.0, 2.1, "stale")
     refused(story, 1.0)
@@ -345,7 +330,7 @@ def test_impatience(story: Story) -> None:
 
 
 def test_impatience_of_writes(story: Story) -> None:
-    """A refused write stops writes only."""
+    """Only writes must wait."""
     refused(story, 1.0)
     story.several("write", 2.0)
     story.sent("write", 3.0, 429, retry_after=3.0)
@@ -359,7 +344,6 @@ def test_impatience_of_writes(story: Story) -> None:
 
 
 def test_a_request_sent_before_the_answer_is_excused(story: Story) -> None:
-    """A request that was sent before the answer is excused."""
     story.sent("read", 0.9, 200)
     refused(story, 1.0)
     assert story.finds(obeys_retry_after(since=0.0, until=9.0)) == []
@@ -378,7 +362,7 @@ def test_a_request_sent_before_the_answer_is_excused(story: Story) -> None:
 def test_a_request_may_cross_the_answer(
     story: Story, connection: int, *, late: float, protocol: str, obeys: bool
 ) -> None:
-    """A request over another open connection may cross the answer."""
+    """It crosses it over another open connection."""
     story.history.connections += [0.5, 0.6, 1.005]
     for number in (1, 2, 3):
         story.history.note_handshake(number, protocol)
@@ -398,7 +382,7 @@ def test_a_request_may_cross_the_answer(
 def test_connection_that_is_opened_as_the_answer_comes(
     story: Story, began: tuple[float, ...], *, obeys: bool
 ) -> None:
-    """A call that has just begun may open a connection as the answer comes."""
+    """A call that has just begun may open it."""
     story.history.connections += [0.5, 1.001]
     for at in began:
         story.call(at, 4.0)
@@ -408,7 +392,7 @@ def test_connection_that_is_opened_as_the_answer_comes(
 
 
 def test_call_that_asks_again_at_once_beside_another(story: Story) -> None:
-    """A call that already sent a request has no first request left."""
+    """It has no first request left."""
     story.history.connections += [0.98, 0.981, 1.001]
     story.call(0.98, 4.0)
     story.call(0.98, 4.0)
@@ -421,7 +405,7 @@ def test_call_that_asks_again_at_once_beside_another(story: Story) -> None:
 
 
 def test_call_that_tries_again_in_its_time_beside_another(story: Story) -> None:
-    """A repetition after its own time to wait is not the second request of another call."""
+    """It waited for its own time."""
     story.history.connections += [0.31, 1.97, 2.001]
     story.call(0.3, 4.0)
     story.call(1.98, 4.0)
@@ -432,7 +416,7 @@ def test_call_that_tries_again_in_its_time_beside_another(story: Story) -> None:
 
 
 def test_new_call_after_a_refused_one_failed(story: Story) -> None:
-    """After a failed call, a new call may send one request."""
+    """It may send one request."""
     story.call(0.9, 1.1, "unavailable")
     refused(story, 1.0)
     story.call(2.0, 2.6)
@@ -444,7 +428,7 @@ def test_new_call_after_a_refused_one_failed(story: Story) -> None:
 
 
 def test_a_new_call_may_not_ask_within_the_time_to_wait(story: Story) -> None:
-    """After a stale call, a new call may not send a request within the time to wait."""
+    """The earlier call gave a stale value."""
     story.call(0.9, 1.1, "stale")
     refused(story, 1.0)
     story.call(2.0, 2.2, "stale")
@@ -456,7 +440,7 @@ def test_a_new_call_may_not_ask_within_the_time_to_wait(story: Story) -> None:
 def test_impatience_in_the_background(
     story: Story, kind: Literal["login", "renew", "credential"]
 ) -> None:
-    """A failed call does not excuse requests in the background."""
+    """A failed call does not excuse it."""
     story.call(0.9, 1.1, "unavailable")
     story.sent(kind, 1.0, 503, retry_after=3.0)
     story.several(kind, 2.0)
@@ -465,7 +449,7 @@ def test_impatience_in_the_background(
 
 
 def test_nothing_to_obey(story: Story) -> None:
-    """A 429 without a time to wait is not judged."""
+    """There is no time to wait."""
     refused(story, 1.0, None)
     refused(story, 1.05, 0.0)
     story.several("read", 1.2)
@@ -490,7 +474,7 @@ def denied(story: Story, *moments: float) -> None:
 
 
 def test_denial_that_costs_little(story: Story) -> None:
-    """A look at the token and a repetition for each denied read, and one login, are granted."""
+    """A lookup and a repetition for each read, and one login, are granted."""
     denied(story, 1.0, 2.0)
     for at in (1.05, 2.05):
         story.sent("read", at, 403, path=DENIED)
@@ -501,7 +485,6 @@ def test_denial_that_costs_little(story: Story) -> None:
 
 
 def test_whole_reads_may_be_denied_too(story: Story) -> None:
-    """Denied whole secrets have the same limit."""
     story.call(1.0, 1.1, "denied", verb="read_all", path="ai/openai")
     for at in (1.01, 1.02, 1.03):
         story.sent("read", at, 403, path=DENIED)
@@ -509,7 +492,6 @@ def test_whole_reads_may_be_denied_too(story: Story) -> None:
 
 
 def test_denied_request_for_a_credential(story: Story) -> None:
-    """Denied requests for a credential have the same limit."""
     where = "database/creds/app"
     for at in (1.0, 2.0):
         story.call(at, at + 0.1, "denied", verb="lease", path=where)
@@ -530,7 +512,7 @@ def test_denied_request_for_a_credential(story: Story) -> None:
 
 
 def test_looks_at_a_pace_of_its_own(story: Story) -> None:
-    """Looks at the client's own pace are granted, one of them in a call."""
+    """One of them may be in a call."""
     denied(story, 1.0, 2.0)
     story.several("lookup", 0.5, 1.5, 2.02, 2.5, 3.5)
     assert story.finds(a_denial_costs_little(since=0.0, until=4.0)) == []
@@ -540,7 +522,7 @@ def test_looks_at_a_pace_of_its_own(story: Story) -> None:
 
 
 def test_one_request_of_its_own_pace_in_a_call(story: Story) -> None:
-    """One request in a call may belong to a slow pace."""
+    """The pace is slow."""
     denied(story, 1.0)
     story.sent("read", 1.02, 403, path=DENIED)
     story.several("lookup", 1.03, 1.05)
@@ -549,7 +531,7 @@ def test_one_request_of_its_own_pace_in_a_call(story: Story) -> None:
 
 
 def test_denied_metadata_and_reads_are_repeated(story: Story) -> None:
-    """Metadata and reads may each be repeated once in a call."""
+    """Each may be once in a call."""
     metadata = DENIED.replace("data", "metadata")
     for at in (1.0, 2.0):
         story.call(at, at + 0.1, "denied", path="ai/openai")
@@ -568,7 +550,6 @@ def test_denied_metadata_and_reads_are_repeated(story: Story) -> None:
 
 
 def test_looks_where_mounts_are_asked_for_first(story: Story) -> None:
-    """A 403 for a request about mounts grants a look at the token."""
     for at in (1.0, 2.0, 3.0):
         story.call(at, at + 0.1, "missing", path="ai/openai")
         story.sent("status", at, 403, path="sys/internal/ui/mounts/ecommerce")
@@ -579,7 +560,7 @@ def test_looks_where_mounts_are_asked_for_first(story: Story) -> None:
 
 
 def test_denied_metadata(story: Story) -> None:
-    """Denied metadata counts like a denied read."""
+    """It counts like a denied read."""
     for at in (1.0, 2.0):
         story.call(at, at + 0.1, "denied", path="ai/openai")
         story.sent("metadata", at, 403, path=DENIED.replace("data", "metadata"))
@@ -589,7 +570,6 @@ def test_denied_metadata(story: Story) -> None:
 
 
 def test_nothing_denied(story: Story) -> None:
-    """Without a denial nothing is shown."""
     story.several("read", 1.0)
     assert story.finds(a_denial_costs_little(since=0.0, until=2.0)) == [
         "nothing shows it: there was no denied read between +0.00 and +2.00 s"
@@ -601,7 +581,7 @@ def test_nothing_denied(story: Story) -> None:
 
 
 def test_what_is_asked_in_a_namespace(story: Story) -> None:
-    """Each request names its namespace, except questions about the server."""
+    """Only questions about the server have none."""
     for path in ("sys/health", "sys/seal-status", "sys/leader", "sys/init"):
         story.sent("status", 1.0, path=path)
     story.sent("read", 2.0, path="ecommerce/data/x").namespace = "shop"
@@ -613,5 +593,5 @@ def test_what_is_asked_in_a_namespace(story: Story) -> None:
 
 
 def test_the_last_request_names_its_namespace_too() -> None:
-    """The oracle also judges the revocation at the client's end."""
+    """It is the revocation at the client's end."""
     assert isinstance(names_its_namespace("shop"), ToTheEnd)

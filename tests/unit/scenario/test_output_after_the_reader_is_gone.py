@@ -11,7 +11,6 @@ from vault_harness.judge.plugin.lossy_stream import LossyStream
 
 
 def test_a_closed_pipe_raises_nothing() -> None:
-    """A closed pipe raises nothing, not even at the last flush."""
     ours, theirs = os.pipe()
     os.close(ours)
     with os.fdopen(theirs, "w") as stream:
@@ -25,7 +24,6 @@ def test_a_closed_pipe_raises_nothing() -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 def test_a_disk_that_is_full() -> None:
-    """A full disk raises nothing."""
     with Path("/dev/full").open("w") as stream:
         stream_out = LossyStream(stream)
         stream_out.write("a verdict\n")
@@ -34,7 +32,6 @@ def test_a_disk_that_is_full() -> None:
 
 
 def test_a_reader_gets_each_text_once(tmp_path: Path) -> None:
-    """A reader gets each text once."""
     file = tmp_path / "said"
     with file.open("w", encoding="utf-8") as stream:
         stream_out = LossyStream(stream)

@@ -1,5 +1,3 @@
-"""Parts of a suite, by the measured durations of its scenarios."""
-
 from __future__ import annotations
 
 import json
@@ -21,7 +19,7 @@ TABLES = st.dictionaries(st.text("ABC", min_size=1, max_size=4), st.floats(0.5, 
 
 @given(TABLES, st.integers(1, 6))
 def test_each_scenario_is_in_one_part(seconds: dict[str, float], of: int) -> None:
-    """Each scenario is in one part, and the parts differ by the longest scenario at most."""
+    """The parts differ by the longest scenario at most."""
     parts = [shard(seconds, number, of) for number in range(1, of + 1)]
     assert sorted(id for part in parts for id in part) == sorted(seconds)  # noqa: A001 - it is an id
     lengths = [sum(seconds[id] for id in part) for part in parts]  # noqa: A001 - it is an id
@@ -29,14 +27,13 @@ def test_each_scenario_is_in_one_part(seconds: dict[str, float], of: int) -> Non
 
 
 def test_parts_of_the_suite_are_about_as_long() -> None:
-    """Four parts of the suite have about the same length."""
     seconds = {id: e.seconds for id, e in load(SCENARIOS / "catalogue.toml").items()}  # noqa: A001
     lengths = [sum(seconds[id] for id in shard(seconds, n, 4)) for n in (1, 2, 3, 4)]  # noqa: A001
     assert max(lengths) <= 1.05 * min(lengths)
 
 
 def test_nothing_takes_longer_than_is_written_of_it() -> None:
-    """No measured duration exceeds the one in the catalogue, which is written for slow clients."""
+    """The catalogue is written for slow clients."""
     written = tomllib.loads((SCENARIOS / "catalogue.toml").read_text(encoding="utf-8"))
     took = load_durations(SCENARIOS / "catalogue.toml")
     assert {id for id, seconds in took.items() if seconds > written[id]["seconds"]} == set()  # noqa: A001
@@ -44,19 +41,18 @@ def test_nothing_takes_longer_than_is_written_of_it() -> None:
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "2", "2/", "/4", "a/b", "-1/4", "1/0", "1/10000"])
 def test_parts_that_there_are_not(text: str) -> None:
-    """A part that cannot exist is refused with an example."""
     with pytest.raises(SettingsError, match=f"--shard {text} ") as caught:
         parse_shard(text)
     assert "1/4" in caught.value.remedy
 
 
 def test_naming_a_part() -> None:
-    """A part is named by its number and the count; an empty text names none."""
+    """An empty text names none."""
     assert (parse_shard("2/4"), parse_shard("")) == ((2, 4), None)
 
 
 def test_what_is_measured(tmp_path: Path) -> None:
-    """Only a single pass is measured; a failure or several runs are not."""
+    """Only a single pass is measured."""
     run = [
         {"id": "TOK-01", "word": "pass", "seconds": 30.6},
         {"id": "TOK-02", "word": "fail", "seconds": 99.0},
@@ -82,7 +78,6 @@ def test_what_is_measured(tmp_path: Path) -> None:
 
 
 def test_durations_of_no_journal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A missing journal is refused, and the table stays."""
     (tmp_path / "durations.json").write_text('{"TOK-01": 3}')
     assert main([str(tmp_path / "journal.json"), str(tmp_path / "durations.json")]) != 0
     assert "there is no such file" in capsys.readouterr().err
@@ -91,7 +86,7 @@ def test_durations_of_no_journal(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"TOK-01": "long"}', '{"TOK-01": 0}'])
 def test_tables_that_make_no_sense(tmp_path: Path, text: str) -> None:
-    """A senseless table is refused with the command that makes one."""
+    """The error has the command that makes one."""
     (tmp_path / "durations.json").write_text(text)
     with pytest.raises(SettingsError) as caught:
         load_durations(tmp_path / "catalogue.toml")

@@ -1,5 +1,3 @@
-"""Progress of a run, and the order of its scenarios."""
-
 from __future__ import annotations
 
 import contextlib
@@ -43,7 +41,6 @@ def pipe() -> Iterator[tuple[int, TextIO]]:
 
 
 def test_a_verdict_is_seen_at_once(tmp_path: Path, pipe: tuple[int, TextIO]) -> None:
-    """A verdict is flushed at once."""
     shown = progress(tmp_path, pipe[1])
     shown.write("KV-01    pass", "green")
     assert os.read(pipe[0], 1000) == b"KV-01    pass\n"
@@ -53,7 +50,7 @@ def test_a_verdict_is_seen_at_once(tmp_path: Path, pipe: tuple[int, TextIO]) -> 
 def test_how_far_it_is_is_seen_at_once(
     tmp_path: Path, pipe: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a terminal, a line of progress is printed now and then."""
+    """Without a terminal, a line is printed now and then."""
     monkeypatch.setattr(progress_module, "PLAIN_EVERY", 0.01)
     shown = progress(tmp_path, pipe[1], A=10.0)
     shown.began("A")
@@ -70,7 +67,7 @@ def test_how_far_it_is_is_seen_at_once(
 def test_how_far_a_scenario_in_this_process_is(
     tmp_path: Path, pipe: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Progress is printed even while pytest redirects standard output."""
+    """Standard output is redirected by pytest meanwhile."""
     monkeypatch.setattr(progress_module, "PLAIN_EVERY", 0.01)
     terminal = SimpleNamespace(
         isatty=False, write_line=print, flush=print, _tw=SimpleNamespace(_file=pipe[1])
@@ -91,7 +88,6 @@ def test_how_far_a_scenario_in_this_process_is(
 
 
 def test_a_terminal_that_is_gone(tmp_path: Path) -> None:
-    """A run goes on if its terminal is gone."""
     ours, theirs = os.openpty()
     with os.fdopen(theirs, "w") as file:
         terminal = SimpleNamespace(isatty=True, _tw=SimpleNamespace(_file=file))
@@ -102,7 +98,7 @@ def test_a_terminal_that_is_gone(tmp_path: Path) -> None:
 
 
 def test_how_long_still(tmp_path: Path) -> None:
-    """The remaining time is shared by the workers, and at least that of the longest scenario."""
+    """The workers share it; it is at least that of the longest scenario."""
     shown = progress(tmp_path, A=10.0, B=10.0, C=10.0, D=30.0)
     assert shown.seconds_left(time.monotonic()) == 30.0
     shown.ended("D")
@@ -113,7 +109,7 @@ def test_how_long_still(tmp_path: Path) -> None:
 
 
 def test_busy_machine_takes_longer(tmp_path: Path) -> None:
-    """The remaining time grows if scenarios take longer than planned."""
+    """Scenarios take longer than planned."""
     shown = progress(tmp_path, A=10.0, B=10.0, C=10.0, D=10.0)
     now = time.monotonic()
     shown.began("A")
@@ -124,7 +120,7 @@ def test_busy_machine_takes_longer(tmp_path: Path) -> None:
 
 
 def test_what_takes_longer_than_foreseen(tmp_path: Path) -> None:
-    """A scenario that takes far too long makes the end unknown."""
+    """Then the end is unknown."""
     shown = progress(tmp_path, A=10.0, B=1000.0)
     for name in ("A", "B"):
         shown.began(name)
@@ -150,7 +146,7 @@ def test_what_takes_longer_than_foreseen(tmp_path: Path) -> None:
 def test_how_long_it_takes_as_it_is_run(
     repeat: int, scale: float, declared: dict[str, float], seconds: float
 ) -> None:
-    """The planned time of a scenario grows with repetitions and longer lives."""
+    """It grows with repetitions and longer lives."""
     entry = Entry(id="TOK-11", promise="p", severity="low", source="s", ttl=20, seconds=30)
     chosen = SimpleNamespace(repeat=repeat, ttl_scale=scale, declared=declared)
     item = ScenarioItem.__new__(ScenarioItem)
@@ -159,7 +155,7 @@ def test_how_long_it_takes_as_it_is_run(
 
 
 def test_a_terminal_shows_each_scenario_whole(tmp_path: Path) -> None:
-    """On a terminal, lines break between scenarios and are indented."""
+    """Lines break between scenarios."""
     shown = progress(tmp_path, **{f"TOK-{n}": 9.0 for n in range(10, 22)})
     try:
         for number in range(10, 22):
@@ -195,14 +191,13 @@ def test_which_wait(tmp_path: Path, story: Story) -> None:
 
 
 def item(name: str, seconds: float, *, first: bool = False) -> pytest.Item:
-    """Return a scenario that is never run."""
     made = ScenarioItem.__new__(ScenarioItem)
     made.entry = cast("Any", SimpleNamespace(id=name, seconds=seconds, first=first))
     return made
 
 
 def test_order() -> None:
-    """The most telling scenarios come first, one for each worker, then the longest."""
+    """The most telling come first, one for each worker, then the longest."""
     items = [item("a", 5), item("X", 8, first=True), item("b", 9), item("c", 30)]
     items += [item("Y", 4, first=True), item("d", 1)]
     names = [cast("ScenarioItem", one).entry.id for one in in_order(items)]
@@ -210,7 +205,6 @@ def test_order() -> None:
 
 
 def test_what_is_to_be_confirmed(tmp_path: Path) -> None:
-    """A scenario to be confirmed is counted as such until it has its verdict."""
     shown = progress(tmp_path, A=10.0, B=10.0)
     shown.began("A")
     shown.put_off("A")

@@ -1,5 +1,3 @@
-"""What a request to Vault is for, and what HTTP messages say."""
-
 from __future__ import annotations
 
 import pytest
@@ -78,7 +76,6 @@ TABLE: list[tuple[str, str, RequestKind]] = [
 
 @pytest.mark.parametrize(("method", "target", "kind"), TABLE)
 def test_kinds(method: str, target: str, kind: RequestKind) -> None:
-    """Each path of Vault has a kind."""
     assert kind_of(method, target) == kind
 
 
@@ -88,7 +85,7 @@ def test_path_without_mount_is_no_secret() -> None:
 
 
 def test_a_messages_path_is_decoded() -> None:
-    """The path is decoded, below ``/v1/``, and without the query."""
+    """It is below ``/v1/``, without the query."""
     reader = RequestReader()
     reader.feed(b"GET /v1/ecommerce/data/a%20b?version=1 HTTP/1.1\r\nHost: v\r\n\r\n")
     assert reader.message.path == "ecommerce/data/a b"
@@ -105,14 +102,13 @@ def test_a_messages_path_is_decoded() -> None:
     ],
 )
 def test_a_message_says_whether_the_connection_ends(head: bytes, closes: bool) -> None:
-    """A connection ends by its header or by its version of HTTP."""
+    """Its header tells, or its version of HTTP."""
     reader = RequestReader()
     reader.feed(head)
     assert reader.message.closes == closes
 
 
 def test_empty_lines_before_a_request() -> None:
-    """An empty line before a request belongs to it."""
     reader = RequestReader()
     assert reader.feed(b"\r\n") == (b"\r\n", b"")
     sent = b"\r\nGET / HTTP/1.1\r\nHost: v\r\n\r\n"
@@ -121,7 +117,6 @@ def test_empty_lines_before_a_request() -> None:
 
 
 def test_bytes_beyond_a_message_are_given_back() -> None:
-    """Bytes after a message are given back for the next one."""
     reader = RequestReader()
     one = b"POST / HTTP/1.1\r\nHost: v\r\nContent-Length: 2\r\n\r\n{}"
     assert reader.feed(one + b"GET /") == (one, b"GET /")
@@ -129,20 +124,17 @@ def test_bytes_beyond_a_message_are_given_back() -> None:
 
 @pytest.mark.parametrize("data", [b"\x16\x03\x01\x02\x00\r\n\r\n", b"GET\r\n\r\n"])
 def test_not_http(data: bytes) -> None:
-    """Bytes that are no HTTP are refused."""
     with pytest.raises(NotHttp, match=r"."):
         RequestReader().feed(data)
 
 
 def test_answer_that_is_cut(story: object) -> None:
-    """An answer that ends too early is not complete."""
     reader = ResponseReader("GET")
     reader.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}")
     assert not reader.end()
 
 
 def test_rendered_answer() -> None:
-    """A rendered answer can be read again."""
     raw = render(404, {"Content-Type": "text/html"}, b"<html>")
     assert raw.startswith(b"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\n")
     reader = ResponseReader("GET")
@@ -151,12 +143,12 @@ def test_rendered_answer() -> None:
 
 
 def test_rendered_answer_of_an_odd_status() -> None:
-    """Vault's own status codes can be rendered."""
+    """Vault has status codes of its own."""
     assert render(473, {}, b"").startswith(b"HTTP/1.1 473 ")
 
 
 def test_body_that_is_no_object() -> None:
-    """A body that is no JSON object counts as empty."""
+    """It counts as empty."""
     for body in (b"[1]", b'"x"', b'{"a":', b""):
         reader = ResponseReader("GET")
         reader.feed(render(200, {}, body))

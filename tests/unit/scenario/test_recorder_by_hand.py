@@ -23,8 +23,6 @@ FAIL = Order(act="fail", targets=("read",), first=1, status=500).to_json()
 
 
 class Program:
-    """The program, before a server that gives one answer."""
-
     def __init__(self, directory: Path) -> None:
         self.server = Server(replying(answer({})))
         listen, api = PortLease(), PortLease()
@@ -43,12 +41,10 @@ class Program:
         api.release()
 
     def order(self, body: object, **how: Any) -> int:
-        """Post an order, and return the status of the answer."""
         given = how or {"json": body}
         return requests.post(f"{self.api}/faults", timeout=5, **given).status_code
 
     def end(self) -> None:
-        """End the program and its server."""
         self.process.kill()
         self.process.wait(10)
         self.server.close()
@@ -56,14 +52,13 @@ class Program:
 
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Program]:
-    """Start a program for this test."""
     started = Program(tmp_path)
     yield started
     started.end()
 
 
 def test_it_disturbs_what_was_ordered(program: Program) -> None:
-    """The first read fails, the second passes, and the log names the read without its path."""
+    """The log names the first read without its path."""
     assert program.order(FAIL) == 201
     read = f"{program.url}/ecommerce/data/backend/s.token-in-a-path"
     assert [requests.get(read, timeout=5).status_code for _ in range(2)] == [500, 200]
@@ -76,7 +71,7 @@ def test_it_disturbs_what_was_ordered(program: Program) -> None:
 
 
 def test_an_order_is_taken_back(program: Program) -> None:
-    """A DELETE ends the fault of these requests and no other; a second one changes nothing."""
+    """A second DELETE changes nothing."""
     other = Order(act="fail", targets=("write",), status=500).to_json()
     assert [program.order(FAIL), program.order(other)] == [201, 201]
     for _ in range(2):
@@ -88,7 +83,7 @@ def test_an_order_is_taken_back(program: Program) -> None:
 
 
 def test_what_is_no_order(program: Program) -> None:
-    """A wrong order is refused, and no fault is in force."""
+    """No fault is in force."""
     assert program.order([]) == 422
     assert program.order({**FAIL, "first": 0}) == 422
     assert program.order({"act": "explode"}) == 422
@@ -99,7 +94,7 @@ def test_what_is_no_order(program: Program) -> None:
 
 
 def test_sigterm_ends_the_program(program: Program) -> None:
-    """SIGTERM ends the program; SIGHUP does not."""
+    """SIGHUP does not."""
     program.process.send_signal(signal.SIGHUP)
     assert requests.get(f"{program.api}/", timeout=5).status_code == 200
     program.process.send_signal(signal.SIGTERM)

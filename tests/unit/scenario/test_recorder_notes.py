@@ -20,13 +20,11 @@ SECRET_ID = "3f1c2a9e-0000-4000-8000-secretsecret"
 
 
 def request(method: str, path: str, body: bytes = b"", *headers: str) -> bytes:
-    """Return a request as bytes."""
     lines = [f"{method} /v1/{path} HTTP/1.1", "Host: v", *headers, f"Content-Length: {len(body)}"]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def answer(body: object, status: str = "200 OK", *headers: str) -> bytes:
-    """Return an answer as bytes, with a JSON body."""
     raw = json.dumps(body).encode()
     lines = [f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(raw)}", "", ""]
     return "\r\n".join(lines).encode() + raw
@@ -67,7 +65,7 @@ def ask(wire: Wire, sent: bytes) -> tuple[int, dict[str, str], bytes]:
 
 
 def test_login_teaches_token_accessor_and_ttl(bench: Bench) -> None:
-    """A login teaches token, accessor and TTL; later requests have the same token's label."""
+    """Later requests have the same token's label."""
     recorder = bench.serve(replying(answer({"auth": AUTH}), answer({"data": {}})))
     wire = bench.connect()
     ask(wire, LOGIN)
@@ -82,7 +80,7 @@ def test_login_teaches_token_accessor_and_ttl(bench: Bench) -> None:
 
 
 def test_token_of_a_login_is_the_new_one(bench: Bench) -> None:
-    """A login that carries an old token is noted with the new one."""
+    """The login carries an old token."""
     bench.serve(replying(answer({"auth": AUTH})))
     old = request("POST", "auth/approle/login", b'{"secret_id": "x"}', "X-Vault-Token: s.oldoldold")
     ask(bench.connect(), old)
@@ -91,7 +89,7 @@ def test_token_of_a_login_is_the_new_one(bench: Bench) -> None:
 
 
 def test_a_refused_login_keeps_status_and_errors(bench: Bench) -> None:
-    """Vault's errors are kept, without the secret-id in them."""
+    """Errors have no secret-id in them."""
     said = {"errors": [f'invalid secret_id "{SECRET_ID}"']}
     bench.serve(replying(answer(said, "400 Bad Request")))
     ask(bench.connect(), LOGIN)
@@ -101,7 +99,7 @@ def test_a_refused_login_keeps_status_and_errors(bench: Bench) -> None:
 
 
 def test_a_renewals_ttl_is_noted(bench: Bench) -> None:
-    """A renewal's TTL is noted, since a shorter TTL is the only sign of max TTL."""
+    """A shorter TTL is the only sign of max TTL."""
     bench.serve(replying(answer({"auth": {**AUTH, "lease_duration": 3}})))
     renew = request("PUT", "auth/token/renew-self", b"{}", f"X-Vault-Token: {TOKEN}")
     ask(bench.connect(), renew)
@@ -110,7 +108,6 @@ def test_a_renewals_ttl_is_noted(bench: Bench) -> None:
 
 
 def test_batch_token_has_no_accessor(bench: Bench) -> None:
-    """An empty accessor counts as none."""
     recorder = bench.serve(replying(answer({"auth": {**AUTH, "accessor": "", "renewable": False}})))
     ask(bench.connect(), LOGIN)
     login = bench.ended(1)[0]
@@ -123,7 +120,6 @@ def test_batch_token_has_no_accessor(bench: Bench) -> None:
     [f"X-Vault-Token: {TOKEN}", f"Authorization: Bearer {TOKEN}", f"x-vault-token:{TOKEN}"],
 )
 def test_token_in_either_header(bench: Bench, header: str) -> None:
-    """A token is found in both headers, in any case of letters."""
     bench.serve(replying(answer({})))
     ask(bench.connect(), request("GET", "ecommerce/data/x", b"", header))
     assert bench.secrets.value(bench.ended(1)[0].token or "") == TOKEN
@@ -131,14 +127,14 @@ def test_token_in_either_header(bench: Bench, header: str) -> None:
 
 @pytest.mark.parametrize("header", [None, "Authorization: Basic dXNlcjpwYXNz"])
 def test_no_token(bench: Bench, header: str | None) -> None:
-    """Another kind of credential is no token."""
+    """It is another kind of credential."""
     bench.serve(replying(answer({})))
     ask(bench.connect(), request("GET", "ecommerce/data/x", b"", *([header] if header else [])))
     assert bench.ended(1)[0].token is None
 
 
 def test_retry_after_in_both_forms(bench: Bench) -> None:
-    """`Retry-After` may be seconds or a date; anything else is ignored."""
+    """It may be seconds or a date."""
     later = formatdate(time.time() + 30, usegmt=True)
     headers = ["Retry-After: 7", f"Retry-After: {later}", "Retry-After: soon"]
     bench.serve(replying(*(answer({}, "429 Too Many Requests", header) for header in headers)))
@@ -153,7 +149,6 @@ def test_retry_after_in_both_forms(bench: Bench) -> None:
 
 
 def test_no_secret_in_any_repr(bench: Bench) -> None:
-    """No `repr` of history, recorder or registry shows a secret."""
     recorder = bench.serve(replying(answer({"auth": AUTH}), answer({})))
     wire = bench.connect()
     ask(wire, LOGIN)
@@ -168,7 +163,6 @@ def test_no_secret_in_any_repr(bench: Bench) -> None:
 
 
 def test_stub_answers_and_is_counted(bench: Bench) -> None:
-    """A stub answers in Vault's place and is counted."""
     recorder = bench.serve(replying(answer({"data": 1})))
     wire = bench.connect()
     page = Stub(status=502, body=b"<html>", headers={"Content-Type": "text/html"})
@@ -182,7 +176,6 @@ def test_stub_answers_and_is_counted(bench: Bench) -> None:
 
 
 def test_stub_of_some_kinds(bench: Bench) -> None:
-    """A stub answers only the kinds of requests that it names."""
     recorder = bench.serve(replying(answer({"auth": AUTH})))
     wire = bench.connect()
     with recorder.stub(Stub(status=412, kinds=frozenset({"read"}))) as given:
@@ -193,7 +186,6 @@ def test_stub_of_some_kinds(bench: Bench) -> None:
 
 
 def test_stub_so_many_times(bench: Bench) -> None:
-    """After so many answers of a stub Vault answers again."""
     recorder = bench.serve(replying(answer({}), answer({})))
     wire = bench.connect()
     with recorder.stub(Stub(status=503, times=2)) as given:
@@ -202,7 +194,7 @@ def test_stub_so_many_times(bench: Bench) -> None:
 
 
 def test_last_stub_wins(bench: Bench) -> None:
-    """The innermost stub answers."""
+    """The innermost stub wins."""
     recorder = bench.serve(replying())
     wire = bench.connect()
     with recorder.stub(Stub(status=500)):
@@ -212,7 +204,6 @@ def test_last_stub_wins(bench: Bench) -> None:
 
 
 def test_stub_to_head_has_no_body(bench: Bench) -> None:
-    """A stub's answer to HEAD has no body."""
     recorder = bench.serve(replying())
     wire = bench.connect()
     with recorder.stub(Stub(status=503, body=b"sealed")):
@@ -229,7 +220,7 @@ def test_stub_to_head_has_no_body(bench: Bench) -> None:
     ],
 )
 def test_stub_ends_the_connection_when_asked(bench: Bench, sent: bytes) -> None:
-    """A stub closes the connection if the client asks for it."""
+    """The client asks for it."""
     recorder = bench.serve(replying())
     wire = bench.connect()
     with recorder.stub(Stub(status=500, body=b"no")):
@@ -238,7 +229,7 @@ def test_stub_ends_the_connection_when_asked(bench: Bench, sent: bytes) -> None:
 
 
 def test_rewritten_login(bench: Bench) -> None:
-    """A rewritten login reaches the client and the history."""
+    """The history has it too."""
     recorder = bench.serve(replying(answer({"auth": AUTH, "x": 1})))
     recorder.rewrite_login = lambda body: {
         **body,
@@ -258,7 +249,6 @@ def test_rewritten_login(bench: Bench) -> None:
 
 
 def test_only_accepted_logins_are_rewritten(bench: Bench) -> None:
-    """Refused logins and reads are not rewritten."""
     refused = answer({"errors": ["invalid role or secret ID"]}, "400 Bad Request")
     recorder = bench.serve(replying(refused, answer({"data": 1})))
     recorder.rewrite_login = lambda _: {"rewritten": True}
@@ -268,7 +258,7 @@ def test_only_accepted_logins_are_rewritten(bench: Bench) -> None:
 
 
 def test_failed_rewriting_is_a_defect_of_the_harness(bench: Bench) -> None:
-    """A failed rewriting is noted as a defect, and the client gets no answer."""
+    """The client gets no answer."""
 
     def fails(_: dict[str, object]) -> dict[str, object]:
         raise LookupError(TOKEN)
@@ -283,7 +273,6 @@ def test_failed_rewriting_is_a_defect_of_the_harness(bench: Bench) -> None:
 
 
 def test_answer_is_known_before_the_client_has_it(bench: Bench) -> None:
-    """An answer is in the history before the client has it."""
     bench.serve(replying(*[answer({"auth": AUTH})] * 50))
     wire = bench.connect()
     for number in range(50):
@@ -292,7 +281,7 @@ def test_answer_is_known_before_the_client_has_it(bench: Bench) -> None:
 
 
 def test_a_defect_of_the_recorder_is_noted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A defect of the recorder is noted, and the request has no status."""
+    """The request has no status."""
     recorder = bench.serve(replying(answer({})))
 
     def fails(*_: object) -> None:
@@ -307,7 +296,6 @@ def test_a_defect_of_the_recorder_is_noted(bench: Bench, monkeypatch: pytest.Mon
 
 
 def test_peer_that_does_not_speak_http_is_no_defect(bench: Bench) -> None:
-    """A peer that does not speak HTTP is no defect."""
     recorder = bench.serve(replying(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"))
     wire = bench.connect()
     wire.send(LOGIN)
@@ -317,7 +305,6 @@ def test_peer_that_does_not_speak_http_is_no_defect(bench: Bench) -> None:
 
 
 def test_credential_and_its_renewals_are_known_by_one_label(bench: Bench) -> None:
-    """A credential and its renewals have the same label."""
     made = {
         "lease_id": "database/creds/app/1",
         "lease_duration": 8,
@@ -340,7 +327,7 @@ def test_credential_and_its_renewals_are_known_by_one_label(bench: Bench) -> Non
 
 
 def test_no_lease_is_kept_once_nothing_is_noted(bench: Bench) -> None:
-    """A frozen history stores no leases, since a recorder may run for days."""
+    """A recorder may run for days."""
     made = {"lease_id": "database/creds/app/1", "data": {"password": "a-secret-password"}}
     recorder = bench.serve(replying(answer(made)))
     bench.history.freeze()
@@ -352,7 +339,7 @@ def test_no_lease_is_kept_once_nothing_is_noted(bench: Bench) -> None:
 def test_a_request_came_before_there_was_time_for_it(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A request counts from the time when it came, even if it was read later."""
+    """The request counts from the time when it came."""
     recorder = bench.serve(replying(answer({}), answer({})))
     busy, let_go = threading.Event(), threading.Event()
     note = recorder.note_request

@@ -29,12 +29,10 @@ TOKEN = [("X-Vault-Token", "hvs.token")]
 
 @pytest.fixture(scope="module")
 def authority() -> Authority:
-    """Return an authority that signs for the recorder."""
     return Authority()
 
 
 def shown(authority: Authority, directory: Path, *protocols: str) -> ssl.SSLContext:
-    """Return the TLS context of a server with a certificate of this authority."""
     files = authority.issue(directory, "127.0.0.1")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(files.certificate, files.key)
@@ -44,37 +42,30 @@ def shown(authority: Authority, directory: Path, *protocols: str) -> ssl.SSLCont
 
 
 def trusting(authority: Authority) -> ssl.SSLContext:
-    """Return the TLS context of a client that trusts only this authority."""
     return ssl.create_default_context(cadata=authority.certificate.decode())
 
 
 @pytest.fixture
 def tls(authority: Authority, tmp_path: Path) -> ssl.SSLContext:
-    """Return a context that offers HTTP/2."""
     return shown(authority, tmp_path, "h2", "http/1.1")
 
 
 @pytest.fixture(params=["http/1.1", "h2"])
 def protocol(request: pytest.FixtureRequest) -> str:
-    """Return the protocol of the client."""
     return str(request.param)
 
 
 @pytest.fixture
 def client(authority: Authority, protocol: str) -> Iterator[httpcore.ConnectionPool]:
-    """Return a client that keeps its connections."""
     with httpcore.ConnectionPool(ssl_context=trusting(authority), http2=protocol == "h2") as made:
         yield made
 
 
 def url(bench: Bench, path: str = READ) -> str:
-    """Return a URL of the recorder."""
     return f"https://127.0.0.1:{bench.recorder.port}{path}"
 
 
 def saying(body: bytes, heard: list[bytes] | None = None) -> Talk:
-    """Return a server that answers every request with this body."""
-
     def talk(wire: Wire) -> None:
         while head := wire.until(b"\r\n\r\n"):
             if heard is not None:
@@ -122,7 +113,6 @@ class Http2:
         self._send()
 
     def ask(self, stream: int, path: str, *, method: str = "GET", more: Headers = ()) -> None:
-        """Send a request."""
         head = {":method": method, ":path": path, ":authority": "v", ":scheme": "https"}
         self._http.send_headers(stream, [*head.items(), *more], end_stream=True)
         self._send()
@@ -132,12 +122,10 @@ class Http2:
         self._socket.sendall(GoAwayFrame(0, error_code=error).serialize())
 
     def reset(self, stream: int) -> None:
-        """Give up a request."""
         self._http.reset_stream(stream)
         self._send()
 
     def answered(self) -> int:
-        """Return the stream that is answered next."""
         while data := self._socket.recv(65536):
             for event in self._http.receive_data(data):
                 if isinstance(event, h2.events.ResponseReceived):
@@ -173,7 +161,7 @@ class Http2:
 def test_requests_of_one_connection(
     bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool, protocol: str
 ) -> None:
-    """Two reads share a handshake, and token and protocol are noted."""
+    """They share a handshake."""
     heard: list[bytes] = []
     bench.serve(saying(b"{}", heard), tls=tls)
     for _ in range(2):
@@ -190,7 +178,7 @@ def test_requests_of_one_connection(
 def test_bodies_pass_in_both_directions(
     bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool
 ) -> None:
-    """Bodies pass both ways, even beyond the window of HTTP/2, and a login's body is read."""
+    """They may exceed the window of HTTP/2."""
     heard: list[bytes] = []
     large = b'{"a":"' + b"x" * 300_000 + b'"}'
     bench.serve(saying(large, heard), tls=tls)
@@ -204,7 +192,6 @@ def test_bodies_pass_in_both_directions(
 def test_no_body_for_a_head(
     bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool
 ) -> None:
-    """HEAD is answered without a body, and the connection goes on."""
     bench.serve(saying(b"12345"), tls=tls)
     for _ in range(2):
         response = client.request("HEAD", url(bench))
@@ -216,7 +203,7 @@ def test_no_body_for_a_head(
 def test_answers_in_the_place_of_vault(
     bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool
 ) -> None:
-    """A stub answers the client, and Vault gets no request."""
+    """Vault gets no request."""
     heard: list[bytes] = []
     bench.serve(saying(b"{}", heard), tls=tls)
     with bench.recorder.stub(Stub(status=429, body=b"slow", headers={"Retry-After": "2"})):
@@ -229,7 +216,6 @@ def test_answers_in_the_place_of_vault(
 def test_faults_of_single_requests(
     bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool
 ) -> None:
-    """Answers can be lost or delayed as over plain HTTP."""
     heard: list[bytes] = []
     bench.serve(saying(b"{}", heard), tls=tls)
     lost = Interference("lost", Choice(nth=1), loses=True)
@@ -249,7 +235,7 @@ def test_faults_of_single_requests(
 def test_vault_ends_in_the_middle(
     bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool
 ) -> None:
-    """Half an answer ends the connection, and the server's end is noted."""
+    """The server's end is noted."""
 
     def talk(wire: Wire) -> None:
         wire.until(b"\r\n\r\n")
@@ -264,7 +250,7 @@ def test_vault_ends_in_the_middle(
 def test_without_a_vault_the_connection_ends(
     bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool
 ) -> None:
-    """Without a Vault the connection ends, and no request is noted."""
+    """No request is noted."""
     bench.relay("127.0.0.1:1", tls=tls)
     with pytest.raises((httpcore.RemoteProtocolError, httpcore.NetworkError)):
         client.request("GET", url(bench))
@@ -274,7 +260,6 @@ def test_without_a_vault_the_connection_ends(
 def test_deaf_connections(
     bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool, authority: Authority
 ) -> None:
-    """An open connection goes deaf, and a new one works."""
     bench.serve(saying(b"{}"), tls=tls)
     client.request("GET", url(bench))
     assert bench.recorder.deafen() == 1
@@ -289,7 +274,7 @@ def test_deaf_connections(
 def test_goodbye_over_a_deaf_connection(
     bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool
 ) -> None:
-    """A goodbye over a deaf connection is no request, so nothing was kept waiting."""
+    """It is no request, so nothing was kept waiting."""
     bench.serve(saying(b"{}"), tls=tls)
     client.request("GET", url(bench))
     assert bench.recorder.deafen() == 1
@@ -301,7 +286,7 @@ def test_goodbye_over_a_deaf_connection(
 def test_goodbye_of_the_server(
     bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool
 ) -> None:
-    """After a goodbye the client uses a new connection and loses nothing."""
+    """A new connection loses nothing."""
     bench.serve(saying(b"{}"), tls=tls)
     with bench.recorder.interfere(Interference("goodbye", Choice(), closes=True)):
         for _ in range(3):
@@ -340,7 +325,6 @@ def test_goodbye_over_http2_is_said_twice(
 def test_streams_do_not_wait_for_each_other(
     bench: Bench, tls: ssl.SSLContext, authority: Authority
 ) -> None:
-    """Over HTTP/2 a second request is answered while the first one waits."""
     go_on = threading.Event()
 
     def talk(wire: Wire) -> None:
@@ -363,7 +347,6 @@ def test_streams_do_not_wait_for_each_other(
 def test_a_stream_came_before_there_was_time_for_it(
     bench: Bench, tls: ssl.SSLContext, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over HTTP/2, too, a request counts from the time when it came."""
     recorder = bench.serve(saying(b"{}"), tls=tls)
     busy, let_go = threading.Event(), threading.Event()
     note = recorder.note_request
@@ -388,7 +371,7 @@ def test_a_stream_came_before_there_was_time_for_it(
 
 
 def test_a_stream_that_is_reset(bench: Bench, tls: ssl.SSLContext, authority: Authority) -> None:
-    """A reset stream does not disturb others on the connection."""
+    """Others on the connection are not disturbed."""
     bench.serve(saying_nothing_to(b"slow"), tls=tls)
     with closing(Http2(bench, authority)) as client:
         client.ask(1, "/v1/kv/slow")
@@ -403,7 +386,7 @@ def test_a_stream_that_is_reset(bench: Bench, tls: ssl.SSLContext, authority: Au
 def test_a_late_answer_that_is_given_up(
     bench: Bench, tls: ssl.SSLContext, authority: Authority
 ) -> None:
-    """The token of a login that was given up is registered."""
+    """The token of the login is registered."""
     auth = b'{"auth":{"client_token":"hvs.made-for-nobody","accessor":"acc","lease_duration":9}}'
     recorder = bench.serve(saying(auth), tls=tls)
     late = Interference("late", Choice(), late=30.0)
@@ -421,7 +404,7 @@ def test_a_late_answer_that_is_given_up(
 def test_a_client_that_says_goodbye(
     bench: Bench, tls: ssl.SSLContext, authority: Authority
 ) -> None:
-    """After a client's goodbye, pending answers arrive and the connection ends."""
+    """Pending answers arrive, and the connection ends."""
     go_on = threading.Event()
 
     def talk(wire: Wire) -> None:
@@ -445,7 +428,7 @@ def test_a_client_that_says_goodbye(
 def test_a_client_that_goes_for_an_error(
     bench: Bench, tls: ssl.SSLContext, authority: Authority
 ) -> None:
-    """A client that leaves with an error has given up its pending requests."""
+    """It has given up its pending requests."""
     recorder = bench.serve(saying_nothing_to(b"slow"), tls=tls)
     with closing(Http2(bench, authority)) as client:
         client.ask(1, "/v1/kv/slow")
@@ -456,7 +439,6 @@ def test_a_client_that_goes_for_an_error(
 
 
 def test_headers_that_are_no_utf_8(bench: Bench, tls: ssl.SSLContext, authority: Authority) -> None:
-    """Headers that are no UTF-8 pass both ways unchanged."""
     heard: list[bytes] = []
 
     def talk(wire: Wire) -> None:
@@ -475,7 +457,6 @@ def test_headers_that_are_no_utf_8(bench: Bench, tls: ssl.SSLContext, authority:
 
 
 def test_a_refused_handshake_is_noted(bench: Bench, tls: ssl.SSLContext, protocol: str) -> None:
-    """A refused handshake is noted with its reason."""
     bench.serve(saying(b"{}"), tls=tls)
     with (
         httpcore.ConnectionPool(
@@ -499,7 +480,7 @@ def test_vault_is_verified(
     *,
     trusted: bool,
 ) -> None:
-    """The recorder verifies Vault, and sends nothing to a Vault that it does not trust."""
+    """The recorder sends nothing to a Vault that it does not trust."""
     heard: list[bytes] = []
     of_vault = authority if trusted else Authority()
     behind = bench.serve(saying(b"{}", heard), tls=shown(of_vault, tmp_path / "vault"))

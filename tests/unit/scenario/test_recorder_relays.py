@@ -21,7 +21,6 @@ GET = b"GET /v1/ecommerce/data/backend/django HTTP/1.1\r\nHost: v\r\n\r\n"
 
 
 def answer(body: bytes = b"{}", status: str = "200 OK", *headers: str) -> bytes:
-    """Return an answer as bytes."""
     lines = [f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body)}", "", ""]
     return "\r\n".join(lines).encode() + body
 
@@ -39,7 +38,6 @@ def once(reply: bytes, heard: list[bytes] | None = None) -> Talk:
 
 
 def test_bytes_pass_unchanged_on_one_connection(bench: Bench) -> None:
-    """Bytes pass unchanged, and a second request uses the same connection."""
     heard: list[bytes] = []
     odd = b"HTTP/1.1 200   fine  \r\nx-ODD:   yes \r\ncontent-LENGTH:2\r\n\r\n{}"
     bench.serve(once(odd, heard))
@@ -57,7 +55,6 @@ def test_bytes_pass_unchanged_on_one_connection(bench: Bench) -> None:
 
 
 def test_each_connection_has_its_ordinal(bench: Bench) -> None:
-    """Two connections have different numbers."""
     bench.serve(once(answer()))
     one, two = bench.connect(), bench.connect()
     for wire in (one, two):
@@ -67,7 +64,7 @@ def test_each_connection_has_its_ordinal(bench: Bench) -> None:
 
 
 def test_away_ends_what_is_open_and_what_comes(bench: Bench) -> None:
-    """`away` ends open connections and each new one; later ones work."""
+    """Later connections work."""
     bench.serve(once(answer()))
     before = bench.connect()
     before.send(GET)
@@ -84,7 +81,6 @@ def test_away_ends_what_is_open_and_what_comes(bench: Bench) -> None:
 
 
 def test_open_connections_are_counted(bench: Bench) -> None:
-    """Open connections are counted, used or not."""
     bench.serve(once(answer()))
     count = bench.recorder.open_connections
     idle, used = bench.connect(), bench.connect()
@@ -98,7 +94,6 @@ def test_open_connections_are_counted(bench: Bench) -> None:
 
 
 def test_chunked_answer(bench: Bench) -> None:
-    """An answer in chunks is complete with its last chunk."""
     parts = [
         b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n",
         b'b\r\n{"errors":[\r\n',
@@ -127,7 +122,6 @@ def test_chunked_answer(bench: Bench) -> None:
 
 
 def test_chunked_request(bench: Bench) -> None:
-    """A login whose body comes in chunks is read."""
     heard: list[bytes] = []
 
     def talk(wire: Wire) -> None:
@@ -161,7 +155,6 @@ def test_no_content(bench: Bench) -> None:
 
 
 def test_big_bodies_pass_in_both_directions(bench: Bench) -> None:
-    """Megabytes pass in both directions."""
     size = 5_000_000
     up, down = b"u" * size, bytes(range(256)) * (size // 256)
     heard: list[bytes] = []
@@ -181,7 +174,7 @@ def test_big_bodies_pass_in_both_directions(bench: Bench) -> None:
 
 
 def test_client_that_waits_for_100_continue(bench: Bench) -> None:
-    """The head is passed on at once, and "100 Continue" is not the answer."""
+    """The head is passed on at once."""
 
     def talk(wire: Wire) -> None:
         wire.until(b"\r\n\r\n")
@@ -222,7 +215,7 @@ def test_server_that_answers_before_it_has_the_request(bench: Bench) -> None:
 
 
 def test_requests_sent_without_waiting_are_answered_in_turn(bench: Bench) -> None:
-    """Three requests in one segment are three exchanges."""
+    """They come in one segment."""
     heard: list[bytes] = []
     bench.serve(once(answer(), heard))
     wire = bench.connect()
@@ -234,7 +227,7 @@ def test_requests_sent_without_waiting_are_answered_in_turn(bench: Bench) -> Non
 
 
 def test_answer_that_ends_with_the_connection(bench: Bench) -> None:
-    """An answer without a length is complete when the server closes."""
+    """It has no length."""
     page = b"HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\n\r\n<html>nothing here</html>"
 
     def talk(wire: Wire) -> None:
@@ -250,7 +243,7 @@ def test_answer_that_ends_with_the_connection(bench: Bench) -> None:
 
 
 def test_client_that_leaves_early(bench: Bench) -> None:
-    """A client that leaves early is noted, and the server sees the end."""
+    """The server sees the end."""
     server_saw_the_end = threading.Event()
 
     def talk(wire: Wire) -> None:
@@ -271,7 +264,7 @@ def test_client_that_leaves_early(bench: Bench) -> None:
 def test_client_that_leaves_while_its_answer_lies_unread(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An answer that arrives after the client left is noted as not delivered."""
+    """The answer is noted as not delivered."""
     say, said, busy, let_go = (threading.Event() for _ in range(4))
 
     def talk(wire: Wire) -> None:
@@ -306,7 +299,7 @@ def test_client_that_leaves_while_its_answer_lies_unread(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells it of what was not read")
 def test_end_that_has_gone_before_that_was_read() -> None:
-    """The recorder knows that a peer has gone before it reads the end."""
+    """The recorder has not read the end."""
 
     async def look() -> tuple[bool, bool]:
         with socket.create_server(("127.0.0.1", 0)) as door:
@@ -326,7 +319,7 @@ def test_end_that_has_gone_before_that_was_read() -> None:
 
 
 def test_server_that_dies_in_the_middle(bench: Bench) -> None:
-    """A server that dies in the middle leaves no status."""
+    """There is no status."""
     half = answer(b"x" * 100)[:60]
 
     def talk(wire: Wire) -> None:
@@ -342,7 +335,7 @@ def test_server_that_dies_in_the_middle(bench: Bench) -> None:
 
 
 def test_dead_upstream(bench: Bench) -> None:
-    """Without a Vault the connection is accepted, counted and closed."""
+    """The connection is accepted, counted and closed."""
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
     bench.relay(f"127.0.0.1:{port}")
@@ -352,7 +345,6 @@ def test_dead_upstream(bench: Bench) -> None:
 
 
 def test_client_that_does_not_speak_http(bench: Bench) -> None:
-    """A client that does not speak HTTP is turned away, and the recorder goes on."""
     bench.serve(once(answer()))
     stranger = bench.connect()
     stranger.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
@@ -363,8 +355,6 @@ def test_client_that_does_not_speak_http(bench: Bench) -> None:
 
 
 def test_close_with_open_connections(bench: Bench) -> None:
-    """Closing ends idle, asking and deaf clients at once."""
-
     def talk(wire: Wire) -> None:
         wire.until(b"\r\n\r\n")
         wire.send(answer(b"x" * 50_000_000))
@@ -384,7 +374,7 @@ def test_close_with_open_connections(bench: Bench) -> None:
 
 
 def test_close_while_clients_come(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    """Closing ends connections that are just coming, and leaves no task."""
+    """No task is left."""
     recorder = bench.serve(once(answer()))
     coming = [bench.connect() for _ in range(30)]
     recorder.close()
@@ -401,7 +391,6 @@ def _is_closed(wire: Wire) -> bool:
 
 
 def test_listens_on_loopback_only(bench: Bench) -> None:
-    """The recorder listens on loopback only."""
     recorder: Recorder = bench.serve(once(answer()))
     with socket.socket() as probe:
         probe.bind(("127.0.0.2", 0))
@@ -410,7 +399,7 @@ def test_listens_on_loopback_only(bench: Bench) -> None:
 
 
 def test_json_of_an_answer_that_is_no_object(bench: Bench) -> None:
-    """A body that is no JSON has no errors."""
+    """It has no errors."""
     bench.serve(once(answer(b"<html>", "403 Forbidden")))
     wire = bench.connect()
     wire.send(GET)
@@ -419,7 +408,6 @@ def test_json_of_an_answer_that_is_no_object(bench: Bench) -> None:
 
 
 def test_another_address_can_be_shut_for_itself(bench: Bench) -> None:
-    """A second address can be shut for itself."""
     recorder = bench.serve(once(answer()))
     try:
         door = recorder.listen_too("127.0.0.2", recorder.port)
@@ -443,7 +431,6 @@ def test_another_address_can_be_shut_for_itself(bench: Bench) -> None:
 
 
 def test_vault_at_an_ipv6_address(bench: Bench) -> None:
-    """An IPv6 address is written in brackets."""
     try:
         listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
     except OSError as error:
@@ -461,7 +448,6 @@ def test_vault_at_an_ipv6_address(bench: Bench) -> None:
 
 
 def test_a_path_beyond_ascii(bench: Bench) -> None:
-    """A path beyond ASCII passes unchanged and is decoded."""
     raw = "GET /v1/ecommerce/data/größe?x=ö HTTP/1.1\r\nHost: v\r\n\r\n".encode()
     heard: list[bytes] = []
     bench.serve(once(answer(), heard))

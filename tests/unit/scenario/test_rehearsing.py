@@ -15,8 +15,6 @@ from vault_harness.recorder.secrets import Secrets
 
 
 def refusing(error: Exception) -> Any:
-    """Return a driver that raises this error in every call."""
-
     def raises(*_: object, **__: object) -> None:
         raise error
 
@@ -25,7 +23,7 @@ def refusing(error: Exception) -> Any:
 
 
 def test_a_herd_that_says_too_much() -> None:
-    """A failed herd is told without its secret."""
+    """Its secret is not told."""
     lab: Any = SimpleNamespace(secrets=Secrets())
     lab.secrets.add("secret-id", "5ec2e7-1d")
     came = rehearsal.Rehearsal()
@@ -39,7 +37,7 @@ def test_a_herd_that_says_too_much() -> None:
 
 @pytest.mark.parametrize("last", ["ok", "error"])
 def test_several_first_reads(last: Outcome) -> None:
-    """Several first reads are called slow if the last one succeeded."""
+    """They are called slow if the last one succeeded."""
     outcomes: list[Outcome] = ["error", "error", last]
     reads = (Operation(1, "read", "p", float(n), float(n), one) for n, one in enumerate(outcomes))
     moments = iter((1.0, 2.0, 40.0))
@@ -53,7 +51,7 @@ def test_several_first_reads(last: Outcome) -> None:
 
 
 def test_secret_that_is_not_served() -> None:
-    """A secret that is not served is told, and nothing else is asked."""
+    """Nothing else is asked."""
     lab: Any = SimpleNamespace()
     came = rehearsal.Rehearsal()
     rehearsal._speak(came, lab, refusing(NotClaimed("it does not render backend/django")))
@@ -72,7 +70,7 @@ def test_secret_that_is_not_served() -> None:
 def test_a_cache_without_max_stale_is_reported(
     capabilities: set[str], declares: dict[str, float], *, asked: bool
 ) -> None:
-    """A cache without `max_stale` is told, since KV-02 is skipped for it."""
+    """KV-02 is skipped for it."""
     came = rehearsal.Rehearsal()
     subject = SimpleNamespace(capabilities=frozenset(capabilities), declares=declares)
     driver: Any = SimpleNamespace(subject=subject)
@@ -91,7 +89,7 @@ def test_a_cache_without_max_stale_is_reported(
     ids=str,
 )
 def test_claims_without_effect_are_reported(said: dict[str, Any], told: str) -> None:
-    """Times above the suite's limits and unknown words are told."""
+    """They are times above the suite's limits, and unknown words."""
     came = rehearsal.Rehearsal()
     driver: Any = SimpleNamespace(
         subject=SimpleNamespace(capabilities=frozenset({"read", "cached"}), **said)
@@ -110,7 +108,6 @@ def test_claims_without_effect_are_reported(said: dict[str, Any], told: str) -> 
     ],
 )
 def test_letters_beyond_ascii(outcome: Outcome, value: str | None, told: str) -> None:
-    """A wrong value beyond ASCII is told."""
     read = Operation(1, "read", "p", 0.0, 0.1, outcome, value)
     read.message = "it is not JSON" if outcome == "error" else ""
     lab: Any = SimpleNamespace(put=lambda label, **_: label)
@@ -130,7 +127,7 @@ def test_letters_beyond_ascii(outcome: Outcome, value: str | None, told: str) ->
     ids=["there", "a moment later", "never"],
 )
 def test_secret_of_the_closing_act(outcomes: list[Outcome], told: str) -> None:
-    """The secret of the closing act must be served, at least after a moment."""
+    """It must be served, at least after a moment."""
     reads, clock = iter(outcomes), [0.0]
 
     def read(path: str, key: str) -> Operation:
@@ -153,7 +150,6 @@ def test_secret_of_the_closing_act(outcomes: list[Outcome], told: str) -> None:
 
 
 def test_secret_of_the_closing_act_that_is_not_served() -> None:
-    """An agent without the secret of the closing act is told so."""
     entry = SimpleNamespace(spare_path="shared/email", spare_key="EMAIL")
     history = SimpleNamespace(now=lambda: 0.0)
     lab: Any = SimpleNamespace(entry=entry, history=history)
@@ -171,7 +167,7 @@ def test_secret_of_the_closing_act_that_is_not_served() -> None:
     [({"read", "health"}, []), ({"read", "tls", "jwt", "namespace"}, ["jwt, namespace, tls"])],
 )
 def test_what_is_believed(claimed: set[str], told: list[str]) -> None:
-    """Claims that the check cannot test are listed as not asked."""
+    """The check cannot test all claims."""
     came = rehearsal.Rehearsal()
     subject = SimpleNamespace(capabilities=frozenset(claimed), declares={})
     driver: Any = SimpleNamespace(subject=subject)

@@ -1,5 +1,3 @@
-"""The folder of a report: unwritable, in use, or of another program."""
-
 from __future__ import annotations
 
 import fcntl
@@ -42,7 +40,6 @@ def begun(
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    """A folder that cannot be written is refused without a traceback."""
     (tmp_path / "file").write_text("")
     ended = begun(tmp_path / "file" / "report", tmp_path)
     assert ended.returncode == Outcome.USAGE
@@ -61,7 +58,6 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     ids=["reference", "measured"],
 )
 def test_a_folder_of_another_run(given: dict[str, str], tmp_path: Path) -> None:
-    """The folder of a running run is refused and left as it is."""
     (tmp_path / "journal.json").write_text("mine")
     held = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -86,7 +82,6 @@ def test_a_folder_of_another_run(given: dict[str, str], tmp_path: Path) -> None:
 def test_what_is_refused_leaves_the_last_report(
     given: dict[str, str], said: str, tmp_path: Path
 ) -> None:
-    """A refused run leaves the last report as it is."""
     report = tmp_path / "report"
     report.mkdir()
     for name in ("journal.json", "score.json", "index.html"):
@@ -111,7 +106,7 @@ def test_what_is_refused_leaves_the_last_report(
 def test_a_disk_that_is_full_at_the_end(
     before: Outcome, after: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run without its report has crashed, unless a promise is broken."""
+    """The run has crashed, unless a promise is broken."""
     told: list[str] = []
     terminal = SimpleNamespace(
         section=told.append,
@@ -161,7 +156,7 @@ def table_of(
 def test_known_failures_that_cannot_be_written(
     before: str, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file of known failures that cannot be written makes a crash, unless a promise is broken."""
+    """The run has crashed, unless a promise is broken."""
     (tmp_path / "file").write_text("")
     begin(tmp_path, subject="mine", run="r", planned={"KV-01": 1.0})
     line = Line("KV-01", "p", "critical", before, 1.0)
@@ -175,7 +170,6 @@ def test_known_failures_that_cannot_be_written(
 
 
 def test_known_failures_of_half_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An incomplete run writes no known failures and says so."""
     begin(tmp_path, subject="mine", run="r", planned={"KV-01": 1.0, "KV-02": 1.0})
     file = tmp_path / "known.toml"
     line = Line("KV-01", "p", "critical", "fail", 1.0)
@@ -193,7 +187,7 @@ def test_known_failures_of_half_a_run(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_run_that_asked_nothing(
     suite: bool, part: str | None, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run that asks nothing proves nothing; for a part or beside other tests that is fine."""
+    """That is fine for a part or beside other tests."""
     begin(tmp_path, subject="mine", run="r", planned={"KV-02": 1.0})
     line = Line("KV-02", "p", "low", "skipped", 1.0)
     table = table_of(monkeypatch, line, suite=suite, report=tmp_path, part=part)
@@ -206,7 +200,7 @@ def test_a_run_that_asked_nothing(
 def test_a_run_without_any_scenario(
     part: str | None, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A part without scenarios is complete; a whole run without any is an error."""
+    """A whole run without any is an error."""
     begin(tmp_path, subject="mine", run="r", planned={}, asked=Asked(part))
     table = table_of(monkeypatch, report=tmp_path, part=part)
     session: Any = SimpleNamespace(exitstatus=int(pytest.ExitCode.NO_TESTS_COLLECTED))
@@ -234,7 +228,7 @@ def test_a_scenario_in_which_the_harness_broke_down(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A breakdown never ends with the code of a pass, and a crash leaves the run incomplete."""
+    """It never passes; a crash leaves the run incomplete."""
     planned = {"KV-01": 1.0, "KV-02": 1.0}
     begin(tmp_path, subject="mine", run="r", planned=planned)
     lines = [Line(i, "p", "critical", word, 1.0) for i, word in zip(planned, words, strict=False)]
@@ -263,7 +257,6 @@ def settled(
 
 
 def test_a_good_run_in_its_junit_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A good run has no failures in its JUnit file."""
     begin(tmp_path, subject="mine", run="r", planned={"KV-01": 1.0})
     line = Line("KV-01", "p", "critical", "pass", 1.0)
     assert settled(monkeypatch, tmp_path, line) == (Outcome.KEPT, {})
@@ -272,7 +265,7 @@ def test_a_good_run_in_its_junit_file(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_a_secret_that_came_out_in_the_junit_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A leak is a failure in the JUnit file, even if all rows pass."""
+    """All rows may pass."""
     begin(tmp_path, subject="mine", run="r", planned={"KV-01": 1.0})
     line = Line("KV-01", "p", "critical", "pass", 1.0, leaks=("+1.00 s: its log has token-1",))
     told = {"no secret comes out": "KV-01    +1.00 s: its log has token-1"}
@@ -286,7 +279,6 @@ def test_a_secret_that_came_out_in_the_junit_file(
 def test_a_run_that_did_not_end_in_the_junit_file(
     code: int, ended: Outcome, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A run that did not end has a failure in the JUnit file."""
     planned = {"KV-01": 1.0, "KV-03": 1.0}
     begin(tmp_path, subject="mine", run="r", planned=planned)
     line = Line("KV-01", "p", "critical", "pass", 1.0)
@@ -312,7 +304,6 @@ def test_what_is_known_from_now_on_in_the_junit_file(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A run that writes known failures calls them known in its own JUnit file."""
     begin(tmp_path, subject="mine", run="r", planned={"KV-01": 1.0})
     file = tmp_path / "known.toml"
     table = table_of(monkeypatch, before=before, report=tmp_path, write_known=True, known_file=file)
@@ -361,7 +352,6 @@ def test_what_is_known_from_now_on_in_the_junit_file(
 def test_without_its_journal_a_run_is_incomplete(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Without its journal a run is incomplete."""
     line = Line("KV-01", "p", "critical", "pass", 1.0)
     found, told = settled(monkeypatch, tmp_path, line)
     assert (found, list(told)) == (Outcome.CRASHED, ["it comes to its end"])
@@ -388,7 +378,7 @@ def collected_in(
 
 @pytest.mark.slow  # two runs of pytest, about other people's plugins
 def test_a_plugin_that_is_installed_beside_the_suite(tmp_path: Path) -> None:
-    """An installed plugin is not loaded unless it is named."""
+    """It is not loaded unless it is named."""
     site = tmp_path / "site"
     (site / "loud-1.0.dist-info").mkdir(parents=True)
     (site / "loud-1.0.dist-info" / "METADATA").write_text("Name: loud\nVersion: 1.0\n")
@@ -402,14 +392,14 @@ def test_a_plugin_that_is_installed_beside_the_suite(tmp_path: Path) -> None:
 
 @pytest.mark.slow  # a run of pytest, about one variable
 def test_an_image_for_production(tmp_path: Path) -> None:
-    """PYTHONOPTIMIZE is ignored with a message, since it would drop assertions."""
+    """PYTHONOPTIMIZE would drop assertions, so it is ignored with a message."""
     ended = collected_in(tmp_path, "-q", PYTHONOPTIMIZE="2")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "ignored, since they are meant for other tests: PYTHONOPTIMIZE" in ended.stderr
 
 
 def test_a_plugin_where_the_run_is_started(tmp_path: Path) -> None:
-    """A plugin in the working folder can be named, and a `secrets.py` there changes nothing."""
+    """A `secrets.py` there changes nothing."""
     (tmp_path / "shop_plugin.py").write_text("def pytest_report_header(): return 'shop is here'")
     ended = collected_in(tmp_path, "-p", "shop_plugin")
     assert (ended.returncode, "shop is here" in ended.stdout) == (0, True)
@@ -417,7 +407,7 @@ def test_a_plugin_where_the_run_is_started(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_while_pytest_is_imported(tmp_path: Path) -> None:
-    """An early interrupt ends with a line and 130, without a traceback."""
+    """It ends with a line and 130, without a traceback."""
     text = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
     (tmp_path / "early.py").write_text(text)
     ended = subprocess.run(
@@ -434,7 +424,6 @@ def test_an_interrupt_while_pytest_is_imported(tmp_path: Path) -> None:
 
 
 def test_a_plugin_that_breaks_down_before_the_run(tmp_path: Path) -> None:
-    """A plugin that breaks down ends the run as a crash."""
     text = "def pytest_cmdline_main(config): raise LookupError('no such thing')\n"
     (tmp_path / "early.py").write_text(text)
     ended = collected_in(tmp_path, "-p", "early")
@@ -443,14 +432,13 @@ def test_a_plugin_that_breaks_down_before_the_run(tmp_path: Path) -> None:
 
 
 def test_a_subject_that_is_empty(tmp_path: Path) -> None:
-    """An empty subject is refused, and no report is begun."""
+    """No report is begun."""
     ended = begun(tmp_path / "report", tmp_path, subject="")
     assert (ended.returncode, "--subject is empty, and names no" in ended.stderr) == (4, True)
     assert not (tmp_path / "report").exists()
 
 
 def test_streams_that_were_closed(tmp_path: Path) -> None:
-    """The run works with closed standard streams."""
     words = ["scenarios", "--only", "TOK-01", "--args", "--collect-only"]
     program = [sys.executable, "-m", "vault_harness", *words]
     ended = subprocess.run(

@@ -1,5 +1,3 @@
-"""Runs with lives that are shorter than a subject's timers allow."""
-
 from __future__ import annotations
 
 import pytest
@@ -14,7 +12,7 @@ WRONG = Finding("no wrong value", "half of one", 3.0, harm=True)
 
 
 def test_harm_is_what_counts() -> None:
-    """Only harm counts; other findings may come from the short lives."""
+    """Other findings may come from the short lives."""
     verdict = Verdict("fail", [LATE, DEAD, WRONG])
     leave_the_harm(verdict)
     assert (verdict.word, verdict.findings, verdict.why) == ("fail", [WRONG], "half of one")
@@ -23,7 +21,7 @@ def test_harm_is_what_counts() -> None:
 
 @pytest.mark.parametrize("findings", [[], [LATE], [LATE, DEAD]])
 def test_without_harm_it_is_as_it_was(findings: list[Finding]) -> None:
-    """A run without harm is left as it is, and will be repeated with longer lives."""
+    """The run will be repeated with longer lives."""
     verdict = Verdict("fail" if findings else "pass", list(findings))
     leave_the_harm(verdict)
     assert (verdict.findings, verdict.set_aside) == (findings, [])

@@ -18,7 +18,6 @@ MODULE = "vault_harness.local.engine.process.postgresql"
 
 
 def environment(*, capabilities: frozenset[Capability] = frozenset(Capability)) -> Any:
-    """Return as much of an environment as a skipped scenario needs."""
     return SimpleNamespace(
         subject=SimpleNamespace(text="reference"),
         declared={},
@@ -33,7 +32,6 @@ def environment(*, capabilities: frozenset[Capability] = frozenset(Capability)) 
 
 
 def entry(**more: Any) -> Entry:
-    """Return a scenario with leases, or with other fields."""
     return Entry(
         id="LEASE-01",
         promise="Credentials are replaced",
@@ -45,7 +43,6 @@ def entry(**more: Any) -> Entry:
 
 
 def never(lab: object) -> None:
-    """Fail: the scenario must not begin."""
     raise AssertionError("it was begun")
 
 
@@ -53,7 +50,7 @@ def never(lab: object) -> None:
 def test_it_is_skipped_without_the_programs(
     given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A missing program skips the scenario, with the places searched."""
+    """The places searched are told."""
 
     def find() -> None:
         raise ProgramMissing.postgresql("initdb", ["PATH"])
@@ -65,20 +62,18 @@ def test_it_is_skipped_without_the_programs(
 
 
 def test_it_is_skipped_without_psycopg(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A missing psycopg skips the scenario, with the extra that brings it."""
+    """The extra that brings it is named."""
     monkeypatch.setattr(f"{MODULE}.importlib.util.find_spec", lambda _: None)
     result = run_scenario(environment(), entry(), cast("Any", never))
     assert (result.word, "vault-harness[postgresql]" in result.why) == ("skipped", True)
 
 
 def test_postgresql_is_needed_only_with_a_database_engine() -> None:
-    """A scenario needs PostgreSQL only if the engine must have a database."""
     assert entry().needs_postgresql
     assert not entry().model_copy(update={"engine_needs": frozenset()}).needs_postgresql
 
 
 def test_it_is_skipped_on_engines_that_cannot() -> None:
-    """An engine without access to a database skips the scenario."""
     lacking = frozenset(Capability) - {Capability.DATABASE}
     result = run_scenario(environment(capabilities=lacking), entry(), cast("Any", never))
     assert (result.word, "database" in result.why) == ("skipped", True)

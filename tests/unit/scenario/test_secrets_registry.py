@@ -1,5 +1,3 @@
-"""The registry of secrets: labels, and finding secrets in any form."""
-
 from __future__ import annotations
 
 import base64
@@ -15,7 +13,7 @@ from vault_harness.recorder.secrets import SHORTEST, Secrets
 
 
 def test_labels_are_counted_by_kind() -> None:
-    """Labels are counted by kind, unless a name is given."""
+    """A given name needs no count."""
     secrets = Secrets()
     assert secrets.add("token", "s.aaaaaaaa") == "token-1"
     assert secrets.add("token", "s.bbbbbbbb") == "token-2"
@@ -24,7 +22,6 @@ def test_labels_are_counted_by_kind() -> None:
 
 
 def test_known_secret_keeps_its_label() -> None:
-    """A known secret keeps its first label."""
     secrets = Secrets()
     secrets.add("token", "s.aaaaaaaa", "root token")
     assert secrets.add("token", "s.aaaaaaaa") == "root token"
@@ -33,7 +30,7 @@ def test_known_secret_keeps_its_label() -> None:
 
 
 def test_a_value_has_a_label_and_a_label_its_value() -> None:
-    """A value has a label, and a label its value; unknown ones are None."""
+    """Unknown ones are None."""
     secrets = Secrets()
     label = secrets.add("token", "s.aaaaaaaa")
     assert (secrets.label("s.aaaaaaaa"), secrets.value(label)) == (label, "s.aaaaaaaa")
@@ -41,7 +38,7 @@ def test_a_value_has_a_label_and_a_label_its_value() -> None:
 
 
 def test_value_belongs_to_a_key() -> None:
-    """Equal values of two keys have labels of their own."""
+    """Equal values of two keys have two labels."""
     secrets = Secrets()
     assert secrets.add_value("p", "user", "same-1234", "p:v1") == "p:v1"
     assert secrets.add_value("p", "name", "same-1234", "p:v2") == "p:v2"
@@ -54,7 +51,7 @@ def test_value_belongs_to_a_key() -> None:
 
 
 def test_value_that_is_no_secret() -> None:
-    """A value that is not secret has a label at its path, and is not hidden."""
+    """It has a label at its path, and is not hidden."""
     secrets = Secrets()
     secrets.add_value("p", "port", "5432-5432", "p:v1", secret=False)
     assert secrets.value_label("p", "port", "5432-5432") == "p:v1"
@@ -63,7 +60,7 @@ def test_value_that_is_no_secret() -> None:
 
 
 def test_value_with_nothing_in_it() -> None:
-    """An empty value has a label, and is not hidden."""
+    """It has a label, and is not hidden."""
     secrets = Secrets()
     secrets.add_value("p", "notes", "", "p:v1")
     assert secrets.value_label("p", "notes", "") == "p:v1"
@@ -72,7 +69,6 @@ def test_value_with_nothing_in_it() -> None:
 
 
 def test_redaction() -> None:
-    """Every occurrence of every secret is replaced, and nothing else."""
     secrets = Secrets()
     secrets.add("token", "s.aaaaaaaa")
     secrets.add("secret", "canary-v1-1234", "v1")
@@ -82,7 +78,7 @@ def test_redaction() -> None:
 
 
 def test_longest_first() -> None:
-    """A secret that contains another is replaced as a whole."""
+    """One secret may contain another."""
     for order in (("abcdefgh", "abcdefgh-longer"), ("abcdefgh-longer", "abcdefgh")):
         secrets = Secrets()
         for value in order:
@@ -91,7 +87,7 @@ def test_longest_first() -> None:
 
 
 def test_short_values_are_no_secrets() -> None:
-    """Short values are no secrets, since they occur in any text."""
+    """They occur in any text."""
     secrets = Secrets()
     secrets.add("secret", "x" * (SHORTEST - 1))
     assert secrets.redact("x" * 20) == "x" * 20
@@ -101,7 +97,6 @@ def test_short_values_are_no_secrets() -> None:
 
 
 def test_what_is_found() -> None:
-    """Labels are found sorted, each once."""
     secrets = Secrets()
     for name in ("b", "a"):
         secrets.add("secret", name * 10, name)
@@ -113,7 +108,6 @@ LONG_ONE = "canary-v1-0123456789abcdef01"
 
 @pytest.mark.parametrize("shown", [14, 20, 27])
 def test_half_of_a_secret_is_found(shown: int) -> None:
-    """The first half of a secret is found and replaced."""
     secrets = Secrets()
     secrets.add("secret", LONG_ONE, "v1")
     text = f'cannot parse {{"KEY": "{LONG_ONE[:shown]}'
@@ -124,7 +118,6 @@ def test_half_of_a_secret_is_found(shown: int) -> None:
 
 @pytest.mark.parametrize("shown", [14, 20, 27])
 def test_second_half_of_a_secret_is_found(shown: int) -> None:
-    """The second half of a secret is found and replaced."""
     secrets = Secrets()
     secrets.add("secret", LONG_ONE, "v1")
     text = f"the key is ***{LONG_ONE[-shown:]}, again ***{LONG_ONE[-shown:]}"
@@ -142,7 +135,7 @@ def test_second_half_of_a_secret_is_found(shown: int) -> None:
     ids=["less", "less of both", "a URL without its password"],
 )
 def test_less_than_half_is_not(text: str) -> None:
-    """Less than half of a secret may be shown, and so may a URL without its password."""
+    """A URL without its password may be shown too."""
     secrets = Secrets()
     secrets.add("secret", LONG_ONE, "v1")
     secrets.add("secret", "postgresql://backend:geheim@db.internal:5432/ecommerce", "url")
@@ -154,7 +147,7 @@ URL = "postgresql://backend:geheim@db.internal:5432/ecommerce"
 
 @pytest.mark.parametrize("shown", [len("postgresql://backend:geheim"), 40])
 def test_password_of_a_url_that_was_cut_off_is_found(shown: int) -> None:
-    """A URL that is cut after its password counts as half of a secret."""
+    """It counts as half of a secret."""
     secrets = Secrets()
     secrets.add("secret", URL, "url")
     text = f"cannot parse {URL[:shown]}"
@@ -172,14 +165,13 @@ def test_password_of_a_url_that_was_cut_off_is_found(shown: int) -> None:
     ids=["less than the password", "a user without one", "none"],
 )
 def test_half_of_a_url_without_its_password_is_not(url: str, text: str) -> None:
-    """Scheme, user and host of a URL may be shown."""
+    """Scheme, user and host may be shown."""
     secrets = Secrets()
     secrets.add("secret", url, "url")
     assert (secrets.found_in(text), secrets.redact(text)) == ([], text)
 
 
 def test_whole_is_not_half_as_well() -> None:
-    """A whole secret is not found as half of another."""
     secrets = Secrets()
     secrets.add("secret", LONG_ONE, "v1")
     secrets.add("secret", f"{LONG_ONE[:20]}-another", "v2")
@@ -191,7 +183,7 @@ KEY = f"-----BEGIN PRIVATE KEY-----\n{'MIIEvQIB' * 8}\nAgEAMA==\n-----END PRIVAT
 
 
 def test_line_of_a_value_of_several_is_found() -> None:
-    """A line of a longer secret is found, except a short or common one."""
+    """A short or common line is not."""
     secrets = Secrets()
     secrets.add("secret", KEY, "v1")
     first, line, short, *_ = KEY.splitlines()
@@ -205,7 +197,7 @@ def test_line_of_a_value_of_several_is_found() -> None:
 @pytest.mark.parametrize("written", [json.dumps, repr, str])
 @pytest.mark.parametrize("value", ['a"b' * 5, "a\\b" * 5, "a'\"b" * 5, "\u00fc" * 12, KEY])
 def test_secret_is_found_however_it_is_written(value: str, written: Callable[[str], str]) -> None:
-    """A secret is found in the escaped forms of JSON and `repr`."""
+    """JSON and `repr` escape it."""
     secrets = Secrets()
     secrets.add("secret", value, "v1")
     text = f"got {written(value)}."
@@ -229,7 +221,6 @@ def in_php(value: str) -> str:
 def test_secret_is_found_as_other_languages_write_it(
     value: str, written: Callable[[str], str]
 ) -> None:
-    """A secret is found in the JSON of other languages."""
     secrets = Secrets()
     secrets.add("secret", value, "v1")
     text = f"got {written(value)}."
@@ -242,7 +233,6 @@ def test_secret_is_found_as_other_languages_write_it(
 
 @pytest.mark.parametrize("written", [json.dumps, repr, in_go, in_php])
 def test_line_is_found_however_it_is_written(written: Callable[[str], str]) -> None:
-    """A line of a secret is found in its escaped forms."""
     secrets = Secrets()
     line = 'password = "a\'b\\c&d/e\u00fc" # of the till'
     secrets.add("secret", f"[till]\n{line}\n", "v1")
@@ -253,7 +243,7 @@ def test_line_is_found_however_it_is_written(written: Callable[[str], str]) -> N
 
 @pytest.mark.parametrize("written", [str, in_php])
 def test_host_of_a_url_is_no_half_however_it_is_written(written: Callable[[str], str]) -> None:
-    """The host of a URL may be shown in an escaped form, its password not."""
+    """Its password is half of a secret."""
     secrets = Secrets()
     secrets.add("secret", URL, "url")
     assert secrets.found_in(written("postgresql://backend:***@db.internal:5432/ecommerce")) == []
@@ -277,7 +267,6 @@ def in_base64_of_urls(value: str) -> str:
 )
 @pytest.mark.parametrize("value", ["s.aaaaaaaa", LONG_ONE, "\u00fc?>~ a/b" * 3, URL, KEY])
 def test_secret_is_found_however_it_is_encoded(value: str, written: Callable[[str], str]) -> None:
-    """A secret is found in Base64 and in URL encoding."""
     secrets = Secrets()
     secrets.add("secret", value, "v1")
     text = f"got {written(value)}."
@@ -287,7 +276,6 @@ def test_secret_is_found_however_it_is_encoded(value: str, written: Callable[[st
 
 
 def test_short_values_are_no_secrets_however_they_are_encoded() -> None:
-    """Short values are no secrets in an encoded form either."""
     secrets = Secrets()
     for value in ("x" * (SHORTEST - 1), "a/b c"):
         secrets.add("secret", value)
@@ -296,14 +284,13 @@ def test_short_values_are_no_secrets_however_they_are_encoded() -> None:
 
 
 def test_beginning_of_a_url_is_no_half_however_it_is_encoded() -> None:
-    """The beginning of a URL may be shown in an encoded form."""
     secrets = Secrets()
     secrets.add("secret", URL, "url")
     assert secrets.found_in(quote("postgresql://backend:***@db.internal:5432/", "")) == []
 
 
 def test_message_needs_nothing_of_a_document(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A short message is not searched for escaped forms, which would be slow."""
+    """Searching it for escaped forms would be slow."""
     monkeypatch.setattr(
         secrets_module, "_in_json", lambda _: pytest.fail("it is looked for in JSON")
     )
@@ -314,14 +301,13 @@ def test_message_needs_nothing_of_a_document(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_repr_has_the_number_of_secrets() -> None:
-    """The `repr` tells the number of secrets and no secret."""
     secrets = Secrets()
     secrets.add("token", "s.aaaaaaaa")
     assert repr(secrets) == "<Secrets: 1 known>"
 
 
 def test_many_threads() -> None:
-    """Each secret gets one label, however many threads add it."""
+    """Each secret gets one label."""
     secrets = Secrets()
     labels: list[str] = []
 

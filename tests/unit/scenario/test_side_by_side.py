@@ -1,5 +1,3 @@
-"""How many scenarios run side by side before the client's cost is known."""
-
 from __future__ import annotations
 
 import subprocess
@@ -21,7 +19,6 @@ def docker(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("docker")
 def test_half_of_them_in_containers() -> None:
-    """Only half as many run if containers were asked for."""
     processes = side_by_side(Settings(engine="process"))
     assert side_by_side(Settings(engine="docker")) == processes // 2
     assert side_by_side(Settings(engine="auto")) == processes
@@ -29,14 +26,13 @@ def test_half_of_them_in_containers() -> None:
 
 @pytest.mark.usefixtures("docker")
 def test_all_where_no_container_engine_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a container engine `auto` means processes."""
+    """`auto` means processes."""
     monkeypatch.setattr(choice, "docker_state", lambda *_args, **_options: "nobody answers")
     assert side_by_side(Settings(engine="auto")) == side_by_side(Settings(engine="process"))
 
 
 @pytest.mark.usefixtures("docker")
 def test_a_number_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A number that was asked for is used."""
     assert side_by_side(Settings(engine="docker", workers=30)) == 30
     monkeypatch.setenv("HARNESS_WORKERS", "7")
     assert side_by_side(Settings(engine="docker")) == 7
@@ -44,7 +40,7 @@ def test_a_number_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("leases", [True, False])
 def test_forks_load_nothing_again(leases: bool) -> None:
-    """The library psycopg is loaded before the forks if a scenario has leases."""
+    """A scenario with leases has psycopg loaded before the forks."""
     pytest.importorskip("psycopg")
     script = (
         "import sys\n"

@@ -13,7 +13,7 @@ from vault_harness.recorder.history import SLACK
 
 
 def test_health_ends_in_time(story: Story) -> None:
-    """A question about health has the deadline and the time of the handover."""
+    """It has the deadline and the time of the handover."""
     story.call(1.0, 3.0 + HANDOVER, verb="health", path="")
     assert story.finds(health_ends_within(2.0)) == []
     story.call(10.0, 12.0 + HANDOVER + SLACK + 0.1, verb="health", path="")
@@ -22,7 +22,7 @@ def test_health_ends_in_time(story: Story) -> None:
 
 
 def test_health_that_hung(story: Story) -> None:
-    """A question about health that hangs is a finding without lateness."""
+    """The finding has no lateness."""
     story.call(1.0, 1.5, "hung", verb="health", path="")
     (found,) = health_ends_within(2.0)(story.history)
     assert (found.seen, found.missed) == ("health had not ended after 0.5 s", None)
@@ -32,12 +32,10 @@ def test_health_that_hung(story: Story) -> None:
 
 
 def renewal(story: Story, began: float, ended: float | None, status: int | None = 200) -> None:
-    """Add a renewal of the same token."""
     story.sent("renew", began, status, ended=ended, token="token-1")
 
 
 def test_renewals_one_after_the_other(story: Story) -> None:
-    """Renewals in turn are good."""
     renewal(story, 1.0, 1.01)
     renewal(story, 1.01 + TWINS + 0.01, 1.1)
     assert story.finds(one_renewal_at_a_time()) == []
@@ -45,14 +43,12 @@ def test_renewals_one_after_the_other(story: Story) -> None:
 
 @pytest.mark.parametrize(("ended", "second"), [(1.5, 1.2), (None, 3.0), (1.01, 1.01 + TWINS / 2)])
 def test_two_renewals_in_flight(story: Story, ended: float | None, second: float) -> None:
-    """A renewal that begins before the other has ended is a finding."""
     renewal(story, 1.0, ended)
     renewal(story, second, second + 0.01)
     assert len(story.finds(one_renewal_at_a_time())) == 1
 
 
 def test_renewal_tried_again_at_once(story: Story) -> None:
-    """A refused renewal may be tried again at once."""
     renewal(story, 1.0, 1.01, 500)
     renewal(story, 1.011, 1.02)
     assert story.finds(one_renewal_at_a_time()) == []
@@ -60,7 +56,7 @@ def test_renewal_tried_again_at_once(story: Story) -> None:
 
 @pytest.mark.parametrize("second", [2.2 + TWINS / 2, 2.2 - TWINS / 2])
 def test_renewal_that_hung_asked_for_again_at_once(story: Story, second: float) -> None:
-    """A renewal that was given up may be repeated close to its end."""
+    """The repetition is close to its end."""
     renewal(story, 1.0, 2.2)
     story.history.exchanges[-1].closed = "client"
     renewal(story, second, second + 0.01)
@@ -68,7 +64,6 @@ def test_renewal_that_hung_asked_for_again_at_once(story: Story, second: float) 
 
 
 def test_renewal_asked_for_again_long_before_the_first_is_given_up(story: Story) -> None:
-    """A renewal that is repeated long before its end is a finding."""
     renewal(story, 1.0, 2.2)
     story.history.exchanges[-1].closed = "client"
     renewal(story, 2.2 - 2 * TWINS - SLACK, 2.3)
@@ -76,7 +71,6 @@ def test_renewal_asked_for_again_long_before_the_first_is_given_up(story: Story)
 
 
 def test_renewal_whose_answer_was_lost_asked_for_again_at_once(story: Story) -> None:
-    """A renewal whose answer was lost may be repeated at once."""
     renewal(story, 1.0, 1.01)
     story.history.exchanges[-1].closed = "server"
     renewal(story, 1.011, 1.02)
@@ -84,7 +78,7 @@ def test_renewal_whose_answer_was_lost_asked_for_again_at_once(story: Story) -> 
 
 
 def test_renewals_of_two_tokens(story: Story) -> None:
-    """Renewals of two tokens may overlap."""
+    """They may overlap."""
     renewal(story, 1.0, 1.5)
     story.sent("renew", 1.1, 200, token="token-2")
     assert story.finds(one_renewal_at_a_time()) == []

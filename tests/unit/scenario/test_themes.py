@@ -1,5 +1,3 @@
-"""Each promise of the suite has a theme."""
-
 from __future__ import annotations
 
 import ast
@@ -49,7 +47,6 @@ def promises_in(source: Path) -> Iterator[str]:
 
 
 def test_every_promise_of_the_suite_has_a_theme() -> None:
-    """Each promise in the source has a theme."""
     found = {text: source.name for source in SOURCES for text in promises_in(source)}
     assert len(found) > 90
     lacking = {text: name for text, name in found.items() if theme_of(text) not in THEMES}
@@ -79,23 +76,21 @@ def test_every_promise_of_the_suite_has_a_theme() -> None:
     ],
 )
 def test_theme_by_the_words(promise: str, broken: str) -> None:
-    """The words of a promise give its theme, with or without seconds."""
     assert theme_of(promise).broken == broken
 
 
 def test_harm_is_about_values_or_secrets() -> None:
-    """Harm has the theme of values or of secrets."""
     assert theme_of("no read fails", harm=True) is VALUES
     assert theme_of("no secret in a log or a message", harm=True) is SECRETS
 
 
 @given(st.text())
 def test_a_promise_of_somebody_else_has_a_theme_too(promise: str) -> None:
-    """An unknown promise is its own theme."""
+    """The theme is the promise itself."""
     found = theme_of(promise)
     assert found in THEMES or found.broken == promise
 
 
 def test_remedies_are_short() -> None:
-    """Each remedy fits two lines of a terminal."""
+    """They fit two lines of a terminal."""
     assert all(len(theme.remedy) <= 150 for theme in (*THEMES, VALUES))

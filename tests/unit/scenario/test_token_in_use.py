@@ -22,13 +22,12 @@ def in_use(story: Story) -> str:
 
 
 def login(story: Story, began: float, token: str, *, ended: float | None = None) -> None:
-    """Add an accepted login."""
     ended = began + 0.01 if ended is None else ended
     story.sent("login", began, ended=ended, token=token, accessor=f"accessor of {token}")
 
 
 def test_token_of_the_last_good_read(story: Story) -> None:
-    """Without a good read of the newer token, the older one is in use."""
+    """The newer token has no good read."""
     login(story, 10.0, "token-1")
     login(story, 12.0, "token-2")
     story.sent("read", 15.0, token="token-1")
@@ -37,7 +36,6 @@ def test_token_of_the_last_good_read(story: Story) -> None:
 
 
 def test_token_that_has_just_come(story: Story) -> None:
-    """A token that has just come is in use."""
     login(story, 10.0, "token-1")
     story.sent("read", 19.9, token="token-1")
     login(story, 19.95, "token-2")
@@ -45,7 +43,6 @@ def test_token_that_has_just_come(story: Story) -> None:
 
 
 def test_a_token_of_an_unanswered_login_is_not_in_use(story: Story) -> None:
-    """A token whose login is not answered yet is not in use."""
     login(story, 10.0, "token-1")
     story.sent("read", 19.9, token="token-1")
     login(story, 19.99, "token-2", ended=20.01)
@@ -53,6 +50,5 @@ def test_a_token_of_an_unanswered_login_is_not_in_use(story: Story) -> None:
 
 
 def test_without_a_read_the_last_logins_token_is_in_use(story: Story) -> None:
-    """Without a read, the token of the last login is in use."""
     login(story, 10.0, "token-1")
     assert in_use(story) == "accessor of token-1"

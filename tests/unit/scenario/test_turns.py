@@ -1,5 +1,3 @@
-"""Scenarios side by side, and a scenario alone."""
-
 from __future__ import annotations
 
 import threading
@@ -10,20 +8,18 @@ from vault_harness.waiting import wait_until
 
 
 def test_many_beside_each_other(tmp_path: Path) -> None:
-    """Scenarios side by side do not wait for each other."""
     file = tmp_path / "parts" / "turns"
     with turn(file, alone=False), turn(file, alone=False):
         assert file.exists()
 
 
 def test_one_process_needs_no_turns() -> None:
-    """A single process needs no turns."""
     with turn(None, alone=True), turn(None, alone=True):
         pass
 
 
 def test_a_scenario_that_runs_alone_waits_for_the_others(tmp_path: Path) -> None:
-    """A scenario that wants to be alone waits for the others, and they for it."""
+    """They wait for it, too."""
     file = tmp_path / "turns"
     told: list[str] = []
     may_end = threading.Event()
@@ -72,7 +68,6 @@ def test_places_for_starts(tmp_path: Path) -> None:
 
 
 def test_places_by_rank(tmp_path: Path) -> None:
-    """The lowest rank goes first, whenever it came."""
     file = tmp_path / "turns"
     told: list[int] = []
 
@@ -96,7 +91,6 @@ def test_places_by_rank(tmp_path: Path) -> None:
 
 
 def test_a_dead_waiting_process_delays_no_other(tmp_path: Path) -> None:
-    """A waiting process that died holds up nobody."""
     file = tmp_path / "turns"
     (tmp_path / "turns-waits-00000-0000.000-1-1").touch()
     with place(file, places=1, rank=1):
@@ -104,6 +98,5 @@ def test_a_dead_waiting_process_delays_no_other(tmp_path: Path) -> None:
 
 
 def test_one_process_needs_no_places() -> None:
-    """A single process needs no places."""
     with place(None, places=1), place(None, places=1):
         pass

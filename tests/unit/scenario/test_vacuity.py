@@ -25,7 +25,7 @@ def evidence(story: Story, signature: Signature, ended: float | None = 20.0) -> 
 
 
 def test_untouched(story: Story) -> None:
-    """Good answers are no evidence, nor is an empty history."""
+    """Good answers are no evidence."""
     assert evidence(story, SEALED) is None
     story.several("read", 5.0, 12.0, 25.0)
     story.calls(5.0, 12.0, 25.0)
@@ -39,7 +39,6 @@ def test_untouched(story: Story) -> None:
 
 
 def test_refused_handshake(story: Story) -> None:
-    """A handshake that was refused during the fault is evidence."""
     refused = Signature(refused=True)
     story.history.handshakes += [Handshake(5.0, 1, refused="no"), Handshake(12.0, 2, "http/1.1")]
     assert evidence(story, refused) is None
@@ -53,7 +52,6 @@ def test_refused_handshake(story: Story) -> None:
 
 
 def test_what_was_sent_over_a_dead_connection(story: Story) -> None:
-    """Bytes over a dead connection during the fault are evidence."""
     dead = Signature(unanswered=True, swallowed=True)
     story.calls(12.0, 15.0)
     story.history.swallowed += [Swallowed(5.0, 1), Swallowed(25.0, 1)]
@@ -65,7 +63,6 @@ def test_what_was_sent_over_a_dead_connection(story: Story) -> None:
 
 
 def test_an_unused_connection_in_the_fault_is_evidence(story: Story) -> None:
-    """An unused connection during the fault is evidence."""
     gone = Signature(turned_away=True)
     story.history.connections += [5.0, 12.0, 25.0]
     story.sent("read", 12.5).connection = 2
@@ -85,7 +82,7 @@ def test_an_unused_connection_in_the_fault_is_evidence(story: Story) -> None:
     ],
 )
 def test_what_an_agent_logs_of_its_requests(story: Story, said: str) -> None:
-    """A line of a log about a failed request during the fault is evidence."""
+    """A line about a failed request is evidence."""
     fault = story.fault(DOWN, ended=20.0)
     before = [LogLine(9.0, said), LogLine(12.0, "renewed auth token"), LogLine(21.0, said)]
     assert evidence_of(story.history, fault, {}, before) is None
@@ -96,7 +93,7 @@ def test_what_an_agent_logs_of_its_requests(story: Story, said: str) -> None:
 
 
 def test_a_line_may_be_seen_late(story: Story) -> None:
-    """A line that is seen at the beginning of a fault may have been written before it."""
+    """It may have been written before the fault."""
     fault, said = story.fault(DOWN, ended=20.0), "connection refused"
     assert evidence_of(story.history, fault, {}, [LogLine(10.0 + INTERVAL / 2, said)]) is None
     assert evidence_of(story.history, fault, {}, [LogLine(10.0 + 2 * INTERVAL, said)])
@@ -107,7 +104,7 @@ def test_a_line_may_be_seen_late(story: Story) -> None:
     [("agent", False, True), ("agent", True, False), ("command", False, False)],
 )
 def test_whose_log_is_evidence(story: Story, kind: str, tells: bool, counts: bool) -> None:
-    """Only the log of an agent without outcomes is evidence."""
+    """Only the log of an agent without outcomes is."""
     lab = SimpleNamespace(
         history=story.history,
         environment=SimpleNamespace(subject=SimpleNamespace(kind=kind)),
@@ -124,34 +121,30 @@ def test_whose_log_is_evidence(story: Story, kind: str, tells: bool, counts: boo
 
 
 def test_status(story: Story) -> None:
-    """An answer with the fault's status, during the fault, is evidence."""
     story.several("renew", 12.0, status=503)
     assert evidence(story, SEALED) == "the fault: renew answered 503 at +12.00 s"
 
 
 @pytest.mark.parametrize("at", [9.5, 20.1 + AFTERMATH])
 def test_status_at_another_time(story: Story, at: float) -> None:
-    """The status at another time is no evidence."""
     story.several("read", at, status=503)
     assert evidence(story, SEALED) is None
 
 
 @pytest.mark.parametrize(("began", "ended"), [(9.0, 10.5), (19.9, 22.0), (20.5, 20.6), (9.0, 99.0)])
 def test_status_across_a_bound(story: Story, began: float, ended: float) -> None:
-    """A request that overlaps the fault counts."""
     story.sent("read", began, 503, ended=ended)
     assert evidence(story, SEALED) is not None
 
 
 def test_status_of_another_fault(story: Story) -> None:
-    """Another status is no evidence of a seal."""
     story.several("read", 12.0, status=403)
     story.several("read", 13.0, status=None)
     assert evidence(story, SEALED) is None
 
 
 def test_status_from_a_stub(story: Story) -> None:
-    """A stub's answer is evidence of a stub only."""
+    """It is evidence of a stub only."""
     story.sent("read", 12.0, 503, by="stub")
     assert evidence(story, SEALED) is None
     assert evidence(story, Signature(stubbed=True)) == (
@@ -160,7 +153,6 @@ def test_status_from_a_stub(story: Story) -> None:
 
 
 def test_vault_is_no_stub(story: Story) -> None:
-    """Vault's own answer is no evidence of a stub."""
     story.several("read", 12.0, status=502)
     assert evidence(story, Signature(stubbed=True)) is None
 
@@ -175,7 +167,6 @@ def test_status_of_some_kinds(story: Story) -> None:
 
 
 def test_status_of_one_token(story: Story) -> None:
-    """A revoked token shows only in its own requests."""
     signature = Signature(statuses=frozenset({403}), token="accessor-1")
     story.sent("read", 12.0, 403, token="token-2")
     story.sent("read", 12.0, 403)
@@ -185,7 +176,7 @@ def test_status_of_one_token(story: Story) -> None:
 
 
 def test_lingering(story: Story) -> None:
-    """A fault that lingers shows after its end, too."""
+    """It shows after its end, too."""
     story.sent("read", 300.0, 403, token="token-1")
     lingering = Signature(statuses=frozenset({403}), token="accessor-1", lingers=True)
     assert evidence(story, lingering) is not None
@@ -193,7 +184,6 @@ def test_lingering(story: Story) -> None:
 
 
 def test_fault_that_is_not_undone(story: Story) -> None:
-    """A fault that is not undone lasts until now."""
     story.several("read", 300.0, status=503)
     assert evidence(story, SEALED, ended=None) is not None
 
@@ -203,20 +193,20 @@ def test_fault_that_is_not_undone(story: Story) -> None:
 
 @pytest.mark.parametrize("closed", ["client", "server"])
 def test_no_answer(story: Story, closed: str) -> None:
-    """A request without an answer is evidence of an outage, whichever side closed it."""
+    """Either side may have closed the connection."""
     exchange = story.sent("read", 12.0, None)
     exchange.closed = "client" if closed == "client" else "server"
     assert evidence(story, DOWN) == "the fault: read got no answer at +12.00 s"
 
 
 def test_no_answer_is_no_status(story: Story) -> None:
-    """A request without an answer is no evidence of a seal."""
+    """It is no evidence of a seal."""
     story.sent("read", 12.0, None)
     assert evidence(story, SEALED) is None
 
 
 def test_late_answer(story: Story) -> None:
-    """An answer counts as late from the fault's bound on."""
+    """It is late from the fault's bound on."""
     signature = Signature(late=1.0)
     story.sent("read", 12.0, ended=12.9)
     assert evidence(story, signature) is None
@@ -229,50 +219,44 @@ def test_late_answer(story: Story) -> None:
 
 @pytest.mark.parametrize("outcome", ["unavailable", "stale", "error", "hung", "died"])
 def test_call_that_failed(story: Story, outcome: Outcome) -> None:
-    """A failed call is evidence of an outage, which may hide requests from the recorder."""
+    """An outage may hide requests from the recorder."""
     story.call(12.0, outcome=outcome)
     assert evidence(story, DOWN) == f"the fault: read at +12.00 s ended {outcome}"
 
 
 def test_call_that_got_the_fallback(story: Story) -> None:
-    """A fallback counts like a failure."""
     story.call(12.0, value="fallback")
     assert evidence(story, DOWN) == "the fault: read at +12.00 s ended with the fallback"
 
 
 @pytest.mark.parametrize("began", [5.0, 20.1 + AFTERMATH])
 def test_call_that_failed_at_another_time(story: Story, began: float) -> None:
-    """A failed call at another time is no evidence."""
     story.call(began, outcome="unavailable")
     assert evidence(story, DOWN) is None
 
 
 def test_call_that_failed_under_another_fault(story: Story) -> None:
-    """A failed call is no evidence of a seal."""
     story.call(12.0, outcome="unavailable")
     assert evidence(story, SEALED) is None
 
 
 def test_call_that_waited_the_fault_out(story: Story) -> None:
-    """A call that waited in the fault for long enough is evidence."""
     story.call(19.9 - WAITED_OUT, 20.5)
     assert evidence(story, DOWN) == "the fault: read at +19.50 s waited 0.5 s"
 
 
 def test_call_that_hardly_waited(story: Story) -> None:
-    """A call that hardly waited in the fault is no evidence."""
     story.call(20.1 - WAITED_OUT, 30.0)
     assert evidence(story, DOWN) is None
 
 
 def test_start_that_took_its_time(story: Story) -> None:
-    """A slow start is no evidence."""
     story.call(12.0, 18.0, verb="start")
     assert evidence(story, DOWN) is None
 
 
 def test_late_call(story: Story) -> None:
-    """A late call counts by the fault's own bound."""
+    """The fault's own bound counts."""
     story.call(9.5, 11.0)
     assert evidence(story, Signature(unanswered=True, late=1.5)) == (
         "the fault: read at +9.50 s came late"
@@ -283,7 +267,6 @@ def test_late_call(story: Story) -> None:
 
 
 def test_toxic(story: Story) -> None:
-    """Connections on which the toxic acted are evidence."""
     story.history.touches = [Touch("drip", 9.0, 15.0), Touch("drip", 12.0, None)]
     signature = Signature(toxics=frozenset({"drip"}))
     assert evidence(story, signature) == "the fault: toxic drip acted on 2 connections"
@@ -291,13 +274,12 @@ def test_toxic(story: Story) -> None:
 
 @pytest.mark.parametrize(("opened", "closed"), [(1.0, 9.0), (30.0, 31.0), (30.0, None)])
 def test_toxic_of_another_fault(story: Story, opened: float, closed: float | None) -> None:
-    """A toxic at another time belongs to another fault."""
+    """It acted at another time."""
     story.history.touches = [Touch("drip", opened, closed)]
     assert evidence(story, Signature(toxics=frozenset({"drip"}))) is None
 
 
 def test_without_counts_an_answer_in_the_toxic_is_evidence(story: Story) -> None:
-    """Without counts of Toxiproxy, an answer during the toxic is evidence."""
     signature = Signature(toxics=frozenset({"drip"}))
     story.sent("read", 9.0)
     story.sent("read", 12.0)
@@ -309,7 +291,6 @@ def test_without_counts_an_answer_in_the_toxic_is_evidence(story: Story) -> None
 
 
 def test_real_toxiproxy_without_traffic(story: Story) -> None:
-    """Without counts and without an answer there is no evidence."""
     story.history.touches_known = False
     story.sent("read", 9.0)
     story.sent("read", 30.0)
@@ -317,6 +298,5 @@ def test_real_toxiproxy_without_traffic(story: Story) -> None:
 
 
 def test_another_toxic(story: Story) -> None:
-    """Another toxic is no evidence."""
     story.history.touches = [Touch("slow", 9.0, None)]
     assert evidence(story, Signature(toxics=frozenset({"drip"}))) is None

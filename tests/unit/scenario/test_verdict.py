@@ -1,5 +1,3 @@
-"""Findings and conditions give a verdict."""
-
 from __future__ import annotations
 
 from dataclasses import replace
@@ -38,7 +36,7 @@ OUTAGE = fault("the outage", 30.0)
     ],
 )
 def test_one_fault(findings: list[Finding], seen: Seen, word: Word) -> None:
-    """A fault that touched nothing gives neither pass nor failure, unless there is harm."""
+    """A fault that touched nothing gives no verdict, unless there is harm."""
     assert decide(findings, [seen], faults=[SEAL]).word == word
 
 
@@ -53,7 +51,7 @@ def test_reasons_and_evidence() -> None:
 
 
 def test_finding_on_another_fault_counts() -> None:
-    """A finding counts if its own fault touched the client."""
+    """Its own fault touched the client."""
     in_outage = Finding("p", "79 logins", 32.0)
     verdict = decide([in_outage], [UNMET], faults=[SEAL, OUTAGE])
     assert (verdict.word, verdict.findings) == ("fail", [in_outage])
@@ -61,13 +59,13 @@ def test_finding_on_another_fault_counts() -> None:
 
 
 def test_excess_counts_whatever_was_not_met() -> None:
-    """A finding that rests on nothing counts in any case."""
+    """It rests on nothing."""
     excess = Finding("p", "two at once", 13.0, rests_on=())
     assert decide([excess], [UNMET], faults=[SEAL]).word == "fail"
 
 
 def test_finding_that_names_its_ground() -> None:
-    """A finding whose named ground was not met is set aside with the reason."""
+    """If that was not met, it is set aside."""
     named = Finding("p", "no login", 40.0, rests_on=("ten readers refused",))
     seen = Seen("ten readers refused", "3 of at least 10", met=False)
     verdict = decide([named], [MET, seen], faults=[SEAL])
@@ -78,7 +76,7 @@ def test_finding_that_names_its_ground() -> None:
 
 
 def test_optional_fault_takes_nothing_away() -> None:
-    """An optional fault may miss the client."""
+    """It may miss the client."""
     optional = fault("the seal", 10.0, optional=True)
     assert decide([WRONG], [UNMET], faults=[optional]).word == "fail"
 
@@ -96,7 +94,7 @@ def test_optional_fault_takes_nothing_away() -> None:
 def test_fault_that_is_repeated(
     rests_on: tuple[str, ...] | None, first: bool, second: bool, word: Word
 ) -> None:
-    """A repeated fault counts if it touched the client at least once."""
+    """Once is enough."""
     seals = [SEAL, fault("the seal", 20.0)]
     seen = [
         Seen("the seal", "told", met=met, at=one.began)
@@ -107,14 +105,13 @@ def test_fault_that_is_repeated(
 
 
 def test_fault_that_comes_later_is_no_ground() -> None:
-    """A later fault is no ground for an earlier finding."""
     seals = [SEAL, fault("the seal", 20.0)]
     seen = [Seen("the seal", "no", met=False, at=10.0), Seen("the seal", "503", met=True, at=20.0)]
     assert decide([WRONG], seen, faults=seals).word == "not exercised"
 
 
 def test_finding_about_the_whole() -> None:
-    """A finding without a time rests on the last fault."""
+    """It has no time, and rests on the last fault."""
     whole = Finding("p", "2 tokens alive")
     assert decide([whole], [UNMET], faults=[SEAL]).word == "not exercised"
     assert decide([whole], [UNMET], faults=[SEAL, OUTAGE]).word == "fail"
@@ -124,7 +121,7 @@ def test_finding_about_the_whole() -> None:
 
 
 def test_finding_before_any_fault() -> None:
-    """A finding before any fault proves nothing."""
+    """It proves nothing."""
     early = Finding("p", "a read failed", 3.0, until=3.1)
     verdict = decide([early], [MET], faults=[SEAL])
     assert verdict.word == "not exercised"
@@ -132,7 +129,7 @@ def test_finding_before_any_fault() -> None:
 
 
 def test_call_that_was_caught_by_the_fault() -> None:
-    """A call that began before the fault and was held up in it counts."""
+    """It began before the fault."""
     caught = Finding("p", "a read ended only after 5 s", 9.5, until=14.5)
     assert decide([caught], [MET], faults=[SEAL]).word == "fail"
     over = Finding("p", "a read ended only after 5 s", 3.0, until=8.0)
@@ -140,23 +137,21 @@ def test_call_that_was_caught_by_the_fault() -> None:
 
 
 def test_finding_whose_end_is_not_known() -> None:
-    """A finding without an end may rest on the fault."""
+    """It may rest on the fault."""
     assert decide([Finding("p", "never renewed", 3.0)], [MET], faults=[SEAL]).word == "fail"
 
 
 def test_harm_before_any_fault() -> None:
-    """Harm counts even before any fault."""
     early = Finding("p", "a wrong value", 3.0, harm=True)
     assert decide([early], [MET], faults=[SEAL]).word == "fail"
 
 
 def test_scenario_without_a_fault() -> None:
-    """Without a fault, each finding counts."""
+    """Each finding counts."""
     assert decide([Finding("p", "a read failed", 3.0)], [MET]).word == "fail"
 
 
 def test_text_of_a_finding() -> None:
-    """A finding tells when, what was seen, and what was promised."""
     assert str(WRONG) == "+13.00 s: a late call (promised: p)"
     assert str(Finding("p", "2 tokens")) == "2 tokens (promised: p)"
 
@@ -170,7 +165,7 @@ def late(at: float, *, harm: bool = False) -> Finding:
 
 
 def test_three_are_enough_for_a_person() -> None:
-    """At most three findings of each promise are told, and all harm."""
+    """Three of each promise are told, and all harm."""
     other = Finding("q", "another promise", 20.0, rests_on=())
     found = [*(late(11.0 + at) for at in range(9)), other, late(19.5, harm=True)]
     verdict = decide(found, [MET], faults=[SEAL])
@@ -178,7 +173,6 @@ def test_three_are_enough_for_a_person() -> None:
 
 
 def test_three_before_a_fault_hide_no_harm_after_it() -> None:
-    """Findings before a fault do not hide harm after it."""
     early = [replace(WRONG, at=float(at), until=at + 0.1) for at in range(5)]
     assert decide(early, [MET], faults=[SEAL]).word == "not exercised"
     verdict = decide([*early, HARM], [MET], faults=[SEAL])

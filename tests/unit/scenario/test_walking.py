@@ -1,5 +1,3 @@
-"""The walk through an exception finds every value in it."""
-
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -34,14 +32,12 @@ def raised(code: str, **given: object) -> BaseException:
 
 
 def test_it_finds_what_a_local_variable_holds() -> None:
-    """A value is found deep in a local variable."""
     code = "def outer(accounts):\n    raise ValueError('no secret in the text')\n"
     found = places(raised(code, accounts={"a": [Account(VALUE)]}), {VALUE}, of=__file__)
     assert "elsewhere:2 outer accounts a 0 password" in found
 
 
 def test_it_finds_what_a_cause_says() -> None:
-    """A value in the cause of an error is found."""
     code = (
         "def outer(text):\n"
         "    try:\n        raise KeyError(text)\n"
@@ -51,13 +47,11 @@ def test_it_finds_what_a_cause_says() -> None:
 
 
 def test_it_finds_nothing_where_nothing_is() -> None:
-    """Without the value nothing is found."""
     code = "def outer(accounts):\n    raise ValueError('no secret in the text')\n"
     assert places(raised(code, accounts=[Account("harmless")]), {VALUE}, of=__file__) == []
 
 
 def test_it_finds_what_passed_an_error_that_a_variable_holds() -> None:
-    """A value in the frames of a stored error is found."""
     code = (
         "def outer(text):\n"
         "    try:\n        inner(text)\n"

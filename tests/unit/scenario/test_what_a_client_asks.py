@@ -43,20 +43,19 @@ def goodbye() -> Goodbye:
     ids=lambda one: type(one).__name__ if isinstance(one, Frame) else "",
 )
 def test_what_waits_for_an_answer(goodbye: Goodbye, frame: Frame, asks: bool) -> None:
-    """A request or a ping waits for an answer; other frames do not."""
+    """Only a request or a ping does."""
     goodbye.without(frame.serialize())
     assert goodbye.asks is asks
 
 
 def test_a_ping_counts_before_another_frame(goodbye: Goodbye) -> None:
-    """A ping counts even if another frame follows it."""
     ping, window = PingFrame(0, b"12345678"), WindowUpdateFrame(0, window_increment=9)
     goodbye.without(ping.serialize() + window.serialize())
     assert goodbye.asks
 
 
 def test_the_rest_of_a_request(goodbye: Goodbye) -> None:
-    """Both parts of a cut frame belong to it, and the next frame is judged alone."""
+    """Both parts of a cut frame belong to it."""
     said = DataFrame(3, b"x" * 100).serialize()
     goodbye.without(said[:50])
     goodbye.without(said[50:])

@@ -1,5 +1,3 @@
-"""Signals that end a run."""
-
 from __future__ import annotations
 
 import os
@@ -23,7 +21,6 @@ def config_of_a_run() -> Any:
 
 @pytest.fixture(autouse=True)
 def _by_default() -> Iterator[None]:
-    """Set the default handlers of both signals."""
     before = {number: signal.signal(number, signal.SIG_DFL) for number in NUMBERS}
     yield
     for number, handler in before.items():
@@ -35,7 +32,7 @@ def _by_default() -> Iterator[None]:
     [(signal.SIGTERM, Outcome.TERMINATED), (signal.SIGHUP, Outcome.HUNG_UP)],
 )
 def test_it_ends_as_by_ctrl_c(number: signal.Signals, code: Outcome) -> None:
-    """SIGTERM and SIGHUP end a run like Ctrl-C, with a code of their own."""
+    """The code is that of the signal."""
     config = config_of_a_run()
     suite._end_by_signals(config)
     with pytest.raises(KeyboardInterrupt):
@@ -44,7 +41,6 @@ def test_it_ends_as_by_ctrl_c(number: signal.Signals, code: Outcome) -> None:
 
 
 def test_another_one_at_once_ends_no_tidying_up() -> None:
-    """A second signal does not interrupt the end of the run."""
     config = config_of_a_run()
     suite._end_by_signals(config)
     with pytest.raises(KeyboardInterrupt):
@@ -54,7 +50,7 @@ def test_another_one_at_once_ends_no_tidying_up() -> None:
 
 
 def test_what_is_ignored_stays_ignored() -> None:
-    """A signal that is ignored stays ignored, as under `nohup`."""
+    """`nohup` ignores SIGHUP."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     suite._end_by_signals(config_of_a_run())
     os.kill(os.getpid(), signal.SIGHUP)

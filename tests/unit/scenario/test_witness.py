@@ -1,5 +1,3 @@
-"""The witness of the machine, which is a process of its own."""
-
 from __future__ import annotations
 
 import ctypes
@@ -39,7 +37,7 @@ def wait_for_entries(witness: Witness, since: float) -> None:
 
 
 def test_it_sees_a_machine_that_stood_still() -> None:
-    """A stopped witness sees a machine that stood still."""
+    """The witness itself is stopped."""
     with Witness() as witness:
         began = time.monotonic()
         wait_for_entries(witness, began)
@@ -55,7 +53,6 @@ def test_it_sees_a_machine_that_stood_still() -> None:
 
 
 def test_process_that_holds_its_interpreter() -> None:
-    """A process that holds its interpreter does not delay the witness."""
     with Witness() as witness:
         history = History(witness=witness)
         wait_for_entries(witness, time.monotonic())
@@ -66,7 +63,7 @@ def test_process_that_holds_its_interpreter() -> None:
 
 @pytest.mark.skipif(not os.path.exists("/proc/loadavg"), reason="the machine does not tell")  # noqa: PTH110
 def test_it_counts_programs_that_want_a_core() -> None:
-    """Programs that share a core count for all cores."""
+    """They count for all cores."""
     cores = os.cpu_count() or 1
     with Witness() as witness:
         hogs = [subprocess.Popen([sys.executable, "-c", HOG]) for _ in range(4 * cores)]
@@ -83,7 +80,6 @@ def test_it_counts_programs_that_want_a_core() -> None:
 
 
 def test_it_ends_with_its_run() -> None:
-    """The witness and its file end with the run."""
     with Witness() as witness:
         assert witness._process is not None
         process, file = witness._process, witness._file
@@ -92,7 +88,6 @@ def test_it_ends_with_its_run() -> None:
 
 
 def test_it_ends_with_a_run_that_is_killed() -> None:
-    """The witness ends with a run that is killed."""
     code = (
         "import sys, time\n"
         "from vault_harness.recorder.witness import Witness\n"
@@ -117,7 +112,7 @@ def _lives(pid: int) -> bool:
 
 
 def test_file_that_is_gone() -> None:
-    """Without its file the witness has seen nothing."""
+    """The witness has seen nothing."""
     with Witness() as witness:
         witness._file.unlink()
         seen = witness.seen(0.0, time.monotonic())

@@ -53,7 +53,6 @@ def trusted(data_dir: Path) -> tuple[bytes, ...]:
 
 
 def signer(data_dir: Path, file: Path) -> bytes:
-    """Return the authority that signed a file."""
     shown = x509.load_pem_x509_certificate(file.read_bytes())
     for each in trusted(data_dir):
         authority = x509.load_der_x509_certificate(each)
@@ -64,7 +63,7 @@ def signer(data_dir: Path, file: Path) -> bytes:
 
 
 def test_two_are_trusted_and_the_first_signs(tmp_path: Path, clients: ClientCertificates) -> None:
-    """Two authorities are trusted; the first signs, and the second will sign next."""
+    """The second will sign next."""
     clients.issue_missing(BLUEPRINT)
     signing, _following = trusted(tmp_path)
     files = clients.files(BLUEPRINT)
@@ -74,14 +73,13 @@ def test_two_are_trusted_and_the_first_signs(tmp_path: Path, clients: ClientCert
 
 
 def test_services_without_ids_have_none(tmp_path: Path, clients: ClientCertificates) -> None:
-    """Only services with ids get a certificate."""
     clients.issue_missing(BLUEPRINT)
     assert approle.certificate_file("backend", tmp_path).exists()
     assert not approle.certificate_file("api_gateway", tmp_path).exists()
 
 
 def test_ids_of_a_namespace_count(tmp_path: Path, clients: ClientCertificates) -> None:
-    """Ids in a namespace count; the certificate is in the common folder."""
+    """The certificate is in the common folder."""
     ids = tmp_path / "namespaces" / "team-a+shop"
     ids.mkdir(parents=True)
     for file in approle.credential_files("api-gateway", ids):
@@ -92,7 +90,7 @@ def test_ids_of_a_namespace_count(tmp_path: Path, clients: ClientCertificates) -
 
 
 def test_prepared_again_nothing_changes(tmp_path: Path, clients: ClientCertificates) -> None:
-    """Good certificates stay, and expired ones are renewed."""
+    """Only expired certificates are renewed."""
     before = trusted(tmp_path)
     own = {name: clients.files(BLUEPRINT)[name] for name in ("operator", "recorder")}
     texts = {name: file.read_text() for name, file in own.items()}
@@ -106,7 +104,7 @@ def test_prepared_again_nothing_changes(tmp_path: Path, clients: ClientCertifica
 def test_an_exchange_switches_to_a_trusted_authority(
     tmp_path: Path, clients: ClientCertificates
 ) -> None:
-    """An exchange switches to the trusted next authority; the old is trusted one round longer."""
+    """The old authority is trusted one round longer."""
     first, second = trusted(tmp_path)
     clients.exchange(BLUEPRINT)
     _, third, last = trusted(tmp_path)
@@ -120,7 +118,7 @@ def test_an_exchange_switches_to_a_trusted_authority(
 
 
 def test_an_interrupted_exchange_continues(tmp_path: Path, clients: ClientCertificates) -> None:
-    """A half-done exchange continues and keeps the old authority trusted."""
+    """The old authority stays trusted."""
     first, second = trusted(tmp_path)
     authority = tmp_path / "authority"
     (authority / "clients").rename(authority / "clients-before")
@@ -135,7 +133,7 @@ def test_an_interrupted_exchange_continues(tmp_path: Path, clients: ClientCertif
 def test_a_server_that_would_refuse_it_stops_an_exchange(
     tmp_path: Path, clients: ClientCertificates
 ) -> None:
-    """If a server would refuse the new certificates, nothing is changed."""
+    """Nothing is changed."""
     before = trusted(tmp_path)
     there = set(tmp_path.rglob("*"))
     with pytest.raises(StackError, match="would refuse") as caught:
@@ -160,7 +158,7 @@ def stack(
 
 
 def test_env_names_what_a_service_shows(tmp_path: Path, stack: LocalStack) -> None:
-    """Certificate and key are one file of the service, beside the CA."""
+    """Certificate and key are one file, beside the CA."""
     variables = service_environment(stack, "celery_worker", blueprint=BLUEPRINT)
     file = str(tmp_path / "celery_worker-certificate.pem")
     assert (variables["VAULT_CLIENT_CERT"], variables["VAULT_CLIENT_KEY"]) == (file, file)
@@ -168,7 +166,6 @@ def test_env_names_what_a_service_shows(tmp_path: Path, stack: LocalStack) -> No
 
 
 def test_env_says_what_is_missing(tmp_path: Path, stack: LocalStack) -> None:
-    """A service without a certificate gets an error that names the remedy."""
     approle.certificate_file("backend", tmp_path).unlink()
     with pytest.raises(StackError, match="refuses clients without a certificate") as caught:
         service_environment(stack, "backend", blueprint=BLUEPRINT)
@@ -176,14 +173,13 @@ def test_env_says_what_is_missing(tmp_path: Path, stack: LocalStack) -> None:
 
 
 def test_with_plain_tls_there_are_no_client_variables(tmp_path: Path, stack: LocalStack) -> None:
-    """With plain TLS there are no client variables."""
     (tmp_path / "tls" / "clients.pem").unlink()
     variables = service_environment(stack, "backend", blueprint=BLUEPRINT)
     assert not any("CLIENT" in name for name in variables)
 
 
 def test_the_command_line_has_the_tasks_own(tmp_path: Path, stack: LocalStack) -> None:
-    """The command line gets the operator's certificate, under both products' names."""
+    """The operator's certificate, under both products' names."""
     ca = TlsFiles.within(tmp_path / "tls").ca
     given = environment_for(
         VaultAdmin(NODE.address, "t", ca), {"VAULT_CLIENT_CERT": "/other"}, ca_cert=ca
@@ -197,7 +193,7 @@ def test_the_command_line_has_the_tasks_own(tmp_path: Path, stack: LocalStack) -
 def test_a_service_in_a_container_has_it_in_its_own_folder(
     tmp_path: Path, stack: LocalStack
 ) -> None:
-    """In a container the certificate has a fixed name beside the CA, and is renewed there."""
+    """It has a fixed name beside the CA, and is renewed there."""
     folder = service_directory(tmp_path, "celery_worker")
     folder.mkdir(parents=True)
     hand_out_tls(tmp_path)
@@ -211,7 +207,6 @@ def test_a_service_in_a_container_has_it_in_its_own_folder(
 
 
 def test_in_a_container_the_same_is_asked(tmp_path: Path, stack: LocalStack) -> None:
-    """A container's configuration names the files by their places inside."""
     tls = TlsFiles.within(stack.data_dir / "tls")
     spec = NodeSpec(name="vault", directory=tmp_path / "vault", storage="raft", tls=tls)
     write_configuration(spec, OPENBAO, address=NODE.address, host="vault")

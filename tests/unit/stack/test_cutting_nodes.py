@@ -35,14 +35,12 @@ from vault_harness.settings import Settings
 
 
 def node(name: str) -> NodeEndpoint:
-    """Return the endpoint of a node that does not run."""
     return NodeEndpoint(
         name=name, address="http://127.0.0.1:1", proxy="", proxy_listen="", upstream="127.0.0.1:1"
     )
 
 
 def nodes(tmp_path: Path, *names: str, balanced: bool = True) -> Nodes:
-    """Return the nodes of a process stack that does not run."""
     settings = Settings(engine="process", data_dir=tmp_path / "vault-data", lock_timeout=1)
     record = StackRecord(
         engine="process",
@@ -57,7 +55,6 @@ def nodes(tmp_path: Path, *names: str, balanced: bool = True) -> Nodes:
 
 
 def test_an_unknown_node(tmp_path: Path) -> None:
-    """The error lists the existing nodes."""
     for verb in (nodes(tmp_path, "vault", "vault-2").cut, nodes(tmp_path, "vault", "vault-2").join):
         with pytest.raises(SettingsError, match="there is no node vault-9") as caught:
             verb("vault-9")
@@ -65,7 +62,6 @@ def test_an_unknown_node(tmp_path: Path) -> None:
 
 
 def test_a_node_that_does_not_run(tmp_path: Path) -> None:
-    """The remedy is to start the node."""
     with pytest.raises(StackError, match="vault-2 does not run") as caught:
         nodes(tmp_path, "vault", "vault-2").cut("vault-2")
     assert caught.value.remedy.endswith("node.start vault-2")
@@ -80,7 +76,7 @@ def test_the_only_node(tmp_path: Path) -> None:
 
 
 def test_a_single_server_is_not_made_cuttable(tmp_path: Path) -> None:
-    """`up --cuttable` without --ha is refused before any folder is made."""
+    """It is refused before any folder is made."""
     settings = Settings(engine="process", data_dir=tmp_path / "vault-data")
     with pytest.raises(SettingsError, match="one node has no others") as caught:
         LocalStack(settings).up(cuttable=True)
@@ -95,7 +91,7 @@ def test_nothing_would_be_cut(tmp_path: Path) -> None:
 
 
 def test_nodes_that_reach_each_other_directly(tmp_path: Path) -> None:
-    """Without the relay nobody can be cut off, and the error names the start option."""
+    """The relay is missing, and the error names the start option."""
     provider = nodes(tmp_path, "vault", "vault-2")._stack.provider()
     with pytest.raises(CapabilityMissing, match="reach each other directly") as caught:
         provider.cut_node("vault-2")
@@ -105,7 +101,6 @@ def test_nodes_that_reach_each_other_directly(tmp_path: Path) -> None:
 
 
 def test_a_relay_that_is_gone(tmp_path: Path) -> None:
-    """Without a running relay there are no cuts, and the error names the remedy."""
     stack = nodes(tmp_path, "vault", "vault-2")._stack
     record = StackRecord.load(stack.data_dir)
     record.services["relay"] = {"api": "http://127.0.0.1:1"}
@@ -121,7 +116,7 @@ def test_a_relay_that_is_gone(tmp_path: Path) -> None:
 def test_an_address_between_the_nodes_that_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """If a relay's port is taken, the error names the process, and no server starts."""
+    """The error names the process, and no server starts."""
     stack = nodes(tmp_path, "vault", "vault-2")._stack
     monkeypatch.setattr(stack_module, "local_stack", lambda: stack)
     (stack.data_dir / "relay").mkdir()
@@ -146,7 +141,7 @@ def test_an_address_between_the_nodes_that_is_taken(
 
 
 def test_a_node_that_died_is_not_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cut ends with its node, even if the relay still reports it."""
+    """The relay may still report it."""
     provider = nodes(tmp_path, "vault", "vault-2")._stack.provider()
     relay = SimpleNamespace(state=lambda: {"cut": {"vault-2": {}}})
     monkeypatch.setattr(type(provider), "_relay_of", lambda *_: relay)
@@ -159,7 +154,7 @@ def test_a_node_that_died_is_not_cut_off(tmp_path: Path, monkeypatch: pytest.Mon
 def test_cutting_processes_works_on_linux_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Cutting processes works on Linux only; elsewhere nothing is made."""
+    """Elsewhere nothing is made."""
     provider = nodes(tmp_path, "vault", "vault-2")._stack.provider()
     monkeypatch.setattr("sys.platform", "darwin")
     with pytest.raises(CapabilityMissing, match="only be cut off on Linux"):
@@ -170,7 +165,6 @@ def test_cutting_processes_works_on_linux_only(
 def test_a_cut_off_node_is_no_part_of_a_quorum(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cut-off node does not count for the quorum when another is stopped."""
     three = nodes(tmp_path, "vault", "vault-2", "vault-3")
     monkeypatch.setattr(cluster, "health_of_all", lambda asked: [200] * len(asked))
     endpoints = three._stack.known_endpoints()
@@ -188,7 +182,7 @@ def test_a_cut_off_node_is_no_part_of_a_quorum(
 def test_a_dry_run_removes_no_node(
     leads: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A dry run of `node.remove` lists what would go, and refuses like the real run."""
+    """It refuses like the real run."""
     three = nodes(tmp_path, "vault", "vault-2", "vault-3")
     endpoints = three._stack.known_endpoints()
     assert endpoints is not None
@@ -214,7 +208,6 @@ def test_a_dry_run_removes_no_node(
 
 
 def test_nothing_that_all_take_part_in_begins_while_one_is_cut_off() -> None:
-    """Tasks that all nodes take part in are refused during a cut."""
     cut: list[str] = []
     provider = cast("StackProvider", SimpleNamespace(name="process", cut_nodes=lambda: cut))
     members.refuse_cut(provider, "a restore")

@@ -30,7 +30,6 @@ from vault_harness.settings import Settings
     ],
 )
 def test_files_of_ours(tmp_path: Path, name: str) -> None:
-    """All files that tasks write count, finished or not."""
     (tmp_path / name).write_text("")
 
     assert [path.name for path in data_dir_module.state(tmp_path)] == [name]
@@ -49,14 +48,14 @@ def test_files_of_ours(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_files_of_others(tmp_path: Path, name: str) -> None:
-    """A person's files and the lock do not count."""
+    """The lock is no file of ours either."""
     (tmp_path / name).write_text("")
 
     assert data_dir_module.state(tmp_path) == []
 
 
 def test_folders(tmp_path: Path) -> None:
-    """Folders of records count; a folder with a file's name does not."""
+    """A folder with a file's name does not count."""
     for name in ("rotations", "migrations", "init.json", "backups"):
         (tmp_path / name).mkdir()
 
@@ -64,7 +63,6 @@ def test_folders(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_others_is_refused(tmp_path: Path) -> None:
-    """A new, empty or locked folder is accepted, and a folder with foreign files refused."""
     data_dir_module.check(tmp_path / "new")
     data_dir_module.check(tmp_path)
     (tmp_path / "audit").mkdir()  # as a server that was started by hand leaves it
@@ -80,7 +78,7 @@ def test_a_folder_of_others_is_refused(tmp_path: Path) -> None:
     "name", ["services", "migrations", "tls", "vault", "seal", "namespaces", "compose.env"]
 )
 def test_a_project_of_others_is_no_stack(tmp_path: Path, name: str) -> None:
-    """Foreign projects with a folder of the same name are refused, since `destroy` deletes it."""
+    """`destroy` deletes the folder, so a foreign one is refused."""
     source = tmp_path / name / "views.py"
     source.parent.mkdir()
     source.write_text("...")
@@ -98,7 +96,7 @@ def test_a_project_of_others_is_no_stack(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("below", ["", "deeper/vault-data"])
 def test_a_link_that_leads_nowhere(tmp_path: Path, below: str) -> None:
-    """A dangling link is an error, and nothing is made in its place."""
+    """Nothing is made in its place."""
     link = tmp_path / "vault-data"
     link.symlink_to(tmp_path / "a disk" / "vault-data")
     data_dir = link / below

@@ -1,5 +1,3 @@
-"""Files with keys are ignored by git, in any project."""
-
 from __future__ import annotations
 
 import shutil
@@ -32,7 +30,6 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def git(folder: Path, *words: str) -> str:
-    """Run git and return its output."""
     return subprocess.run(
         ["git", *words], cwd=folder, check=True, capture_output=True, text=True, timeout=60
     ).stdout
@@ -45,7 +42,6 @@ def taken(project: Path) -> list[str]:
 
 @needs_git
 def test_nothing_of_a_stack_is_taken_in(repository: Path) -> None:
-    """Neither keys nor data would be added."""
     data_dir = repository / "vault-data"
     stack = LocalStack(Settings(engine="process", data_dir=data_dir))
     with stack.held():
@@ -56,7 +52,6 @@ def test_nothing_of_a_stack_is_taken_in(repository: Path) -> None:
 
 
 def test_a_refused_task_leaves_nothing(tmp_path: Path) -> None:
-    """A refused task leaves no folder behind."""
     stack = LocalStack(Settings(engine="process", data_dir=tmp_path / "vault-data"))
     with pytest.raises(StackError), stack.held():
         raise StackError("refused", looked_at="", remedy="")
@@ -64,7 +59,7 @@ def test_a_refused_task_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_one_of_their_own_stays(tmp_path: Path) -> None:
-    """A user's own .gitignore is neither replaced nor removed, and is no sign of a stack."""
+    """A user's own .gitignore is no sign of a stack."""
     own = tmp_path / ".gitignore"
     own.write_text("*.pyc\n")
     (tmp_path / "vault").mkdir()
@@ -80,7 +75,7 @@ def test_one_of_their_own_stays(tmp_path: Path) -> None:
 
 
 def test_ours_goes_with_the_rest_and_last(tmp_path: Path) -> None:
-    """Our .gitignore is deleted last, after the keys."""
+    """The keys go before it."""
     files.keep_from_git(tmp_path)
     (tmp_path / "init.json").write_text("{}")
     data_dir_module.check(tmp_path)
@@ -88,7 +83,7 @@ def test_ours_goes_with_the_rest_and_last(tmp_path: Path) -> None:
 
 
 def test_tasks_run_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a full disk tasks run without the .gitignore, since `down` and `destroy` need the lock."""
+    """They go without the .gitignore, since `down` and `destroy` need the lock."""
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
@@ -103,7 +98,7 @@ def test_tasks_run_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_copy_that_git_would_add_is_reported(
     repository: Path, capsys: pytest.CaptureFixture[str], name: str, told: bool
 ) -> None:
-    """A copy that git would add is reported, even if the original is ignored."""
+    """The original may be ignored."""
     (repository / name).write_text("SECRET=x\n")
     warn_of_git(repository / name, "the copy", pattern=".env.backup-*")
     said = capsys.readouterr().out
@@ -117,7 +112,7 @@ def test_a_hook_of_another_repository_does_not_mislead(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Git variables of another repository, as in a hook, are ignored."""
+    """A hook sets git variables of its repository."""
     (tmp_path / "other").mkdir()
     git(tmp_path / "other", "init", "--quiet")
     (tmp_path / "other" / ".git" / "info" / "exclude").write_text("*\n")
@@ -129,7 +124,6 @@ def test_a_hook_of_another_repository_does_not_mislead(
 def test_outside_of_a_repository_nothing_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Outside of a repository, or without git, nothing is printed."""
     warn_of_git(tmp_path / "key.txt", "the private key")
     monkeypatch.setenv("PATH", str(tmp_path))
     warn_of_git(tmp_path / "key.txt", "the private key")

@@ -14,7 +14,6 @@ from vault_harness.settings import Settings
 
 
 def key_below(folder: Path) -> Path:
-    """Return the key file of a new stack with a static seal in this folder."""
     data_dir = folder / "vault data"
     settings = Settings(engine="process", data_dir=data_dir)
     provider = open_provider(settings, StackRecordFile(data_dir))
@@ -24,7 +23,7 @@ def key_below(folder: Path) -> Path:
 
 @pytest.mark.parametrize("name", ["100% mine", "two\nlines", "50%"])
 def test_a_folder_that_makes_no_url_is_refused(tmp_path: Path, name: str) -> None:
-    """A folder that makes no valid URL is refused, and nothing is made."""
+    """Nothing is made."""
     with pytest.raises(SettingsError, match="does not find its seal's key"):
         key_below(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
@@ -32,6 +31,5 @@ def test_a_folder_that_makes_no_url_is_refused(tmp_path: Path, name: str) -> Non
 
 @pytest.mark.parametrize("name", ["my%20project", "a b", "it's #1?", "Größe"])
 def test_any_other(tmp_path: Path, name: str) -> None:
-    """Any other folder name is used unchanged."""
     (tmp_path / name).mkdir()
     assert key_below(tmp_path / name) == tmp_path / name / "vault data" / "seal" / "static.key"

@@ -19,20 +19,17 @@ class Node:
         self.status, self.answer = status, answer
 
     def seal_status_between_seals(self) -> SealStatus:
-        """Return the status."""
         if self.status is None:
             raise OperatorError("cannot read the seal status")
         return self.status
 
     def see_that_it_answers(self) -> int:
-        """Return the answer or raise."""
         if not self.answer:
             raise OperatorError("it does not answer")
         return self.answer
 
 
 def went_over(node: Node, *, untouched: bool = True) -> bool:
-    """Return whether the node has migrated."""
     return seal_migration._went_over(cast("VaultAdmin", node), untouched=untouched)
 
 
@@ -43,24 +40,24 @@ def went_over(node: Node, *, untouched: bool = True) -> bool:
 def test_a_node_that_names_its_seal_has_migrated(
     *, initialised: bool, migrating: bool, over: bool
 ) -> None:
-    """A node that no longer migrates has migrated; an empty node has nothing to migrate."""
+    """An empty node has nothing to migrate."""
     status = SealStatus(initialised, True, 5, 3, 0, "2.7.2", "openbao", migrating=migrating)
     assert went_over(Node(status)) is over
 
 
 def test_a_node_that_only_answers_500_has_not_migrated() -> None:
-    """A node that answers only 500 has not migrated: naming its seal is its last step."""
+    """Naming its seal is the last step of a migration."""
     assert not went_over(Node(None, answer=500))
 
 
 def test_after_an_interrupted_run_a_nodes_data_stays() -> None:
-    """After an interrupted run such a node may have served, so its data stays."""
+    """Such a node may have served."""
     with pytest.raises(OperatorError):
         went_over(Node(None, answer=500), untouched=False)
 
 
 @pytest.mark.parametrize("answer", [0, 200, 503])
 def test_no_copy_replaces_data_of_a_node_that_stood_still(answer: int) -> None:
-    """A node that stood still may have served, so no copy replaces its data."""
+    """It may have served."""
     with pytest.raises(OperatorError):
         went_over(Node(None, answer=answer))

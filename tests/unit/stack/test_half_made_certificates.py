@@ -15,16 +15,12 @@ from vault_harness.local.stack.client_certificates import load_or_make
 
 
 class Ended:
-    """The servers of a stack that does not run."""
-
     def describe(self) -> list[Any]:
-        """Return nothing."""
         return []
 
 
 @pytest.fixture
 def tls(tmp_path: Path) -> TlsFiles:
-    """The certificate of a stack after its first start with TLS."""
     Certificates(tmp_path).prepare(Ended(), wanted=True)  # type: ignore[arg-type]
     files = TlsFiles.within(tmp_path / "tls")
     assert is_good(files)
@@ -32,7 +28,6 @@ def tls(tmp_path: Path) -> TlsFiles:
 
 
 def another(tmp_path: Path, **options: Any) -> TlsFiles:
-    """Issue another certificate from the same authority."""
     authority = Authority.load(tmp_path / "authority")
     return authority.issue(tmp_path / "another", *HOSTS, **options)
 
@@ -52,7 +47,6 @@ def of_another_authority(tmp_path: Path, files: TlsFiles) -> None:
 
 
 def without_its_key(tmp_path: Path, files: TlsFiles) -> None:
-    """Remove the key."""
     files.key.unlink()
 
 
@@ -67,7 +61,7 @@ def out_of_its_time(tmp_path: Path, files: TlsFiles) -> None:
     "left", [of_another_key, of_another_authority, without_its_key, out_of_its_time]
 )
 def test_no_server_could_be_reached_with_it(tmp_path: Path, tls: TlsFiles, left: Any) -> None:
-    """A broken certificate is replaced at the next start; renewing needs running servers."""
+    """It is replaced at the next start; renewing needs running servers."""
     left(tmp_path, tls)
     assert not is_good(tls)
 
@@ -77,14 +71,13 @@ def test_no_server_could_be_reached_with_it(tmp_path: Path, tls: TlsFiles, left:
 
 
 def test_what_is_good_stays(tmp_path: Path, tls: TlsFiles) -> None:
-    """A good certificate stays."""
     before = tls.certificate.read_bytes()
     Certificates(tmp_path).prepare(Ended(), wanted=True)  # type: ignore[arg-type]
     assert tls.certificate.read_bytes() == before
 
 
 def test_an_authority_that_was_never_finished(tmp_path: Path) -> None:
-    """An authority with a key only is replaced, since nothing was signed by it."""
+    """Nothing was signed by it, so it is replaced."""
     Authority().save(tmp_path)
     (tmp_path / CA_NAME).unlink()
     made = load_or_make(tmp_path)
@@ -92,7 +85,7 @@ def test_an_authority_that_was_never_finished(tmp_path: Path) -> None:
 
 
 def test_an_authority_whose_key_is_lost(tmp_path: Path) -> None:
-    """An authority without its key is not replaced unasked, since its certificates are trusted."""
+    """It is not replaced unasked, since its certificates are trusted."""
     Authority().save(tmp_path)
     (tmp_path / CA_KEY_NAME).unlink()
     with pytest.raises(SettingsError, match="cannot be read"):
@@ -100,7 +93,6 @@ def test_an_authority_whose_key_is_lost(tmp_path: Path) -> None:
 
 
 def test_a_change_of_authorities_ended_between_its_two_files(tmp_path: Path) -> None:
-    """A key and a certificate that do not match are refused, with a remedy."""
     Authority().save(tmp_path)
     certificate = (tmp_path / CA_NAME).read_bytes()
     Authority().save(tmp_path)

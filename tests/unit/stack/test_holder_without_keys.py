@@ -42,13 +42,11 @@ class Provider:
         return ["holder"]
 
     def stop(self) -> list[str]:
-        """End everything."""
         self.ended.append("everything")
         return ["everything"]
 
 
 def key_at_hand(provider: Provider, data_dir: Path, *, new: bool) -> None:
-    """Get the seal's key from the holder, as the tests do."""
     given: Any = provider
     directory = data_dir / "seal"
     directory.mkdir(exist_ok=True)
@@ -56,7 +54,6 @@ def key_at_hand(provider: Provider, data_dir: Path, *, new: bool) -> None:
 
 
 def holder_is(monkeypatch: pytest.MonkeyPatch, *, initialised: bool) -> None:
-    """Set the holder's seal status."""
     said = SealStatus(
         initialised=initialised,
         sealed=True,
@@ -72,7 +69,7 @@ def holder_is(monkeypatch: pytest.MonkeyPatch, *, initialised: bool) -> None:
 def test_the_remedy_for_a_holder_without_keys_moves_its_data(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The remedy for a new holder without keys is to move its data, not to destroy the stack."""
+    """The stack need not be destroyed."""
     holder_is(monkeypatch, initialised=True)
     provider = Provider(tmp_path)
     provider.start_holder()
@@ -90,7 +87,7 @@ def test_the_remedy_for_a_holder_without_keys_moves_its_data(
 def test_a_seal_in_force_whose_holder_lost_its_keys(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """No backup has the keys of a holder in use, so the remedy is to restore its folder."""
+    """No backup has these keys, so the remedy is to restore the holder's folder."""
     holder_is(monkeypatch, initialised=True)
     provider = Provider(tmp_path)
     provider.start_holder()
@@ -106,7 +103,7 @@ def test_a_seal_in_force_whose_holder_lost_its_keys(
 def test_keys_of_a_new_holder_that_cannot_be_written(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, full: bool
 ) -> None:
-    """If the new keys cannot be written, the holder and its data go, and the next run works."""
+    """The holder and its data go, and the next run works."""
     holder_is(monkeypatch, initialised=False)
 
     class Initialising:
@@ -133,7 +130,7 @@ def test_keys_of_a_new_holder_that_cannot_be_written(
 def test_a_holder_that_was_never_initialised_is(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A holder that was never initialised has lost no keys, even if the mark is there."""
+    """Even if the mark is there, no keys are lost."""
     holder_is(monkeypatch, initialised=False)
     provider = Provider(tmp_path)
     provider.start_holder()

@@ -35,7 +35,6 @@ with exclusive(Path(sys.argv[1]), timeout=5):
 
 
 def test_the_second_waits_its_turn(tmp_path: Path) -> None:
-    """The second task starts after the first has left its block."""
     order = []
 
     def work(name: str) -> None:
@@ -55,7 +54,7 @@ def test_the_second_waits_its_turn(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_goes_with_its_lock(tmp_path: Path) -> None:
-    """An empty folder goes with its lock; other files keep both."""
+    """Other files keep both."""
     folder = tmp_path / "vault-data"
     with exclusive(folder, timeout=5):
         leave_if_empty(folder)
@@ -68,7 +67,6 @@ def test_an_empty_folder_goes_with_its_lock(tmp_path: Path) -> None:
 
 
 def test_a_task_that_waits_for_a_removed_folder_holds_the_new_one(tmp_path: Path) -> None:
-    """A task that waits for a folder that is removed holds the new one alone."""
     folder, order = tmp_path / "vault-data", []
 
     def work() -> None:
@@ -91,7 +89,6 @@ def test_a_task_that_waits_for_a_removed_folder_holds_the_new_one(tmp_path: Path
 def test_a_waiting_task_says_what_it_waits_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a while a waiting task says what it waits for."""
     monkeypatch.setattr(waiting, "PATIENT_SECONDS", 0.1)
     monkeypatch.setattr(lock_module, "PATIENT_SECONDS", 0.1)
     holder = subprocess.Popen(
@@ -116,7 +113,7 @@ def test_a_waiting_task_says_what_it_waits_for(
 
 
 def test_a_holder_that_was_stopped_is_said_to_be(tmp_path: Path) -> None:
-    """The remedy for a holder stopped with Ctrl-Z is to continue it."""
+    """The remedy for Ctrl-Z is to continue it."""
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
@@ -139,7 +136,6 @@ def test_a_holder_that_was_stopped_is_said_to_be(tmp_path: Path) -> None:
 
 
 def read_only(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
-    """Run a script for which the folder is read-only."""
     mount = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && exec "$2" -c "$3" "$1"'
     words = ["unshare", "--mount", "--map-root-user", "sh", "-c", mount, "sh", str(folder)]
     if (
@@ -152,7 +148,6 @@ def read_only(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_tasks_run_on_a_read_only_disk(tmp_path: Path) -> None:
-    """On a disk that has become read-only, tasks still run, one at a time."""
     with exclusive(tmp_path, timeout=5):
         busy = read_only(tmp_path, HOLD.replace("timeout=5", "timeout=0.2"))
     assert "another task holds the stack" in busy.stderr
@@ -161,7 +156,7 @@ def test_tasks_run_on_a_read_only_disk(tmp_path: Path) -> None:
 
 
 def test_the_pid_of_the_holder_is_named(tmp_path: Path) -> None:
-    """The error names the holder's pid; after `kill -9` the stack is free."""
+    """After `kill -9` the stack is free."""
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
@@ -175,7 +170,7 @@ def test_the_pid_of_the_holder_is_named(tmp_path: Path) -> None:
 
 
 def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a file system without locks the error names the setting, and nothing waits."""
+    """The error names the setting, and nothing waits."""
 
     def none(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
@@ -190,7 +185,6 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
-    """Ctrl-C during a block takes effect after it."""
     reached = []
 
     def interrupted() -> None:
@@ -210,7 +204,7 @@ def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
 
 
 def test_outside_the_main_thread_nothing_is_changed() -> None:
-    """Outside the main thread nothing changes, since no signal arrives there."""
+    """No signal arrives there."""
     done = []
 
     def work() -> None:
@@ -225,7 +219,7 @@ def test_outside_the_main_thread_nothing_is_changed() -> None:
 
 
 def test_other_peoples_folders_are_left_alone(tmp_path: Path) -> None:
-    """A data directory with foreign files keeps its mode and gets no file."""
+    """A data directory with foreign files gets none of ours."""
     (tmp_path / "thesis.tex").write_text("...")
     tmp_path.chmod(0o755)
     stack = LocalStack(Settings(engine="process", data_dir=tmp_path))

@@ -16,8 +16,6 @@ from vault_harness.local.vault.metrics import numbers
 
 
 class Answers(BaseHTTPRequestHandler):
-    """Answer every request well."""
-
     def do_GET(self) -> None:
         """Answer with metrics, the state of a relay, or a created object."""
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -36,7 +34,6 @@ class Answers(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def here() -> Iterator[str]:
-    """The base URL of a server that answers."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -62,7 +59,7 @@ def order_goes_through(url: str) -> bool:
 def test_they_are_asked_directly(
     ask: Callable[[str], object], here: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The requests go directly, since that proxy would answer none."""
+    """That proxy would answer no request."""
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     for name in ("NO_PROXY", "no_proxy"):

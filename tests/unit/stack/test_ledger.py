@@ -37,7 +37,6 @@ def write(version: int, at: float, outcome: Outcome = "confirmed", value: str = 
 
 
 def read(version: int, at: float, took: float = 0.5) -> Read:
-    """Return a read of a version."""
     return Read(path="x", value=f"v{version}", version=version, began=at, ended=at + took)
 
 
@@ -52,7 +51,7 @@ def ledger() -> Ledger:
 
 
 def test_what_is_right_is_not_found_fault_with(ledger: Ledger) -> None:
-    """Correct histories have no finding, nor do lost answers, applied or not."""
+    """Lost answers are right, applied or not."""
     assert findings(ledger) == []
     ledger.writes += [write(4, 5, "unknown"), write(5, 6, "unknown")]
     ledger.contents["x"][4] = "v4"
@@ -61,21 +60,19 @@ def test_what_is_right_is_not_found_fault_with(ledger: Ledger) -> None:
 
 
 def test_a_lost_write(ledger: Ledger) -> None:
-    """A confirmed write that is gone is found."""
     del ledger.contents["x"][3]
     assert len(nothing_confirmed_is_lost(ledger)) == 1
     assert len(reads_give_what_is_kept(ledger)) == 1
 
 
 def test_a_write_that_was_replaced(ledger: Ledger) -> None:
-    """Two writers that got the same version are found."""
+    """Two writers got the same version."""
     ledger.writes.append(write(3, 3.1, value="of another"))
     (found,) = nothing_confirmed_is_lost(ledger)
     assert "version 3 was confirmed as of another" in found
 
 
 def test_a_double_write(ledger: Ledger) -> None:
-    """A write that was applied twice is found."""
     ledger.contents["x"][4] = "v3"
     (found,) = each_write_counts_once(ledger)
     assert "v3 is there 2 times, in versions [3, 4]" in found
@@ -84,34 +81,29 @@ def test_a_double_write(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("outcome", ["refused", "unsent"])
 def test_what_was_refused_is_not_there(ledger: Ledger, outcome: Outcome) -> None:
-    """A refused or unsent write that is there is found."""
     ledger.writes.append(write(4, 5, outcome))
     ledger.contents["x"][4] = "v4"
     assert len(each_write_counts_once(ledger)) == 1
 
 
 def test_a_value_without_a_writer_is_found(ledger: Ledger) -> None:
-    """A value that no writer sent is found."""
     ledger.contents["x"][4] = "stranger"
     (found,) = each_write_counts_once(ledger)
     assert "nobody wrote stranger" in found
 
 
 def test_a_gap(ledger: Ledger) -> None:
-    """A missing version before a later one is found."""
     ledger.writes[1] = replace(ledger.writes[1], outcome="unknown", version=None)
     del ledger.contents["x"][2], ledger.reads[1]
     assert versions_have_no_gap(ledger) == ["x: no version [2]"]
 
 
 def test_a_write_over_another_version_than_it_asked_for(ledger: Ledger) -> None:
-    """A write over another version than it named is found."""
     ledger.writes[2] = replace(ledger.writes[2], over=1)
     assert len(versions_have_no_gap(ledger)) == 1
 
 
 def test_a_read_of_what_was_never_written(ledger: Ledger) -> None:
-    """A read with another value than the version's is found."""
     ledger.reads.append(replace(read(2, 4), value="wrong"))
     assert len(reads_give_what_is_kept(ledger)) == 1
 
@@ -126,13 +118,13 @@ def test_a_read_of_what_was_never_written(ledger: Ledger) -> None:
     ids=["while it is written", "after it was confirmed", "older by one that was read"],
 )
 def test_an_older_read(ledger: Ledger, late: Read, found: int) -> None:
-    """A read older than what was known before it began is found."""
+    """It is older than what was known before it began."""
     ledger.reads.append(late)
     assert len(no_read_is_older_than_what_was_known(ledger)) == found
 
 
 def test_a_leader_that_does_not_know(ledger: Ledger) -> None:
-    """A stopped leader may answer with what it had, and with nothing older."""
+    """It may answer with what it had, and with nothing older."""
     ledger.lapses.append(Lapse(2.6, 5.0))
     ledger.reads.append(read(2, 4, took=0.1))
     assert findings(ledger) == []
@@ -155,7 +147,6 @@ def test_a_leader_that_does_not_know(ledger: Ledger) -> None:
     ids=["alone", "another one", "asked before", "answered when it was back"],
 )
 def test_a_node_that_is_alone_and_confirms(ledger: Ledger, cut: Cut, found: int) -> None:
-    """A node that is cut off from the others and confirms a write is found."""
     ledger.cuts.append(cut)
     assert a_node_alone_confirms_nothing(ledger) == [], "nobody asked it itself"
     ledger.writes[2] = replace(ledger.writes[2], asked="vault-2")

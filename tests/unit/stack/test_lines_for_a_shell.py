@@ -15,7 +15,6 @@ FILES = {
 
 
 def after(variables: dict[str, str], shell: dict[str, str]) -> dict[str, str]:
-    """Return Vault's client variables in a shell that has run the lines."""
     environ = {"PATH": os.environ["PATH"], **shell}
     done = subprocess.run(
         ["/bin/sh", "-euc", f"{export_lines(variables, shell)}\nexec env -0"],
@@ -30,7 +29,7 @@ def after(variables: dict[str, str], shell: dict[str, str]) -> dict[str, str]:
 
 
 def test_nothing_is_left_of_a_stack_that_spoke_tls() -> None:
-    """TLS variables of another stack are unset, since their files may be gone."""
+    """Their files may be gone."""
     tls = {
         "VAULT_CACERT": "/gone/ca.pem",
         "VAULT_CLIENT_CERT": "/gone",
@@ -40,7 +39,7 @@ def test_nothing_is_left_of_a_stack_that_spoke_tls() -> None:
 
 
 def test_ids_that_are_values_go_before_no_file_of_before() -> None:
-    """File variables for ids are unset if ids are values, since clients prefer files."""
+    """Clients prefer files, so their variables are unset."""
     ids = {"VAULT_ADDR": "http://127.0.0.1:8201", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}
     assert after(ids, FILES) == ids
 

@@ -14,7 +14,6 @@ from vault_harness.settings import Settings
 
 @pytest.fixture
 def stack(tmp_path: Path) -> LocalStack:
-    """A stopped stack whose data is elsewhere."""
     data_dir = tmp_path / "vault-data"
     (tmp_path / "big disk" / "data").mkdir(parents=True)
     (tmp_path / "big disk" / "data" / "vault.db").write_text("")
@@ -32,7 +31,6 @@ def stack(tmp_path: Path) -> LocalStack:
 def test_destroy_takes_the_link_and_says_what_stays(
     stack: LocalStack, tmp_path: Path, away: bool
 ) -> None:
-    """`destroy` removes links and keys, and says what stays on the other disk."""
     if away:
         (tmp_path / "big disk").rename(tmp_path / "unmounted")
     planned = stack.destroy(dry=True)
@@ -50,7 +48,7 @@ def test_destroy_takes_the_link_and_says_what_stays(
 
 
 def test_the_doctor_of_keys_that_are_on_a_disk_that_is_away(tmp_path: Path) -> None:
-    """Keys on an unmounted disk are reported as missing."""
+    """They are reported as missing."""
     tmp_path.chmod(0o700)
     (tmp_path / "init.json").symlink_to(tmp_path / "a stick" / "init.json")
     (tmp_path / "operator-token").touch(mode=0o600)
@@ -65,7 +63,7 @@ def test_the_doctor_of_keys_that_are_on_a_disk_that_is_away(tmp_path: Path) -> N
 
 
 def test_the_doctor_looks_through_a_link(tmp_path: Path) -> None:
-    """The mode of a link's target counts."""
+    """The mode of the target counts."""
     tmp_path.chmod(0o700)
     (tmp_path / "a stick").mkdir()
     (tmp_path / "a stick" / "init.json").touch()

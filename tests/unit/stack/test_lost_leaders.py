@@ -1,4 +1,4 @@
-"""On a busy machine a lead may be lost by itself, which must not end a test of accidents."""
+"""A busy machine may lose a leader, which must not end a test of accidents."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ class Nobody:
         self.refusals = refusals
 
     def request(self, method: str, path: str) -> dict[str, Any]:
-        """Return one version once the node knows the leader."""
         assert method == "GET"
         if self.refusals:
             self.refusals -= 1
@@ -36,7 +35,6 @@ class Nobody:
 
 
 def test_contents_come_once_a_node_leads() -> None:
-    """Contents are read once a node leads, after two refusals and a wait."""
     root = Nobody(refusals=2)
     waits = [DeadlineExceeded("no node is active")]
 
@@ -52,7 +50,6 @@ def test_contents_come_once_a_node_leads() -> None:
 
 
 def test_victim_is_chosen_once_a_node_leads() -> None:
-    """A victim is chosen once a node leads."""
     leads = iter([None, None, "vault-2"])
     nodes = [SimpleNamespace(name=name) for name in ("vault", "vault-2", "vault-3")]
     stack: Any = SimpleNamespace(

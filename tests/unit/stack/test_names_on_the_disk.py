@@ -31,7 +31,6 @@ def refusing(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="a folder that refuses it, for real")
 def test_a_folder_that_cannot_be_synced_is_no_error() -> None:
-    """/proc cannot be synced, which is no error."""
     files.sync_directory(Path("/proc"))
 
 
@@ -39,7 +38,7 @@ def test_a_folder_that_cannot_be_synced_is_no_error() -> None:
 def test_all_that_is_kept_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """Keyring, data copy and backup are written there too."""
+    """It is keyring, data copy and backup."""
     refusing(monkeypatch, number)
     Keyring(("a2V5",), 1, "t").save(tmp_path / "init.json")
     assert Keyring.load(tmp_path / "init.json").root_token == "t"
@@ -55,7 +54,6 @@ def test_all_that_is_kept_there(
 
 
 def test_a_failing_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failing disk is still an error."""
     refusing(monkeypatch, errno.EIO)
     with pytest.raises(OSError, match="Input/output"):
         files.write_private(tmp_path / "init.json", "{}")
@@ -76,7 +74,7 @@ def no_room() -> Iterator[None]:
 def test_a_full_disk_error_names_the_file(
     tmp_path: Path, write: Callable[[Path, str], None]
 ) -> None:
-    """The error of a full disk names the file, which the system does not."""
+    """The system does not."""
     with pytest.raises(OSError, match="too large") as caught, no_room():
         write(tmp_path / "init.json", "x" * 5000)
     assert caught.value.filename == str(tmp_path / "init.json")
@@ -84,7 +82,6 @@ def test_a_full_disk_error_names_the_file(
 
 
 def test_a_copy_that_does_not_fit_names_the_file(tmp_path: Path) -> None:
-    """The error for a copy that does not fit names the file."""
     (tmp_path / "data" / "raft").mkdir(parents=True)
     (tmp_path / "data" / "raft" / "raft.db").write_text("x" * 5000)
     with pytest.raises(OSError, match="too large") as caught, no_room():

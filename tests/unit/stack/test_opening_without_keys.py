@@ -27,7 +27,7 @@ NO_KEYS = Keyring((), 0, "", kind="recovery")
 def test_keys_are_missed_where_a_node_is_sealed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, health: list[int], error: type[Exception]
 ) -> None:
-    """Keys are reported missing only if a node is sealed, not if there is no leader."""
+    """A missing leader is no missing key."""
 
     def unseal_all(*_: object, **__: object) -> NoReturn:
         raise DeadlineExceeded("waited 30 s for all nodes to serve")
@@ -40,7 +40,7 @@ def test_keys_are_missed_where_a_node_is_sealed(
 
 
 def test_keys_that_were_never_kept_are_no_reason_to_destroy(tmp_path: Path) -> None:
-    """For keys that were never stored the remedy moves the data, and destroys nothing."""
+    """The remedy moves the data."""
     (tmp_path / "init.started").write_text("2026-01-01T00:00:00+00:00")
     error = Opening(tmp_path).keyring_missing()
     assert named("destroy") not in str(error)
@@ -49,7 +49,6 @@ def test_keys_that_were_never_kept_are_no_reason_to_destroy(tmp_path: Path) -> N
 
 
 def test_keys_that_were_kept_where_a_link_leads_are_named(tmp_path: Path) -> None:
-    """Earlier keys at a link's target are named in the error."""
     data, stick = tmp_path / "vault-data", tmp_path / "stick"
     data.mkdir()
     stick.mkdir()
@@ -61,7 +60,7 @@ def test_keys_that_were_kept_where_a_link_leads_are_named(tmp_path: Path) -> Non
 
 
 def test_keys_on_a_disk_that_is_away_are_fetched_by_mounting_it(tmp_path: Path) -> None:
-    """For keys on an unmounted disk the remedy is to mount it, before any backup."""
+    """The remedy comes before any backup."""
     (tmp_path / "init.json").symlink_to(tmp_path / "stick" / "keys.json")
     errors = [Opening(tmp_path).keyring_missing()]
     with pytest.raises(KeyringMissing) as caught:

@@ -1,5 +1,3 @@
-"""The load on a cluster is fast around an accident and slow otherwise."""
-
 from __future__ import annotations
 
 import time
@@ -9,7 +7,6 @@ from tests.engine.accidents.load import HURRIED, HURRY, PACE, Load
 
 
 def test_the_load_hurries_after_start_and_accidents() -> None:
-    """The load hurries for a while after its start and after each accident."""
     load = Load(Ledger(), {})
     assert load.pace() == HURRIED < PACE
 

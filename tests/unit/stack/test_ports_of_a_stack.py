@@ -21,7 +21,6 @@ from vault_harness.settings import Settings
     ids=["of a default", "of another default", "both set"],
 )
 def test_the_same_port_twice(tmp_path: Path, ports: dict[str, int], named: str) -> None:
-    """The error names both settings."""
     settings = {"engine": "process", "data_dir": tmp_path / "data", "vault_port": 8200}
     settings |= {"proxy_port": 8201, "toxiproxy_port": 8474, **ports}
     stack = LocalStack(Settings.from_environment(**settings))

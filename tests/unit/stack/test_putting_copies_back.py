@@ -48,7 +48,6 @@ class World:
         return SealMigrations(self.data_dir, Opening(self.data_dir))
 
     def data(self, name: str) -> Path:
-        """Return the data folder of a node."""
         home = self.data_dir if name == "vault" else self.data_dir / "nodes"
         return home / name / "data"
 
@@ -65,11 +64,9 @@ class World:
         return self.migrations._finish_putting_back(pending, nothing)
 
     def there(self) -> list[str]:
-        """Return what each node has now."""
         return [(self.data(name) / "raft.db").read_text() for name in NAMES]
 
     def kept(self) -> list[str]:
-        """Return the kept data that does not open."""
         found = (self.data_dir / "seal-migration").glob("data-that-did-not-open*/raft.db")
         return sorted(path.read_text() for path in found)
 
@@ -101,7 +98,7 @@ def is_killed(at: int, work: Callable[[], None]) -> bool:
 
 
 def test_killed_at_any_moment_no_two_nodes_have_data_of_two_moments(tmp_path: Path) -> None:
-    """After a kill at any rename the next run has the old data of all nodes, or of none."""
+    """The next run has the old data of all nodes, or of none."""
     before = [f"of before, {name}" for name in NAMES]
     closed = [f"did not open, {name}" for name in NAMES]
     came, number, killed = [], 0, True
@@ -120,7 +117,6 @@ def test_killed_at_any_moment_no_two_nodes_have_data_of_two_moments(tmp_path: Pa
 
 @pytest.mark.parametrize("begun", [True, False])
 def test_it_is_known_until_a_server_is_started(tmp_path: Path, begun: bool) -> None:
-    """The data counts as untouched until a server starts on it."""
     world = World(tmp_path)
     if begun:
         world.put_back()

@@ -1,5 +1,3 @@
-"""A failed sequence of accidents undoes the last accident without hiding the failure."""
-
 from __future__ import annotations
 
 import subprocess
@@ -18,7 +16,7 @@ from tests.engine.accidents.sequence import Accidents, Loss
 def test_a_failure_to_undo_is_printed(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """A failure to undo is printed, since raising would hide the first error."""
+    """Raising would hide the first error."""
 
     def end(_: str) -> NoReturn:
         raise error

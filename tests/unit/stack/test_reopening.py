@@ -43,29 +43,24 @@ class World:
 
     @property
     def keyring(self) -> Path:
-        """The path of the keyring."""
         return self.data_dir / "init.json"
 
     def describe(self) -> list[ServiceState]:
-        """Return services as a provider does."""
         return [ServiceState(name=n, running=True, detail="", node=True) for n in self.health]
 
     def seal_status(self, endpoints: Endpoints, **_: Any) -> Any:
-        """Answer as `Opening.seal_status`."""
         said = {self.health.get(node.name, SILENT) for node in endpoints.nodes} - {SILENT}
         if not said:
             raise OperatorError("it does not answer")
         return SimpleNamespace(threshold=self.threshold, initialised=said != {NEW})
 
     def reopening(self) -> Reopening:
-        """Return the object under test."""
         provider: Any = self
         return Reopening(self.data_dir, Opening(self.data_dir), lambda: provider)
 
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    """A running, unsealed Vault without keys."""
     made = World(tmp_path)
 
     def health(nodes: Any) -> list[int]:
@@ -94,7 +89,7 @@ def transit(world: World) -> Path:
 
 
 def test_its_keys_open_it(world: World) -> None:
-    """A keyring is enough, and no server is asked."""
+    """No server is asked."""
     KEYS.save(world.keyring)
 
     assert world.reopening().before("restarted") == "keys"
@@ -102,7 +97,7 @@ def test_its_keys_open_it(world: World) -> None:
 
 
 def test_without_keys_it_is_not_closed(world: World) -> None:
-    """Without keys the error says how to get them back, and names a copy beside them."""
+    """The error says how to get them back, and names a copy beside them."""
     (world.data_dir / "init.json.20251231-235959").write_text("older")
 
     with pytest.raises(
@@ -117,20 +112,19 @@ def test_without_keys_it_is_not_closed(world: World) -> None:
 
 
 def test_with_leave_sealed_the_stop_is_allowed(world: World) -> None:
-    """With `leave_sealed` the stop is allowed, and nothing will open Vault."""
     assert world.reopening().before("sealed", leave_sealed=True) is None
 
 
 @pytest.mark.parametrize("health", [SEALED, NEW])
 def test_what_is_closed_already_may_be_closed(world: World, health: int) -> None:
-    """A sealed Vault may be restarted, since nothing is lost."""
+    """A restart loses nothing."""
     world.health["vault"] = health
 
     assert world.reopening().before("restarted") is None
 
 
 def test_a_vault_that_does_not_answer_may_be_unsealed(world: World) -> None:
-    """A Vault that does not answer may be unsealed, for example paused."""
+    """It may be paused."""
     world.health["vault"] = SILENT
 
     with pytest.raises(KeyringMissing):
@@ -138,7 +132,7 @@ def test_a_vault_that_does_not_answer_may_be_unsealed(world: World) -> None:
 
 
 def test_one_unsealed_node_of_several_counts(world: World) -> None:
-    """One unsealed node of several counts; if a single node is stopped, only that one counts."""
+    """If a single node is stopped, only that one counts."""
     world.health = {"vault": SEALED, "vault-2": OPEN}
 
     with pytest.raises(KeyringMissing):
@@ -152,7 +146,6 @@ def test_one_unsealed_node_of_several_counts(world: World) -> None:
 
 @pytest.mark.parametrize("content", ["{}", "not JSON", '{"unseal_keys_b64": []}'])
 def test_a_broken_keyring_opens_nothing(world: World, content: str) -> None:
-    """A broken keyring does not count as keys."""
     world.keyring.write_text(content)
 
     with pytest.raises(StackError, match=r"not sealed: init.json is not a keyring"):
@@ -161,7 +154,7 @@ def test_a_broken_keyring_opens_nothing(world: World, content: str) -> None:
 
 @pytest.mark.parametrize("keys", [("a", "b", "c"), ("a", "a", "a", "b")])
 def test_too_few_keys_open_nothing(world: World, keys: tuple[str, ...]) -> None:
-    """Fewer keys than Vault requires do not count, and equal keys count once."""
+    """Equal keys count once."""
     world.threshold = 4
     Keyring(keys, len(keys), "").save(world.keyring)
 
@@ -173,7 +166,7 @@ def test_too_few_keys_open_nothing(world: World, keys: tuple[str, ...]) -> None:
 def test_an_auto_unsealed_vault_needs_no_keyring(
     world: World, kind: Callable[[World], Path]
 ) -> None:
-    """With a seal's key a start opens Vault; the keyring opens it after a seal by hand."""
+    """After a seal by hand the keyring opens it."""
     kind(world)
 
     assert world.reopening().before("restarted") == "itself"
@@ -183,7 +176,7 @@ def test_an_auto_unsealed_vault_needs_no_keyring(
 
 @pytest.mark.parametrize("kind", [static, transit])
 def test_a_lost_key_of_a_seal_is_no_help(world: World, kind: Callable[[World], Path]) -> None:
-    """Without the seal's key Vault is not stopped, since recovery keys do not replace it."""
+    """Recovery keys do not replace it."""
     kind(world).unlink()
     KEYS.save(world.keyring)
 
@@ -192,7 +185,7 @@ def test_a_lost_key_of_a_seal_is_no_help(world: World, kind: Callable[[World], P
 
 
 def test_what_an_end_would_lose(world: World) -> None:
-    """Stopping loses an unsealed or sealed Vault, but not a new or stopped one."""
+    """A new or stopped Vault loses nothing."""
     for health in (OPEN, SEALED, SILENT):
         world.health = {"vault": health}
         assert isinstance(world.reopening().lost_by_ending(), KeyringMissing)

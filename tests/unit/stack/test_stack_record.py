@@ -17,7 +17,6 @@ FIRST_FORMAT = Path(__file__).with_name("data") / "stack.format-1.json"
 
 
 def node(number: int) -> NodeEndpoint:
-    """Return a node with its own addresses."""
     return NodeEndpoint(
         name=f"vault-{number}",
         address=f"http://127.0.0.1:{8200 + number}",
@@ -39,7 +38,6 @@ RECORD = StackRecord(
 
 
 def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
-    """A saved record loads unchanged, with three nodes."""
     RECORD.save(tmp_path)
 
     assert StackRecord.load(tmp_path) == RECORD
@@ -48,12 +46,11 @@ def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_nothing_there_is_an_empty_record(tmp_path: Path) -> None:
-    """Without a file the record is empty."""
     assert StackRecord.load(tmp_path) == StackRecord()
 
 
 def test_the_first_format_is_a_cluster_of_one(tmp_path: Path) -> None:
-    """A record of version 0.1 is a cluster of one, and saving upgrades it."""
+    """It is of version 0.1; saving upgrades it."""
     (tmp_path / "stack.json").write_text(FIRST_FORMAT.read_text())
 
     record = StackRecord.load(tmp_path)
@@ -71,7 +68,7 @@ def test_the_first_format_is_a_cluster_of_one(tmp_path: Path) -> None:
 
 
 def test_the_second_format_speaks_plain_http(tmp_path: Path) -> None:
-    """A record from before TLS has no CA, even if certificate files exist."""
+    """There is no CA, even if certificate files exist."""
     RECORD.save(tmp_path)
     path = tmp_path / "stack.json"
     content = json.loads(path.read_text())
@@ -83,7 +80,6 @@ def test_the_second_format_speaks_plain_http(tmp_path: Path) -> None:
 
 
 def test_the_cas_path_follows_the_data_directory(tmp_path: Path) -> None:
-    """The CA's path follows the data directory."""
     endpoints = replace(ENDPOINTS, ca_cert=Path("/elsewhere/tls/ca.pem"))
     replace(RECORD, tls=True, endpoints=endpoints).save(tmp_path)
     files = Authority().issue(tmp_path / "tls", "127.0.0.1")
@@ -95,7 +91,6 @@ def test_the_cas_path_follows_the_data_directory(tmp_path: Path) -> None:
 
 
 def test_the_fourth_format_asks_for_no_client_certificates(tmp_path: Path) -> None:
-    """A record from before client certificates asks for none."""
     replace(RECORD, tls=True, client_certs=True).save(tmp_path)
     assert StackRecord.load(tmp_path).client_certs
     path = tmp_path / "stack.json"
@@ -108,13 +103,11 @@ def test_the_fourth_format_asks_for_no_client_certificates(tmp_path: Path) -> No
 
 
 def test_what_a_provider_saves_of_its_own_says_it_too(tmp_path: Path) -> None:
-    """A provider's save keeps `client_certs`."""
     StackRecordFile(tmp_path).save(KnownServers(engine="process", tls=True, client_certs=True))
     assert StackRecord.load(tmp_path).client_certs
 
 
 def test_a_newer_format_is_refused_and_left_alone(tmp_path: Path) -> None:
-    """A newer format is refused, and the file stays."""
     path = tmp_path / "stack.json"
     text = json.dumps({"format": FORMAT + 1, "nodes": "who knows"})
     path.write_text(text)
@@ -130,7 +123,6 @@ def test_a_newer_format_is_refused_and_left_alone(tmp_path: Path) -> None:
     "text", ["", "{", "[]", '{"endpoints": {"vault": 1}}', '{"format": 2}', '{"format": []}']
 )
 def test_a_broken_record_is_an_error_with_a_remedy(tmp_path: Path, text: str) -> None:
-    """A broken or foreign file is named, with a remedy."""
     (tmp_path / "stack.json").write_text(text)
 
     with pytest.raises(StackError, match=r"stack\.json (cannot be read|has a format)"):
@@ -138,7 +130,7 @@ def test_a_broken_record_is_an_error_with_a_remedy(tmp_path: Path, text: str) ->
 
 
 def test_what_an_engine_saves_keeps_the_rest(tmp_path: Path) -> None:
-    """An engine's save keeps the blueprint and the chosen engine."""
+    """It keeps the blueprint and the chosen engine."""
     RECORD.save(tmp_path)
     memory = StackRecordFile(tmp_path)
     known: KnownServers = memory.load()
@@ -152,7 +144,7 @@ def test_what_an_engine_saves_keeps_the_rest(tmp_path: Path) -> None:
 
 
 def test_a_record_of_before_auto_unseal_has_shamirs_seal(tmp_path: Path) -> None:
-    """A record from before auto-unseal has Shamir's seal, and a newer seal is saved."""
+    """A newer seal is saved."""
     RECORD.save(tmp_path)
     content = json.loads((tmp_path / "stack.json").read_text())
     del content["seal"]

@@ -33,7 +33,7 @@ TWICE = [START, UNOPENED, FAILED] * 2
     ids=["twice", "one error", "tries again", "leads", "once", "changes", "no trouble"],
 )
 def test_an_error_that_comes_again_is_the_cause(log: list[str], why: str, tmp_path: Path) -> None:
-    """A repeated error is the cause, unless a later attempt worked."""
+    """A later attempt that worked excuses it."""
     lines = [f"2026-12-01T14:59:30.{number}00Z {line}" for number, line in enumerate(log)]
     opening = Opening(tmp_path, lambda: lines)
     assert opening.why_none_leads(datetime(2026, 12, 1, 14, tzinfo=UTC)) == why

@@ -1,5 +1,3 @@
-"""Clients made for one test each: Python objects, small programs, small servers."""
-
 from __future__ import annotations
 
 import shlex

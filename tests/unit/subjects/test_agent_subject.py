@@ -49,7 +49,6 @@ def agent(tmp_path: Path) -> Write:
 
 
 def directory_of(one: Subject) -> Path:
-    """Return the folder in which the program runs."""
     return Path(psutil.Process(one.pid).cwd())
 
 
@@ -69,7 +68,7 @@ def value_of(one: Subject, path: str = "backend/django", key: str = "K") -> str:
 
 
 def test_a_rendered_object_has_keys(subject: Open, agent: Write) -> None:
-    """A file without a key is a JSON object and is read at each call."""
+    """It is JSON, and is read at each call."""
     one = subject(
         agent(
             f"""
@@ -91,7 +90,7 @@ def test_a_rendered_object_has_keys(subject: Open, agent: Write) -> None:
 
 
 def test_a_rendered_value_is_the_whole_file(subject: Open, agent: Write) -> None:
-    """A file with a key is the value, line ends included."""
+    """Its line ends are included."""
     config = '[[rendered]]\npath = "backend/django"\nfile = "${dir}/v"\nkey = "K"\n'
     rendered = "open('w', 'w').write('one\\ntwo\\n')\nimport os\nos.replace('w', 'v')\n"
     one = subject(agent(f"{rendered}{STAYS}", config))
@@ -99,7 +98,6 @@ def test_a_rendered_value_is_the_whole_file(subject: Open, agent: Write) -> None
 
 
 def test_half_a_file_is_a_failed_read(subject: Open, agent: Write) -> None:
-    """Half a file is a failed read."""
     one = subject(
         agent(
             f"""
@@ -120,7 +118,6 @@ def test_half_a_file_is_a_failed_read(subject: Open, agent: Write) -> None:
 def test_what_cannot_be_opened_is_a_failed_read(
     subject: Open, agent: Write, vault: tuple[str, list[str | None]]
 ) -> None:
-    """A folder or unreadable bytes in place of a file are a failed read."""
     rendering = subject(agent(f"import os\nos.mkdir('django.json')\n{STAYS}", JSON))
     wait_until((directory_of(rendering) / "django.json").exists, "the folder", timeout=20)
     with pytest.raises(OperationFailed, match=r"django\.json cannot be read: IsADirectoryError"):
@@ -134,14 +131,13 @@ def test_what_cannot_be_opened_is_a_failed_read(
 
 
 def test_a_secret_without_a_file_is_not_served(subject: Open, agent: Write) -> None:
-    """A secret that the configuration does not render is not served."""
     one = subject(agent(STAYS, JSON))
     with pytest.raises(SecretNotServed, match="does not render shared/email"):
         one.read("shared/email", "K", timeout=20)
 
 
 def test_files_are_made_with_what_is_known_at_the_start(subject: Open, agent: Write) -> None:
-    """Placeholders in files are filled with variables, the folder and the ids."""
+    """They know variables, the folder and the ids."""
     one = subject(
         agent(
             f"""
@@ -159,7 +155,6 @@ def test_files_are_made_with_what_is_known_at_the_start(subject: Open, agent: Wr
 
 
 def test_ids_of_other_scenarios_are_empty(subject: Open, agent: Write) -> None:
-    """Ids that a scenario does not give are empty."""
     names = [f"VAULT_{name}{end}" for name in ("ROLE_ID", "SECRET_ID") for end in ("", "_FILE")]
     text = "".join(f"[${{{name}}}]" for name in names)
     program = "import json\njson.dump({'K': open('made').read()}, open('new', 'w'))\n"
@@ -169,7 +164,7 @@ def test_ids_of_other_scenarios_are_empty(subject: Open, agent: Write) -> None:
 
 
 def test_an_unknown_placeholder_says_which_are_known(subject: Open, agent: Write) -> None:
-    """An unknown placeholder is refused with the known ones, before anything starts."""
+    """It is refused before anything starts."""
     text = agent(STAYS, JSON + '[files]\nmade = "${VAULT_ADR}"\n')
     with pytest.raises(SettingsError, match="VAULT_ADR") as caught:
         subject(text, {"VAULT_ADDR": "http://vault.test"})
@@ -177,7 +172,7 @@ def test_an_unknown_placeholder_says_which_are_known(subject: Open, agent: Write
 
 
 def test_a_program_that_ends_is_dead(subject: Open, agent: Write) -> None:
-    """A read after the end of the program tells of its death and its last lines."""
+    """A read tells of its death and its last lines."""
     one = subject(agent("import sys\nprint('no such role')\nsys.exit(3)", JSON))
     wait_until(lambda: not one.is_alive(), "its end", timeout=20)
     with pytest.raises(SubjectDied, match="exit code 3") as caught:
@@ -187,7 +182,7 @@ def test_a_program_that_ends_is_dead(subject: Open, agent: Write) -> None:
 
 
 def test_its_end_is_a_signal(subject: Open, agent: Write) -> None:
-    """A close sends SIGTERM and leaves the program time to end."""
+    """A close sends SIGTERM and gives time to end."""
     one = subject(
         agent(
             """
@@ -206,7 +201,6 @@ def test_its_end_is_a_signal(subject: Open, agent: Write) -> None:
 
 
 def test_what_it_cannot_do_is_no_answer(subject: Open, agent: Write) -> None:
-    """An operation that an agent lacks is refused."""
     one = subject(agent(STAYS, JSON))
     with pytest.raises(SubjectError, match="cannot be asked to write"):
         one.write("backend/django", {}, timeout=20)
@@ -257,7 +251,7 @@ def vault() -> Iterator[tuple[str, list[str | None]]]:
 def test_a_listener_is_asked_without_a_token(
     subject: Open, agent: Write, vault: tuple[str, list[str | None]]
 ) -> None:
-    """A listener is asked by a request, and its status gives the outcome."""
+    """Its status gives the outcome."""
     address, tokens = vault
     one = subject(agent(STAYS, f'[listener]\nurl = "{address}"\n'))
     assert one.capabilities == {"read", "outcomes"}
@@ -278,7 +272,7 @@ def test_a_listener_is_asked_without_a_token(
 
 
 def test_a_listener_is_waited_for(subject: Open, agent: Write) -> None:
-    """The first read waits until the program listens."""
+    """The first read waits."""
     program = """
         import http.server, json, sys
 
@@ -300,7 +294,6 @@ def test_a_listener_is_waited_for(subject: Open, agent: Write) -> None:
 def test_a_listener_that_is_not_there_is_an_outage(
     subject: Open, agent: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A listener that nobody serves is unavailable."""
     monkeypatch.setattr("vault_harness.judge.subjects.agent.LISTENS_WITHIN", 0.1)
     one = subject(agent(STAYS, "[listener]\n"))
     with pytest.raises(OperationFailed) as caught:
@@ -311,7 +304,6 @@ def test_a_listener_that_is_not_there_is_an_outage(
 def test_each_read_takes_the_token_in_the_sink(
     subject: Open, agent: Write, vault: tuple[str, list[str | None]]
 ) -> None:
-    """Each read asks Vault with the token that is in the file at that moment."""
     address, tokens = vault
     one = subject(agent(STAYS, '[sink]\nfile = "${dir}/token"\n'), {"VAULT_ADDR": address})
     with pytest.raises(OperationFailed, match="token is not there"):
@@ -324,7 +316,7 @@ def test_each_read_takes_the_token_in_the_sink(
 
 
 def test_an_answer_that_never_comes_is_given_up_for_a_sink(subject: Open, agent: Write) -> None:
-    """A request with a sink's token has a timeout of its own."""
+    """It has a timeout of its own."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         environ = {"VAULT_ADDR": address, "VAULT_CLIENT_TIMEOUT": "0.3"}
@@ -362,7 +354,7 @@ def test_an_answer_that_never_comes_is_given_up_for_a_sink(subject: Open, agent:
 def test_a_wrong_configuration_is_refused_before_anything_starts(
     tmp_path: Path, config: str, words: str
 ) -> None:
-    """A wrong configuration is refused with its file and field."""
+    """The error has its file and field."""
     file = tmp_path / "agent.toml"
     file.write_text(config)
     with pytest.raises(SettingsError) as caught:
@@ -373,7 +365,7 @@ def test_a_wrong_configuration_is_refused_before_anything_starts(
 
 
 def test_the_line_of_a_wrong_configuration(tmp_path: Path) -> None:
-    """A wrong field is told with its line; a byte order mark is ignored."""
+    """A byte order mark is ignored."""
     file = tmp_path / "agent.toml"
     file.write_text('command = ["true"]\n\n[listener]\ncolour = 1\n', encoding="utf-8-sig")
     with pytest.raises(SettingsError, match=r"listener\.colour") as caught:

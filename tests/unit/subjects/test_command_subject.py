@@ -74,7 +74,6 @@ def await_end(process: psutil.Process) -> None:
 
 
 def test_a_whole_client(subject: Open, program: Program) -> None:
-    """Each operation reaches the process, and its answer comes back."""
     one = subject(program(EVERYTHING), {"SECRET": "s3cr3t"})
     assert isinstance(one, Subject)
     assert one.kind == "command"
@@ -142,7 +141,7 @@ def test_whether_compiled_code_is_kept(
     kept: Path,
     theirs: tuple[str | None, str | None],
 ) -> None:
-    """A subject gets the developer's setting for compiled code, not the harness's."""
+    """The developer's setting counts, not the harness's."""
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(kept))
     one = subject(program(EVERYTHING), {})
@@ -158,7 +157,7 @@ def test_whether_compiled_code_is_kept(
 def test_it_finds_no_token_of_the_developers_at_home(
     subject: Open, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: bool
 ) -> None:
-    """A ``.vault-token`` of the developer is hidden; other files at home are there."""
+    """A ``.vault-token`` is hidden; other files at home are there."""
     home = tmp_path / "mine"
     (home / ".config").mkdir(parents=True)
     if left:
@@ -179,7 +178,7 @@ def test_it_finds_no_token_of_the_developers_at_home(
 def test_a_home_that_is_closed_to_its_user(
     subject: Open, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A home that the user may not read is used as it is."""
+    """It is used as it is."""
 
     def closed(self: Path, **_: object) -> bool:
         raise PermissionError(13, "Permission denied", str(self))
@@ -191,7 +190,6 @@ def test_a_home_that_is_closed_to_its_user(
 
 
 def test_a_client_that_does_not_know_hello_can_read(subject: Open, program: Program) -> None:
-    """A client that answers ``hello`` with an error can read."""
     one = subject(
         program("""
             for request in requests():
@@ -208,7 +206,6 @@ def test_a_client_that_does_not_know_hello_can_read(subject: Open, program: Prog
 
 
 def test_answers_come_in_any_order(subject: Open, program: Program) -> None:
-    """Answers may come in any order."""
     one = subject(
         program("""
             held = []
@@ -227,7 +224,6 @@ def test_answers_come_in_any_order(subject: Open, program: Program) -> None:
 
 
 def test_values_may_be_huge_in_both_directions(subject: Open, program: Program) -> None:
-    """A value of a megabyte passes in both directions."""
     one = subject(program(EVERYTHING))
     huge = "x" * 1_000_000
     one.write("p", {"K": huge}, timeout=30)
@@ -266,7 +262,7 @@ def test_a_client_that_does_not_read_cannot_hang_the_harness(
 def test_a_breach_says_what_was_seen(
     subject: Open, program: Program, body: str, cause: str
 ) -> None:
-    """A wrong line is shown with its beginning and a remedy."""
+    """It has the beginning of the line, and a remedy."""
     with pytest.raises(SubjectError, match=cause) as caught:
         subject(program(f"{body}\nthreading.Event().wait()\n"))
     assert caught.value.looked_at
@@ -274,14 +270,14 @@ def test_a_breach_says_what_was_seen(
 
 
 def test_a_client_that_ends_at_once(subject: Open, program: Program) -> None:
-    """The exit code and the last lines of a client that ends at once are told."""
+    """Its exit code and its last lines are told."""
     with pytest.raises(SubjectDied, match="exit code 3") as caught:
         subject(program("sys.exit(sys.stderr.write('Vault is sealed\\n') and 3)"))
     assert "Vault is sealed" in str(caught.value)
 
 
 def test_a_client_that_ends_in_the_middle(subject: Open, program: Program) -> None:
-    """An answer before the end counts; an open request tells of the death."""
+    """An answer before the end counts."""
     one = subject(
         program("""
             for request in requests():
@@ -298,7 +294,7 @@ def test_a_client_that_ends_in_the_middle(subject: Open, program: Program) -> No
 
 
 def test_a_program_that_cannot_be_executed(subject: Open, tmp_path: Path) -> None:
-    """A script with a missing interpreter is told with its path."""
+    """The missing interpreter is told with its path."""
     file = tmp_path / "client"
     file.write_text("#!/no/such/interpreter\n")
     file.chmod(0o700)
@@ -322,7 +318,7 @@ def test_a_program_that_cannot_be_executed(subject: Open, tmp_path: Path) -> Non
 def test_a_program_that_its_file_keeps_from_starting(
     subject: Open, tmp_path: Path, content: bytes, remedy: str
 ) -> None:
-    """The remedy names what keeps a script from starting."""
+    """The remedy names the cause."""
     file = tmp_path / "client"
     file.write_bytes(content)
     file.chmod(0o700)
@@ -332,7 +328,7 @@ def test_a_program_that_its_file_keeps_from_starting(
 
 
 def test_a_binary_that_cannot_be_loaded(tmp_path: Path) -> None:
-    """A binary for another machine is recognized."""
+    """It is for another machine."""
     file = tmp_path / "client"
     file.write_bytes(b"\x7fELF\x02\x01\x01\0\0\0")
     assert "is built for" in why_not_started(file, 127)
@@ -340,19 +336,18 @@ def test_a_binary_that_cannot_be_loaded(tmp_path: Path) -> None:
 
 
 def test_a_closed_standard_output_is_a_breach(subject: Open, program: Program) -> None:
-    """A client that closes its standard output is not waited for."""
+    """It is not waited for."""
     with pytest.raises(SubjectError, match="closed its standard output"):
         subject(program("os.close(1)\nthreading.Event().wait()\n"))
 
 
 def test_a_client_that_never_says_hello(subject: Open, program: Program) -> None:
-    """A client that does not answer ``hello`` is ended."""
     with pytest.raises(SubjectHung, match="hello"):
         subject(program("threading.Event().wait()\n"), timeout=0.3)
 
 
 def test_the_end_of_input_is_enough(subject: Open, program: Program) -> None:
-    """A client may end with its input, without knowing ``close``."""
+    """It need not know ``close``."""
     one = subject(program("for request in requests():\n    greet(request)\nsys.exit(5)\n"))
     one.close(timeout=30)
     assert one.exit_code == 5
@@ -380,7 +375,7 @@ CLOSES = """
 def test_a_close_that_is_answered_as_failed(
     subject: Open, program: Program, first: str, then: str
 ) -> None:
-    """A failed answer to ``close`` is told, even if the exit code is 0."""
+    """The exit code may be 0."""
     said = {"ok": False, "error": "unavailable", "message": "the pool is gone"}
     one = subject(program(CLOSES.format(first=first, said=said, then=then)))
     with pytest.raises(OperationFailed, match="the pool is gone"):
@@ -402,14 +397,13 @@ def test_a_close_that_is_answered_as_failed(
 def test_last_words_that_are_no_failure_of_close(
     subject: Open, program: Program, first: str, said: dict[str, object]
 ) -> None:
-    """Only an answer to ``close`` can make the close fail."""
+    """Only an answer to ``close`` is one."""
     one = subject(program(CLOSES.format(first=first, said=said, then="pass")))
     one.close(timeout=20)
     assert one.exit_code == 0
 
 
 def test_additional_wait_does_not_delay_sigterm(subject: Open, program: Program) -> None:
-    """The additional wait does not delay SIGTERM."""
     one = subject(
         program("""
             import signal
@@ -426,7 +420,6 @@ def test_additional_wait_does_not_delay_sigterm(subject: Open, program: Program)
 
 
 def test_a_client_that_never_ends_is_killed(subject: Open, program: Program) -> None:
-    """A client that ignores all signs is killed."""
     one = subject(
         program("""
             import signal
@@ -442,7 +435,7 @@ def test_a_client_that_never_ends_is_killed(subject: Open, program: Program) -> 
 
 
 def test_a_frozen_client_hangs_and_comes_back(subject: Open, program: Program) -> None:
-    """A stopped client hangs, and its late answer disturbs nothing."""
+    """Its late answer disturbs nothing."""
     one = subject(program(EVERYTHING), {"K": "v"})
     assert one.pid is not None
     os.kill(one.pid, signal.SIGSTOP)
@@ -453,7 +446,6 @@ def test_a_frozen_client_hangs_and_comes_back(subject: Open, program: Program) -
 
 
 def test_children_of_the_client_go_with_it(subject: Open, program: Program) -> None:
-    """Children of a client are ended with it."""
     one = subject(
         program("""
             import subprocess
@@ -469,7 +461,7 @@ def test_children_of_the_client_go_with_it(subject: Open, program: Program) -> N
 
 
 def test_it_dies_with_the_harness(tmp_path: Path, program: Program) -> None:
-    """A client ends with the harness, even after ``kill -9``."""
+    """The harness may be ended by ``kill -9``."""
     text = program("greet(next(requests()))\nthreading.Event().wait()\n")
     script = f"""
         import pathlib, sys, threading
@@ -489,7 +481,6 @@ def test_it_dies_with_the_harness(tmp_path: Path, program: Program) -> None:
 
 
 def test_it_outlives_the_thread_that_opened_it(subject: Open, program: Program) -> None:
-    """A client outlives the thread that opened it."""
     opened: list[Subject] = []
     text = program(EVERYTHING)
     thread = threading.Thread(target=lambda: opened.append(subject(text, {"K": "v"})))
@@ -528,7 +519,7 @@ def forked(subject: Open, folder: Path, *, end: str) -> Subject:
 
 
 def test_a_forked_python_client(subject: Open, tmp_path: Path) -> None:
-    """A forked child uses its parent's object and leaves the parent as it was."""
+    """It uses its parent's object and leaves the parent as it was."""
     one = forked(subject, tmp_path, end="well")
     assert one.read("p", "K", timeout=20).value == "1 False"
     reads = one.fork("p", "K", seconds=0.3, every=0.1, timeout=20)
@@ -542,7 +533,7 @@ def test_a_forked_python_client(subject: Open, tmp_path: Path) -> None:
 
 
 def test_a_forked_child_that_breaks_down(subject: Open, tmp_path: Path) -> None:
-    """A child that fails makes the call fail, and the parent lives on."""
+    """The parent lives on."""
     one = forked(subject, tmp_path, end="badly")
     with pytest.raises(OperationFailed, match="the forked child ended with 1"):
         one.fork("p", "K", seconds=0.1, every=0.1, timeout=20)
@@ -576,7 +567,7 @@ def herd(subject: Open, folder: Path) -> Subject:
 
 
 def test_a_herd_of_python_clients(subject: Open, tmp_path: Path) -> None:
-    """Each client of a herd has a state of its own; the first one existed before. All end."""
+    """Each has a state of its own; the first one existed before."""
     one = herd(subject, tmp_path)
     assert one.leaves == {"token"}
     one.read("p", "K", timeout=20)
@@ -594,7 +585,7 @@ def test_a_herd_of_python_clients(subject: Open, tmp_path: Path) -> None:
 
 
 def test_one_of_a_herd_that_does_not_end_well(subject: Open, tmp_path: Path) -> None:
-    """All clients of a herd are ended, and a failure is told."""
+    """All are ended, and the failure is told."""
     one = herd(subject, tmp_path)
     one.herd(4, timeout=20)
     with pytest.raises(OperationFailed, match="SystemExit: 3"):
@@ -612,7 +603,6 @@ ROUGH = """
 
 
 def test_a_python_client_that_raises_whatever_it_likes(subject: Open, tmp_path: Path) -> None:
-    """Whatever a call raises, it is answered."""
     (tmp_path / "rough_client.py").write_text(textwrap.dedent(ROUGH))
     path = os.pathsep.join([str(tmp_path), *sys.path])
     command = f"{sys.executable} -m vault_harness.judge.subjects python:rough_client:Client"
@@ -626,7 +616,6 @@ def test_a_python_client_that_raises_whatever_it_likes(subject: Open, tmp_path: 
 
 
 def test_a_python_client_as_a_process_of_its_own(subject: Open, tmp_path: Path) -> None:
-    """A Python client can be served by the line protocol as a process of its own."""
     (tmp_path / "their_client.py").write_text(
         textwrap.dedent("""
             import logging

@@ -1,5 +1,3 @@
-"""The documented claims of clients agree with the code."""
-
 from __future__ import annotations
 
 import ast
@@ -49,7 +47,6 @@ def rows(document: str, head: str) -> list[list[str]]:
     ],
 )
 def test_words_that_a_client_may_use(head: str, there_are: frozenset[str]) -> None:
-    """Each accepted word has a row in its table."""
     assert {row[0].strip("`") for row in rows(CLAIMS, head)} == there_are
 
 
@@ -62,7 +59,7 @@ def ids(text: str) -> set[str]:
 
 
 def test_topics_name_all_scenarios() -> None:
-    """The topics name all scenarios, and bounds and notes name only existing ones."""
+    """Bounds and notes name only existing ones."""
     data = tomllib.loads(BOUNDS)
     there_are = set(load(ROOT / "scenarios" / "catalogue.toml"))
     assert {name for one in data["topic"] for name in one["scenarios"]} == there_are
@@ -71,7 +68,6 @@ def test_topics_name_all_scenarios() -> None:
 
 
 def _words(function: ast.FunctionDef) -> set[str]:
-    """Return the names and texts in a function's code."""
     found: set[str] = set()
     for node in ast.walk(function):
         if isinstance(node, ast.Name):
@@ -84,7 +80,7 @@ def _words(function: ast.FunctionDef) -> set[str]:
 
 
 def test_each_scenario_that_asks_for_a_whole_secret_is_named() -> None:
-    """The row of ``read_all`` names each scenario that asks for a whole secret."""
+    """The row of ``read_all`` names it."""
     asking = set()
     for path in sorted((ROOT / "scenarios").glob("test_*.py")):
         module = ast.parse(path.read_text(encoding="utf-8"))
@@ -99,7 +95,6 @@ def test_each_scenario_that_asks_for_a_whole_secret_is_named() -> None:
 
 
 def test_the_example_of_a_python_object_is_valid() -> None:
-    """The example of a Python object has valid claims and times."""
     (example,) = re.findall(r"```python\n(.*?)```", OBJECT, re.DOTALL)
     names: dict[str, Any] = {"MyClient": lambda address: SimpleNamespace(address=address)}
     exec(example, names)  # noqa: S102 - our own text

@@ -43,7 +43,6 @@ class RunsOn:
 
 
 def test_a_process_that_survives_sigterm_is_found() -> None:
-    """A process that runs on after SIGTERM is found."""
     subject, found = RunsOn(), list[Finding]()
     # A negative deadline shortens the wait to half a second.
     lab: Any = SimpleNamespace(history=History(), deadline=-4.5, note=found.append)
@@ -69,7 +68,6 @@ class Ended:
 
 
 def test_a_signal_is_not_sent_to_a_former_process_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The signal goes to the started process, not to its former id."""
     sent: list[int] = []
     monkeypatch.setattr(os, "killpg", lambda number, _: sent.append(number))
     subject = Ended()

@@ -1,5 +1,3 @@
-"""How a client's process ends."""
-
 from __future__ import annotations
 
 import os
@@ -16,7 +14,6 @@ from vault_harness.judge.subjects.process import Life, spawn
 def test_a_process_that_survives_sigkill_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process that survives SIGKILL is named after a short wait."""
     leashed = spawn(["sleep", "600"], os.environ, tmp_path / "log", talks=False)
     life = Life(leashed, lambda _: None)
     try:
@@ -44,7 +41,7 @@ if len(sys.argv) > 1:
 
 @pytest.mark.parametrize(("children", "least"), [(0, 0.2), (1, 0.4)])
 def test_what_it_has_used(children: int, least: float, tmp_path: Path) -> None:
-    """The CPU time of a process and its children is known after its end."""
+    """The CPU time, children included, is known after the end."""
     program = tmp_path / "burns.py"
     program.write_text(BURNS)
     command = [sys.executable, str(program), *[str(program)] * children]

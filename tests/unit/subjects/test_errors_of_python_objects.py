@@ -8,7 +8,6 @@ from vault_harness.judge.subjects.python_object import as_failure
 
 
 def raised(cause: Exception | None, context: Exception | None) -> Exception:
-    """Return an error with this cause and context."""
     error = RuntimeError("no secret")
     error.__cause__, error.__context__ = cause, context
     error.__suppress_context__ = cause is not None
@@ -16,26 +15,23 @@ def raised(cause: Exception | None, context: Exception | None) -> Exception:
 
 
 def test_text_of_a_cause() -> None:
-    """The text of a cause is carried, since a traceback prints it."""
+    """A traceback prints it."""
     beside = as_failure(raised(ValueError("token s.abc"), None)).beside
     assert beside["__cause__"] == "ValueError: token s.abc"
 
 
 def test_text_of_a_context() -> None:
-    """The text of a context is carried too."""
     beside = as_failure(raised(None, ValueError("token s.abc"))).beside
     assert beside["__context__"] == "ValueError: token s.abc"
 
 
 def test_context_that_is_suppressed() -> None:
-    """A suppressed context is not carried."""
     error = raised(None, ValueError("token s.abc"))
     error.__suppress_context__ = True
     assert "s.abc" not in str(as_failure(error).beside)
 
 
 def test_headers_of_a_request() -> None:
-    """Headers and body of a request are carried."""
     request = SimpleNamespace(headers={"X-Vault-Token": "s.abc"}, body=b"secret_id=x")
     cause = ValueError("timed out")
     cause.response = SimpleNamespace(request=request)  # type: ignore[attr-defined]  # as requests
@@ -45,28 +41,25 @@ def test_headers_of_a_request() -> None:
 
 
 def test_object_that_is_no_request() -> None:
-    """An object that is no request is not searched."""
+    """It is not searched."""
     error = raised(None, None)
     error.client = SimpleNamespace(token="s.abc")  # type: ignore[attr-defined]  # any object
     assert "s.abc" not in str(as_failure(error).beside)
 
 
 def test_error_that_is_its_own_cause() -> None:
-    """A circular chain of causes ends."""
     error = ValueError("no")
     error.__cause__ = error
     assert as_failure(error).beside["args.0"] == "no"
 
 
 class Broken(dict[str, str]):
-    """A mapping that cannot be read."""
-
     def items(self) -> None:  # type: ignore[override]  # it is broken
         raise LookupError
 
 
 def test_attribute_that_is_broken() -> None:
-    """A broken attribute does not hide the error."""
+    """The error is not hidden."""
     error = raised(None, None)
     error.broken = Broken()  # type: ignore[attr-defined]  # any object
     assert as_failure(error).message == "RuntimeError: no secret"

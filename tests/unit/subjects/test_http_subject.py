@@ -33,7 +33,6 @@ class Server(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
     def answer(self, path: str, request: dict[str, Any]) -> tuple[int, Any]:
-        """Return status and answer to a request."""
         if path == "/configure":
             where = f"/clients/{len(self.clients)}" if self.many else ""
             self.clients[where or "/"] = request["environ"]
@@ -89,7 +88,6 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """Start a server with clients under test."""
     with Server() as one:
         thread = threading.Thread(target=lambda: one.serve_forever(poll_interval=0.01))
         thread.start()
@@ -100,7 +98,6 @@ def server() -> Iterator[Server]:
 
 
 def test_a_whole_client(subject: Open, server: Server) -> None:
-    """A client is configured, asked and closed, and the server runs on."""
     one = subject(server.url, {"K": "v"})
     assert isinstance(one, Subject)
     assert (one.kind, one.pid) == ("http", None)
@@ -129,7 +126,7 @@ def test_a_whole_client(subject: Open, server: Server) -> None:
 def test_a_server_that_forgets_with_its_client(
     subject: Open, server: Server, later: tuple[int, str], kept: str
 ) -> None:
-    """The log is fetched before the end as well, and nothing of it is lost."""
+    """The log is fetched before the end as well."""
     server.logs = [(200, "what it said"), later]
     one = subject(server.url)
     one.close(timeout=20)
@@ -139,7 +136,7 @@ def test_a_server_that_forgets_with_its_client(
 def test_a_log_that_does_not_come_is_not_waited_for_again(
     subject: Open, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A log that does not come has a short time at the close."""
+    """It has a short time at the close."""
     monkeypatch.setattr(http_module, "_LOG", 0.3)
     monkeypatch.setattr(http_module, "_SOON", 0.1)
     monkeypatch.setattr(Handler, "do_GET", lambda self: hang(self.server))
@@ -157,7 +154,6 @@ def test_a_log_that_does_not_come_is_not_waited_for_again(
 def test_a_log_that_hangs_is_no_slow_end(
     subject: Open, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A log that hangs does not delay the close."""
     monkeypatch.setattr(http_module, "_LOG", 25.0)
     monkeypatch.setattr(http_module, "_SOON", 0.1)
     monkeypatch.setattr(Handler, "do_GET", lambda self: self.server.hold.wait(30))
@@ -170,7 +166,6 @@ def test_a_log_that_hangs_is_no_slow_end(
 def test_a_log_that_comes_once_the_client_is_closed(
     subject: Open, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A log that comes only after the close is kept."""
     monkeypatch.setattr(http_module, "_SOON", 0.2)
     answer = Handler.do_GET
 
@@ -200,7 +195,7 @@ def test_a_log_that_comes_once_the_client_is_closed(
 def test_letters_of_a_log(
     subject: Open, server: Server, kind: str, charset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A log is decoded by its charset, or as UTF-8."""
+    """They are decoded by its charset, or as UTF-8."""
 
     def do_get(self: Handler) -> None:
         body = "canary-äß€".encode(charset)
@@ -218,7 +213,7 @@ def test_letters_of_a_log(
 def test_a_log_that_never_ends(
     subject: Open, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only the beginning of an endless log is kept."""
+    """Only the beginning is kept."""
 
     def do_get(self: Handler) -> None:
         self.close_connection = True
@@ -234,7 +229,7 @@ def test_a_log_that_never_ends(
 
 
 def test_scenarios_take_turns(subject: Open, server: Server) -> None:
-    """A server with one client serves one scenario at a time."""
+    """A server with one client serves one at a time."""
     first = subject(server.url, {"K": "first"})
     opened: list[Subject] = []
     thread = threading.Thread(target=lambda: opened.append(subject(server.url, {"K": "second"})))
@@ -247,7 +242,7 @@ def test_scenarios_take_turns(subject: Open, server: Server) -> None:
 
 
 def test_a_server_with_many_clients_needs_no_turns(subject: Open, server: Server) -> None:
-    """A server with a path for each client serves several scenarios."""
+    """It has a path for each client."""
     server.many = True
     first, second = subject(server.url, {"K": "first"}), subject(server.url, {"K": "second"})
     assert not getattr(first, "alone")  # noqa: B009 - no subject but this one has it
@@ -258,8 +253,6 @@ def test_a_server_with_many_clients_needs_no_turns(subject: Open, server: Server
 def test_a_user_without_a_name(
     subject: Open, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A user without a name can run the suite."""
-
     def nobody() -> str:
         raise KeyError("getpwuid(): uid not found: 1234")
 
@@ -270,7 +263,6 @@ def test_a_user_without_a_name(
 def test_a_server_that_cannot_be_configured(
     subject: Open, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that cannot be configured is refused."""
     monkeypatch.setattr(server, "answer", lambda *_: (404, "no such page"))
     with pytest.raises(SubjectError, match="HTTP 404") as caught:
         subject(server.url)
@@ -282,14 +274,13 @@ def test_a_server_that_cannot_be_configured(
 
 @pytest.mark.parametrize(("path", "cause"), [("html", "HTTP 502"), ("id", "another id")])
 def test_a_wrong_answer_is_a_breach(subject: Open, server: Server, path: str, cause: str) -> None:
-    """An answer that is no JSON, or has another id, is a breach."""
     one = subject(server.url)
     with pytest.raises(SubjectError, match=cause):
         one.read(path, "K", timeout=20)
 
 
 def test_an_answer_that_does_not_come_is_given_up(subject: Open, server: Server) -> None:
-    """A call that hangs is given up, and the next one works."""
+    """The next call works."""
     one = subject(server.url)
     with pytest.raises(SubjectHung):
         one.read("hang", "K", timeout=0.2)
@@ -298,7 +289,6 @@ def test_an_answer_that_does_not_come_is_given_up(subject: Open, server: Server)
 
 
 def test_a_server_that_is_not_there(subject: Open) -> None:
-    """A server that is not there is told with a remedy."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         with pytest.raises(SubjectDied, match="does not answer") as caught:

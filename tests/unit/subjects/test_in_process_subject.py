@@ -41,8 +41,6 @@ class OldWhole(dict[str, str]):
 
 
 class Client:
-    """A client that can do everything."""
-
     capabilities = frozenset(
         {"read", "cached", "health", "write", "lease", "static", "update", "read_all"}
     )
@@ -91,14 +89,12 @@ def reads(answer: Callable[[], Any]) -> Callable[[Mapping[str, str]], Any]:
 
 
 def in_a_thread(work: Callable[[], object], name: str | None = None) -> None:
-    """Run this in a thread, like a client's own."""
     thread = threading.Thread(target=work, name=name)
     thread.start()
     thread.join(20)
 
 
 def test_a_whole_client(subject: Open, python_client: Make) -> None:
-    """Each operation reaches the client, and its answer comes back."""
     one = subject(python_client(Client), {"SECRET": "s3cr3t"})
     assert isinstance(one, Subject)
     assert (one.kind, one.pid, one.exit_code) == ("in-process", None, None)
@@ -129,7 +125,7 @@ def test_a_whole_client(subject: Open, python_client: Make) -> None:
 
 
 def test_the_suite_itself_is_not_forked(subject: Open, python_client: Make) -> None:
-    """A client in this process cannot be forked; the error tells how it can."""
+    """The error tells how a client can be forked."""
     one = subject(python_client(Client))
     with pytest.raises(SubjectError, match="cannot be forked") as caught:
         one.fork("a/b", "K", seconds=1.0, every=0.1, timeout=20)
@@ -137,7 +133,7 @@ def test_the_suite_itself_is_not_forked(subject: Open, python_client: Make) -> N
 
 
 def test_the_suite_itself_is_no_herd(subject: Open, python_client: Make) -> None:
-    """A client in this process cannot be a herd; the error tells how it can."""
+    """The error tells how a client can be a herd."""
     one = subject(python_client(Client))
     with pytest.raises(SubjectError, match="cannot be a herd") as caught:
         one.herd(3, timeout=20)
@@ -146,7 +142,7 @@ def test_the_suite_itself_is_no_herd(subject: Open, python_client: Make) -> None
 
 @pytest.mark.parametrize("name", ["read", "write", "health", "close"])
 def test_coroutines_are_refused(subject: Open, python_client: Make, name: str) -> None:
-    """Coroutines are refused, since nobody would await them."""
+    """Nobody would await them."""
 
     async def never(self: Client, *_: object) -> None:
         """Never run."""
@@ -157,7 +153,7 @@ def test_coroutines_are_refused(subject: Open, python_client: Make, name: str) -
 
 
 def test_the_least_client_can_read(subject: Open, python_client: Make) -> None:
-    """An object with ``read`` and ``close`` is enough."""
+    """``read`` and ``close`` are enough."""
     one = subject(python_client(reads(lambda: "v")))
     assert one.capabilities == {"read"}
     assert not one.reports_outcomes
@@ -168,7 +164,7 @@ def test_the_least_client_can_read(subject: Open, python_client: Make) -> None:
     "made", [None, ("a", "b"), {"username": "a"}, SimpleNamespace(password="b")]
 )
 def test_half_a_credential_is_a_breach(subject: Open, python_client: Make, made: object) -> None:
-    """A credential needs a username and a password, as attributes or keys."""
+    """It has attributes or keys."""
     client = SimpleNamespace(
         read=lambda *_: "v", close=lambda: None, lease=lambda *_: made, capabilities={"lease"}
     )
@@ -178,7 +174,7 @@ def test_half_a_credential_is_a_breach(subject: Open, python_client: Make, made:
 
 
 def test_an_exception_is_a_failed_operation(subject: Open, python_client: Make) -> None:
-    """An exception is a failure; its outcome is told only by an attribute."""
+    """Its outcome is told only by an attribute."""
 
     def fail() -> str:
         raise TimeoutError("no answer")
@@ -205,7 +201,7 @@ def test_an_outcome_is_learned(subject: Open, python_client: Make) -> None:
 
 
 def test_an_exception_may_be_broken_itself(subject: Open, python_client: Make) -> None:
-    """An exception without a text, or SystemExit, is a failure too."""
+    """It has no text, or is SystemExit."""
 
     class BrokenError(Exception):
         def __str__(self) -> str:
@@ -226,20 +222,18 @@ def test_an_exception_may_be_broken_itself(subject: Open, python_client: Make) -
 def test_a_value_that_is_no_string_is_a_breach(
     subject: Open, python_client: Make, value: object
 ) -> None:
-    """A value must be a string."""
     one = subject(python_client(reads(lambda: value)))
     with pytest.raises(SubjectError, match="not a string"):
         one.read("p", "k", timeout=20)
 
 
 def test_a_reading_may_be_an_object(subject: Open, python_client: Make) -> None:
-    """A reading may be an object with ``value`` and ``stale``."""
     one = subject(python_client(reads(lambda: SimpleNamespace(value="v", stale=True))))
     assert one.read("p", "k", timeout=20) == Reading("v", stale=True)
 
 
 def test_a_call_that_hangs_is_given_up(subject: Open, python_client: Make) -> None:
-    """A call that hangs is given up, and other calls go on."""
+    """Other calls go on."""
     held = threading.Event()
     answers: Iterator[Callable[[], Any]] = iter([held.wait, lambda: "v"])
     one = subject(python_client(reads(lambda: next(answers)())))
@@ -250,7 +244,6 @@ def test_a_call_that_hangs_is_given_up(subject: Open, python_client: Make) -> No
 
 
 def test_many_calls_at_once(subject: Open, python_client: Make) -> None:
-    """Fifty calls run at the same time."""
     barrier = threading.Barrier(50)
 
     def meet() -> str:
@@ -264,13 +257,13 @@ def test_many_calls_at_once(subject: Open, python_client: Make) -> None:
 
 
 def test_calls_in_turn_share_a_thread(subject: Open, python_client: Make) -> None:
-    """Calls in turn run in the same thread, for thread-local connections."""
+    """Thread-local connections need it."""
     one = subject(python_client(reads(lambda: str(threading.get_ident()))))
     assert len({one.read("p", "k", timeout=20).value for _ in range(20)}) == 1
 
 
 def test_a_factory_that_raises_is_a_death(subject: Open, python_client: Make) -> None:
-    """A factory that raises counts as a client that ended at once."""
+    """The client ended at once."""
 
     def factory(environ: Mapping[str, str]) -> Client:
         raise ConnectionError("sealed")
@@ -280,7 +273,6 @@ def test_a_factory_that_raises_is_a_death(subject: Open, python_client: Make) ->
 
 
 def test_a_factory_that_hangs_is_given_up(subject: Open, python_client: Make) -> None:
-    """A factory that hangs is given up."""
     held = threading.Event()
     with pytest.raises(SubjectHung, match="start"):
         subject(python_client(lambda _: held.wait()), timeout=0.05)
@@ -301,7 +293,7 @@ def test_a_read_after_the_end(subject: Open, python_client: Make) -> None:
 
 
 def test_a_caller_may_change_a_whole_secret(subject: Open, python_client: Make) -> None:
-    """A whole secret is changed after a read, if it can be changed."""
+    """It is changed if it can be."""
     kept = {"KEY": "value"}
     sealed = SimpleNamespace(value=MappingProxyType({"KEY": "value"}))
     answers = iter([kept, dict(kept), sealed])
@@ -320,7 +312,6 @@ def test_a_caller_may_change_a_whole_secret(subject: Open, python_client: Make) 
 
 
 def test_a_close_that_hangs_is_given_up(subject: Open, python_client: Make) -> None:
-    """A close that hangs is given up."""
     held = threading.Event()
     client = SimpleNamespace(read=lambda *_: "v", close=held.wait)
     one = subject(python_client(lambda _: client))
@@ -334,7 +325,6 @@ def test_a_close_that_hangs_is_given_up(subject: Open, python_client: Make) -> N
 def test_a_claim_without_a_method_is_a_breach(
     subject: Open, python_client: Make, word: str
 ) -> None:
-    """A claim needs its method."""
     client = SimpleNamespace(read=lambda *_: "v", close=lambda: None, capabilities={word})
     with pytest.raises(SubjectError, match="no method"):
         subject(python_client(lambda _: client))
@@ -345,14 +335,13 @@ def test_a_claim_without_a_method_is_a_breach(
     ["python:no_such_module_anywhere:factory", "python:json:no_such", "python:json:__name__"],
 )
 def test_a_factory_that_is_not_there_is_a_wrong_setting(subject: Open, text: str) -> None:
-    """A missing factory is a wrong setting, with a remedy."""
     with pytest.raises(SettingsError) as caught:
         subject(text)
     assert caught.value.remedy
 
 
 def test_what_is_logged_goes_to_its_log(subject: Open, python_client: Make) -> None:
-    """Records of every level are kept, except the harness's own, and logging is restored."""
+    """Records of the harness itself are left out."""
     before = logging.getLogger().level
 
     def log() -> str:
@@ -374,7 +363,7 @@ def test_what_is_logged_goes_to_its_log(subject: Open, python_client: Make) -> N
 
 
 def test_two_subjects_at_once_leave_logging_as_it_was(subject: Open, python_client: Make) -> None:
-    """The last subject that closes restores logging."""
+    """The last one that closes restores it."""
     before = logging.getLogger().level, threading.excepthook
     first, second = subject(python_client(Client)), subject(python_client(Client))
     first.close(timeout=20)
@@ -386,8 +375,6 @@ def test_two_subjects_at_once_leave_logging_as_it_was(subject: Open, python_clie
 
 
 def test_a_thread_of_the_client_that_dies_is_in_its_log(subject: Open, python_client: Make) -> None:
-    """A thread that dies is in the client's log."""
-
     def die() -> str:
         def renew() -> None:
             raise KeyError("lease")
@@ -402,7 +389,6 @@ def test_a_thread_of_the_client_that_dies_is_in_its_log(subject: Open, python_cl
 
 
 def test_a_reading_keeps_its_secret_out_of_its_repr() -> None:
-    """The `repr` of a reading hides its value."""
     assert "hunter2" not in repr(Reading("hunter2"))
 
 
@@ -418,7 +404,6 @@ def test_a_reading_keeps_its_secret_out_of_its_repr() -> None:
 def test_a_module_whose_import_fails(
     text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A failed import is told with its error and place."""
     (tmp_path / "broken_subject.py").write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "broken_subject", raising=False)
@@ -430,7 +415,7 @@ def test_a_module_whose_import_fails(
 def test_what_lies_here_comes_before_what_is_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The subject's folder comes first during its import, and last afterwards."""
+    """It does during its import; afterwards it comes last."""
     (tmp_path / "wave.py").write_text("def factory(environ): ...")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
@@ -445,7 +430,7 @@ def test_what_lies_here_comes_before_what_is_installed(
 def test_a_module_that_takes_its_folder_away(
     at_the_end: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A subject may change the search path during its import."""
+    """It may change the search path."""
     (tmp_path / "wave.py").write_text(
         "import sys; first = sys.path[0]\n"
         f"sys.path[:] = [entry for entry in sys.path if entry != {str(tmp_path)!r}]\n"

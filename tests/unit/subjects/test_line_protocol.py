@@ -27,7 +27,6 @@ JSON = st.recursive(
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
-    """Cut the bytes at these places."""
     edges = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
     return [data[start:end] for start, end in pairwise(edges)]
 
@@ -35,7 +34,7 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
 @RELAXED
 @given(st.dictionaries(st.text(), JSON))
 def test_a_message_is_one_line_that_reads_back(message: dict[str, Any]) -> None:
-    """A message is one ASCII line and reads back equal."""
+    """It is ASCII."""
     line = wire.encode(message)
     assert line.count(b"\n") == 1
     assert line.isascii()
@@ -45,7 +44,7 @@ def test_a_message_is_one_line_that_reads_back(message: dict[str, Any]) -> None:
 @RELAXED
 @given(st.lists(st.binary().filter(lambda part: b"\n" not in part)), st.lists(st.integers(0)))
 def test_lines_do_not_depend_on_how_the_bytes_arrive(parts: list[bytes], places: list[int]) -> None:
-    """The lines of a stream do not depend on its cuts; blank lines are dropped."""
+    """Blank lines are dropped."""
     data = b"\n".join(parts)
     lines = conversation_module.Lines()
     seen = [line for chunk in cut(data, places) for line in lines.feed(chunk)]
@@ -56,7 +55,7 @@ def test_lines_do_not_depend_on_how_the_bytes_arrive(parts: list[bytes], places:
 @RELAXED
 @given(st.integers(1, 50), st.integers(0, 60), st.booleans())
 def test_a_line_without_an_end_is_not_kept_for_ever(limit: int, length: int, ends: bool) -> None:
-    """A line above the limit is a breach, ended or not."""
+    """Above the limit it is a breach."""
     lines = conversation_module.Lines(limit)
     data = b"x" * length + b"\n" * ends
     if length > limit:
@@ -69,7 +68,6 @@ def test_a_line_without_an_end_is_not_kept_for_ever(limit: int, length: int, end
 @RELAXED
 @given(st.binary())
 def test_garbage_is_a_breach_and_nothing_else(line: bytes) -> None:
-    """Any bytes give an object or a `SubjectError`."""
     with contextlib.suppress(SubjectError):
         assert isinstance(wire.decode(line), dict)
 
@@ -80,7 +78,7 @@ def test_garbage_is_a_breach_and_nothing_else(line: bytes) -> None:
     ids=["deep", "utf-16", "two objects", "half", "huge number", "control character"],
 )
 def test_tricky_garbage_is_a_breach(line: bytes) -> None:
-    """Input that upsets JSON parsers is a breach."""
+    """It upsets JSON parsers."""
     with pytest.raises(SubjectError):
         wire.decode(line)
 
@@ -96,7 +94,6 @@ def test_tricky_garbage_is_a_breach(line: bytes) -> None:
     ids=["banner", "latin", "utf-16", "mark"],
 )
 def test_another_encoding_is_named(line: bytes, said: str) -> None:
-    """Another encoding is named in the remedy."""
     with pytest.raises(SubjectError, match="not JSON") as caught:
         wire.decode(line)
     assert said in caught.value.remedy
@@ -105,7 +102,6 @@ def test_another_encoding_is_named(line: bytes, said: str) -> None:
 @RELAXED
 @given(st.dictionaries(st.sampled_from(["ok", "value", "stale", "error", "message"]), JSON))
 def test_any_answer_is_a_reading_a_failure_or_a_breach(answer: dict[str, Any]) -> None:
-    """Any answer gives a reading, a failure or a breach."""
     for understand in (wire.reading, wire.credential, wire.flag, protocol.hello, wire.check):
         with contextlib.suppress(SubjectError, OperationFailed):
             understand(answer)
@@ -113,13 +109,11 @@ def test_any_answer_is_a_reading_a_failure_or_a_breach(answer: dict[str, Any]) -
 
 
 def test_a_stale_reading_says_so() -> None:
-    """``stale`` marks a reading; without it a reading is fresh."""
     assert wire.reading({"ok": True, "value": "v", "stale": True}) == Reading("v", stale=True)
     assert wire.reading({"ok": True, "value": "v"}) == Reading("v", stale=False)
 
 
 def test_an_unknown_outcome_is_kept_in_the_text() -> None:
-    """An unknown outcome is kept in the text."""
     with pytest.raises(OperationFailed, match="ETIMEDOUT: no answer") as caught:
         wire.check({"ok": False, "error": "ETIMEDOUT", "message": "no answer"})
     assert caught.value.outcome is None
@@ -127,28 +121,25 @@ def test_an_unknown_outcome_is_kept_in_the_text() -> None:
 
 @pytest.mark.parametrize("value", [None, 1, True, {"SECRET_KEY": "v"}, ["v"]])
 def test_a_value_that_is_no_string_is_a_breach(value: object) -> None:
-    """A value that is no string is a breach."""
     with pytest.raises(SubjectError, match="not a string"):
         wire.reading({"ok": True, "value": value})
 
 
 @pytest.mark.parametrize("value", [None, "v", ["v"], {"K": 1}, {"K": None}])
 def test_what_is_no_whole_secret_is_a_breach(value: object) -> None:
-    """A whole secret has keys and strings only, and its `repr` hides them."""
+    """It has keys and strings only, and its `repr` hides them."""
     with pytest.raises(SubjectError, match="no object of strings"):
         wire.whole({"ok": True, "value": value})
     assert "hunter22" not in repr(wire.whole({"ok": True, "value": {"K": "hunter22"}}))
 
 
 def test_a_whole_secret_may_be_old() -> None:
-    """A whole secret can be marked ``stale``."""
     assert wire.whole({"ok": True, "value": {"K": "v"}, "stale": True}).stale
     with pytest.raises(SubjectError, match="not true or false"):
         wire.whole({"ok": True, "value": {"K": "v"}, "stale": "yes"})
 
 
 def test_what_a_child_read() -> None:
-    """The reads of a child come as answers in their order."""
     said = [{"ok": True, "value": "v"}, {"ok": False, "error": "denied", "message": "no"}]
     good, bad = wire.forked({"ok": True, "value": said})
     assert good == Reading("v")
@@ -157,13 +148,12 @@ def test_what_a_child_read() -> None:
 
 @pytest.mark.parametrize("value", [None, "v", {"ok": True}, ["v"], [{"ok": True}], [{}]])
 def test_what_no_child_reads_is_a_breach(value: object) -> None:
-    """A wrong answer of a child is a breach."""
     with pytest.raises(SubjectError):
         wire.forked({"ok": True, "value": value})
 
 
 def test_a_credential_is_a_username_and_a_password() -> None:
-    """A credential has a username and a password, which its `repr` hides."""
+    """Its `repr` hides the password."""
     value = {"username": "v-app-1", "password": "hunter22", "lease_duration": 8}
     found = wire.credential({"ok": True, "value": value})
     assert found == Credential("v-app-1", "hunter22")
@@ -171,20 +161,18 @@ def test_a_credential_is_a_username_and_a_password() -> None:
 
 
 def test_a_credential_may_be_marked_as_old() -> None:
-    """A credential can be marked ``stale``."""
     value = {"username": "app", "password": "hunter22"}
     assert wire.credential({"ok": True, "value": value, "stale": True}).stale
 
 
 @pytest.mark.parametrize("value", [None, "v-app-1", {"username": "v-app-1"}, {"username": 1}])
 def test_half_a_credential_is_a_breach(value: object) -> None:
-    """A credential without username or password is a breach."""
     with pytest.raises(SubjectError, match="a username and a password"):
         wire.credential({"ok": True, "value": value})
 
 
 def test_a_breach_does_not_show_the_secret() -> None:
-    """A breach is shown up to where a secret may begin."""
+    """It is shown up to where a secret may begin."""
     with pytest.raises(SubjectError) as caught:
         wire.decode('{"id": 7, "ok": true, "value": "hunter2"')
     assert '"id": 7' in str(caught.value)
@@ -195,32 +183,28 @@ def test_a_breach_does_not_show_the_secret() -> None:
 
 
 def test_hello_says_what_a_client_can_do() -> None:
-    """Capabilities and times are taken over, and each client can read."""
     said = protocol.hello({"ok": True, "capabilities": ["health"], "declares": {"max_stale": 30}})
     assert said == protocol.Hello(frozenset({"read", "health"}), {"max_stale": 30.0})
 
 
 def test_hello_says_how_a_client_gets_its_token() -> None:
-    """Each way to log in is a capability, except AppRole."""
+    """Each way is a capability, except AppRole."""
     said = protocol.hello({"ok": True, "auth": ["approle", "jwt", "token-file"]})
     assert said.capabilities == {"read", "jwt", "token-file"}
 
 
 def test_hello_says_what_a_client_leaves_behind() -> None:
-    """What a client leaves behind is known and not reported as ignored."""
     said = protocol.hello({"ok": True, "leaves": ["token"]})
     assert (said.leaves, said.ignored) == (frozenset({"token"}), ())
 
 
 def test_null_is_left_out_of_hello() -> None:
-    """A null in ``hello`` counts as left out."""
     nothing = dict.fromkeys(("capabilities", "declares", "auth", "leaves"))
     said = protocol.hello({"ok": True, **nothing})
     assert said == protocol.hello({"ok": True})
 
 
 def test_a_client_that_does_not_know_hello_can_read() -> None:
-    """A client that answers ``hello`` with an error can read."""
     assert protocol.hello({"ok": False, "message": "unknown op"}) == protocol.READS_ONLY
 
 
@@ -247,7 +231,7 @@ def test_a_client_that_does_not_know_hello_can_read() -> None:
     ids=str,
 )
 def test_an_unknown_claim_is_a_breach(answer: dict[str, Any]) -> None:
-    """An unknown claim is a breach, so that no scenario is skipped for a typing error."""
+    """No scenario is skipped for a typing error."""
     with pytest.raises(SubjectError):
         protocol.hello({"ok": True, **answer})
 
@@ -265,7 +249,6 @@ class Peer:
         self.arrived.release()
 
     def await_requests(self, count: int) -> None:
-        """Wait until that many requests have arrived."""
         for _ in range(count):
             assert self.arrived.acquire(timeout=20)
 
@@ -273,7 +256,6 @@ class Peer:
 @settings(RELAXED, max_examples=30)
 @given(st.data())
 def test_answers_find_their_request_in_any_order(data: st.DataObject) -> None:
-    """Each answer reaches its request, in any order, cut and size."""
     count = data.draw(st.integers(1, 12))
     order = data.draw(st.permutations(range(count)))
     sizes = data.draw(st.lists(st.sampled_from([0, 1, 70_000]), min_size=count, max_size=count))
@@ -325,7 +307,6 @@ def test_a_breach_ends_all_that_is_in_flight_and_all_later(line: str, cause: str
 
 
 def test_an_answer_without_a_newline() -> None:
-    """A missing newline is told with the beginning of the line and a remedy."""
     peer = Peer()
     peer.exchange.feed(b'{"id": 1, "ok": true, "value": "hidden"}')
     with pytest.raises(SubjectHung) as caught:
@@ -336,7 +317,6 @@ def test_an_answer_without_a_newline() -> None:
 
 
 def test_a_second_answer_is_a_breach() -> None:
-    """A second answer is a breach."""
     peer = Peer()
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(peer.exchange.ask, "read", {}, timeout=20)
@@ -348,7 +328,7 @@ def test_a_second_answer_is_a_breach() -> None:
 
 
 def test_a_late_answer_is_dropped() -> None:
-    """A late answer is dropped, and the next request works."""
+    """The next request works."""
     peer = Peer()
     with pytest.raises(SubjectHung, match=r"within 0\.01 s"):
         peer.exchange.ask("read", {}, timeout=0.01)
@@ -364,7 +344,7 @@ def test_a_late_answer_is_dropped() -> None:
 @settings(RELAXED, max_examples=200)
 @given(st.lists(st.binary(max_size=30) | st.sampled_from([b"\n", b"{}\n", b'{"id":1}\n'])))
 def test_no_stream_whatever_hurts_the_listener(chunks: list[bytes]) -> None:
-    """Garbage breaks the conversation, and never raises in the reader."""
+    """The reader never raises."""
     peer = Peer()
     for chunk in chunks:
         peer.exchange.feed(chunk)
@@ -375,7 +355,7 @@ def test_no_stream_whatever_hurts_the_listener(chunks: list[bytes]) -> None:
 
 
 def test_version_that_no_file_can_hold() -> None:
-    """Half of a character in a version is escaped."""
+    """Half of a character is escaped."""
     said = protocol.hello({"ok": True, "version": "1.4 \ud83d"})
     assert said.version == "1.4 \\ud83d"
 
@@ -390,14 +370,13 @@ def test_version_that_no_file_can_hold() -> None:
     ids=str,
 )
 def test_claim_in_the_wrong_list(answer: dict[str, Any], where: str) -> None:
-    """A claim in the wrong list is refused with the right one."""
+    """The error names the right one."""
     with pytest.raises(SubjectError) as caught:
         protocol.hello({"ok": True, **answer})
     assert where in caught.value.remedy
 
 
 def test_unknown_members_of_hello_are_reported() -> None:
-    """Unknown members of ``hello`` are reported as ignored."""
     said = protocol.hello({"id": 1, "ok": True, "declare": {"deadline": 2}, "capability": ["read"]})
     assert said.ignored == ("'capability'", "'declare'")
     assert protocol.hello({"id": 1, "ok": True, "auth": ["jwt"], "version": "1"}).ignored == ()

@@ -8,14 +8,13 @@ from vault_harness.judge.subjects.inprocess import _Formatter
 
 
 def record(created: float, message: str = "said") -> logging.LogRecord:
-    """Return a record of this time."""
     made = logging.LogRecord("a.library", logging.INFO, __file__, 1, message, None, None)
     made.created, made.msecs = created, float(int(created * 1000) % 1000)
     return made
 
 
 def test_times_of_lines() -> None:
-    """Times are formatted as by logging, even if the clock goes back."""
+    """The clock may go back."""
     by_itself = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     ours = _Formatter()
     for created in (1000.0, 1000.007, 1000.999, 1001.0, 1000.5, 1_800_000_000.25):
@@ -23,7 +22,6 @@ def test_times_of_lines() -> None:
 
 
 def test_an_exception_is_logged_with_its_traceback() -> None:
-    """An exception is logged with its traceback."""
     one = record(1000.0)
     try:
         raise ValueError("of a library")

@@ -27,19 +27,16 @@ def others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("others")
 def test_in_a_checkout() -> None:
-    """In a checkout a command gets the suite's Python."""
     assert parse_subject("command:python -m mine").command[0] == f"{OURS}/python"
     assert process.surroundings({})["PATH"].split(os.pathsep)[0] == OURS
 
 
 def test_in_an_environment_of_ones_own(others: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An active environment comes first."""
     monkeypatch.setenv("VIRTUAL_ENV", str(others.parent))
     assert parse_subject("command:python -m mine").command[0] == str(others)
 
 
 def test_without_a_checkout(others: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a checkout a command gets the Python on PATH."""
     monkeypatch.setattr(process, "checkout", lambda: None)
     assert parse_subject("command:python -m mine").command[0] == str(others)
     assert process.surroundings({})["PATH"] == str(others.parent)

@@ -12,7 +12,6 @@ from vault_harness.judge.subjects import SubjectSpec, parse_subject
 
 
 def test_the_reference_client_has_a_name_of_its_own() -> None:
-    """``reference`` is the client of this project."""
     spec = parse_subject("reference")
     assert (spec.kind, spec.module) == ("in-process", "vault_harness.judge.subjects.reference")
 
@@ -24,7 +23,7 @@ def test_python_names_a_module_and_a_factory() -> None:
 
 
 def test_a_command_is_split_as_a_shell_would() -> None:
-    """A command is split like in a shell, and its program is looked up."""
+    """Its program is looked up."""
     spec = parse_subject(f"command:{sys.executable} -c 'a b'")
     assert spec.command == (str(Path(sys.executable).absolute()), "-c", "a b")
 
@@ -32,7 +31,6 @@ def test_a_command_is_split_as_a_shell_would() -> None:
 def test_a_command_is_found_from_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A relative program is found from the working directory at the start."""
     program = tmp_path / "my-client"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o700)
@@ -48,7 +46,7 @@ def test_a_command_is_found_from_the_working_directory(
     ],
 )
 def test_a_url_is_a_base(text: str, url: str) -> None:
-    """A URL may end with a slash."""
+    """It may end with a slash."""
     assert parse_subject(text) == SubjectSpec(text, "http", url=url)
 
 
@@ -77,7 +75,7 @@ def test_a_url_is_a_base(text: str, url: str) -> None:
     ],
 )
 def test_nonsense_says_what_to_write(text: str) -> None:
-    """A wrong subject is refused with a remedy, and without a password in it."""
+    """No password is in the error."""
     with pytest.raises(SettingsError) as caught:
         parse_subject(text)
     assert caught.value.looked_at
@@ -99,7 +97,6 @@ def test_nonsense_says_what_to_write(text: str) -> None:
 def test_why_a_program_cannot_be_started(
     text: str, cause: str, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The cause of a program that cannot be started is told with a remedy."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "client.jar").write_text("")
     with pytest.raises(SettingsError, match=cause) as caught:
@@ -111,7 +108,6 @@ def test_why_a_program_cannot_be_started(
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text())
 def test_any_text_is_a_subject_or_a_settings_error(text: str) -> None:
-    """Any text gives a subject or a `SettingsError`."""
     for prefix in ("", "python:", "command:", "agent:", "http://"):
         try:
             spec = parse_subject(prefix + text)

@@ -18,18 +18,15 @@ from vault_harness.local.toxiproxy.server.toxics import TOXICS
 
 
 class Handle:
-    """A scheduled call."""
-
     def __init__(self, callback: Callable[[], None]) -> None:
         self.callback: Callable[[], None] | None = callback
 
     def cancel(self) -> None:
-        """Cancel the call."""
         self.callback = None
 
 
 class Clock:
-    """A clock that a test moves, which stands for the event loop and keeps its callbacks."""
+    """A clock that a test moves, which stands for the event loop."""
 
     def __init__(self) -> None:
         self.time = 1000.0
@@ -39,11 +36,10 @@ class Clock:
         self._count = itertools.count()
 
     def now(self) -> float:
-        """Return the time in seconds."""
+        """Return seconds."""
         return self.time
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Handle:
-        """Schedule a call, as an event loop does."""
         handle = Handle(callback)
         heapq.heappush(self._due, (self.time + delay, next(self._count), handle))
         return handle
@@ -53,11 +49,9 @@ class Clock:
         return self.call_later(50e-6, callback)
 
     def add_reader(self, fd: int, callback: Callable[[], None]) -> None:
-        """Add a reader, as an event loop does."""
         self.readers[fd] = callback
 
     def add_writer(self, fd: int, callback: Callable[[], None]) -> None:
-        """Add a writer, as an event loop does."""
         self.writers[fd] = callback
 
     def remove_reader(self, fd: int) -> None:
@@ -79,7 +73,6 @@ class Clock:
         self.time = end
 
     def waiting(self) -> int:
-        """Return the number of pending calls."""
         return sum(handle.callback is not None for _, _, handle in self._due)
 
 
@@ -95,7 +88,6 @@ class FakeSocket:
         self.gone = False
 
     def fileno(self) -> int:
-        """Return its number."""
         return self.fd
 
     def recv(self, size: int) -> bytes:
@@ -110,7 +102,6 @@ class FakeSocket:
         return piece[:size]
 
     def send(self, data: bytes | memoryview) -> int:
-        """Take as much as there is room for."""
         if self.gone:
             raise BrokenPipeError
         count = len(data) if self.room is None else min(len(data), self.room)
@@ -123,13 +114,10 @@ class FakeSocket:
 
     @property
     def received(self) -> bytes:
-        """Everything that was written to it."""
         return b"".join(self.chunks)
 
 
 class Bench:
-    """A link between two fake peers, with its own clock."""
-
     def __init__(self, clock: Clock, seed: int = 1) -> None:
         self.clock = clock
         self.seed = seed
@@ -146,7 +134,6 @@ class Bench:
 
     @property
     def open(self) -> bool:
-        """Whether the destination is still open."""
         return not self.closed
 
     # The methods that a link needs of its connection.
@@ -156,18 +143,15 @@ class Bench:
         self.end = self.end or reason
 
     def generator(self, toxic: str) -> random.Random:
-        """Return a generator with a fixed seed."""
         found = self.generators.get(toxic)
         if found is None:
             found = self.generators[toxic] = random.Random(f"{self.seed} {toxic}")
         return found
 
     def acted(self, toxic: str) -> None:
-        """Record that a toxic acted."""
         self.toxics[toxic] = None
 
     def link_over(self, link: Link) -> None:
-        """Close the destination."""
         assert link is self.link
         self.closed = True
 
@@ -188,7 +172,6 @@ class Bench:
         )
 
     def start(self, *toxics: Toxic) -> None:
-        """Open the connection."""
         self.link.start(list(toxics))
 
     def send(self, *pieces: bytes) -> None:
@@ -197,7 +180,6 @@ class Bench:
         self.poll()
 
     def finish(self) -> None:
-        """Close the source."""
         self.source.ended = True
         self.poll()
 
@@ -235,6 +217,5 @@ def own_clock() -> Iterator[Clock]:
 
 @pytest.fixture
 def bench() -> Iterator[Bench]:
-    """A link between two fake peers."""
     with own_clock() as clock:
         yield Bench(clock)

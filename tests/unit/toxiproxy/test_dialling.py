@@ -1,5 +1,3 @@
-"""Connecting to an upstream."""
-
 from __future__ import annotations
 
 import asyncio
@@ -20,7 +18,7 @@ def _dial(upstream: str) -> socket.socket:
 
 
 def test_a_listener_is_reached() -> None:
-    """A listener is reached by a socket that sends small pieces at once."""
+    """The socket sends small pieces at once."""
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         _dial(f"localhost:{listener.getsockname()[1]}") as reached,
@@ -33,7 +31,7 @@ def test_a_listener_is_reached() -> None:
 def test_a_socket_that_reached_itself_was_refused(
     host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A socket that connected to itself counts as refused, and frees the upstream's port."""
+    """It frees the upstream's port."""
     address = (host.strip("[]"), 0)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     if ":" in host and not socket.has_ipv6:
@@ -55,7 +53,6 @@ def test_a_socket_that_reached_itself_was_refused(
 
 
 def test_the_last_error_is_reported() -> None:
-    """If no address answers, the last error is reported."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         with pytest.raises(AddressError, match=r"^connection refused$"):

@@ -1,5 +1,3 @@
-"""Lookups of host names do not block each other."""
-
 from __future__ import annotations
 
 import asyncio
@@ -17,14 +15,13 @@ FOUND = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.7", 0))]
 
 
 class Names:
-    """Stands for the system's lookup; names that begin with "slow" hang."""
+    """The system's lookup; names that begin with "slow" hang."""
 
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
         self.answer = threading.Event()
 
     def getaddrinfo(self, host: str, *_: object, **__: object) -> list[object]:
-        """Look a name up, as `socket.getaddrinfo`."""
         self.asked[host] += 1
         if host.startswith("slow"):
             self.answer.wait()
@@ -33,7 +30,6 @@ class Names:
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[Names]:
-    """A lookup that hangs until the test ends."""
     names = Names()
     monkeypatch.setattr(socket, "getaddrinfo", names.getaddrinfo)
     yield names
@@ -41,8 +37,6 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[Names]:
 
 
 def test_names_that_hang_hold_up_no_other(names: Names) -> None:
-    """Many hanging names do not delay another lookup."""
-
     async def run() -> list[str]:
         resolver = Resolver()
         hanging = [
@@ -59,7 +53,7 @@ def test_names_that_hang_hold_up_no_other(names: Names) -> None:
 
 
 def test_lookups_of_one_name_share_a_thread(names: Names) -> None:
-    """Lookups of the same name at a time share one thread; a later lookup asks again."""
+    """A later lookup asks again."""
 
     async def run() -> None:
         resolver = Resolver()
@@ -75,7 +69,7 @@ def test_lookups_of_one_name_share_a_thread(names: Names) -> None:
 
 
 def test_a_name_that_hangs_is_given_up(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hanging lookup is given up with Go's words, and its late end does no harm."""
+    """The error has Go's words, and the late end does no harm."""
 
     async def run() -> None:
         resolver = Resolver()
@@ -90,7 +84,7 @@ def test_a_name_that_hangs_is_given_up(names: Names, monkeypatch: pytest.MonkeyP
 
 
 def test_a_machine_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If no thread can start, only that lookup fails."""
+    """Only that lookup fails."""
 
     def start(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def test_added_at_the_end_of_the_chain(bench: Bench) -> None:
-    """A new toxic goes to the end, and the toxic before it hands on what it holds."""
+    """The toxic before it hands on what it holds."""
     bench.start(bench.toxic("latency", latency=1000))
     bench.send(b"held")
     bench.link.add(bench.toxic("limit_data", bytes=100))
@@ -21,7 +21,7 @@ def test_added_at_the_end_of_the_chain(bench: Bench) -> None:
 
 
 def test_what_queues_behind_stays_queued(bench: Bench) -> None:
-    """Only the current chunk is handed on early; queued chunks keep their time."""
+    """Only the current chunk is handed on early."""
     bench.start(bench.toxic("latency", latency=1000))
     bench.send(b"first", b"second")
     bench.link.add(bench.toxic("noop"))
@@ -31,7 +31,7 @@ def test_what_queues_behind_stays_queued(bench: Bench) -> None:
 
 
 def test_removal_hands_on_everything(bench: Bench) -> None:
-    """A removed toxic hands on everything in order, before what the toxic in front holds."""
+    """It comes before what the toxic in front holds."""
     first, second = bench.toxic("latency", latency=500), bench.toxic("latency", latency=500)
     bench.start(first, second)
     bench.send(b"a", b"b")
@@ -45,7 +45,7 @@ def test_removal_hands_on_everything(bench: Bench) -> None:
 
 
 def test_an_update_acts_on_what_queues(bench: Bench) -> None:
-    """An update applies the new values to queued chunks, from their arrival."""
+    """The new values count from a chunk's arrival."""
     toxic = bench.toxic("latency", latency=1000)
     bench.start(toxic)
     bench.send(b"a", b"b")
@@ -58,7 +58,7 @@ def test_an_update_acts_on_what_queues(bench: Bench) -> None:
 
 
 def test_a_losing_roll_lets_everything_pass(bench: Bench) -> None:
-    """After a losing roll everything passes, until an update rolls again."""
+    """An update rolls again."""
     toxic = bench.toxic("timeout", toxicity=0.0)
     bench.start(toxic)
     bench.send(b"passes")
@@ -70,7 +70,7 @@ def test_a_losing_roll_lets_everything_pass(bench: Bench) -> None:
 
 
 def test_removing_a_timeout_closes(bench: Bench) -> None:
-    """Removing a timeout closes the connection, and toxics in front send nothing more."""
+    """Toxics in front send nothing more."""
     front, toxic = bench.toxic("latency", latency=1000), bench.toxic("timeout", toxicity=0.0)
     bench.start(front, toxic)
     bench.send(b"held in front")
@@ -82,7 +82,7 @@ def test_removing_a_timeout_closes(bench: Bench) -> None:
 
 
 def test_a_limit_closes_behind_what_is_delayed(bench: Bench) -> None:
-    """A limit closes only after later toxics have delivered."""
+    """Later toxics deliver first."""
     bench.start(bench.toxic("limit_data", bytes=2), bench.toxic("latency", latency=100))
     bench.send(b"abc")
     assert not bench.closed
@@ -92,7 +92,6 @@ def test_a_limit_closes_behind_what_is_delayed(bench: Bench) -> None:
 
 
 def test_a_toxic_added_after_the_end_changes_nothing(bench: Bench) -> None:
-    """A toxic that is added after the end changes nothing."""
     bench.start()
     bench.dest.room = 2
     bench.send(b"abcd")
@@ -105,7 +104,6 @@ def test_a_toxic_added_after_the_end_changes_nothing(bench: Bench) -> None:
 
 
 def test_a_full_destination_pauses_the_source(bench: Bench) -> None:
-    """A full destination pauses the source, and reading resumes when there is room."""
     bench.start()
     bench.dest.room = 10
     bench.send(*[bytes(8)] * 10)
@@ -130,21 +128,21 @@ def test_a_full_destination_pauses_the_source(bench: Bench) -> None:
 def test_a_busy_toxic_pauses_the_source(
     bench: Bench, kind: str, values: dict[str, int], held: int
 ) -> None:
-    """A busy toxic pauses the source; latency holds 1024 chunks, by the contract."""
+    """Latency holds 1024 chunks, by the contract."""
     bench.start(bench.toxic(kind, 1.0, None, **values))
     bench.send(*[bytes(CHUNK)] * 1100)
     assert held <= bench.link.source.received // CHUNK <= held + 1
 
 
 def test_a_chunk_is_no_longer_than_upstream_s(bench: Bench) -> None:
-    """A chunk is no longer than upstream's, so that nothing else waits long."""
+    """Nothing else waits long."""
     bench.start()
     bench.send(bytes(100_000))
     assert max(map(len, bench.dest.chunks)) == CHUNK
 
 
 def test_toxics_can_go_while_the_destination_is_full(bench: Bench) -> None:
-    """Toxics removed at a full destination hand everything to the writer, in order."""
+    """They hand everything to the writer, in order."""
     toxics = [bench.toxic("latency", latency=10), bench.toxic("bandwidth", rate=1000)]
     bench.start(*toxics)
     bench.dest.room = 0
@@ -161,7 +159,6 @@ def test_toxics_can_go_while_the_destination_is_full(bench: Bench) -> None:
 
 
 def test_the_source_is_paused_when_a_toxic_with_room_goes(bench: Bench) -> None:
-    """If a toxic with room is removed, a full destination pauses the source."""
     toxic = bench.toxic("latency", latency=10)
     bench.start(toxic)
     bench.dest.room = 0
@@ -176,7 +173,6 @@ def test_the_source_is_paused_when_a_toxic_with_room_goes(bench: Bench) -> None:
 
 
 def test_a_toxic_added_while_the_destination_is_full_gets_its_turn(bench: Bench) -> None:
-    """A toxic added at a full destination works once there is room again."""
     bench.start()
     bench.dest.room = 1
     bench.send(b"ab", b"cd")
@@ -189,7 +185,7 @@ def test_a_toxic_added_while_the_destination_is_full_gets_its_turn(bench: Bench)
 
 
 def test_nothing_passes_behind_a_limit_that_was_reached(bench: Bench) -> None:
-    """Nothing passes a reached limit, even if its toxic is removed before all is written."""
+    """Its toxic may be removed before all is written."""
     front, limit = bench.toxic("latency", latency=10), bench.toxic("limit_data", bytes=3)
     bench.start(front, limit)
     bench.dest.room = 0
@@ -205,7 +201,7 @@ def test_nothing_passes_behind_a_limit_that_was_reached(bench: Bench) -> None:
 
 
 def test_toxics_that_do_nothing_act_once_they_are_changed(bench: Bench) -> None:
-    """A toxic without effect acts in its place once it is changed."""
+    """They act in their place."""
     quiet = [bench.toxic("latency"), bench.toxic("slow_close"), bench.toxic("timeout", 0.0)]
     bench.start(quiet[0], bench.toxic("limit_data", bytes=6), quiet[1], quiet[2])
     bench.send(b"abc")
@@ -224,7 +220,7 @@ def test_toxics_that_do_nothing_act_once_they_are_changed(bench: Bench) -> None:
 
 
 def test_a_broken_destination_ends_it(bench: Bench) -> None:
-    """A broken destination ends the link and leaves no pending call."""
+    """No pending call is left."""
     bench.start(bench.toxic("latency", latency=100), bench.toxic("bandwidth", rate=1))
     bench.send(bytes(5000), bytes(5000))
     bench.dest.gone = True

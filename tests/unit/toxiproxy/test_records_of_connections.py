@@ -1,5 +1,3 @@
-"""What the embedded server records of connections."""
-
 from __future__ import annotations
 
 from types import SimpleNamespace
@@ -13,7 +11,6 @@ if TYPE_CHECKING:
 
 
 def connection(proxy: str, number: int) -> Connection:
-    """Return a connection of a proxy that carried nothing."""
     made = SimpleNamespace(
         route=Route(proxy=proxy, listener="127.0.0.1:1", upstream="127.0.0.1:2"),
         links=(),
@@ -23,7 +20,6 @@ def connection(proxy: str, number: int) -> Connection:
 
 
 def test_many_connections_of_one_proxy_push_out_no_others() -> None:
-    """Many connections of one proxy do not displace another's records."""
     traffic = Traffic()
     traffic.ended(connection("quiet", 0))
     for number in range(RECENT + 1):
@@ -34,7 +30,7 @@ def test_many_connections_of_one_proxy_push_out_no_others() -> None:
 
 
 def test_live_connections_are_listed_by_proxy() -> None:
-    """Live connections follow ended ones, and only for the requested proxies."""
+    """They follow ended ones."""
     traffic = Traffic()
     traffic.ended(connection("quiet", 0))
     live = [connection("quiet", 1), connection("storm", 2)]

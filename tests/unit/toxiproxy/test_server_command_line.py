@@ -33,7 +33,7 @@ DEFAULTS = {
     ],
 )
 def test_flags(arguments: list[str], changed: dict[str, object]) -> None:
-    """A flag has one or two dashes, and its value follows a space or ``=``."""
+    """It has one or two dashes; its value follows a space or ``=``."""
     assert vars(parse(arguments)) == DEFAULTS | changed
 
 
@@ -47,7 +47,7 @@ def test_flags(arguments: list[str], changed: dict[str, object]) -> None:
     ],
 )
 def test_wrong_flags(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The error names the flag, and the exit code is 2."""
+    """The exit code is 2."""
     with pytest.raises(SystemExit) as caught:
         parse(arguments)
     assert caught.value.code == 2
@@ -55,7 +55,7 @@ def test_wrong_flags(arguments: list[str], words: str, capsys: pytest.CaptureFix
 
 
 def test_starting_imports_little() -> None:
-    """The server imports none of the client's libraries, so that it starts quickly."""
+    """It imports none of the client's libraries."""
     code = (
         "import sys, vault_harness.local.toxiproxy.server.main;"
         "print([name for name in ('requests', 'toxiproxy', 'pydantic', 'hvac', 'pytest')"

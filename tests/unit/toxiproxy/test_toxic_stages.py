@@ -15,13 +15,11 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("toxic", TOXICS.values(), ids=list(TOXICS))
 def test_every_toxic_says_what_its_attributes_mean(toxic: type[Stage]) -> None:
-    """The docstring of a toxic names each of its attributes."""
     assert "Attributes" in (toxic.__doc__ or "")
     assert [name for name in toxic.fields if f"{name}:" not in (toxic.__doc__ or "")] == []
 
 
 def test_without_toxics_chunks_pass_at_once(bench: Bench) -> None:
-    """Without toxics chunks pass at once, followed by the end."""
     bench.start()
     bench.send(b"one", b"two")
     assert bench.dest.chunks == [b"one", b"two"]
@@ -31,7 +29,7 @@ def test_without_toxics_chunks_pass_at_once(bench: Bench) -> None:
 
 
 def test_latency_is_counted_from_arrival(bench: Bench) -> None:
-    """Latency counts from the arrival of each chunk, so delays overlap."""
+    """Delays overlap."""
     bench.start(bench.toxic("latency", latency=100))
     bench.send(b"one")
     bench.pass_time(0.06)
@@ -45,7 +43,7 @@ def test_latency_is_counted_from_arrival(bench: Bench) -> None:
 
 
 def test_two_latencies_add_up(bench: Bench) -> None:
-    """Two latencies add up, since the time stamp moves with the chunk."""
+    """The time stamp moves with the chunk."""
     bench.start(bench.toxic("latency", latency=100), bench.toxic("latency", latency=50))
     bench.send(b"x")
     bench.pass_time(0.149)
@@ -55,7 +53,6 @@ def test_two_latencies_add_up(bench: Bench) -> None:
 
 
 def test_jitter_is_drawn_for_each_chunk(bench: Bench) -> None:
-    """Jitter is drawn for each chunk, within its bounds."""
     bench.start(bench.toxic("latency", latency=100, jitter=50))
     delays = set()
     for _ in range(50):
@@ -70,14 +67,12 @@ def test_jitter_is_drawn_for_each_chunk(bench: Bench) -> None:
 
 
 def test_negative_latency_is_none(bench: Bench) -> None:
-    """A negative latency or jitter counts as none."""
     bench.start(bench.toxic("latency", latency=-5, jitter=-5))
     bench.send(b"x")
     assert bench.dest.chunks == [b"x"]
 
 
 def test_bandwidth_sends_parts_every_tenth_of_a_second(bench: Bench) -> None:
-    """Bandwidth sends a part every tenth of a second, and the rest in its time."""
     bench.start(bench.toxic("bandwidth", rate=100))
     bench.send(bytes(25_000))
     for sent in (0, 10_000, 20_000):
@@ -87,7 +82,7 @@ def test_bandwidth_sends_parts_every_tenth_of_a_second(bench: Bench) -> None:
 
 
 def test_bandwidth_is_exact_in_the_long_run(bench: Bench) -> None:
-    """Bandwidth is exact over a second, even for chunks too short for a timer."""
+    """Some chunks are too short for a timer."""
     bench.start(bench.toxic("bandwidth", rate=2000))
     bench.send(*[bytes(100)] * 20_000)
     bench.pass_time(0.5)
@@ -97,7 +92,6 @@ def test_bandwidth_is_exact_in_the_long_run(bench: Bench) -> None:
 
 
 def test_bandwidth_earns_nothing_while_idle(bench: Bench) -> None:
-    """Idle time earns no bandwidth."""
     bench.start(bench.toxic("bandwidth", rate=100))
     bench.send(bytes(1000))
     bench.pass_time(60)
@@ -109,7 +103,6 @@ def test_bandwidth_earns_nothing_while_idle(bench: Bench) -> None:
 
 
 def test_timeout_counts_from_the_last_chunk(bench: Bench) -> None:
-    """Each chunk restarts the timeout."""
     bench.start(bench.toxic("timeout", name="it", timeout=100))
     for _ in range(5):
         bench.pass_time(0.09)
@@ -123,14 +116,13 @@ def test_timeout_counts_from_the_last_chunk(bench: Bench) -> None:
 
 
 def test_slicer_makes_as_many_pieces_as_there_are_bytes(bench: Bench) -> None:
-    """The slicer can make pieces of one byte."""
     bench.start(bench.toxic("slicer", average_size=1))
     bench.send(bytes(range(24)))
     assert bench.dest.chunks == [bytes([number]) for number in range(24)]
 
 
 def test_slicer_delays_after_each_piece(bench: Bench) -> None:
-    """The slicer delays after each piece, and the next chunk waits after the last."""
+    """The next chunk waits after the last piece."""
     bench.start(bench.toxic("slicer", average_size=2, delay=10_000))
     bench.send(b"abcd", b"e")
     assert bench.dest.chunks == [b"ab"]
@@ -143,7 +135,6 @@ def test_slicer_delays_after_each_piece(bench: Bench) -> None:
 
 
 def test_slicer_delays_shorter_than_a_timer_are_polled_for(bench: Bench) -> None:
-    """Slicer delays shorter than a timer are kept by polling."""
     bench.start(bench.toxic("slicer", average_size=1, delay=200))
     bench.send(bytes(10))
     bench.pass_time(0.0011)
@@ -163,7 +154,6 @@ def test_slicer_pieces_are_of_the_average_size(bench: Bench, average: int) -> No
 
 
 def test_limit_data_cuts_and_closes(bench: Bench) -> None:
-    """limit_data cuts at the exact byte and closes."""
     bench.start(bench.toxic("limit_data", name="it", bytes=5))
     bench.send(b"abc", b"def", b"ghi")
     assert bench.dest.received == b"abcde"
@@ -173,7 +163,6 @@ def test_limit_data_cuts_and_closes(bench: Bench) -> None:
 
 
 def test_slow_close_waits_only_at_the_end(bench: Bench) -> None:
-    """slow_close delays only the end, after the data."""
     bench.start(bench.toxic("slow_close", delay=100))
     bench.send(b"data")
     bench.finish()
@@ -185,7 +174,7 @@ def test_slow_close_waits_only_at_the_end(bench: Bench) -> None:
 
 
 def test_reset_peer_waits_for_the_first_chunk(bench: Bench) -> None:
-    """reset_peer waits for the first chunk and then for its timeout."""
+    """Its timeout follows."""
     bench.start(bench.toxic("reset_peer", name="it", timeout=100))
     bench.pass_time(60)
     assert bench.open
@@ -200,7 +189,7 @@ def test_reset_peer_waits_for_the_first_chunk(bench: Bench) -> None:
 
 @pytest.mark.parametrize("ended", [False, True])
 def test_a_removed_reset_peer_lets_go(bench: Bench, ended: bool) -> None:
-    """A removed reset_peer releases the connection, or the end that it held back."""
+    """It releases the end that it held back, too."""
     toxic = bench.toxic("reset_peer", timeout=60_000)
     bench.start(toxic)
     if ended:

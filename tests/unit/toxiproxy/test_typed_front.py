@@ -66,18 +66,15 @@ class Fake:
 
     @property
     def connections(self) -> int:
-        """The number of connections so far."""
         return len(self.opened)
 
     def cut(self) -> None:
-        """Cut all open connections."""
         for connection in self.opened:
             connection.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture
 def fake() -> Iterator[Fake]:
-    """A scripted server."""
     fake = Fake()
     thread = threading.Thread(target=fake.server.serve_forever, args=(0.01,))
     thread.start()
@@ -92,7 +89,7 @@ STATE = {"name": "p", "listen": "127.0.0.1:1", "upstream": "u:1", "enabled": Tru
 
 @pytest.mark.parametrize("status", [301, 400, 403, 404, 409, 500, 503])
 def test_every_answer_that_is_no_success_is_an_error(fake: Fake, status: int) -> None:
-    """A failed answer becomes an error with status, words, request and remedy."""
+    """It has status, words, request and remedy."""
     content = b'{"error":"its own words","status":0}\n'
     fake.script.append((status, content))
     with pytest.raises(Refused) as caught:
@@ -104,21 +101,20 @@ def test_every_answer_that_is_no_success_is_an_error(fake: Fake, status: int) ->
 
 
 def test_an_error_that_is_no_json_is_shown_as_it_is(fake: Fake) -> None:
-    """An error that is not JSON is shown as it is, for example that of the browser block."""
+    """The browser block answers so."""
     fake.script.append((403, b"User agent not allowed\n"))
     with pytest.raises(Refused, match="403: User agent not allowed"):
         fake.toxiproxy.version()
 
 
 def test_what_is_no_toxiproxy_is_not_taken_for_one(fake: Fake) -> None:
-    """Another web server on the port is not taken for a Toxiproxy."""
+    """Another web server may have the port."""
     fake.script.append((200, b"<html>"))
     with pytest.raises(Unreachable, match="not a Toxiproxy"):
         fake.toxiproxy.version()
 
 
 def test_a_server_that_is_silent_is_given_up() -> None:
-    """A silent server is given up after the timeout."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         toxiproxy = Toxiproxy(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout=0.2)
         with pytest.raises(Unreachable, match=r"no answer within 0\.2 s"):
@@ -140,7 +136,6 @@ def test_a_server_that_is_not_there() -> None:
     "url", ["https://127.0.0.1:1", "http://", "ftp://x", "http://x:port", "http://x:1/path"]
 )
 def test_a_url_that_cannot_be(url: str) -> None:
-    """An invalid URL is refused before any request."""
     with pytest.raises(ToxiproxyError, match="not the address"):
         Toxiproxy(url)
 
@@ -169,7 +164,6 @@ def test_two_servers_at_once(fake: Fake) -> None:
 
 
 def test_names_are_quoted(fake: Fake) -> None:
-    """Names are quoted in paths."""
     fake.script.append((200, json.dumps({**STATE, "name": "a b?%ü"}).encode()))
     fake.toxiproxy.proxy("a b?%ü")
     assert fake.seen[0][1] == "/proxies/a%20b%3F%25%C3%BC"
@@ -177,14 +171,14 @@ def test_names_are_quoted(fake: Fake) -> None:
 
 @pytest.mark.parametrize("name", ["", "a/b", ".", ".."])
 def test_names_that_no_path_can_hold(fake: Fake, name: str) -> None:
-    """Names that no path can hold are refused, since the server would not find them again."""
+    """The server would not find them again."""
     with pytest.raises(ToxiproxyError, match="cannot name"):
         fake.toxiproxy.create(name, upstream="u:1")
     assert fake.seen == []
 
 
 def test_a_toxic_is_removed_after_its_block(fake: Fake) -> None:
-    """A toxic is removed after its block, even if the block fails or the toxic is gone."""
+    """The block may fail, or the toxic be gone."""
     shown = {
         "name": "latency_upstream",
         "type": "latency",
@@ -215,7 +209,6 @@ def test_a_toxic_is_removed_after_its_block(fake: Fake) -> None:
 
 
 def test_a_disabled_proxy_is_enabled_after_its_block(fake: Fake) -> None:
-    """A disabled proxy is enabled again after its block."""
     answers = [STATE, {**STATE, "enabled": False}, STATE]
     fake.script += [(200, json.dumps(answer).encode()) for answer in answers]
     proxy = fake.toxiproxy.proxy("p")
@@ -226,7 +219,7 @@ def test_a_disabled_proxy_is_enabled_after_its_block(fake: Fake) -> None:
 
 
 def test_updates_are_checked_before_they_are_sent(fake: Fake) -> None:
-    """Updates are checked first, since Toxiproxy ignores unknown attributes."""
+    """Toxiproxy ignores unknown attributes."""
     shown = {"name": "t", "type": "latency", "stream": "downstream", "toxicity": 1}
     shown["attributes"] = {"latency": 5, "jitter": 0}
     fake.script += [(200, json.dumps(STATE).encode()), (200, json.dumps([shown]).encode())]
@@ -239,7 +232,7 @@ def test_updates_are_checked_before_they_are_sent(fake: Fake) -> None:
 
 
 def test_an_unknown_type_is_shown(fake: Fake) -> None:
-    """An unknown type is shown, since a server may have more than eight."""
+    """A server may have more than eight."""
     shown = {"name": "t", "type": "ninth", "stream": "upstream", "toxicity": 1}
     shown["attributes"] = {"depth": 5}
     fake.script += [(200, json.dumps(STATE).encode()), (200, json.dumps([shown]).encode())]
@@ -250,7 +243,6 @@ def test_an_unknown_type_is_shown(fake: Fake) -> None:
 def test_http_proxy_is_ignored_for_a_local_server(
     fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """HTTP_PROXY is ignored for a local server."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
@@ -259,7 +251,7 @@ def test_http_proxy_is_ignored_for_a_local_server(
 
 
 def test_requests_go_over_one_connection(fake: Fake) -> None:
-    """Requests share one connection, since connecting takes most of the time."""
+    """Connecting takes most of the time."""
     fake.script += [(200, json.dumps(STATE).encode())] * 3
     for _ in range(3):
         fake.toxiproxy.proxy("p")
@@ -269,7 +261,7 @@ def test_requests_go_over_one_connection(fake: Fake) -> None:
 # Python 3.12 and later warn of every fork beside threads; this test needs some.
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_a_fork_speaks_over_a_connection_of_its_own(fake: Fake) -> None:
-    """A fork uses its own connection, or it could read its parent's answers."""
+    """It could read its parent's answers."""
     fake.script += [(200, b'{"version": "2.12.0"}')] * 3
     assert fake.toxiproxy.version() == "2.12.0"
     child = multiprocessing.get_context("fork").Process(target=fake.toxiproxy.version)
@@ -279,7 +271,7 @@ def test_a_fork_speaks_over_a_connection_of_its_own(fake: Fake) -> None:
 
 
 def test_a_server_that_ended_its_connections(fake: Fake) -> None:
-    """A connection that the server ended is noticed before anything is sent on it."""
+    """It is noticed before anything is sent."""
     fake.script += [(200, b'{"version": "2.12.0"}')] * 2
     assert fake.toxiproxy.version() == "2.12.0"
     fake.cut()
@@ -287,7 +279,7 @@ def test_a_server_that_ended_its_connections(fake: Fake) -> None:
 
 
 def test_an_idle_connection_is_not_reused(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An idle connection is not reused, since the server may be about to end it."""
+    """The server may be about to end it."""
     monkeypatch.setattr(consumer, "IDLE", 0.0)
     fake.script += [(200, json.dumps(STATE).encode())] * 2
     for _ in range(2):
@@ -296,14 +288,14 @@ def test_an_idle_connection_is_not_reused(fake: Fake, monkeypatch: pytest.Monkey
 
 
 def test_attributes_name_their_units_as_the_api_does() -> None:
-    """Attributes have the API's units, and only a slicer needs an argument."""
+    """Only a slicer needs an argument."""
     assert Latency(latency=1).as_json() == {"latency": 1, "jitter": 0}
     assert Noop().as_json() == {}
     assert Slicer(average_size=2).as_json() == {"average_size": 2, "size_variation": 0, "delay": 0}
 
 
 def test_traffic_is_added_up_over_addresses() -> None:
-    """Traffic is summed over addresses of Prometheus' text, with exponents and escapes."""
+    """Prometheus' text has exponents and escapes."""
     name = "toxiproxy_proxy_sent_bytes_total"
     text = "\n".join(
         [
@@ -318,7 +310,6 @@ def test_traffic_is_added_up_over_addresses() -> None:
 
 
 def test_importing_the_face_is_cheap() -> None:
-    """Importing the package does not import requests."""
     code = "import sys, vault_harness.local.toxiproxy; print('requests' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -1,5 +1,3 @@
-"""Servers that stand for a Vault."""
-
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -11,7 +9,6 @@ from tests.unit.vault.fake_vault import FakeVault, Serve
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Start a fake Vault."""
     started: list[FakeVault] = []
 
     def start() -> FakeVault:

@@ -1,5 +1,3 @@
-"""A server whose answers the test decides, for answers that a Vault gives rarely."""
-
 from __future__ import annotations
 
 import json
@@ -19,16 +17,12 @@ NOBODY_LEADS: Answer = (
 
 
 class Answers(BaseHTTPRequestHandler):
-    """Answer by path and record the requests."""
-
     def do_GET(self) -> None:
-        """Answer a request."""
         self.answer()
 
     do_POST = do_PUT = do_LIST = do_GET  # noqa: N815 -- http.server's names
 
     def answer(self) -> None:
-        """Look the path up and answer."""
         server = self.server
         assert isinstance(server, FakeVault)
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -55,7 +49,7 @@ class FakeVault(ThreadingHTTPServer):
     """A server whose answers the test decides, for answers that a Vault gives rarely.
 
     `answers` holds the answer of each path. The answers in `first` precede it, and those in `then`
-    follow a request of their path. `asked` and `tokens` record the requests.
+    follow a request of their path.
     """
 
     def __init__(self) -> None:
@@ -68,11 +62,9 @@ class FakeVault(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        """Base URL."""
         return f"http://127.0.0.1:{self.server_port}"
 
     def begin(self) -> None:
-        """Begin to answer."""
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
 
@@ -80,7 +72,6 @@ Serve = Callable[[], FakeVault]
 
 
 def seal_status(*, initialized: bool, sealed: bool, migration: bool = False) -> Answer:
-    """Return an answer of sys/seal-status."""
     body = {"initialized": initialized, "sealed": sealed, "n": 5, "t": 3, "progress": 0}
     body["migration"] = migration
     return 200, {**body, "version": "2.7.2"}, {}

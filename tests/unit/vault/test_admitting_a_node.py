@@ -43,7 +43,7 @@ def admit(node: FakeVault, keyring: Keyring = KEYS, *, timeout: float = 10.0) ->
 
 
 def test_a_leader_that_asks_nothing_for_now_is_asked_again(serve: Serve) -> None:
-    """A leader without a challenge is asked again: it is busy or about to lose its lead."""
+    """It is busy or about to lose its lead."""
     node = new_node(serve)
     node.first[JOIN] = [NO_QUESTION, NO_QUESTION]
     admit(node)
@@ -52,7 +52,7 @@ def test_a_leader_that_asks_nothing_for_now_is_asked_again(serve: Serve) -> None
 
 
 def test_a_node_joins_again_if_the_leader_does_not_take_the_answer(serve: Serve) -> None:
-    """If the leader does not take the answer, the node joins again: the challenge is used up."""
+    """The challenge is used up."""
     node = new_node(serve)
     node.first[UNSEAL] = [TAKEN, TAKEN, TAKEN, NO_ANSWER]
     admit(node)
@@ -61,7 +61,7 @@ def test_a_node_joins_again_if_the_leader_does_not_take_the_answer(serve: Serve)
 
 
 def test_recovery_keys_answer_nothing(serve: Serve) -> None:
-    """A server that unseals itself answers the challenge with its seal's key when it joins."""
+    """The seal's key answers the challenge."""
     node = new_node(serve)
     node.first[JOIN] = [NO_ANSWER]
     admit(node, RECOVERY)
@@ -69,7 +69,7 @@ def test_recovery_keys_answer_nothing(serve: Serve) -> None:
 
 
 def test_a_leader_that_refuses_throughout(serve: Serve) -> None:
-    """The error says what was waited for, what the node said and how to continue."""
+    """The error says how to continue."""
     node = new_node(serve)
     node.answers[JOIN] = NO_QUESTION
     with pytest.raises(DeadlineExceeded, match="to become a member of the cluster") as caught:
@@ -81,7 +81,7 @@ def test_a_leader_that_refuses_throughout(serve: Serve) -> None:
 
 
 def test_what_makes_no_sense_is_not_tried_again(serve: Serve) -> None:
-    """A lasting refusal is not retried, as without raft or with another cluster's keys."""
+    """There is no raft, or the keys are another cluster's."""
     node = new_node(serve)
     node.answers[JOIN] = (400, {"errors": ["raft storage is not in use"]}, {})
     with pytest.raises(OperatorError, match="not in use"):
@@ -95,7 +95,7 @@ def test_what_makes_no_sense_is_not_tried_again(serve: Serve) -> None:
 
 
 def test_what_is_amiss_with_one_keeps_none_of_the_others_closed(serve: Serve) -> None:
-    """The error names the failing node, and the other node gets its keys."""
+    """The other node gets its keys."""
     wrong, right = new_node(serve), new_node(serve)
     wrong.first[UNSEAL] = [TAKEN]  # the reset
     wrong.answers[UNSEAL] = (400, {"errors": ["invalid key"]}, {})
@@ -109,7 +109,7 @@ def test_what_is_amiss_with_one_keeps_none_of_the_others_closed(serve: Serve) ->
 
 
 def test_a_node_that_has_not_joined_is_left_out(serve: Serve) -> None:
-    """A node that has not joined is left out, even if an earlier run left its challenge open."""
+    """An earlier run may have left its challenge open."""
     member, outside = new_node(serve), new_node(serve)
     outside.answers[UNSEAL] = NO_ANSWER
     with (

@@ -57,7 +57,7 @@ def test_a_node_that_has_the_backup() -> None:
 
 @pytest.mark.parametrize("known", ["of the backup", ""])
 def test_a_node_that_has_something_else(known: str) -> None:
-    """A node is not taken for the backup's if its Vault differs or is unknown."""
+    """Its Vault differs or is unknown."""
     nodes: Any = [Node("another")]
     assert not progress.is_restored(nodes, KEYS, known)
     with pytest.raises(DeadlineExceeded):
@@ -65,7 +65,7 @@ def test_a_node_that_has_something_else(known: str) -> None:
 
 
 def test_all_nodes_have_it() -> None:
-    """Nodes that all have the backup are restarted."""
+    """They are restarted."""
     nodes: Any = [Node("of the backup"), Node("of the backup")]
     progress.await_on_all(nodes, KEYS, "of the backup")
 
@@ -74,7 +74,7 @@ def test_all_nodes_have_it() -> None:
     "late", [Node("another"), Node("of the backup", applied=6)], ids=["another", "behind"]
 )
 def test_one_has_it_not_yet(late: Node) -> None:
-    """A node that restarts too early would take the backup as a standby and refuse all requests."""
+    """Restarted too early, it would take the backup as a standby and refuse all requests."""
     nodes: Any = [Node("of the backup"), late]
     with pytest.raises(DeadlineExceeded, match="all nodes to have the snapshot"):
         progress.await_on_all(nodes, KEYS, "of the backup")

@@ -1,5 +1,3 @@
-"""After a restore each of three nodes is compared, whichever of them leads."""
-
 from __future__ import annotations
 
 from types import SimpleNamespace
@@ -13,7 +11,7 @@ from vault_harness.operator.backup.contents import Comparison
 
 
 def test_a_leader_that_leads_no_more_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A node without a leader is asked again; a single server's refusal is an error at once."""
+    """A single server's refusal is an error at once."""
     whole = Comparison(same=1, different=())
     answers: list[Any] = []
 
@@ -38,13 +36,11 @@ def test_a_leader_that_leads_no_more_is_asked_again(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_node_that_never_answers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error names the silent node, which must be added again if it missed the snapshot."""
+    """It must be added again if it missed the snapshot."""
     whole = Comparison(same=1, different=())
     refusal = OperatorError("it redirects to another host", looked_at="LIST", remedy="ask another")
 
     class Node:
-        """Stands for an operator."""
-
         client = SimpleNamespace(token="t")
 
         def __init__(self, address: str) -> None:

@@ -1,5 +1,3 @@
-"""HashiCorp Vault and OpenBao are told apart, and each gets a configuration that it accepts."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -19,7 +17,6 @@ from vault_harness.local import dialect
     ],
 )
 def test_by_what_the_binary_prints(text: str, expected: dialect.Dialect | None) -> None:
-    """The output of `version` begins with the product."""
     assert dialect.of_version_output(text) is expected
 
 
@@ -34,12 +31,12 @@ def test_by_what_the_binary_prints(text: str, expected: dialect.Dialect | None) 
     ],
 )
 def test_by_the_seal_status(status: dict[str, object], expected: dialect.Dialect) -> None:
-    """The seal status, which every server gives in every state, is enough."""
+    """Every server gives it in every state."""
     assert dialect.of_seal_status(status) is expected
 
 
 def test_audit_devices() -> None:
-    """OpenBao declares audit devices in its file, HashiCorp Vault creates them over the API."""
+    """OpenBao declares them in its file, HashiCorp Vault creates them over the API."""
     path = Path("/log")
 
     assert dialect.VAULT.audit_configuration(path, raw=False) == {}

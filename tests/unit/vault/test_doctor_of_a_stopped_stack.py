@@ -1,5 +1,3 @@
-"""What the doctor finds in a stack whose Vault does not run."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -26,7 +24,6 @@ def stopped(tmp_path: Path) -> Patient:
 
 
 def bad(patient: Patient) -> list[str]:
-    """Return the kinds of bad results, in order."""
     return [finding.kind for finding in examine(patient) if finding.bad]
 
 
@@ -37,7 +34,7 @@ def test_nothing_else_is_wrong(stopped: Patient) -> None:
 
 @pytest.mark.parametrize(("text", "kind"), [(None, "missing"), ("{}", "broken")])
 def test_keys_come_first(stopped: Patient, text: str | None, kind: str) -> None:
-    """Broken keys come first, since without them the started Vault stays sealed."""
+    """Without them the started Vault stays sealed."""
     keyring = stopped.data_dir / "init.json"
     keyring.unlink()
     if text is not None:
@@ -47,7 +44,6 @@ def test_keys_come_first(stopped: Patient, text: str | None, kind: str) -> None:
 
 
 def test_an_uninitialised_vault_gets_its_keys_at_its_start(stopped: Patient) -> None:
-    """A Vault that was never initialised has no keys yet and gets them at its start."""
     (stopped.data_dir / "init.json").unlink()
     (stopped.data_dir / "backend-role-id").unlink()
     assert bad(stopped) == ["not-running"]
@@ -55,7 +51,7 @@ def test_an_uninitialised_vault_gets_its_keys_at_its_start(stopped: Patient) -> 
 
 @pytest.mark.parametrize(("name", "mode"), [("init.json", 0), ("stack.json", 0o200), ("", 0o300)])
 def test_what_its_owner_may_not_read(stopped: Patient, name: str, mode: int) -> None:
-    """An unreadable file is reported before anything is read, with the chmod that helps."""
+    """The remedy is a chmod, before anything is read."""
     path = stopped.data_dir / name
     (stopped.data_dir / "stack.json").touch(mode=0o600)
     path.chmod(mode)
@@ -67,7 +63,7 @@ def test_what_its_owner_may_not_read(stopped: Patient, name: str, mode: int) -> 
 
 
 def test_a_data_directory_that_takes_no_files(stopped: Patient) -> None:
-    """A data directory without write permission can be read, so the other checks run too."""
+    """It can be read, so the other checks run too."""
     stopped.data_dir.chmod(0o500)
     assert examine_access(stopped.data_dir) == []
     assert bad(stopped) == ["closed-to-owner", "not-running"]

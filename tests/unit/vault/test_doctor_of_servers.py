@@ -35,7 +35,6 @@ def frozen() -> Iterator[str]:
 
 @pytest.fixture
 def patient(tmp_path: Path) -> Patient:
-    """A stack with its keyring, whose servers run."""
     tmp_path.chmod(0o700)
     Keyring(("a", "b", "c", "d", "e"), 3, "t").save(tmp_path / "init.json")
     return Patient(
@@ -47,25 +46,23 @@ def patient(tmp_path: Path) -> Patient:
 
 
 def opened(vault: FakeVault) -> FakeVault:
-    """Make a server look unsealed and active."""
     vault.answers["/v1/sys/seal-status"] = seal_status(initialized=True, sealed=False)
     vault.answers["/v1/sys/health"] = (200, {}, {})
     return vault
 
 
 def bad(patient: Patient) -> dict[str, CheckResult]:
-    """Return the bad results by kind."""
     return {each.kind: each for each in examine(patient) if each.bad}
 
 
 def test_a_frozen_vault_is_restarted(patient: Patient, frozen: str) -> None:
-    """With its keys at hand a frozen Vault is restarted."""
+    """Its keys are at hand."""
     found = bad(replace(patient, addresses=(frozen,)))
     assert found["frozen"].remedy == f"{named('down')} && {named('up')}"
 
 
 def test_a_frozen_vault_whose_keys_are_lost_is_not_ended(patient: Patient, frozen: str) -> None:
-    """A frozen Vault without keys may be unsealed, so no remedy stops it."""
+    """It may be unsealed, so no remedy stops it."""
     found = bad(replace(patient, addresses=(frozen,), lost_by_ending=lambda: LOST))
     assert list(found) == ["frozen-without-keys"]
     finding = found["frozen-without-keys"]
@@ -77,7 +74,7 @@ def test_a_frozen_vault_whose_keys_are_lost_is_not_ended(patient: Patient, froze
 
 @pytest.mark.parametrize("sealed", [True, False])
 def test_keys_that_an_ended_up_has_not_kept(patient: Patient, serve: Serve, sealed: bool) -> None:
-    """If `up` ended before it stored the keys, no backup has them and none is proposed."""
+    """No backup has them, so none is proposed."""
     patient.keyring_path.unlink()
     vault = opened(serve())
     if sealed:
@@ -90,7 +87,7 @@ def test_keys_that_an_ended_up_has_not_kept(patient: Patient, serve: Serve, seal
 
 
 def test_a_frozen_vault_of_others(patient: Patient, frozen: str) -> None:
-    """For a frozen external Vault no task of the stack is proposed."""
+    """No task of the stack is proposed."""
     found = bad(replace(patient, addresses=(frozen,), services=(), engine="external"))
     assert list(found) == ["frozen-elsewhere"]
     assert not found["frozen-elsewhere"].runnable
@@ -117,7 +114,7 @@ def test_an_image_is_exchanged_where_vault_opens_again(patient: Patient, lost: s
 def test_a_node_is_closed_while_another_one_serves(
     serve: Serve, patient: Patient, closed: Answer, last: bool
 ) -> None:
-    """A sealed node of a serving cluster is reported by its address."""
+    """It is reported by its address."""
     one, other = opened(serve()), serve()
     other.answers["/v1/sys/seal-status"] = closed
     addresses = (one.address, other.address) if last else (other.address, one.address)
@@ -131,7 +128,7 @@ def test_a_node_is_closed_while_another_one_serves(
 def test_without_a_leader_no_remedy_replaces_keys(
     serve: Serve, patient: Patient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a leader nothing is known of the tokens, so no remedy replaces keys or tokens."""
+    """Nothing is known of the tokens."""
     monkeypatch.setattr("vault_harness.local.vault.root.operator_token.LEADER_SECONDS", 0.1)
     vault = opened(serve())
     vault.answers[LOOKUP] = NOBODY_LEADS
@@ -145,7 +142,7 @@ def test_without_a_leader_no_remedy_replaces_keys(
 def test_none_of_three_leads(
     serve: Serve, patient: Patient, monkeypatch: pytest.MonkeyPatch, refusing: bool
 ) -> None:
-    """Three standbys without a leader give one finding, even if they answer reads."""
+    """One finding, even if they answer reads."""
     monkeypatch.setattr("vault_harness.operator.doctor.server._ELECTION_SECONDS", 0.1)
     monkeypatch.setattr("vault_harness.local.vault.root.operator_token.LEADER_SECONDS", 0.1)
     nodes = [opened(serve()) for _ in range(3)]
@@ -165,7 +162,7 @@ def test_none_of_three_leads(
 
 @pytest.mark.parametrize("path", [LOOKUP, "/v1/sys/mounts"])
 def test_everything_is_refused(serve: Serve, patient: Patient, path: str) -> None:
-    """If every request fails, as with a full audit disk, the token is not blamed."""
+    """The audit disk is full; the token is not blamed."""
     vault = opened(serve())
     vault.answers[LOOKUP] = (200, {"data": {"policies": ["root"]}}, {})
     vault.answers[path] = (500, {"errors": ["internal error"]}, {})
@@ -175,7 +172,7 @@ def test_everything_is_refused(serve: Serve, patient: Patient, path: str) -> Non
 
 
 def test_what_a_narrow_token_may_not_see_is_no_trouble(serve: Serve, patient: Patient) -> None:
-    """What a narrow token may not see is unknown, not wrong."""
+    """It is unknown, not wrong."""
     vault = opened(serve())
     vault.answers[LOOKUP] = (200, {"data": {"policies": ["root"]}}, {})
     vault.answers["/v1/sys/mounts"] = (403, {"errors": ["permission denied"]}, {})
@@ -193,7 +190,6 @@ def test_what_a_narrow_token_may_not_see_is_no_trouble(serve: Serve, patient: Pa
     ],
 )
 def test_private_keys_that_others_can_read_are_reported(patient: Patient, name: str) -> None:
-    """Each private key file that others can read is a finding."""
     file = patient.data_dir / name
     file.parent.mkdir(mode=0o700, parents=True)
     file.write_text("a key")
@@ -211,7 +207,7 @@ def test_private_keys_that_others_can_read_are_reported(patient: Patient, name: 
 def test_a_certificate_of_tomorrow(
     patient: Patient, tmp_path: Path, engine: str, kind: str
 ) -> None:
-    """A certificate from the future means a wrong clock, so the remedy is not another CA file."""
+    """The clock is wrong, so the remedy is not another CA file."""
     authority, tomorrow = trustme.CA(), datetime.now(UTC) + timedelta(days=1)
     made = authority.issue_cert(
         "127.0.0.1", not_before=tomorrow, not_after=tomorrow + timedelta(days=1)

@@ -1,5 +1,3 @@
-"""Ids of an AppRole at the target of a link."""
-
 from __future__ import annotations
 
 from contextlib import closing
@@ -13,7 +11,7 @@ BACKEND = "/v1/auth/approle/role/backend"
 
 
 def test_new_ids_are_written_where_a_link_leads(serve: Serve, tmp_path: Path) -> None:
-    """New ids are written through the link, where the service reads them."""
+    """The service reads them there."""
     vault = serve()
     made = {"secret_id": "new", "secret_id_accessor": "an-accessor"}
     vault.answers = {

@@ -19,7 +19,7 @@ from vault_harness.local.vault.kv import Kv
 def test_the_greater_number_counts(
     serve: Serve, of_mount: int, of_secret: int | None, *, keeps: bool
 ) -> None:
-    """The larger number of mount and secret counts; without either it is ten."""
+    """It is that of mount or secret; without either it is ten."""
     vault = serve()
     vault.answers = {
         "/v1/shop/config": (200, {"data": {"max_versions": of_mount}}, {}),

@@ -18,7 +18,6 @@ KEYRING = Keyring(("key-one", "key-two", "key-three"), 2, "hvs.root-token")
 
 
 def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
-    """A saved keyring loads unchanged, and only its owner can read the file."""
     path = tmp_path / "init.json"
     KEYRING.save(path)
 
@@ -43,7 +42,6 @@ def test_what_the_command_line_tool_wrote(tmp_path: Path) -> None:
 
 
 def test_it_shows_no_secret() -> None:
-    """The repr shows neither keys nor token."""
     assert repr(KEYRING) == "Keyring(threshold=2, kind='shamir', ca_cert=None)"
 
 
@@ -67,7 +65,7 @@ def test_a_file_without_a_format_number(tmp_path: Path) -> None:
 
 
 def test_recovery_keys(tmp_path: Path) -> None:
-    """Recovery keys of a Vault that unseals itself are kept as such, also from the command line."""
+    """A Vault that unseals itself has them."""
     path = tmp_path / "init.json"
     keyring = Keyring(("a", "b"), 2, "s.x", "recovery")
     keyring.save(path)
@@ -98,7 +96,7 @@ def test_the_ca_moves_with_the_folder(tmp_path: Path) -> None:
 
 
 def test_a_newer_format_is_refused_and_left_alone(tmp_path: Path) -> None:
-    """A newer format is refused without quoting a key, and the file stays."""
+    """The error quotes no key."""
     path = tmp_path / "init.json"
     text = json.dumps({"format": FORMAT + 1, "unseal_keys_b64": ["hvs.secret"]})
     path.write_text(text)
@@ -111,7 +109,7 @@ def test_a_newer_format_is_refused_and_left_alone(tmp_path: Path) -> None:
 
 
 def test_what_is_kept_beside_overwrites_nothing(tmp_path: Path) -> None:
-    """Three copies within a second get three files, each with its content."""
+    """Three copies within a second get three files."""
     path = tmp_path / "init.json"
     kept = []
     for text in ("one", "two", "three"):
@@ -124,7 +122,7 @@ def test_what_is_kept_beside_overwrites_nothing(tmp_path: Path) -> None:
 def test_what_is_kept_beside_where_files_have_one_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without hard links, as on a memory stick, copies are private and overwrite nothing."""
+    """Without hard links, as on a memory stick, copies overwrite nothing."""
 
     def refuse(*_: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
@@ -140,7 +138,7 @@ def test_what_is_kept_beside_where_files_have_one_name(
 
 
 def test_keys_on_a_disk_of_their_own_stay_there(tmp_path: Path) -> None:
-    """A keyring is saved through a link; without the link's target saving fails."""
+    """Without the link's target saving fails."""
     stick, path = tmp_path / "stick", tmp_path / "init.json"
     stick.mkdir()
     path.symlink_to(stick / "keys.json")
@@ -158,7 +156,7 @@ def test_keys_on_a_disk_of_their_own_stay_there(tmp_path: Path) -> None:
 
 
 def test_what_is_kept_beside_a_link_is_what_it_leads_to(tmp_path: Path) -> None:
-    """The copy has the content of the link's target, and new keys are saved to the target."""
+    """New keys are saved to the target."""
     path, stick = tmp_path / "init.json", tmp_path / "keys.json"
     path.symlink_to(stick)
     KEYRING.save(path)
@@ -170,7 +168,7 @@ def test_what_is_kept_beside_a_link_is_what_it_leads_to(tmp_path: Path) -> None:
 
 
 def test_keys_on_a_disk_of_their_own_are_kept_on_it(tmp_path: Path) -> None:
-    """The copy of linked keys is kept beside the link's target, not in the data directory."""
+    """The copy is beside the link's target."""
     data, stick = tmp_path / "vault-data", tmp_path / "stick"
     data.mkdir()
     stick.mkdir()
@@ -195,7 +193,7 @@ def test_a_revoked_root_token_is_empty(tmp_path: Path) -> None:
 
 
 def test_missing(tmp_path: Path) -> None:
-    """A missing file is another error than a broken one."""
+    """It is another error than a broken file."""
     with pytest.raises(KeyringMissing):
         Keyring.load(tmp_path / "init.json")
 
@@ -213,7 +211,7 @@ def test_missing(tmp_path: Path) -> None:
     ],
 )
 def test_broken(tmp_path: Path, text: str) -> None:
-    """The error for a broken keyring quotes nothing of it."""
+    """The error quotes nothing of it."""
     path = tmp_path / "init.json"
     path.write_text(text)
 
@@ -226,7 +224,7 @@ def test_broken(tmp_path: Path, text: str) -> None:
 def test_a_failed_write_leaves_the_old_keyring(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A full disk loses nothing and leaves no temporary file."""
+    """No temporary file is left on a full disk."""
     path = tmp_path / "init.json"
     KEYRING.save(path)
 
@@ -242,7 +240,6 @@ def test_a_failed_write_leaves_the_old_keyring(
 
 
 def test_a_directory_is_made_private(tmp_path: Path) -> None:
-    """A folder that others could enter becomes private."""
     folder = tmp_path / "data"
     folder.mkdir(mode=0o755)
 
@@ -250,7 +247,7 @@ def test_a_directory_is_made_private(tmp_path: Path) -> None:
 
 
 def test_no_umask_opens_what_is_made_for_it(tmp_path: Path) -> None:
-    """No umask makes a new folder writable to others, who could replace its content."""
+    """Who can write to a folder can replace its content."""
     before = os.umask(0)
     try:
         made = files.private_directory(tmp_path / "recovered" / "vault-data")
@@ -263,7 +260,7 @@ def test_no_umask_opens_what_is_made_for_it(tmp_path: Path) -> None:
 def test_an_unreadable_keyring_is_not_called_broken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An unreadable keyring is not called broken, since restoring another would not help."""
+    """Restoring another would not help."""
     KEYRING.save(tmp_path / "init.json")
 
     def read_text(path: Path) -> str:

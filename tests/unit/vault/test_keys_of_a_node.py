@@ -33,25 +33,23 @@ class Node:
 
 @pytest.fixture(autouse=True)
 def asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send the questions to the node above, and take a no after 0.1 s."""
     monkeypatch.setattr(progress, "_knows", lambda node, *_: node.knows())
     monkeypatch.setattr(progress, "SETTLE_SECONDS", 0.1)
 
 
 def test_a_node_without_a_leader_is_asked_again() -> None:
-    """A node without a leader is asked again."""
     nodes: Any = [Node(LEADERLESS, LEADERLESS, True)]
     assert progress.is_restored(nodes, keys=None, vault="")  # type: ignore[arg-type]
 
 
 def test_a_node_that_does_not_know_the_backup() -> None:
-    """A node that answers without a token of the backup does not have it."""
+    """It answers without a token of the backup."""
     nodes: Any = [Node(LEADERLESS, False)]
     assert not progress.is_restored(nodes, keys=None, vault="")  # type: ignore[arg-type]
 
 
 def test_no_answer_is_not_taken_for_a_no(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without an answer the restore ends, since a guess would look for the wrong keys."""
+    """A guess would look for the wrong keys."""
     monkeypatch.setattr(progress, "CATCH_UP_SECONDS", 0.1)
     nodes: Any = [Node(LEADERLESS)]
     with pytest.raises(OperatorError, match="redirects"):

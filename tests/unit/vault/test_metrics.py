@@ -1,5 +1,3 @@
-"""What a server's metrics say, and what they only seem to say."""
-
 from __future__ import annotations
 
 import pytest
@@ -23,14 +21,14 @@ vault_audit_log_response_failure 4
 
 
 def test_an_open_server() -> None:
-    """Each number is read, and labelled series are summed up."""
+    """Labelled series are summed up."""
     assert parse(OPEN) == Numbers(
         unsealed=True, leader=True, leases=43, tokens=43, in_flight=2, unaudited=7
     )
 
 
 def test_a_sealed_server_does_not_lead() -> None:
-    """A sealed server does not lead, although Vault's gauge still says that it is active."""
+    """Vault's gauge still says that it is active."""
     found = parse(OPEN.replace('unsealed{cluster="c"} 1', 'unsealed{cluster="c"} 0'))
     assert (found.unsealed, found.leader) == (False, False)
 
@@ -46,11 +44,10 @@ def test_the_series_with_a_name_counts(nameless: int, named: int | None) -> None
 
 
 def test_nothing_that_is_vaults() -> None:
-    """The page of another server gives no numbers."""
     assert parse("<html>go_goroutines 3</html>") == Numbers()
 
 
 def test_a_page_of_words_is_no_numbers() -> None:
-    """The page of a proxy that says "access denied" is ignored."""
+    """A proxy says "access denied"."""
     words = "access denied\nvault_core_active nan\nvault_core_unsealed Infinity\n"
     assert parse(words + OPEN) == parse(OPEN)

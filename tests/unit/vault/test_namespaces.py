@@ -1,5 +1,3 @@
-"""Which namespaces are valid, which requests name one, and what servers without them say."""
-
 from __future__ import annotations
 
 import json
@@ -42,7 +40,7 @@ OTHERS = sorted(namespaces.RESERVED - {"root"})
     ],
 )
 def test_no_slash_stays_at_its_ends(given: str, expected: str) -> None:
-    """Outer slashes are removed; the root namespace has no name."""
+    """The root namespace has no name."""
     assert expected == namespaces.normal(given)
 
 
@@ -65,7 +63,7 @@ def test_no_slash_stays_at_its_ends(given: str, expected: str) -> None:
     ],
 )
 def test_what_can_be_none(given: str, reason: str) -> None:
-    """A name that a server refuses or misreads is refused with the reason."""
+    """A server refuses or misreads such a name."""
     with pytest.raises(ValueError, match="is not a namespace") as caught:
         namespaces.normal(given)
     assert reason in str(caught.value)
@@ -84,12 +82,10 @@ def test_what_can_be_none(given: str, reason: str) -> None:
     ],
 )
 def test_a_blueprints_namespace_below_the_settings(above: str, name: str, expected: str) -> None:
-    """A blueprint's namespace is below that of the settings, unless that names it already."""
     assert expected == namespaces.joined(above, name)
 
 
 def test_a_setting_that_makes_no_sense(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error names the variable and the reason."""
     monkeypatch.setenv("VAULT_NAMESPACE", "team-a/")
     assert Settings.from_environment().vault_namespace == "team-a"
     monkeypatch.setenv("VAULT_NAMESPACE", "team-a/auth")
@@ -98,7 +94,6 @@ def test_a_setting_that_makes_no_sense(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_blueprint_with_a_wrong_one(tmp_path: Path) -> None:
-    """The error names the line of the blueprint."""
     file = tmp_path / "shop.toml"
     text = 'name = "shop"\nnamespace = "{}"\n[mounts.kv]\ntype = "kv"\n'
     file.write_text(text.format("/team-a/shop/"))
@@ -122,7 +117,7 @@ def test_a_blueprint_with_a_wrong_one(tmp_path: Path) -> None:
 def test_namespaces_exist_in_enterprise_and_openbao_2_3(
     product: dialect.Product, version: str, expected: bool
 ) -> None:
-    """OpenBao has namespaces since 2.3, HashiCorp Vault only in Enterprise."""
+    """HashiCorp Vault has them only in Enterprise."""
     assert expected == dialect.has_namespaces(product, version)
 
 
@@ -130,10 +125,7 @@ def test_namespaces_exist_in_enterprise_and_openbao_2_3(
 
 
 class Answers(BaseHTTPRequestHandler):
-    """Answer by path and record the namespace of each request."""
-
     def do_GET(self) -> None:
-        """Look the path up and answer."""
         server = self.server
         assert isinstance(server, Noting)
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -163,13 +155,11 @@ class Noting(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        """Base URL."""
         return f"http://127.0.0.1:{self.server_port}"
 
 
 @pytest.fixture
 def server() -> Iterator[Noting]:
-    """A running server."""
     made = Noting()
     threading.Thread(target=made.serve_forever, daemon=True).start()
     yield made
@@ -178,13 +168,11 @@ def server() -> Iterator[Noting]:
 
 
 def seal_status(version: str, **more: object) -> dict[str, object]:
-    """Return ``sys/seal-status`` of an unsealed server."""
     shape = {"initialized": True, "sealed": False, "n": 5, "t": 3, "progress": 0}
     return {**shape, "version": version, **more}
 
 
 def test_only_what_is_the_whole_servers_is_asked_without_one(server: Noting) -> None:
-    """Only requests about the whole server go without the namespace, however they are sent."""
     with closing(VaultAdmin(server.address, TOKEN, namespace="team-a/shop")) as op:
         server.answers["sys/seal-status"] = (200, seal_status("2.7.2", commit_date="x"))
         op.health()
@@ -214,7 +202,7 @@ def test_only_what_is_the_whole_servers_is_asked_without_one(server: Noting) -> 
 
 
 def test_a_namespace_that_is_not_there_is_not_an_empty_one(server: Noting) -> None:
-    """A missing namespace is an error, not a missing secret or an empty list."""
+    """It is an error, not a missing secret."""
     server.otherwise = (404, {"errors": ["namespace not found"]})
     with closing(VaultAdmin(server.address, TOKEN, namespace="team-a")) as op:
         asks: list[Callable[[], object]] = [
@@ -230,7 +218,7 @@ def test_a_namespace_that_is_not_there_is_not_an_empty_one(server: Noting) -> No
 
 
 def test_a_sealed_namespace_is_not_a_sealed_vault(server: Noting) -> None:
-    """A sealed namespace does not send the reader to unseal the whole server."""
+    """The remedy is not to unseal the whole server."""
     server.otherwise = (503, {"errors": ["namespace is sealed"]})
     with (
         closing(VaultAdmin(server.address, TOKEN, namespace="team-a/shop")) as op,
@@ -241,7 +229,6 @@ def test_a_sealed_namespace_is_not_a_sealed_vault(server: Noting) -> None:
 
 
 def test_a_server_without_any_says_so_before_anything_is_asked(server: Noting) -> None:
-    """A server without namespaces is refused before any request into one."""
     server.answers["sys/seal-status"] = (200, seal_status("1.21.4", removed_from_cluster=False))
     with (
         closing(VaultAdmin(server.address, TOKEN, namespace="team-a")) as op,
@@ -272,7 +259,7 @@ def test_the_real_command_line_is_led_there(server: Noting) -> None:
 
 @pytest.mark.parametrize("kind", ["AGENT_ADDR", "PROXY_ADDR", "HTTP_PROXY", "SRV_LOOKUP"])
 def test_agent_and_proxy_variables_are_dropped(server: Noting, kind: str) -> None:
-    """Agent and proxy variables are dropped, since the command line would prefer them."""
+    """The command line would prefer them."""
     environ = {f"VAULT_{kind}": "https://other.example", f"BAO_{kind}": "https://other.example"}
     with closing(VaultAdmin(server.address, TOKEN)) as op:
         told = environment_for(op, environ)
@@ -288,7 +275,7 @@ def test_agent_and_proxy_variables_are_dropped(server: Noting, kind: str) -> Non
     ],
 )
 def test_nothing_of_another_servers_tls_is_handed_on(server: Noting, kind: str) -> None:
-    """TLS files for another server are dropped, since a missing file stops the command line."""
+    """A missing file stops the command line."""
     environ = {f"VAULT_{kind}": "/of/another", f"BAO_{kind}": "/of/another"}
     with closing(VaultAdmin(server.address, TOKEN)) as op:
         assert "/of/another" not in environment_for(op, environ).values()
@@ -307,7 +294,7 @@ def test_the_operators_policy_reaches_into_it() -> None:
 
 
 def test_an_audit_entry_says_where() -> None:
-    """Entries of equal paths in two namespaces are told apart."""
+    """Two namespaces may have equal paths."""
     line = {
         "time": "2026-11-25T22:32:31.8Z",
         "type": "response",

@@ -1,5 +1,3 @@
-"""A drill's copy has as many nodes as the stack, also on a busy machine."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -49,7 +47,6 @@ def other(serve: Serve) -> FakeVault:
 
 
 def initialise(first: FakeVault, other: FakeVault, keyring: Path) -> None:
-    """Make a cluster of both nodes."""
     with cluster.operators([first.address, other.address]) as nodes:
         drills._initialise(nodes, keyring, at=first.address)
 
@@ -57,7 +54,6 @@ def initialise(first: FakeVault, other: FakeVault, keyring: Path) -> None:
 def test_a_first_node_that_is_busy_is_asked_again(
     first: FakeVault, other: FakeVault, tmp_path: Path
 ) -> None:
-    """A 5xx of a busy first node is retried."""
     other.first[JOIN] = [(500, {"errors": ["failed to get raft challenge"]}, {})] * 2
     initialise(first, other, tmp_path / "init.json")
     assert other.asked.count(JOIN) == 3
@@ -67,7 +63,7 @@ def test_a_first_node_that_is_busy_is_asked_again(
 def test_what_it_was_given_is_given_once(
     first: FakeVault, other: FakeVault, tmp_path: Path
 ) -> None:
-    """Keys are given once: a second time they would answer no challenge and be refused."""
+    """A second time keys would answer no challenge and be refused."""
     taken = other.answers[UNSEAL]
     said = "URL: PUT http://x/v1/sys/storage/raft/bootstrap/answer"
     spent: Answer = (500, {"errors": [said]}, {})
@@ -78,7 +74,6 @@ def test_what_it_was_given_is_given_once(
 
 
 def test_what_makes_no_sense_ends_it(first: FakeVault, other: FakeVault, tmp_path: Path) -> None:
-    """A lasting refusal ends the drill."""
     other.answers[JOIN] = (400, {"errors": ["raft storage is not in use"]}, {})
     with pytest.raises(OperatorError, match="not in use"):
         initialise(first, other, tmp_path / "init.json")

@@ -1,5 +1,3 @@
-"""Several nodes are unsealed: by their keys, by themselves, or under another seal."""
-
 from __future__ import annotations
 
 import time
@@ -40,7 +38,6 @@ class Node:
         self.asked = 0
 
     def give_keys(self, _: Keyring, *, patience: float = 0.0) -> None:
-        """Refuse the keys or accept them."""
         del patience
         self.asked += 1
         if self.asked <= self.refusals:
@@ -49,28 +46,24 @@ class Node:
     give_keys_between_seals = give_keys
 
     def see_that_it_answers(self) -> int:
-        """Return 200, or raise if the node died."""
         if self.dies:
             raise OperatorError(f"{self.address} does not answer")
         return 200
 
     def health(self, *, timeout: float) -> int:  # noqa: ARG002 -- as an operator's
-        """Return the health of an unsealed or a sealed node."""
         return (200 if self.leads else 429) if self.asked > self.refusals else 503
 
     def seal_status_between_seals(self, _: float = 0.0) -> SealStatus:
-        """Say for a while that the node is between two seals."""
         self.lags -= 1
         return SealStatus(True, False, 5, 3, 0, "2.7.2", "openbao", migrating=self.lags >= 0)
 
 
 def as_operators(*nodes: Node) -> Sequence[VaultAdmin]:
-    """Cast nodes to the type that the functions expect."""
     return cast("Sequence[VaultAdmin]", nodes)
 
 
 def test_recovery_keys_are_offered_until_a_node_has_opened_itself() -> None:
-    """A node that has just started refuses recovery keys for a while; that is no error."""
+    """A node that has just started refuses them for a while."""
     first, second = Node("one", leads=True), Node("two", refusals=2)
 
     leader = cluster.unseal_all(as_operators(first, second), RECOVERY, timeout=10)
@@ -80,7 +73,7 @@ def test_recovery_keys_are_offered_until_a_node_has_opened_itself() -> None:
 
 
 def test_a_node_that_died_is_not_waited_for() -> None:
-    """Waiting ends with the death of the node, and the error does not blame keys."""
+    """The error does not blame keys."""
     with pytest.raises(OperatorError, match="two does not answer"):
         cluster.unseal_all(
             as_operators(Node("one", leads=True), Node("two", refusals=99, dies=True)),
@@ -92,7 +85,6 @@ def test_a_node_that_died_is_not_waited_for() -> None:
 def test_a_node_that_waits_for_the_others_keeps_none_of_them_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A follower that waits for the others does not delay them."""
     monkeypatch.setattr(cluster, "_BY_ITSELF_SECONDS", 0.5)
     monkeypatch.setattr(cluster, "_TURN_SECONDS", 0.05)
 
@@ -114,7 +106,7 @@ def test_a_node_that_waits_for_the_others_keeps_none_of_them_waiting(
 
 
 def test_all_have_the_new_seal_before_they_are_said_to_serve() -> None:
-    """Migration ends only when each follower has the new seal, or it could not restart."""
+    """A follower without the new seal could not restart."""
     first, second = Node("one", leads=True), Node("two", lags=3)
 
     cluster.migrate_seal(as_operators(first, second), RECOVERY, timeout=10)
@@ -134,7 +126,7 @@ class GivesUp(Node):
 
 
 def test_a_member_that_stays_sealed_gets_its_keys_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A member that stays sealed gets its keys again; a node that serves is left alone."""
+    """A node that serves is left alone."""
     monkeypatch.setattr(cluster, "_AGAIN_SECONDS", 0.05)
     first, second = Node("one", leads=True), GivesUp("two", refusals=2)
 
@@ -144,7 +136,7 @@ def test_a_member_that_stays_sealed_gets_its_keys_again(monkeypatch: pytest.Monk
 
 
 def test_why_a_member_stays_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error repeats the member's refusal, since the keys may be another cluster's."""
+    """The member refuses keys, which may be another cluster's."""
     monkeypatch.setattr(cluster, "_AGAIN_SECONDS", 0.05)
     first, second = Node("one", leads=True), GivesUp("two", refusals=99)
 
@@ -162,7 +154,6 @@ class Leader:
         self.looks = 0
 
     def request(self, _: str, path: str) -> dict[str, object]:
-        """Answer as autopilot does."""
         assert path == "sys/storage/raft/autopilot/state"
         self.looks += 1
         now = datetime.now(UTC)
@@ -178,7 +169,7 @@ class Leader:
 
 @pytest.mark.parametrize("ages", [(7.0,), (60.0, 7.0, 3600.0)])
 def test_nodes_that_have_served_are_not_waited_for(ages: tuple[float, ...]) -> None:
-    """Nodes that have served for long need one look at the leader."""
+    """One look at the leader is enough."""
     leader = Leader(*ages)
 
     cluster.wait_until_no_unseal_attempts(cast("VaultAdmin", leader))
@@ -190,7 +181,7 @@ def test_nodes_that_have_served_are_not_waited_for(ages: tuple[float, ...]) -> N
 def test_new_nodes_are_waited_for_with_a_limit(
     ages: tuple[float | None, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """New nodes are waited for, but no longer than a server tries to unseal itself."""
+    """A server tries to unseal itself only so long."""
     monkeypatch.setattr(cluster, "_TRIES_SECONDS", 0.3)
     leader = Leader(*ages)
 

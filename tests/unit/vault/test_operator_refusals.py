@@ -47,7 +47,7 @@ def test_sealed_and_uninitialised_are_distinguished(serve: Serve) -> None:
 
 @pytest.mark.parametrize("status", [503, 429])
 def test_an_overloaded_server_is_not_called_sealed(serve: Serve, status: int) -> None:
-    """An overloaded server or a balancer's 503 is not called sealed."""
+    """A balancer's 503 is not, either."""
     vault = serve()
     vault.answers["/v1/sys/mounts"] = (status, {"errors": ["too much to do"]}, {})
     vault.answers["/v1/sys/seal-status"] = seal_status(initialized=True, sealed=False)
@@ -61,7 +61,7 @@ def test_an_overloaded_server_is_not_called_sealed(serve: Serve, status: int) ->
 
 
 def test_a_server_that_cannot_write_its_audit_log(serve: Serve) -> None:
-    """For an "internal error" the remedy mentions a full disk under the audit log."""
+    """It says "internal error", and the remedy mentions a full disk."""
     vault = serve()
     vault.answers["/v1/sys/mounts"] = (500, {"errors": ["internal error"]}, {})
     with (
@@ -73,7 +73,7 @@ def test_a_server_that_cannot_write_its_audit_log(serve: Serve) -> None:
 
 
 def test_a_status_between_two_seals_is_waited_for(serve: Serve) -> None:
-    """Between two seals the status is a 500 for a moment, which is waited out."""
+    """The status is a 500 for a moment."""
     vault = serve()
     path = "/v1/sys/seal-status"
     vault.answers[path] = BETWEEN
@@ -94,7 +94,7 @@ def test_a_status_between_two_seals_is_waited_for(serve: Serve) -> None:
 
 @pytest.mark.parametrize("took", [True, False])
 def test_the_answer_to_the_last_key_between_two_seals(serve: Serve, took: bool) -> None:
-    """If the last key is answered with 500, the seal status tells whether the keys were taken."""
+    """If it is a 500, the seal status tells whether the keys were taken."""
     vault = serve()
     status = "/v1/sys/seal-status"
     vault.answers[status] = seal_status(initialized=True, sealed=True, migration=True)
@@ -122,7 +122,7 @@ def test_no_server_has_no_status_between_two_seals(serve: Serve) -> None:
 
 
 def test_the_token_never_travels_to_another_host(serve: Serve) -> None:
-    """A redirect to another host is an error, and the other host gets no request."""
+    """A redirect there is an error."""
     vault, elsewhere = serve(), serve()
     vault.answers["/v1/sys/mounts"] = (
         307,
@@ -139,7 +139,6 @@ def test_the_token_never_travels_to_another_host(serve: Serve) -> None:
 
 
 def test_a_redirect_to_itself_is_followed(serve: Serve) -> None:
-    """A redirect on the same host is followed."""
     vault = serve()
     vault.answers["/v1/old"] = (307, {}, {"Location": "/v1/new"})
     vault.answers["/v1/new"] = (200, {"data": {"x": 1}}, {})
@@ -150,7 +149,7 @@ def test_a_redirect_to_itself_is_followed(serve: Serve) -> None:
 
 
 def test_errors_show_no_secret(serve: Serve) -> None:
-    """Neither token nor request body is in the error, its cause or its traceback."""
+    """Neither do cause and traceback."""
     vault = serve()
     vault.answers["/v1/secret/data/x"] = (403, {"errors": ["permission denied"]}, {})
     operator = VaultAdmin(vault.address, TOKEN)
@@ -166,7 +165,7 @@ def test_errors_show_no_secret(serve: Serve) -> None:
 
 
 def test_nobody_there() -> None:
-    """The error for a refused connection names the address."""
+    """The error names the address."""
     operator = VaultAdmin("http://127.0.0.1:1", timeout=1)
 
     with pytest.raises(OperatorError, match="does not answer") as caught:
@@ -177,7 +176,7 @@ def test_nobody_there() -> None:
 
 
 def test_waiting_for_a_standby_says_that_it_is_one(serve: Serve) -> None:
-    """The timeout says what the server was instead; a standby is enough if allowed."""
+    """A standby is enough if allowed."""
     vault = serve()
     vault.answers["/v1/sys/health"] = (429, {}, {})
     operator = VaultAdmin(vault.address)
@@ -189,7 +188,6 @@ def test_waiting_for_a_standby_says_that_it_is_one(serve: Serve) -> None:
 
 
 def test_too_few_keys_are_noticed_before_any_is_sent(serve: Serve) -> None:
-    """A keyring with too few keys is refused before any key is sent."""
     vault = serve()
     operator = VaultAdmin(vault.address)
 
@@ -201,7 +199,7 @@ def test_too_few_keys_are_noticed_before_any_is_sent(serve: Serve) -> None:
 
 
 def test_an_environment_token_is_not_picked_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """VAULT_TOKEN is ignored: an operator acts with the token that it was given."""
+    """An operator acts with the token that it was given."""
     monkeypatch.setenv("VAULT_TOKEN", "hvs.of-another-vault")
     operator = VaultAdmin("http://127.0.0.1:1")
 
@@ -210,7 +208,7 @@ def test_an_environment_token_is_not_picked_up(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_leader_that_is_being_elected_is_waited_for(serve: Serve) -> None:
-    """A request refused during an election has done nothing, so even a write is sent again."""
+    """A refused request has done nothing, so even a write is sent again."""
     vault = serve()
     vault.answers["/v1/sys/mounts/kv"] = (200, {}, {})
     vault.first["/v1/sys/mounts/kv"] = [NOBODY_LEADS, NOBODY_LEADS]
@@ -220,7 +218,6 @@ def test_a_leader_that_is_being_elected_is_waited_for(serve: Serve) -> None:
 
 
 def test_a_leader_is_waited_for_no_longer_than_that(serve: Serve) -> None:
-    """Without patience the election is not waited for; with patience, until it runs out."""
     vault = serve()
     vault.answers["/v1/sys/mounts"] = NOBODY_LEADS
     for patience, more in ((0.0, False), (0.3, True)):
@@ -234,7 +231,7 @@ def test_a_leader_is_waited_for_no_longer_than_that(serve: Serve) -> None:
 
 
 def test_another_refusal_is_one(serve: Serve) -> None:
-    """After another failure the write may have happened, so it is not sent again."""
+    """The write may have happened, so it is not sent again."""
     vault = serve()
     vault.answers["/v1/sys/mounts/kv"] = (500, {"errors": ["internal error"]}, {})
     with (
@@ -246,7 +243,7 @@ def test_another_refusal_is_one(serve: Serve) -> None:
 
 
 def test_voters_are_counted_once_a_node_leads(serve: Serve) -> None:
-    """Counting voters survives a leader that loses its lead while nodes join."""
+    """A leader may lose its lead while nodes join."""
     vault = serve()
     path = "/v1/sys/storage/raft/configuration"
     server = {"node_id": "vault", "address": "here:1", "voter": True, "leader": True}
@@ -262,7 +259,7 @@ def test_voters_are_counted_once_a_node_leads(serve: Serve) -> None:
 
 
 def test_whoever_acts_for_a_task_is_patient(serve: Serve, tmp_path: Path) -> None:
-    """Tasks wait for an election, which may happen again right after three nodes start."""
+    """An election may happen again right after three nodes start."""
     vault = serve()
     path = "/v1/auth/token/lookup-self"
     vault.answers[path] = (200, {"data": {"policies": ["root"]}}, {})

@@ -1,5 +1,3 @@
-"""Who acts in an unsealed Vault without an operator."""
-
 from __future__ import annotations
 
 import errno
@@ -24,7 +22,7 @@ TOKEN = "s.of-the-operator"
 
 
 def test_without_keys_they_come_back_first(tmp_path: Path) -> None:
-    """Without token and keyring the remedy restores the keys before it makes a root token."""
+    """A root token can be made only afterwards."""
     with pytest.raises(KeyringMissing) as caught:
         admin_with_token("http://127.0.0.1:1", None, tmp_path)
     remedy = caught.value.remedy or ""
@@ -33,14 +31,13 @@ def test_without_keys_they_come_back_first(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("left", [b"\xff\xfe\x00", b"s.a\nb", b"\0" * 26, "s.ö…".encode()])
 def test_what_a_broken_disk_left_is_no_token(tmp_path: Path, left: bytes) -> None:
-    """A token file with garbage from a broken disk counts as no token."""
+    """The file has garbage."""
     (tmp_path / "operator-token").write_bytes(left)
     assert operator_token(tmp_path) == ""
 
 
 @pytest.fixture
 def vault(serve: Serve) -> FakeVault:
-    """A Vault that makes an operator's token."""
     made = serve()
     made.answers |= {
         "/v1/sys/policies/acl/operator": (200, {}, {}),
@@ -53,7 +50,7 @@ def vault(serve: Serve) -> FakeVault:
 def test_a_token_that_cannot_be_kept_is_revoked(
     vault: FakeVault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a full disk the token is revoked, since nobody else would know of it."""
+    """On a full disk nobody else would know of it."""
 
     def full(path: Path, _: str) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))

@@ -1,5 +1,3 @@
-"""Vault tells whose a secret-id of an interrupted rotation is, or nobody knows."""
-
 from __future__ import annotations
 
 import json
@@ -30,7 +28,7 @@ def vault(serve: Serve) -> FakeVault:
 
 
 def test_what_vault_does_not_say_is_no_answer(vault: FakeVault, tmp_path: Path) -> None:
-    """If Vault does not answer, the record stays; else the old secret-id would live on."""
+    """The record stays; else the old secret-id would live on."""
     record = tmp_path / "rotations" / "secret-id-backend.json"
     record.parent.mkdir()
     record.write_text('{"name": "ended", "old": "an-accessor", "replaced": 1.0}\n')
@@ -44,7 +42,7 @@ def test_what_vault_does_not_say_is_no_answer(vault: FakeVault, tmp_path: Path) 
 
 
 def test_one_that_is_no_more_is_nobodys(vault: FakeVault) -> None:
-    """A secret-id that expired after the list belongs to nobody."""
+    """It expired after the list."""
     vault.answers[f"{BACKEND}/secret-id-accessor/lookup"] = (404, {"data": {"error": "none"}}, {})
     with closing(VaultAdmin(vault.address, "token")) as op:
         assert approle.lookup_accessor(op, "backend", "an-accessor") is None
@@ -53,7 +51,7 @@ def test_one_that_is_no_more_is_nobodys(vault: FakeVault) -> None:
 def test_what_an_ended_run_was_to_replace_is_not_forgotten_with_its_file(
     vault: FakeVault, tmp_path: Path
 ) -> None:
-    """If its file is lost, the record still names the secret-id that must be destroyed."""
+    """The record still names the secret-id that must be destroyed."""
     vault.answers[f"{BACKEND}/secret-id-accessor/lookup"] = (200, {"data": {"metadata": {}}}, {})
     record = tmp_path / "rotations" / "secret-id-backend.json"
     record.parent.mkdir()
@@ -71,7 +69,6 @@ def test_what_an_ended_run_was_to_replace_is_not_forgotten_with_its_file(
 
 
 def test_what_a_broken_disk_left_is_no_id(vault: FakeVault, tmp_path: Path) -> None:
-    """A file with garbage counts as no id, and new ids are made."""
     for file in approle.credential_files("backend", tmp_path):
         file.write_bytes(b"\xff\xfe\x00")
     vault.answers[f"{BACKEND}/role-id"] = (200, {"data": {"role_id": "the role"}}, {})

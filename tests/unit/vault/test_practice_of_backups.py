@@ -1,5 +1,3 @@
-"""A backup counts only if it is of the Vault in question."""
-
 from __future__ import annotations
 
 import json
@@ -29,7 +27,6 @@ LOCK = Lock(recipients=(new_identity()[1],))
 def test_stacks_share_a_folder(
     tmp_path: Path, vaults: tuple[str, ...], standing: State, seen: str
 ) -> None:
-    """A backup of another stack in the shared folder does not count."""
     contents = Contents((), {}, (), ())
     for vault in vaults:
         write_backup(
@@ -60,7 +57,7 @@ def test_stacks_share_a_folder(
 def test_a_clock_that_was_wrong(
     tmp_path: Path, made: list[int], standing: State, seen: str
 ) -> None:
-    """A backup dated in the future neither counts nor hides that the others are too old."""
+    """A backup of the future does not hide that the others are too old."""
     now = datetime.now(UTC)
     for number, days in enumerate(made):
         backup = write_backup(

@@ -1,5 +1,3 @@
-"""Secret-ids and tokens must expire, by their roles' settings and each by itself."""
-
 from __future__ import annotations
 
 from datetime import UTC, datetime
@@ -34,7 +32,6 @@ class Vault:
         self.role, self.ids, self.gone, self.mount = role, ids or {}, gone, mount
 
     def request(self, method: str, path: str, **body: str) -> dict[str, Any]:
-        """Answer a request."""
         role = f"auth/{self.mount}/role/backend"
         if path == "sys/auth":
             return {"data": {f"{self.mount}/": {"type": "approle"}}}
@@ -56,13 +53,12 @@ class Vault:
 
 
 def look(name: str, vault: Vault) -> CheckResult:
-    """Return the standing of a practice there."""
     deployment: Any = SimpleNamespace(operator=vault, now=datetime(2026, 1, 2, tzinfo=UTC))
     return PRACTICES[name](deployment)
 
 
 def test_secret_ids_that_end() -> None:
-    """A secret-id that expired meanwhile does not count."""
+    """One that expired meanwhile does not count."""
     ids = {"a": "2026-03-01T00:00:00.123456789Z", "b": NEVER}
     found = look("secret-ids", Vault({"secret_id_ttl": 90 * DAY}, ids, gone=("b",)))
     assert found.state is State.GOOD
@@ -78,7 +74,6 @@ def test_secret_ids_that_end() -> None:
 def test_secret_ids_of_before_the_role_had_an_end(
     end: str, seen: str, mount: str, remedy: str
 ) -> None:
-    """Secret-ids made before the role's setting have no end and break the practice."""
     ids = {"a": "2026-03-01T00:00:00Z", "b": end}
     found = look("secret-ids", Vault({"secret_id_ttl": 90 * DAY}, ids, mount=mount))
     assert found.state is State.BAD
@@ -88,7 +83,7 @@ def test_secret_ids_of_before_the_role_had_an_end(
 
 
 def test_secret_ids_that_may_not_be_looked_at() -> None:
-    """If secret-ids may not be looked up, the practice is not called kept."""
+    """The practice is not called kept."""
     with pytest.raises(OperatorError, match="permission denied"):
         look("secret-ids", Vault({"secret_id_ttl": 90 * DAY}, {"a": "denied"}))
 
@@ -104,7 +99,7 @@ def test_secret_ids_that_may_not_be_looked_at() -> None:
     ],
 )
 def test_how_long_tokens_live(role: dict[str, int], seen: str) -> None:
-    """Without a token_ttl tokens live until their token_max_ttl."""
+    """Without a token_ttl they live until their token_max_ttl."""
     found = look("token lives", Vault(role))
     assert found.state is (State.BAD if seen else State.GOOD)
     assert seen in found.seen

@@ -17,8 +17,6 @@ SLOW = DeadlineExceeded("waited 60 s for Vault to take the snapshot")
 
 
 class Server:
-    """The rehearsing server and its operator."""
-
     def __init__(self, sealed: bool | None) -> None:
         self._sealed = sealed
         self.address, self.running = "http://127.0.0.1:1", False
@@ -67,7 +65,7 @@ def rehearsed(
 def test_a_slow_machine_is_no_wrong_key(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sealed: bool | None
 ) -> None:
-    """A slow machine or a dead server is not reported as a wrong key."""
+    """A dead server is none, either."""
     with pytest.raises(DeadlineExceeded, match="to take the snapshot"):
         rehearsed(monkeypatch, tmp_path, sealed=sealed, error=SLOW)
 
@@ -75,12 +73,12 @@ def test_a_slow_machine_is_no_wrong_key(
 def test_a_server_that_sealed_itself_cannot_open_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """If the server seals itself, the error says which key is needed."""
+    """The error says which key is needed."""
     with pytest.raises(StackError, match="does not open with the key of this Vault's seal") as told:
         rehearsed(monkeypatch, tmp_path, sealed=True, error=SLOW)
     assert "holder/" in told.value.remedy
 
 
 def test_a_backup_that_opens_is_enough(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A backup that opens passes; expired tokens are reported only by the restore."""
+    """Expired tokens are reported only by the restore."""
     rehearsed(monkeypatch, tmp_path, sealed=False, error=TokensEnded("none lives"))

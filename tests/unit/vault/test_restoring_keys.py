@@ -30,13 +30,11 @@ class Node:
         self.kind, self.sealed, self.away, self.knows = kind, sealed, away, knows
 
     def seal_status(self) -> SealStatus:
-        """Return the node's seal status."""
         if self.away:
             raise OperatorError("it does not answer")
         return SealStatus(True, self.sealed, 5, 3, 0, "2.7.2", "openbao", kind=self.kind)
 
     def give_keys(self, keyring: Keyring) -> None:
-        """Unseal if the keys are right."""
         if self.away:
             raise OperatorError("it does not answer")
         if keyring.keys != KEYS.keyring.keys:
@@ -45,7 +43,6 @@ class Node:
 
 
 def as_operators(*nodes: Node) -> Sequence[VaultAdmin]:
-    """Cast nodes to the type that the function expects."""
     return cast("Sequence[VaultAdmin]", nodes)
 
 
@@ -64,7 +61,7 @@ def vault(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_node_is_opened(tmp_path: Path) -> None:
-    """Every node is unsealed, since a single node has no quorum."""
+    """A single node has no quorum."""
     nodes = [Node(sealed=True) for _ in range(3)]
 
     done = restore_keys(KEYS, tmp_path / "init.json", nodes=as_operators(*nodes))
@@ -74,7 +71,6 @@ def test_every_node_is_opened(tmp_path: Path) -> None:
 
 
 def test_nodes_that_took_the_keys_and_do_not_serve_have_proven_them(tmp_path: Path) -> None:
-    """Keys that one node accepts are saved, even if too few nodes run to serve."""
     nodes = [Node(sealed=True), Node(away=True), Node(away=True)]
 
     def never(*_: object, **__: object) -> VaultAdmin:
@@ -89,7 +85,6 @@ def test_nodes_that_took_the_keys_and_do_not_serve_have_proven_them(tmp_path: Pa
 
 
 def test_keys_that_a_node_does_not_take_are_refused(tmp_path: Path) -> None:
-    """Keys that a node refuses are not written."""
     other = Keys(Keyring(("x", "y", "z"), 3, ""))
 
     with pytest.raises(OperatorError, match="another Vault's backup"):
@@ -104,7 +99,7 @@ def test_keys_that_a_node_does_not_take_are_refused(tmp_path: Path) -> None:
 def test_keys_are_saved_as_what_they_are_now(
     tmp_path: Path, before: KeyKind, now: KeyKind, there: bool
 ) -> None:
-    """After a seal exchange the same shares are saved with their new kind."""
+    """A seal exchange changes their kind."""
     path = tmp_path / "init.json"
     keys = Keys(Keyring(("a", "b", "c"), 3, "root", kind=before))
     if there:
@@ -118,7 +113,6 @@ def test_keys_are_saved_as_what_they_are_now(
 
 
 def test_a_vault_that_does_not_say_leaves_the_backups_kind(tmp_path: Path) -> None:
-    """If Vault does not answer, the keys keep the backup's kind."""
     keys = Keys(Keyring(("a", "b", "c"), 3, "", kind="recovery"))
 
     done = restore_keys(keys, tmp_path / "init.json", nodes=as_operators(Node(away=True)))
@@ -128,7 +122,7 @@ def test_a_vault_that_does_not_say_leaves_the_backups_kind(tmp_path: Path) -> No
 
 
 def test_what_is_on_a_disk_of_its_own_is_put_back_there(tmp_path: Path) -> None:
-    """Keyring, token and seal key are restored through links, and old copies go to the target."""
+    """Keyring, token and seal key are restored through links."""
     data, stick = tmp_path / "vault-data", tmp_path / "stick"
     (data / "seal").mkdir(parents=True)
     stick.mkdir()
@@ -148,7 +142,7 @@ def test_what_is_on_a_disk_of_its_own_is_put_back_there(tmp_path: Path) -> None:
 
 
 def test_what_is_no_token_is_kept_too(tmp_path: Path) -> None:
-    """The replaced token file is kept in full, since it may hold more than the token."""
+    """The file may hold more than the token."""
     token = tmp_path / "operator-token"
     token.write_text("of the operator:\ns.4711")
 

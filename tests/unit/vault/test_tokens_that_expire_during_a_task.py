@@ -1,5 +1,3 @@
-"""Tokens that are found by accessor while some of them expire."""
-
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -80,7 +78,7 @@ TOKENS: dict[str, dict[str, Any]] = {
     ],
 )
 def test_one_that_ends_keeps_no_other_from_being_revoked(said: str, mute: bool) -> None:
-    """A token that expires meanwhile stops no other revocation and is not counted."""
+    """It is not counted."""
     vault = Vault(TOKENS, {"second": said}, mute=mute)
     assert _revoke_tokens(vault, "backend") == 2
     assert vault.revoked == ["first", "third"]
@@ -88,7 +86,7 @@ def test_one_that_ends_keeps_no_other_from_being_revoked(said: str, mute: bool) 
 
 @pytest.mark.parametrize("said", ["1 error occurred: * permission denied", "later: it is sealed"])
 def test_what_is_refused_is_raised(said: str) -> None:
-    """A denied revocation is an error, not an expired token."""
+    """A denial does not mean that the token expired."""
     with pytest.raises(OperatorError, match=said.removeprefix("later: ").replace("*", ".")):
         _revoke_tokens(Vault(TOKENS, {"first": said}), "backend")
 
@@ -111,13 +109,12 @@ def stand(tmp_path: Path) -> Callable[[Vault], CheckResult]:
 
 
 def test_a_token_that_ended_is_no_root_token(stand: Callable[[Vault], CheckResult]) -> None:
-    """An expired token counts as no root token."""
     vault = Vault(TOKENS, {"second": "1 error occurred: * invalid accessor"})
     assert stand(vault).state is State.GOOD
 
 
 def test_who_may_look_up_none_cannot_tell(stand: Callable[[Vault], CheckResult]) -> None:
-    """If no token may be looked up, the practice is an error, not kept."""
+    """The practice is an error, not kept."""
     denied = dict.fromkeys(TOKENS, "1 error occurred: * permission denied")
     with pytest.raises(OperatorError, match="permission denied"):
         stand(Vault(TOKENS, denied))
@@ -145,7 +142,7 @@ def test_each_root_token_has_the_command_that_ends_it(
     stand: Callable[[Vault], CheckResult],
     tmp_path: Path,
 ) -> None:
-    """`root.revoke` is named for the keyring's token, and another command for any other."""
+    """The keyring's token has `root.revoke`, any other another command."""
     if kept:
         Keyring(("a", "b"), 2, kept).save(tmp_path / "init.json")
     vault = Vault(
@@ -164,7 +161,7 @@ def test_each_root_token_has_the_command_that_ends_it(
 def test_many_root_tokens_are_named_as_far_as_a_person_reads(
     stand: Callable[[Vault], CheckResult],
 ) -> None:
-    """Ten root tokens are named and the rest are counted."""
+    """Ten are named; the rest are counted."""
     vault = Vault({f"root-{number}": ROOT for number in range(12)}, {}, acts="nobody")
     found = stand(vault)
     assert "12 tokens are root" in found.seen

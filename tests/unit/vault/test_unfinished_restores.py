@@ -1,5 +1,3 @@
-"""An interrupted restore is reported, with the command that continues it."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -22,7 +20,6 @@ SOURCE = "/mnt/back ups/newest"
 
 @pytest.fixture
 def keyring(tmp_path: Path) -> Path:
-    """The keyring of a Vault with an unfinished restore."""
     path = tmp_path / "init.json"
     HERE.save(path)
     note = unfinished_keyring(path)
@@ -33,7 +30,6 @@ def keyring(tmp_path: Path) -> Path:
 
 
 def bad(keyring: Path, *, running: bool) -> dict[str, str]:
-    """Return the doctor's bad results with their remedies, in order."""
     services = (ServiceView("vault", running=running), ServiceView("toxiproxy", running=True))
     patient = Patient(
         data_dir=keyring.parent,
@@ -46,12 +42,11 @@ def bad(keyring: Path, *, running: bool) -> dict[str, str]:
 
 
 def test_without_a_note_there_is_none(tmp_path: Path) -> None:
-    """A Vault that nobody restored into has no unfinished restore."""
     assert unfinished_restore(tmp_path / "init.json") is None
 
 
 def test_its_keys_are_not_here_until_they_are_in_their_place(keyring: Path) -> None:
-    """Once its keys are in place, only the comparison is missing."""
+    """Afterwards only the comparison is missing."""
     found = unfinished_restore(keyring)
     assert found is not None
     assert (found.keys_here, found.source) == (False, SOURCE)
@@ -62,7 +57,7 @@ def test_its_keys_are_not_here_until_they_are_in_their_place(keyring: Path) -> N
 
 
 def test_a_note_of_an_earlier_release_names_no_backup(keyring: Path) -> None:
-    """The note of an earlier release names no backup, and the command goes without it."""
+    """The command goes without it."""
     THEIRS.save(unfinished_keyring(keyring))
     found = unfinished_restore(keyring)
     assert found is not None
@@ -70,7 +65,7 @@ def test_a_note_of_an_earlier_release_names_no_backup(keyring: Path) -> None:
 
 
 def test_the_doctor_begins_with_it(keyring: Path) -> None:
-    """The unfinished restore comes first and names the backup; a stopped server starts first."""
+    """A stopped server starts first."""
     first, remedy = next(iter(bad(keyring, running=False).items()))
     assert first == "restore-half-done"
     assert remedy.startswith("invoke up")
@@ -82,7 +77,6 @@ def test_the_doctor_begins_with_it(keyring: Path) -> None:
 
 
 def test_an_error_of_keys_names_the_backup_that_is_half_in(keyring: Path) -> None:
-    """The error of wrong keys names the backup and how to continue."""
     wrong = OperatorError("these keys do not unseal this Vault", looked_at="x", remedy="y")
     told = Opening(keyring.parent).half_restored(wrong)
     assert "a restore was ended half-way" in told.cause
@@ -90,7 +84,7 @@ def test_an_error_of_keys_names_the_backup_that_is_half_in(keyring: Path) -> Non
 
 
 def test_keys_that_open_nothing_any_more_are_not_backed_up(keyring: Path) -> None:
-    """Keys that no longer fit are not backed up, since they would be the newest backup."""
+    """They would be the newest backup."""
     stack = LocalStack(Settings.from_environment(engine="process", data_dir=keyring.parent))
     with pytest.raises(StackError, match="a restore was ended half-way"):
         stack.check_restored()
@@ -99,7 +93,7 @@ def test_keys_that_open_nothing_any_more_are_not_backed_up(keyring: Path) -> Non
 
 
 def test_another_backup_waits_for_the_one_that_is_half_in(keyring: Path) -> None:
-    """Another backup is refused until the first is finished; the same backup keeps its error."""
+    """The same backup keeps its error."""
     wrong: HarnessError = OperatorError("these keys do not unseal this Vault", looked_at="x")
     third = Keys(Keyring(("dGhpcmQ=",), 1, "third"))
     told = restoring._another_first(wrong, keyring, third)

@@ -58,7 +58,6 @@ class Vault(VaultAdmin):
 
 @pytest.fixture
 def keyring(tmp_path: Path) -> Path:
-    """A file with two keys and no root token."""
     path = tmp_path / "init.json"
     Keyring(("key-1", "key-2"), 2, "").save(path)
     return path
@@ -73,7 +72,6 @@ def sigint() -> Iterator[None]:
 
 
 def interrupt() -> None:
-    """Press Ctrl-C."""
     os.kill(os.getpid(), signal.SIGINT)
 
 
@@ -96,7 +94,7 @@ def test_an_interrupt_while_one_is_made(keyring: Path, tmp_path: Path) -> None:
 def test_a_keyring_that_cannot_be_written(
     keyring: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A token that cannot be stored is revoked, since nobody could revoke it later."""
+    """The token is revoked, since nobody could revoke it later."""
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", str(keyring))
@@ -109,7 +107,7 @@ def test_a_keyring_that_cannot_be_written(
 
 
 def test_an_attempt_of_somebody_else_is_ended_by_its_task(keyring: Path, tmp_path: Path) -> None:
-    """If another attempt is under way, the error names the command that cancels it."""
+    """The error names the command that cancels it."""
     vault = Vault()
     vault.started = True
     for meeting in (prove_keys, generate_root):
@@ -121,7 +119,7 @@ def test_an_attempt_of_somebody_else_is_ended_by_its_task(keyring: Path, tmp_pat
 def test_an_attempt_is_ended_also_where_the_root_token_is_good(
     keyring: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An attempt can be cancelled even with a valid root token, and none is made."""
+    """No token is made."""
     Keyring(("key-1", "key-2"), 2, TOKEN).save(keyring)
     monkeypatch.setattr(generate_module, "alive", lambda _: {"policies": ["root"]})
     vault = Vault()
@@ -138,7 +136,7 @@ def test_an_attempt_is_ended_also_where_the_root_token_is_good(
 def test_a_root_token_that_was_ended_by_hand(
     keyring: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str, acts: bool
 ) -> None:
-    """After a root token was revoked by hand, the result says whether tasks have a token."""
+    """The result says whether tasks have a token."""
     Keyring(("key-1", "key-2"), 2, "ended").save(keyring)
     if token:
         (tmp_path / "operator-token").write_text(token)

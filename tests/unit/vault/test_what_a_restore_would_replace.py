@@ -41,7 +41,6 @@ FRESH: dict[str, dict[str, Any]] = {
 
 
 def vault(more: dict[str, dict[str, Any]], *, product: str = "openbao") -> Any:
-    """Return a fresh Vault with these additions."""
     answers = {path: {**FRESH[path], **more.get(path, {})} for path in FRESH}
 
     def request(_method: str, path: str) -> dict[str, Any]:
@@ -58,7 +57,7 @@ def test_a_fresh_vault_is_empty(product: str) -> None:
 
 
 def test_a_policy_of_the_tasks_is_nothing_that_could_be_lost() -> None:
-    """The operator's policy, which ``root.revoke`` leaves behind, does not count."""
+    """``root.revoke`` leaves the operator's policy behind."""
     assert put_in(vault({"sys/policies/acl": {"keys": ["default", "operator", "root"]}})) == ()
 
 
@@ -75,12 +74,12 @@ def test_a_policy_of_the_tasks_is_nothing_that_could_be_lost() -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_whatever_somebody_put_there_is_told(path: str, more: dict[str, Any], told: str) -> None:
-    """Anything else is named, even if the backup has nothing of that name."""
+    """The backup may have nothing of that name."""
     assert put_in(vault({path: more})) == (told,)
 
 
 def test_an_operator_is_told_what_is_there() -> None:
-    """If root is revoked and namespaces may not be listed, the rest is enough."""
+    """Namespaces may not be listed."""
     here = vault({"sys/mounts": {"mine/": {"type": "kv"}}})
     allowed = here.request
 
@@ -96,7 +95,7 @@ def test_an_operator_is_told_what_is_there() -> None:
 def test_a_token_that_is_replaced_stays_beside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The replaced token is kept, since it acts in the Vault of the old keyring and snapshot."""
+    """It acts in the Vault of the old keyring and snapshot."""
     monkeypatch.setattr(acting, "lives", lambda *_: False)
     (tmp_path / "operator-token").write_text("of before")
     keys = Keys(Keyring(("a key",), 1, "root"), "of the backup")
@@ -109,7 +108,7 @@ def test_a_token_that_is_replaced_stays_beside(
 
 
 def test_a_copy_that_is_not_whole_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the snapshot of the current Vault is damaged, nothing is overwritten or kept."""
+    """If the snapshot is damaged, nothing is overwritten or kept."""
     monkeypatch.setattr(restoring, "take_snapshot", lambda _: b"the first half of an arch")
     root: Any = SimpleNamespace(address="http://vault")
 
@@ -120,7 +119,6 @@ def test_a_copy_that_is_not_whole_is_none(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_two_copies_of_one_second_are_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two snapshots within a second get two files."""
     made = iter([b"first", b"second"])
     monkeypatch.setattr(restoring, "take_snapshot", lambda _: next(made))
     monkeypatch.setattr(restoring, "check_snapshot", lambda *_, **__: None)
@@ -134,7 +132,7 @@ def test_two_copies_of_one_second_are_two(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("before", ["", "the same"])
 def test_nothing_is_kept_where_nothing_is_lost(tmp_path: Path, before: str) -> None:
-    """Nothing is kept if there was no token, or the backup's own."""
+    """There was no token, or the backup's own."""
     if before:
         (tmp_path / "operator-token").write_text(before)
     assert acting.put_operator_token("the same", tmp_path) is None
@@ -142,7 +140,7 @@ def test_nothing_is_kept_where_nothing_is_lost(tmp_path: Path, before: str) -> N
 
 
 def test_keys_of_a_backup_bring_a_token_too(tmp_path: Path) -> None:
-    """Without a running Vault both tokens are kept, since either may be valid."""
+    """Without a running Vault either token may be valid."""
     (tmp_path / "operator-token").write_text("newer than the backup")
     done = restore_keys(Keys(Keyring(("a",), 1, ""), "older"), tmp_path / "init.json")
     assert (tmp_path / "operator-token").read_text() == "older"
@@ -151,12 +149,11 @@ def test_keys_of_a_backup_bring_a_token_too(tmp_path: Path) -> None:
 
 
 def opened(keys: Keys, snapshot: str) -> Opened:
-    """Return an opened backup with these keys."""
     return Opened(snapshot.encode(), Contents((), {}, (), ()), keys)
 
 
 def test_which_backup_is_on_its_way(tmp_path: Path) -> None:
-    """The restore in progress is known by its snapshot, and its Vault by its keys."""
+    """Its snapshot tells, and its keys tell the Vault."""
     way, first = tmp_path / "init.json.restoring", Keys(Keyring(("a", "b"), 2, "root"))
     second = Keys(first.keyring.without_root())
     assert restoring._unfinished(way, opened(first, "one")) == (None, False)
@@ -169,7 +166,7 @@ def test_which_backup_is_on_its_way(tmp_path: Path) -> None:
 
 
 def test_keys_on_their_way_are_on_no_other_disk_than_the_keys(tmp_path: Path) -> None:
-    """The note of a restore is beside the keys that a link leads to; an old note stays."""
+    """A link may lead to the keys. An old note stays."""
     path, here = tmp_path / "init.json", tmp_path / "init.json.restoring"
     assert unfinished_keyring(path) == here
     (tmp_path / "stick").mkdir()
@@ -180,7 +177,7 @@ def test_keys_on_their_way_are_on_no_other_disk_than_the_keys(tmp_path: Path) ->
 
 
 def test_an_earlier_release_noted_no_snapshot(tmp_path: Path) -> None:
-    """An earlier release noted no snapshot, so the same keyring is enough."""
+    """The same keyring is enough."""
     way, first = tmp_path / "init.json.restoring", Keys(Keyring(("a", "b"), 2, "root"))
     first.keyring.save(way)
     assert restoring._unfinished(way, opened(first, "one")) == (first.keyring, True)
@@ -191,7 +188,6 @@ def test_an_earlier_release_noted_no_snapshot(tmp_path: Path) -> None:
 def test_what_an_ended_restore_has_kept_is_told_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An interrupted restore had kept copies, and the next run names them."""
     path, keys = tmp_path / "init.json", Keys(Keyring(("a", "b"), 2, "root"))
     kept = [tmp_path / f"init.json.20251231-235959{end}" for end in ("", ".snap")]
     for each in kept:
@@ -225,7 +221,7 @@ def test_what_an_ended_restore_has_kept_is_told_by_the_next(
 def test_nodes_that_were_just_started_are_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start_again: bool, seconds: float
 ) -> None:
-    """Nodes that have just started get only the short wait, since nothing more will arrive."""
+    """Nothing more will arrive from them."""
     path, keys = tmp_path / "init.json", Keys(Keyring(("a", "b"), 2, "root"))
     way = tmp_path / "init.json.restoring"
     contents: Any = SimpleNamespace(vault="a Vault")

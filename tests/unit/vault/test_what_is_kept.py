@@ -1,5 +1,3 @@
-"""Copies of what is replaced in Vault, and adopted policies."""
-
 from __future__ import annotations
 
 import tempfile
@@ -14,7 +12,7 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=
 
 
 def test_each_text_is_kept_once(tmp_path: Path) -> None:
-    """Two texts of one second have two files; the same text again has the first file."""
+    """Two texts of one second have two files."""
     kept = Kept(tmp_path / "vault-data")
     one, other = (kept.keep("policy", "backend", text) for text in ("one", "other"))
     assert (one.read_text(), other.read_text()) == ("one", "other")
@@ -32,7 +30,7 @@ def test_a_policy_is_not_taken_for_one_whose_name_is_longer(tmp_path: Path) -> N
 
 @given(name=NAMES, other=NAMES)
 def test_no_name_leads_elsewhere(name: str, other: str) -> None:
-    """Whatever the name of a policy, its files are in the two folders and its own."""
+    """Its files are in the two folders and its own."""
     with tempfile.TemporaryDirectory() as folder:
         kept = Kept(Path(folder))
         copy, adopted = kept.keep("policy", name, name), kept.adopt(name, name)

@@ -1,11 +1,10 @@
 """Let pytest run scenarios as tests, with options and a report.
 
 A scenario is a function with the mark ``scenario("ID")`` that takes a `Lab`. Its entry is in the
-nearest ``catalogue.toml``, beside its file or above. Options carry a prefix, and each has a twin in
-the configuration file (``--vault-subject`` is ``vault_subject``).
+nearest ``catalogue.toml``.
 
-Pytest loads this module in every run where the package is installed, so it is small and adds only
-the options. The first scenario, or the first option that is used, registers the rest.
+Pytest loads this module in every run where the package is installed, so it is small. The first
+scenario or used option registers the rest.
 """
 
 from __future__ import annotations
@@ -26,11 +25,7 @@ MARK = "scenario"
 def begin_suite(config: pytest.Config, catalogue: Path) -> None:
     """Make a run a suite of scenarios: side by side, with a JUnit file.
 
-    Call it in the ``pytest_cmdline_main`` of a ``conftest.py`` beside scenarios. Scenarios also run
-    without it.
-
-    Raises:
-        pytest.UsageError: A setting or an option is wrong.
+    Call it in the ``pytest_cmdline_main`` of a ``conftest.py``. Scenarios also run without it.
     """
     from vault_harness.judge.plugin import suite
 
@@ -41,11 +36,7 @@ def begin_suite(config: pytest.Config, catalogue: Path) -> None:
 def check_suite(config: pytest.Config, catalogue: Path) -> None:
     """Refuse a wrong subject or choice before anything starts.
 
-    Call it in the ``pytest_configure`` of a ``conftest.py`` beside scenarios, before the plugin's
-    own.
-
-    Raises:
-        pytest.UsageError: The subject or a choice is wrong.
+    Call it in the ``pytest_configure`` of a ``conftest.py``, before the plugin's own.
     """
     from vault_harness.judge.plugin import suite
 
@@ -54,23 +45,17 @@ def check_suite(config: pytest.Config, catalogue: Path) -> None:
 
 
 def parse_declared(given: Iterable[str]) -> dict[str, float]:
-    """Read declarations, ``NAME=SECONDS``, as numbers.
-
-    Raises:
-        SettingsError: A declaration has another form or an unknown name.
-    """
+    """Read declarations, ``NAME=SECONDS``."""
     from vault_harness.judge.plugin import options
 
     return options.parse_declared(given)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options of the scenario suite."""
     add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the mark, and the other hooks if one of the options was used."""
     config.addinivalue_line("markers", f"{MARK}(id): a scenario of the catalogue beside the test")
     if any(config.getoption(flag) not in (None, []) for flag in FLAGS):
         _register_rest(config)
@@ -79,7 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_pycollect_makeitem(
     collector: pytest.Collector, name: str, obj: object
 ) -> pytest.Item | None:
-    """Collect a function with the mark as a scenario. It needs no fixture."""
+    """Collect a function with the mark. It needs no fixture."""
     if not isinstance(collector, pytest.Module | pytest.Class):
         return None
     if not any(getattr(mark, "name", "") == MARK for mark in _marks(obj)):

@@ -58,7 +58,6 @@ FLAGS = tuple(f"vault_{name}" for name in HELP)
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """Add the options, each with its twin in the configuration file."""
     group = parser.getgroup("vault-harness", "vault-harness: judging a Vault client")
     for name, text in HELP.items():
         flag = f"--vault-{name.replace('_', '-')}"

@@ -35,10 +35,8 @@ from vault_harness.judge.plugin.suite import COST, SLOTS, SUITE
 from vault_harness.judge.plugin.table import Table
 
 NAME = "vault_harness_scenarios"
-"""The name of these hooks among pytest's plugins."""
 
 _CHOSEN = pytest.StashKey[bool]()
-"""Set once scenarios are chosen and nothing is refused."""
 
 
 def register(config: pytest.Config) -> None:
@@ -47,7 +45,7 @@ def register(config: pytest.Config) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the table, in the process with the terminal."""
+    """Register the table only in the process with the terminal."""
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Table(config, suite=SUITE in config.stash), TABLE)
 
@@ -76,8 +74,8 @@ def make_item(
 def _refusal(session: pytest.Session, error: HarnessError) -> pytest.UsageError:
     """Return the error to raise when a run turns out wrong after collection.
 
-    With an exception, a worker of pytest-xdist would end before it reports its tests, and its
-    parent would wait for ever. ``shouldstop`` reaches the parent and ends the run.
+    A worker of pytest-xdist that raised it would end before it reports its tests, and its parent
+    would wait for ever. ``shouldstop`` reaches the parent.
     """
     if hasattr(session.config, "workerinput"):
         session.shouldstop = str(error)
@@ -87,7 +85,6 @@ def _refusal(session: pytest.Session, error: HarnessError) -> pytest.UsageError:
 def pytest_collection_modifyitems(
     session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Choose among the scenarios, and put the long ones first."""
     scenarios = [item for item in items if isinstance(item, ScenarioItem)]
     if not scenarios:
         return
@@ -113,7 +110,7 @@ def pytest_collection_modifyitems(
 
 
 def _seconds(item: ScenarioItem, chosen: Options) -> float:
-    """Return about how many seconds a scenario takes here, with repetitions and stretched lives."""
+    """Include repetitions and stretched lives."""
     entry = item.entry.stretched(chosen.ttl_scale, chosen.declared.get("min_ttl", 0.0))
     return entry.seconds * chosen.repeat
 
@@ -123,8 +120,8 @@ def _seconds(item: ScenarioItem, chosen: Options) -> float:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Record in the report's folder that a run has begun, and what it will run.
 
-    At this point other plugins have deselected their items (``-k``, ``-m``, ``--lf``). If no
-    scenario is left among other tests, the last report stays.
+    Other plugins have deselected their items (``-k``, ``-m``, ``--lf``). If no scenario is left
+    among other tests, the last report stays.
     """
     config = session.config
     worker: dict[str, Any] = getattr(config, "workerinput", {})
@@ -158,7 +155,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
-    """Run the suite's scenarios side by side."""
     slots = session.config.stash.get(SLOTS, 0)
     if not (slots and session.items) or session.config.option.collectonly or session.testsfailed:
         return None
@@ -170,10 +166,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Run a scenario once, even if a plugin reruns failing tests.
-
-    A broken promise stays broken. ``--vault-repeat`` shows flaky scenarios.
-    """
+    """Run a scenario once, even if a plugin reruns failing tests: a broken promise stays broken."""
     if not isinstance(item, ScenarioItem):
         return None
     return runner.pytest_runtest_protocol(item, nextitem)
@@ -193,7 +186,6 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Give a scenario's report its line."""
     report = yield
     if isinstance(item, ScenarioItem):
         if report.when == "call" or (report.when == "setup" and report.failed):
@@ -224,7 +216,6 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
 
 
 def prepare_worker(node: Any) -> None:
-    """Give every worker of pytest-xdist the same seed."""
     chosen = options(node.config)
     node.workerinput |= {
         "vault_seed": chosen.seed,

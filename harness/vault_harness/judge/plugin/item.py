@@ -1,4 +1,4 @@
-"""Run a scenario as a test item: found by its mark, run on its own servers, with a verdict."""
+"""Run a scenario as a test item."""
 
 from __future__ import annotations
 
@@ -36,7 +36,6 @@ CATALOGUES = pytest.StashKey["dict[Path, dict[str, Entry]]"]()
 
 
 def entry_of(config: pytest.Config, file: Path, id: str = "") -> Entry:  # noqa: A002 - it is one
-    """Return the entry of a scenario in the catalogue of its file."""
     from vault_harness.judge.catalogue import find_catalogue, load
 
     try:
@@ -53,11 +52,7 @@ def entry_of(config: pytest.Config, file: Path, id: str = "") -> Entry:  # noqa:
 
 
 def refuse_shape(function: Callable[..., object], *, in_class: bool) -> None:
-    """Refuse a function that would not run as its author intends.
-
-    Raises:
-        pytest.UsageError: The function is in a class, is a coroutine, or takes more than its lab.
-    """
+    """Refuse what would not run as intended: a method, a coroutine, further parameters."""
     name = f"{function.__module__}.{function.__qualname__}"
     if in_class:
         what = "is in a class: write it as a function of its module"
@@ -75,7 +70,6 @@ CLOSING = pytest.StashKey[ExitStack]()
 
 
 def _environment(config: pytest.Config) -> Environment:
-    """Return what the scenarios of this process share; the first of them opens it."""
     if _ENVIRONMENT not in config.stash:
         from vault_harness.judge.environment import Given, open_environment
         from vault_harness.judge.report import parts_folder
@@ -115,7 +109,6 @@ class Tries:
     """The runs of a scenario so far, as data that forks can send.
 
     Attributes:
-        runs: The record of each run since the last verdict.
         told: The record of each verdict; ``--repeat`` asks for several.
     """
 
@@ -127,10 +120,9 @@ class ScenarioItem(pytest.Item):
     """A scenario as a test, run on its own servers.
 
     Attributes:
-        tries: Its runs so far.
         put_off: Whether it ends after one run even if unsettled, to be confirmed later.
         in_turn: Whether the parent limits the scenarios beside a quiet run.
-        record: The record of the scenario, once it is settled.
+        record: Set once it is settled.
     """
 
     def __init__(self, *, entry: Entry, function: Callable[..., None], **more: Any) -> None:
@@ -148,10 +140,7 @@ class ScenarioItem(pytest.Item):
         self.add_marker(pytest.mark.filterwarnings("ignore"))
 
     def begin(self, tries: Tries | None) -> None:
-        """Prepare for a run that another process orders.
-
-        `tries` are the runs to confirm; None before the first run.
-        """
+        """`tries` are the runs to confirm; None before the first run."""
         self.in_turn, self.put_off = True, tries is None
         self.tries = Tries() if tries is None else tries
 
@@ -160,7 +149,7 @@ class ScenarioItem(pytest.Item):
         return self.put_off and bool(self.tries.runs)
 
     def runtest(self) -> None:
-        """Run until it is settled or put off; raise `ScenarioEnded` if it does not pass."""
+        """Raise `ScenarioEnded` if it does not pass."""
         from vault_harness.judge import confirmation
         from vault_harness.judge.report import parts_folder, write_part
 
@@ -195,7 +184,6 @@ class ScenarioItem(pytest.Item):
         return len(told) >= repeat or any(one["word"] == "skipped" for one in told[:1])
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """Return the text of a failure: the promise, what was seen, and how to run it again."""
         if self.record is None or not excinfo.errisinstance(ScenarioEnded):
             if excinfo.errisinstance(HarnessError):
                 return str(excinfo.value)
@@ -206,13 +194,13 @@ class ScenarioItem(pytest.Item):
         return f"{text}\n{self.record['trace']}" if self.record.get("trace") else text
 
     def _again(self) -> str:
-        """Return the command that runs it again: the task, or pytest in another repository."""
+        """Name the task, or pytest in another repository."""
         suite = OF_A_SUITE in self.config.stash
         name = self.entry.id if suite else self._from_here()
         return options(self.config).again(name, by_pytest=not suite)
 
     def _from_here(self) -> str:
-        """Return the node id relative to the folder where this run was started."""
+        """Relative to the folder where this run was started."""
         file = os.path.relpath(self.path, self.config.invocation_params.dir)
         return f"{file}::{self.name}"  # a scenario is never in a class
 
@@ -221,7 +209,6 @@ class ScenarioItem(pytest.Item):
 
 
 def without(scenarios: list[ScenarioItem], chosen: Options) -> list[ScenarioItem]:
-    """Return the scenarios that are not run: not chosen, or in another part."""
     asked = [s for s in scenarios if not chosen.only or chosen.only & words_of(s.entry)]
     if chosen.shard is not None:
         from vault_harness.judge.catalogue import shard
@@ -248,8 +235,7 @@ def refuse_twice(scenarios: Iterable[ScenarioItem]) -> None:
 def in_order(items: list[pytest.Item]) -> list[pytest.Item]:
     """Return the scenarios that tell most first, then the long ones.
 
-    The first few are separated by one other item each: workers begin with two items, and should not
-    run two of the first few one after the other.
+    Workers begin with two items, and should not run two of the first few one after the other.
     """
 
     def seconds(item: pytest.Item) -> float:
@@ -264,7 +250,7 @@ def in_order(items: list[pytest.Item]) -> list[pytest.Item]:
 
 
 class ScenarioEnded(Exception):
-    """Raised if a scenario ends with a verdict that is not a pass."""
+    """Raised if a scenario does not pass."""
 
 
 def _forgiven(item: ScenarioItem, word: str) -> str | None:
@@ -288,7 +274,6 @@ def _of_a_part(item: ScenarioItem) -> bool:
 
 
 def dress(item: ScenarioItem, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
-    """Give a scenario's report its line, as data that workers can send."""
     from vault_harness.judge.report import Line, line_of, wire_of
 
     if item.record is not None:
@@ -317,7 +302,7 @@ def dress(item: ScenarioItem, call: pytest.CallInfo[None], report: pytest.TestRe
 
 
 def _by_its_mark(report: pytest.TestReport, line: Line) -> Line:
-    """Mark the line of a scenario with pytest's ``xfail`` as a known failure.
+    """Treat a scenario with pytest's ``xfail`` as a known failure.
 
     Pytest would hide harm, errors and ``not exercised`` too. Those keep their own outcome.
     """
@@ -333,7 +318,7 @@ def _by_its_mark(report: pytest.TestReport, line: Line) -> Line:
 
 
 def _as_known(report: pytest.TestReport, line: Line) -> None:
-    """Make pytest count it as the run does: a known failure is excused, and its pass fails."""
+    """Make pytest count a known failure as excused, and its pass as a failure."""
     if line.is_news:
         report.outcome = "failed"
         report.longrepr = (

@@ -1,8 +1,7 @@
 """Complete the JUnit file, for a CI job that is judged by it alone.
 
-A secret may leak in a scenario that passes, and an interrupted run lacks rows. Without an extra
-case, either would look like a pass. A run that writes known failures excuses them at its end, so
-their cases must not stay failures.
+A leak in a scenario that passes, or an interrupted run that lacks rows, would look like a pass. A
+run that writes known failures excuses their cases at its end.
 """
 
 from __future__ import annotations
@@ -15,10 +14,7 @@ from _pytest.junitxml import bin_xml_escape, xml_key
 
 
 def add_failure(config: pytest.Config, name: str, text: str) -> None:
-    """Add a failed case to the JUnit file, if there is such a file.
-
-    `name` says what should have happened, `text` what happened instead.
-    """
+    """`name` says what should have happened, `text` what happened instead."""
     if (xml := config.stash.get(xml_key, None)) is None:
         return
     report = pytest.TestReport(
@@ -28,10 +24,9 @@ def add_failure(config: pytest.Config, name: str, text: str) -> None:
 
 
 def case_of(config: pytest.Config, report: pytest.TestReport) -> Any:
-    """Return the JUnit case of a scenario's new report, for `excuse`; None without such a file.
+    """Return the JUnit case of a new report, for `excuse`; None without such a file.
 
-    The case gets the scenario's id as its name. Pytest forgets the case after the last report of
-    its test.
+    Pytest forgets the case after the last report of its test.
     """
     if (xml := config.stash.get(xml_key, None)) is None:
         return None
@@ -44,7 +39,6 @@ def excuse(config: pytest.Config, case: Any, reason: str | None) -> None:
     """Turn a failed case into a skipped one, as known, or into a pass.
 
     Args:
-        case: The result of `case_of`, after all reports of its test.
         reason: Why the scenario is known to fail; None if it has passed.
     """
     if (xml := config.stash.get(xml_key, None)) is None or case is None:

@@ -28,7 +28,6 @@ class LossyStream:
         return len(text)
 
     def flush(self) -> None:
-        """Flush what others wrote past this object."""
         self._try(self._stream.flush)
 
     def _try(self, write: Callable[[], object]) -> None:

@@ -1,4 +1,4 @@
-"""Read the options of the scenarios from the command line and the configuration file."""
+"""Read the options of the scenarios."""
 
 from __future__ import annotations
 
@@ -25,31 +25,26 @@ if TYPE_CHECKING:
 
 
 TABLE = "vault_harness_table"
-"""Name of the plugin that prints in the process with the terminal."""
 
 TOXIPROXY: pytest.StashKey[ToxiproxyProcess] = pytest.StashKey()
-"""The Toxiproxy server that this process shares with others."""
 
 POSTGRESQL: pytest.StashKey[SharedPostgresql] = pytest.StashKey()
-"""The PostgreSQL server that scenarios with leases share; it is prepared, but not started."""
+"""Prepared but not started; scenarios with leases share it."""
 
 OF_A_SUITE = pytest.StashKey[bool]()
-"""Set if the run is a suite of scenarios, in its workers too."""
+"""Set in a suite of scenarios, in its workers too."""
 
 WITNESS: pytest.StashKey[Witness] = pytest.StashKey()
-"""The witness of the machine, which several processes ask."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """The options from the command line or the configuration file; `HELP` has more.
+    """The options; `HELP` has more.
 
     Attributes:
-        declared: Times that the client promises, in seconds.
         only: Ids, groups and severities, in capitals; empty for all.
         known_file: None for ``vault-harness.toml``, if any.
-        shard: The part and the number of parts; None for all.
-        workers: Number of workers; 0 for as many as the client leaves room for.
+        workers: 0 for as many as the client leaves room for.
         run: Name of this run, the same in all its processes.
         start: The most seconds from the subject's start to its ``hello``.
     """
@@ -74,7 +69,6 @@ class Options:
 
     @property
     def part(self) -> str | None:
-        """Return the part of a whole run as it was given: ``2/4``."""
         return None if self.shard is None else f"{self.shard[0]}/{self.shard[1]}"
 
     def again(self, name: str, *, by_pytest: bool = False) -> str:
@@ -82,7 +76,6 @@ class Options:
 
         Args:
             name: The scenario's id for the task, its node id for pytest.
-            by_pytest: Whether to name pytest itself, for a repository that uses the plugin.
         """
         from vault_harness.errors import named
 
@@ -112,14 +105,12 @@ _OPTIONS = pytest.StashKey[Options]()
 
 
 def options(config: pytest.Config) -> Options:
-    """Return the options of this run; raise `SettingsError` if an option is wrong."""
     if _OPTIONS not in config.stash:
         config.stash[_OPTIONS] = _read_options(config)
     return config.stash[_OPTIONS]
 
 
 def set_start(config: pytest.Config, seconds: float) -> None:
-    """Set the seconds that a subject has until its ``hello``, in all processes of this run."""
     config.stash[_OPTIONS] = replace(options(config), start=seconds)
 
 
@@ -163,7 +154,6 @@ _KNOWN = pytest.StashKey["Known"]()
 
 
 def known(config: pytest.Config) -> Known:
-    """Return the client's known failures, or raise `SettingsError`."""
     if _KNOWN not in config.stash:
         from vault_harness.judge.report.known import load_known
 
@@ -210,7 +200,6 @@ def _number(name: str, text: str, kind: Callable[[str], Any], *, least: float = 
 
 
 def parse_declared(given: Iterable[str]) -> dict[str, float]:
-    """Return declarations as numbers; raise `SettingsError` for a wrong form or name."""
     declared: dict[str, float] = {}
     given = list(given)
     if not given:
@@ -238,7 +227,6 @@ def words_of(entry: Entry) -> set[str]:
 
 
 def refuse_unknown(wanted: Collection[str], entries: Iterable[Entry], looked_at: str) -> None:
-    """Raise `SettingsError` if a word names no scenario."""
     entries = list(entries)
     there = {word for entry in entries for word in words_of(entry)}
     if unknown := sorted(set(wanted) - there):
@@ -251,7 +239,6 @@ def refuse_unknown(wanted: Collection[str], entries: Iterable[Entry], looked_at:
 
 
 def _meant(unknown: Iterable[str], there: Collection[str]) -> str:
-    """Return the end of a remedy: words that are close to the unknown ones, if any."""
     from difflib import get_close_matches
 
     close = [get_close_matches(word, there, n=1, cutoff=0.8) for word in unknown]
@@ -260,7 +247,6 @@ def _meant(unknown: Iterable[str], there: Collection[str]) -> str:
 
 
 def refuse_foreign(known: Known, entries: Iterable[Entry], file: Path | None) -> None:
-    """Raise `SettingsError` if a known failure is in no catalogue."""
     there = {entry.id for entry in entries}
     if unknown := sorted(known.ids - there):
         from vault_harness.judge.report.known import place_of

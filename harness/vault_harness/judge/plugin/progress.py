@@ -1,4 +1,4 @@
-"""Show the progress of a run: the running scenarios, what each waits for, and the time left."""
+"""Show the running scenarios, what each waits for, and the time left."""
 
 from __future__ import annotations
 
@@ -33,7 +33,6 @@ NOW = ".now"
 
 @contextmanager
 def telling(lab: Lab, parts: Path) -> Iterator[None]:
-    """Write what a scenario waits for into a file, while the block runs."""
     file, over = parts / f"{lab.entry.id}{NOW}", threading.Event()
 
     def tell() -> None:
@@ -54,7 +53,6 @@ def telling(lab: Lab, parts: Path) -> Iterator[None]:
 
 
 def _waits_for(lab: Lab) -> str:
-    """Return in a few words what a scenario waits for: the fault, or what the client does."""
     history = lab.history
     faults = [fault for fault in list(history.faults) if fault.ended is None]
     if faults:
@@ -80,7 +78,7 @@ def _own_stream(terminal: Any) -> TextIO | None:
     """Return a second stream to pytest's output; None if the output is no file.
 
     While a scenario runs in this process, pytest captures the first stream, and nobody would see
-    the progress. Text that cannot be written is dropped.
+    the progress.
     """
     try:
         stream = terminal._tw._file  # noqa: SLF001 - where pytest itself writes
@@ -94,12 +92,11 @@ def _own_stream(terminal: Any) -> TextIO | None:
 
 
 class Progress:
-    """Count a run's scenarios and show the count: in place on a terminal, otherwise in lines.
+    """Shows the progress of a run: in place on a terminal, otherwise in lines.
 
     Args:
         parts: Folder in which processes say what their scenarios wait for.
         planned: The approximate seconds of each scenario.
-        workers: Number of scenarios that run side by side.
     """
 
     def __init__(
@@ -119,7 +116,6 @@ class Progress:
             from rich.live import Live
             from rich.text import Text
 
-            # Highlighting would colour the digits inside ids.
             console = Console(file=self._own, highlight=False)
             self._live = Live(
                 get_renderable=lambda: Text(self.wrapped(console.width)),
@@ -143,7 +139,6 @@ class Progress:
             self._meant += planned
 
     def put_off(self, id: str) -> None:  # noqa: A002 - it is one
-        """Note that a scenario will run again, to confirm its first run."""
         self._running.pop(id, None)
         self._unsettled.add(id)
 
@@ -152,14 +147,12 @@ class Progress:
         return frozenset(self._running)
 
     def write(self, text: str, colour: str) -> None:
-        """Write a line that stays."""
         if self._live is None:
             say(self._terminal, text, **{colour: True})
         else:
             self._live.console.print(text, style=colour, markup=False, highlight=False)
 
     def close(self) -> None:
-        """Stop showing, after the line that is being written."""
         self._over.set()
         if self._thread is not None:
             self._thread.join(_LAST_LINE_SECONDS)
@@ -170,7 +163,6 @@ class Progress:
                 self._own.close()
 
     def text(self) -> str:
-        """Return the running scenarios, what each waits for, and the time left."""
         now = time.monotonic()
         running = dict(self._running)
         told = [
@@ -185,7 +177,7 @@ class Progress:
         return f"{len(self._left)} to go{confirmed}, {when}; {', '.join(told)}"
 
     def wrapped(self, width: int) -> str:
-        """Return the text wrapped for a terminal, without a break inside a scenario."""
+        """Wrap the text without a break inside a scenario."""
         parts = self.text().split(", ")
         glued = ", ".join(part.replace(" ", _GLUE) if "(" in part else part for part in parts)
         lines = textwrap.wrap(
@@ -194,12 +186,11 @@ class Progress:
         return "\n".join(lines).replace(_GLUE, " ")
 
     def seconds_left(self, now: float) -> float:
-        """Return the approximate seconds left, as planned or at the speed so far."""
         rest = [max(LEAST, seconds) for seconds in self._rest(now)]
         return max(max(rest, default=0.0), sum(rest) / self._workers)
 
     def _rest(self, now: float) -> list[float]:
-        """Return the seconds left of each scenario; negative if it took longer than planned."""
+        """Return negative seconds for a scenario that took longer than planned."""
         running, left = dict(self._running), dict(self._left)
         slower = self._slower(running, left, now)
         return [

@@ -1,8 +1,7 @@
 """Run scenarios side by side, in forks of the process with the terminal.
 
-Scenarios wait most of the time, so many of them share few cores. Starting a process is the
-expensive part, and a fork begins with everything imported and collected. Each fork asks for one
-scenario after the other, and sends back pytest's reports.
+Scenarios wait most of the time, so many of them share few cores. Starting a process is expensive,
+and a fork begins with everything imported and collected.
 """
 
 from __future__ import annotations
@@ -41,10 +40,7 @@ from vault_harness.settings import Settings
 
 
 def load_for_forks(*, leases: bool) -> None:
-    """Load what scenarios need before the forks, so that none of them loads it again.
-
-    `leases` says whether some scenarios log in to a database.
-    """
+    """Load what scenarios need before the forks, so that none of them loads it again."""
     from vault_harness.judge import report, run  # noqa: F401 -- for the forks
     from vault_harness.local.engine import process  # noqa: F401 -- for the forks
 
@@ -60,9 +56,8 @@ def shared_toxiproxies(
 ) -> Iterator[list[ToxiproxyProcess]]:
     """Start Toxiproxy servers for `sharers` forks of this process, and stop them after the block.
 
-    Scenarios can share a server: their proxies have different names, and no fault acts on the
-    server itself. There is one for each core, as the embedded Toxiproxy uses only one. If a start
-    fails there is no server, which the forks then report.
+    There is one for each core, as the embedded Toxiproxy uses only one. If a start fails there is
+    none, which the forks report.
     """
     with ExitStack() as closing:
         servers: list[ToxiproxyProcess] = []
@@ -80,15 +75,13 @@ PATIENCE = 30.0
 """Seconds that a fork has to clean up when the run is interrupted."""
 
 IMPORT = 180.0
-"""Seconds for the import of a client that is a Python object, the same as for a start."""
+"""Seconds for the import of a client that is a Python object, as for a start."""
 
 QUIET_PER_CORE = 2
-"""Number of scenarios for each core in a quiet phase. They mostly wait, so half the machine is
-idle.
-"""
+"""Scenarios for each core in a quiet phase. They mostly wait, so half the machine is idle."""
 
 CROWD = 3
-"""In a quiet phase, this many times fewer scenarios run side by side than in a crowded one."""
+"""Divides the number of scenarios side by side in a quiet phase."""
 
 _ENDED_BY = (
     "  what to do: check whether memory ran out (-9). A client that is a Python object runs in "
@@ -99,8 +92,6 @@ _ENDED_BY = (
 
 @dataclass
 class _Order:
-    """An order to a fork: the index of an item in the session, and the item's runs so far."""
-
     index: int
     tries: Tries | None = None
 
@@ -109,9 +100,7 @@ class _Order:
 class _Work:
     """The work that is left: every item once, then quiet runs of the unsettled items.
 
-    Attributes:
-        waiting: Items before their first run.
-        quiet: Number of scenarios that may run at once while one is confirmed.
+    `quiet` is how many scenarios may run at once while one is confirmed.
     """
 
     waiting: deque[_Order]
@@ -119,7 +108,6 @@ class _Work:
     unsettled: deque[_Order] = field(default_factory=deque)
 
     def take(self, beside: int) -> _Order | None:
-        """Take an order that may start beside `beside` others; None if none may."""
         if self.waiting:
             return self.waiting.popleft()
         if self.unsettled and beside < self.quiet:
@@ -129,8 +117,6 @@ class _Work:
 
 @dataclass
 class _Slot:
-    """A fork, as its parent sees it, with what it runs now."""
-
     process: ForkProcess
     pipe: Connection
     item: pytest.Item
@@ -142,10 +128,9 @@ class _Forks:
     """Starts forks.
 
     Attributes:
-        count: Number of forks that run at once.
         close: Called in each fork at its end.
         servers: The Toxiproxy servers that forks share; empty if each has its own.
-        postgresql: A PostgreSQL server to share, prepared but not started; None if nobody needs it.
+        postgresql: Prepared but not started; None if nobody needs it.
     """
 
     session: pytest.Session
@@ -158,7 +143,6 @@ class _Forks:
         self._turns = itertools.cycle(self.servers or [None])
 
     def begin(self, others: list[_Slot], order: _Order) -> _Slot:
-        """Start a fork beside the others, and give it an order."""
         ours, theirs = multiprocessing.Pipe()
         pipes = [ours, *(slot.pipe for slot in others)]
         process = _FORK.Process(
@@ -172,20 +156,13 @@ class _Forks:
 
 
 def run_side_by_side(session: pytest.Session, count: int, close: Callable[[], None]) -> None:
-    """Run the items of a session in `count` forks, in order; call `close` in each at its end.
-
-    Scenarios that the first run does not settle run again at the end, few at a time.
-
-    Raises:
-        pytest.Session.Failed: More scenarios failed than the command line allows.
-        pytest.Session.Interrupted: A plugin asked for the end.
-    """
+    """Run the items of a session in `count` forks, in order; call `close` in each at its end."""
     begun = session.config.stash.get(POSTGRESQL, None)
     load_for_forks(leases=begun is not None)
     gc.collect()
     gc.freeze()  # objects so far stay shared with the forks
     if (terminal := session.config.pluginmanager.get_plugin("terminalreporter")) is not None:
-        terminal.showfspath = False  # a scenario's line is printed at its end
+        terminal.showfspath = False
     quiet = max(1, min(QUIET_PER_CORE * (os.cpu_count() or 1), count // CROWD))
     work = _Work(deque(map(_Order, range(len(session.items)))), quiet)
     count = min(count, len(session.items))
@@ -247,7 +224,7 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 
 def _hear(session: pytest.Session, slot: _Slot, work: _Work) -> bool:
-    """Take reports or unsettled runs from a fork. Return False if the fork has ended."""
+    """Return False if the fork has ended."""
     hook = session.config.hook
     try:
         told = slot.pipe.recv()
@@ -271,7 +248,7 @@ def _hear(session: pytest.Session, slot: _Slot, work: _Work) -> bool:
 
 
 def _give(session: pytest.Session, slot: _Slot, order: _Order | None) -> None:
-    """Give a fork its next order; None lets it end."""
+    """None lets the fork end."""
     if order is not None:
         slot.order, slot.item = order, session.items[order.index]
         slot.item.config.hook.pytest_runtest_logstart(
@@ -290,7 +267,7 @@ def _died(slot: _Slot) -> pytest.TestReport:
 
 
 def _bury(slots: list[_Slot]) -> None:
-    """Wait for the forks to end, since they have servers to stop. Kill them after `PATIENCE`."""
+    """Wait for the forks, which have servers to stop. Kill them after `PATIENCE`."""
     until = time.monotonic() + PATIENCE
     for slot in slots:
         slot.pipe.close()  # a fork that waits for an order ends
@@ -301,11 +278,7 @@ def _bury(slots: list[_Slot]) -> None:
 
 
 def check_apart(spec: SubjectSpec) -> None:
-    """Call `check_subject` in a fork: a parent of forks must not run threads of an import.
-
-    Raises:
-        SettingsError: The factory cannot be imported, or the import does not end.
-    """
+    """Call `check_subject` in a fork: a parent of forks must not run threads of an import."""
     ours, theirs = multiprocessing.Pipe(duplex=False)
     process = _FORK.Process(target=_check, args=(spec, theirs))
     process.start()
@@ -334,12 +307,7 @@ def _never_imported(spec: SubjectSpec) -> dict[str, str]:
     }
 
 
-# In the fork
-
-
 class _Reports:
-    """Keeps the reports of one item as data."""
-
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._kept: list[Any] = []
@@ -361,15 +329,13 @@ def _work(
     close: Callable[[], None],
     toxiproxy: ToxiproxyProcess | None,
 ) -> None:
-    """Run items one after the other until there are no more, or the parent has died."""
     from vault_harness.local.engine.process.spawn import die_with_parent
 
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets Ctrl-C too, and ends the forks
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        # The parent handles a hangup. An ignored signal would be inherited by clients; a handler is
-        # not.
+        # Clients would inherit an ignored signal, but not a handler. The parent handles the hangup.
         signal.signal(signal.SIGHUP, lambda *_: None)
     for other in parents:
         other.close()  # a pipe must close when its parent dies
@@ -421,8 +387,8 @@ def _be_silent(config: pytest.Config) -> None:
     """Leave the terminal, and the files of captured output, to the parent."""
     config.pluginmanager.unregister(name=TABLE)
     if (captured := config.pluginmanager.get_plugin("logging-plugin")) is not None:
-        # A client's log goes at every level into a file of its own, and pytest shows it to nobody.
-        # So pytest need not format each line twice more.
+        # A client's log goes into a file of its own, so pytest need not format each line twice
+        # more.
         for handler in (captured.caplog_handler, captured.report_handler):
             handler.setLevel(logging.WARNING)
     if (capture := config.pluginmanager.get_plugin("capturemanager")) is not None:

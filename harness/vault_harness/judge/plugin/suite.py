@@ -36,11 +36,10 @@ if TYPE_CHECKING:
     from vault_harness.settings import Settings
 
 SUITE = pytest.StashKey[str]()
-"""In a suite of scenarios: the engine that they will run on, and the reason."""
+"""The engine of a suite of scenarios, and the reason."""
 
 
 COST = pytest.StashKey[str]()
-"""The measured cost of a start of the subject, in words."""
 
 SLOTS = pytest.StashKey[int]()
 """The number of forks in which scenarios run; 0 for none."""
@@ -59,7 +58,6 @@ _INTERRUPTED = "interrupted before any scenario began: this is no pass"
 
 
 def begin_suite(config: pytest.Config, catalogue: Path) -> None:
-    """Make a run a suite of scenarios; see `vault_harness.judge.plugin.begin_suite`."""
     option = config.option
     config.stash[OF_A_SUITE] = True
     if hasattr(config, "workerinput"):
@@ -76,7 +74,7 @@ def begin_suite(config: pytest.Config, catalogue: Path) -> None:
             option.numprocesses = wanted
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
-    except pytest.UsageError:  # the report's folder cannot be used
+    except pytest.UsageError:
         raise
     except KeyboardInterrupt:  # pytest does not handle it yet
         with contextlib.suppress(OSError):  # the terminal is gone; the exit code remains
@@ -104,7 +102,6 @@ def begin_suite(config: pytest.Config, catalogue: Path) -> None:
 
 
 def check_suite(config: pytest.Config, catalogue: Path) -> None:
-    """Refuse a wrong subject or choice; see `vault_harness.judge.plugin.check_suite`."""
     from vault_harness.local.engine.process.spawn import die_with_parent
 
     if hasattr(config, "workerinput"):
@@ -113,7 +110,7 @@ def check_suite(config: pytest.Config, catalogue: Path) -> None:
         return
     try:
         chosen = options(config)
-        if SUITE not in config.stash:  # otherwise this was checked before the subject was measured
+        if SUITE not in config.stash:
             _refuse(config, chosen, catalogue)
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
@@ -129,12 +126,11 @@ def check_suite(config: pytest.Config, catalogue: Path) -> None:
 def _end_by_signals(config: pytest.Config) -> None:
     """Make SIGTERM and SIGHUP end the run as Ctrl-C does, with cleanup and report.
 
-    By default either signal would end this process at once and leave its children. An ignored
-    signal (``nohup``) or one with a handler stays as it is. A closing session may send both, and
-    the second must not stop the cleanup of the first.
+    An ignored signal (``nohup``) or one with a handler stays as it is. A closing session may send
+    both, and the second must not stop the cleanup of the first.
     """
     if threading.current_thread() is not threading.main_thread():
-        return  # only the main thread may set signal handlers
+        return
     from vault_harness.interrupts import SAME_SECONDS
 
     ending = (signal.SIGTERM, signal.SIGHUP)
@@ -166,11 +162,7 @@ def _ended(config: pytest.Config) -> Outcome:
 
 
 def _refuse(config: pytest.Config, chosen: Options, catalogue: Path) -> None:
-    """Check everything that may be wrong, without touching the last report.
-
-    Raises:
-        HarnessError: The subject, a choice, the known failures or the engine is wrong.
-    """
+    """Check everything that may be wrong, without touching the last report."""
     from vault_harness.judge.catalogue import load
     from vault_harness.judge.subjects import check_subject, parse_subject
     from vault_harness.settings import Settings
@@ -189,16 +181,10 @@ def _refuse(config: pytest.Config, chosen: Options, catalogue: Path) -> None:
 
 
 REPORT = pytest.StashKey[int]()
-"""The locked folder of the report."""
 
 
 def _begin(config: pytest.Config, chosen: Options) -> None:
-    """Record in the report's folder that a run has begun and has not ended.
-
-    Raises:
-        pytest.UsageError: The folder cannot be written.
-        SettingsError: Another run writes there, or a foreign file would be replaced.
-    """
+    """Record in the report's folder that a run has begun and has not ended."""
     from vault_harness.judge.report import Asked, begin, hold
 
     try:
@@ -218,12 +204,6 @@ def _begin(config: pytest.Config, chosen: Options) -> None:
 
 
 def _engine(settings: Settings) -> str:
-    """Return the engine that the scenarios will run on, and the reason.
-
-    Raises:
-        EngineUnavailable: Docker was chosen and cannot be used.
-        HarnessError: The external Vault cannot be used.
-    """
     from vault_harness.errors import EngineUnavailable, named
     from vault_harness.local.engine.choice import choose, docker_state
 
@@ -245,7 +225,7 @@ def _engine(settings: Settings) -> str:
 
 
 def _may_fork() -> bool:
-    """Return whether scenarios run in forks of this process. Otherwise pytest-xdist runs them.
+    """Return whether scenarios run in forks of this process, or else in workers of pytest-xdist.
 
     Outside Linux a fork cannot use everything that its parent loaded. The client of the docker
     engine does not support forks.
@@ -259,8 +239,8 @@ def _may_fork() -> bool:
 def _workers(config: pytest.Config, chosen: Options, catalogue: Path) -> int:
     """Return how many workers are useful; 0 for a single scenario.
 
-    A subject with its own process is started once to measure its cost, which also sets the deadline
-    of its starts. A subject behind a server is started to see whether the server holds several.
+    A subject with its own process is started once to measure its cost, and one behind a server to
+    see whether the server holds several.
     """
     from vault_harness.judge.catalogue import load
     from vault_harness.judge.subjects import parse_subject
@@ -282,8 +262,8 @@ def _workers(config: pytest.Config, chosen: Options, catalogue: Path) -> int:
 def _begin_postgresql(config: pytest.Config, chosen: Options, catalogue: Path) -> None:
     """Begin a PostgreSQL that all forks share, if a scenario with leases was chosen.
 
-    Its data are made while pytest collects, in about a second. In each fork, among all other
-    starts, that would take several seconds.
+    Its data are made while pytest collects, in about a second. In each fork that would take several
+    seconds.
     """
     from vault_harness.judge.catalogue import load
     from vault_harness.local.engine.process.postgresql import SharedPostgresql
@@ -304,11 +284,7 @@ def _asked(chosen: Options, entries: Iterable[Entry]) -> list[Entry]:
 
 
 def side_by_side(settings: Settings) -> int:
-    """Return how many scenarios run at once on the engine, whatever the client costs.
-
-    Containers get half of the default: each scenario has several and a network, and starting and
-    ending them takes the cores.
-    """
+    """Give containers half: starting and ending several for each scenario takes the cores."""
     from vault_harness.local.engine.choice import choose
 
     if "workers" not in settings.model_fields_set and choose(settings)[0] == "docker":
@@ -317,7 +293,6 @@ def side_by_side(settings: Settings) -> int:
 
 
 def _by_cost(config: pytest.Config, chosen: Options, settings: Settings, most: int) -> int:
-    """Start a subject once, and return how many workers it leaves room for."""
     from vault_harness.errors import named
     from vault_harness.judge.cost import measure
     from vault_harness.judge.environment import open_environment

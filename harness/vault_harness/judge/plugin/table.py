@@ -1,4 +1,4 @@
-"""Print, in the process with the terminal, a line for each scenario and the summary."""
+"""Print a line for each scenario and the summary, in the process with the terminal."""
 
 from __future__ import annotations
 
@@ -59,7 +59,6 @@ _LOST = (
 
 
 def _not_known(error: OSError) -> tuple[str, ...]:
-    """Return the message for a file of known failures that cannot be written."""
     return (
         f"the file of known failures cannot be written: {error.strerror or error}",
         f"  looked at: {error.filename or 'its folder'}",
@@ -78,10 +77,9 @@ _INDENT = 33
 
 
 class Table:
-    """Print a line when each scenario ends, and the summary at the end.
+    """Prints a line when each scenario ends, and the summary at the end.
 
-    It does nothing until the first scenario's report comes. In a `suite` every test is a scenario,
-    so a failure without a line is an error of the harness.
+    In a `suite` a failure without a line is an error of the harness.
     """
 
     def __init__(self, config: pytest.Config, *, suite: bool) -> None:
@@ -125,7 +123,7 @@ class Table:
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
         if not self._suite or terminal is None:
             return
-        terminal.showfspath = False  # a scenario's line is printed at its end
+        terminal.showfspath = False
         if self._progress is None:
             from vault_harness.judge import report as reports
 
@@ -138,13 +136,11 @@ class Table:
         self._progress.began(location[2].split()[0])
 
     def put_off(self, item: ScenarioItem) -> None:
-        """Note that a scenario will be confirmed at the end of the run."""
         if self._progress is not None:
             self._progress.put_off(item.entry.id)
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Print the line of a scenario that ended."""
         given = getattr(report, "scenario", None)
         if not self._suite:  # a suite has no marks that skip: such a scenario did not end
             self._skipped_by_marks |= getattr(report, "left_out", {})
@@ -195,7 +191,7 @@ class Table:
             terminal.write_line(text)
 
     def _effort(self) -> Effort:
-        """Return the time that the run took, with all of its processes that have ended."""
+        """Count all of the run's processes that have ended."""
         from vault_harness.judge.report import Effort
 
         used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
@@ -208,12 +204,11 @@ class Table:
         )
 
     def _side_by_side(self) -> int:
-        """Return the number of processes in which scenarios run; 0 if it is this one."""
+        """Return 0 if scenarios run in this process."""
         workers = getattr(self._config.option, "numprocesses", 0)
         return int(self._config.stash.get(SLOTS, 0) or workers or 0)
 
     def _is_a_part(self) -> bool:
-        """Return whether this run is one of several parts, and so may have no scenario."""
         return options(self._config).part is not None
 
     def _write(self, terminal: Any, line: Line) -> None:
@@ -236,9 +231,8 @@ class Table:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
-        """Give the run its exit code, and an interrupted run its last line."""
         if not (self._suite or self._summary is not None or self._skipped_by_marks):
-            return (yield)  # a run without scenarios loads nothing else
+            return (yield)
         from vault_harness.judge.report.outcome import ENDED, Outcome
 
         running = self._progress.running if self._progress is not None else frozenset[str]()
@@ -258,7 +252,6 @@ class Table:
             say(terminal, self._summary.interruption(running), red=True)
 
     def _not_written(self, terminal: Any, error: OSError) -> None:
-        """Print the verdict, and that there is no report of it."""
         if terminal is None:
             return
         if self._summary is not None:
@@ -335,11 +328,10 @@ class Table:
 
     @property
     def _shows_all(self) -> bool:
-        """Return whether so few scenarios failed that the text of each is printed at the end."""
         return len(self._failed) + len(self._texts) <= FEW
 
     def _add_to_junit(self, found: Outcome) -> None:
-        """Add failures that have no row to the JUnit file."""
+        """Add failures that have no row."""
         from vault_harness.judge.plugin.junit import add_failure
         from vault_harness.judge.report.outcome import ENDED, leaks_count
 
@@ -363,10 +355,7 @@ class Table:
         self._excuse()
 
     def _excuse(self) -> None:
-        """Excuse, in the JUnit file, the failures that were just written as known.
-
-        The file would otherwise report a failed run that has exit code 0.
-        """
+        """Excuse the JUnit failures that were just written as known; the exit code is 0 too."""
         from vault_harness.judge.plugin.junit import excuse
 
         assert self._summary is not None
@@ -387,7 +376,6 @@ class Table:
             terminal._set_main_color()  # noqa: SLF001 - which is red while anything has failed
 
     def _show_empty(self, terminal: Any) -> None:
-        """Explain an empty part, so that it does not look like a mistake."""
         part = options(self._config).part
         if part is not None and self._complete and self._summary and not self._summary.lines:
             terminal.write_line(
@@ -415,7 +403,6 @@ class Table:
             )
 
     def _crashed(self, code: int) -> bool:
-        """Return whether the run was interrupted, or failed outside its scenarios."""
         return bool(self._broken) or code in _CRASHED
 
     def _outcome(self, code: int) -> Outcome:
@@ -436,7 +423,7 @@ class Table:
     # Run last, so that only pytest's own last line stands below the summary.
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Write the report, and print one screen: the result of the run, why, and what to do."""
+        """Write the report, and print the summary."""
         if self._summary is None:
             return
         from vault_harness.judge import report as reports
@@ -481,15 +468,11 @@ class Table:
 
 
 def _width(terminal: Any) -> int | None:
-    """Return the width of the terminal; None where there is none."""
     return terminal._tw.fullwidth if terminal.isatty else None  # noqa: SLF001 - no other way to ask
 
 
 def _as_lines(line: Line, width: int | None) -> list[str]:
-    """Return the text for a scenario that ends: its line, and below it what was seen.
-
-    `width` is None if lines may have any length.
-    """
+    """Return a scenario's line, and below it what was seen. `width` None means any length."""
     from vault_harness.judge.report import in_short, one_line
 
     said = line if line.word != "skipped" else replace(line, promise=line.why)

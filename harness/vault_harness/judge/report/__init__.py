@@ -1,7 +1,4 @@
-"""Write what a run leaves behind: the table, the text of each failure, the journal, the timeline.
-
-Everything is made from records (`vault_harness.judge.record`), so a journal can produce it again.
-"""
+"""Write what a run leaves behind."""
 
 from vault_harness.judge.report.explanation import explain
 from vault_harness.judge.report.journal import (

@@ -1,7 +1,7 @@
 """Group the findings of a run by cause: a theme of promises, in one or more scenarios.
 
-One defect of a client breaks many scenarios. So each scenario counts for only one of its causes:
-the one that explains most scenarios. Grades count causes.
+One defect of a client breaks many scenarios. So each scenario counts only for the cause that
+explains most scenarios. Grades count causes.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ class Theme:
     """The common subject of several promises.
 
     Attributes:
-        broken: What a client does to break them.
-        remedy: What its author should change.
         words: A promise that contains one of these words belongs to the theme.
     """
 
@@ -147,7 +145,7 @@ THEMES = (
 def theme_of(promise: str, *, harm: bool = False) -> Theme:
     """Return the theme of a promise; harm belongs to `VALUES`, unless a secret leaked.
 
-    A promise without a theme, as from another suite, becomes a theme of its own.
+    An unknown promise, as from another suite, becomes a theme of its own.
     """
     found = next((one for one in THEMES if any(text in promise for text in one.words)), None)
     if harm and found is not SECRETS:
@@ -158,8 +156,8 @@ def theme_of(promise: str, *, harm: bool = False) -> Theme:
 Kind = Literal["leak", "harm", "broken", "should", "fixed", "error", "not exercised"]
 """What a cause means, the worst first.
 
-In order: a leaked secret, other harm, a broken MUST, a broken SHOULD, a known failure that passes,
-an error of the harness, nothing proved.
+``harm`` is harm other than a leak. ``fixed`` is a known failure that passes. ``error`` is one of
+the harness. ``not exercised`` proves nothing.
 """
 
 LABELS = ("harm", "critical", "high", "SHOULD")
@@ -169,7 +167,6 @@ SEVERITIES = ("critical", "high", "medium", "low")
 LEAK = "no secret in a log or a message"
 
 OF_THE_CLIENT: tuple[Kind, ...] = ("leak", "harm", "broken", "should")
-"""Kinds that say something about the client."""
 
 _OTHERS: dict[Kind, Theme] = {
     "fixed": Theme(
@@ -212,7 +209,7 @@ class Cause:
     """One theme that was broken in one or more scenarios.
 
     Attributes:
-        examples: One example for each scenario that shows the cause, the clearest first.
+        examples: One for each scenario that shows the cause, the clearest first.
         explains: The scenarios that count for this cause; empty if each counts for a larger one.
     """
 
@@ -228,17 +225,15 @@ class Cause:
 
     @property
     def ids(self) -> list[str]:
-        """Return the scenarios that show the cause, in order."""
         return sorted(example.id for example in self.examples)
 
     @property
     def counts(self) -> bool:
-        """Return whether the cause counts: it explains a scenario, or a secret leaked."""
         return bool(self.explains) or self.kind == "leak"
 
     @property
     def label(self) -> str:
-        """Return how bad it is: ``harm``, ``critical``, ``high`` or ``SHOULD``; or its kind."""
+        """Return ``harm``, ``critical``, ``high`` or ``SHOULD``; or the kind."""
         if self.kind in ("leak", "harm"):
             return "harm"
         if self.kind != "broken":
@@ -248,12 +243,12 @@ class Cause:
 
     @property
     def title(self) -> str:
-        """Return `label` and what the client does: ``critical: it asks too much of Vault``."""
+        """Such as ``critical: it asks too much of Vault``."""
         return f"{self.label}: {one_line(self.theme.broken)}"
 
     @property
     def count(self) -> str:
-        """Return the numbers of scenarios: ``explains 13 scenarios, shows in 4 more``."""
+        """Such as ``explains 13 scenarios, shows in 4 more``."""
         explained = len(self.explains)
         more = len(self.examples) - explained
         parts = [f"explains {explained} scenario{'s' * (explained != 1)}"] if explained else []
@@ -262,7 +257,7 @@ class Cause:
 
 
 def causes(records: Iterable[Mapping[str, Any]], lines: Iterable[Line]) -> list[Cause]:
-    """Return the causes of a run's findings: harm first, then those that explain most.
+    """Return harm first, then the causes that explain most.
 
     A known failure that fails is no cause.
     """
@@ -301,7 +296,6 @@ def of_promises(
     broken: Collection[str],
     harm: Collection[str],
 ) -> Iterator[Cause]:
-    """Yield the causes that the broken promises of one scenario show."""
     for promise in sorted(harm):
         yield _one(Example(id, severity, ""), promise, harm=True)
     for promise in sorted(set(broken).difference(harm)):  # sorted, so that the file stays the same
@@ -316,7 +310,6 @@ def _one(example: Example, promise: str, *, harm: bool = False) -> Cause:
 
 
 def _of_scenario(record: Mapping[str, Any], line: Line) -> Iterator[Cause]:
-    """Yield the causes that one scenario shows."""
     fails = line.word in ("fail", "flaky")
     findings = record.get("findings") or ()
     seen = Example(line.id, line.severity, line.why)
@@ -340,7 +333,7 @@ def _of_scenario(record: Mapping[str, Any], line: Line) -> Iterator[Cause]:
 
 
 def _joined(group: list[Cause], shows: Mapping[str, int], counted: set[str]) -> Cause:
-    """Join the causes of one theme; scenarios in `counted` belong to another cause."""
+    """Scenarios in `counted` belong to another cause."""
     first = group[0]
     # A leak has nothing to do with the other failures of the scenario in which it was seen.
     explains = frozenset(
@@ -367,7 +360,7 @@ def _severity(name: str) -> int:
 
 
 def _rank(cause: Cause) -> tuple[bool, int, int, int, str]:
-    """Return the sort key of a cause: harm first, then the most scenarios not explained so far."""
+    """Sort harm first, then the causes of most scenarios not explained so far."""
     kind = KINDS.index(cause.kind)
     severity = _severity(cause.clearest.severity)
     return not cause.counts, kind, -len(cause.explains), severity, cause.theme.broken

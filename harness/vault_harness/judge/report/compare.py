@@ -33,18 +33,16 @@ class Row:
 
     @property
     def differs(self) -> bool:
-        """Return whether both runs judged the scenario, and differently. A skip is no verdict."""
+        """A skip is no verdict."""
         both = {self.first, self.second} - {None, "skipped"}
         return None not in (self.first, self.second) and len(both) > 1
 
     @property
     def is_missing(self) -> bool:
-        """Return whether only the first run judged the scenario."""
         return self.first not in _NO_VERDICT and self.second in _NO_VERDICT
 
 
 def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Row]:
-    """Return the scenarios of either run, sorted by id."""
     words = [
         {scenario["id"]: scenario["word"] for scenario in run["scenarios"]}
         for run in (first, second)
@@ -54,7 +52,6 @@ def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Row]:
 
 
 def table(rows: list[Row], first: Mapping[str, Any], second: Mapping[str, Any]) -> Table:
-    """Return the rows as a table for a terminal."""
     shown = Table("scenario", _head(first), _head(second), "")
     for row in rows:
         mark = "[red]differs" if row.differs else "no verdict" if row.is_missing else ""
@@ -67,7 +64,6 @@ def _head(run: Mapping[str, Any]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m vault_harness.judge.report.compare", description=__doc__
     )

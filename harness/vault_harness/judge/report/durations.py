@@ -34,10 +34,7 @@ def measured(journal: Mapping[str, Any], before: Mapping[str, float]) -> dict[st
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Update a file of durations from a journal and return the exit code.
-
-    An unreadable file is replaced, as its own error advises.
-    """
+    """Replace an unreadable file, as its own error advises."""
     parser = argparse.ArgumentParser(
         prog="python -m vault_harness.judge.report.durations", description=__doc__
     )

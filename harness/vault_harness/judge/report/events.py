@@ -28,7 +28,6 @@ HANDSHAKE: Final = "TLS handshake"
 NO_REQUEST: Final = "no request"
 
 CARRIERS: Final = (CONNECTION, KEPT, HANDSHAKE)
-"""What carries requests."""
 
 ASKED: Final = (
     FIRST_LOGIN,
@@ -46,7 +45,6 @@ ASKED: Final = (
     CAPABILITIES,
     HEALTH,
 )
-"""The kinds of requests."""
 
 # What can happen to a request
 
@@ -94,8 +92,7 @@ Record = Mapping[str, Any]
 Event = Mapping[str, Any]
 
 CLOSING_ACT = "closing act"
-"""The mark of the closing act. From there on all scenarios are alike, so later events do not count.
-"""
+"""A mark. From there on all scenarios are alike, so later events do not count."""
 
 WAYS: Final[Mapping[str, str]] = {
     "network down": REFUSED,
@@ -122,30 +119,27 @@ WAYS: Final[Mapping[str, str]] = {
 
 
 def before_the_end(record: Record, events: str, at: str) -> list[Event]:
-    """Return the events before the closing act."""
     marks = record.get("marks", ())
     end = next((mark["at"] for mark in marks if mark["text"] == CLOSING_ACT), inf)
     return [one for one in record.get(events, ()) if one[at] < end]
 
 
 def faults_of(record: Record) -> list[Event]:
-    """Return the faults before the closing act, in order."""
     return before_the_end(record, "faults", "began")
 
 
 def way_of(fault: Event) -> str | None:
-    """Return what a fault does to requests in transit, or None if it does nothing to them."""
+    """Return what a fault does to requests in transit, or None for nothing."""
     name = fault["name"]
     return REFUSED if name.endswith(" gone") else WAYS.get(name)
 
 
 def meet(fault: Event, began: float, ended: float) -> bool:
-    """Return whether a fault was active during an interval."""
     return bool(fault["began"] <= ended and began <= ended_of(fault))
 
 
 def ended_of(event: Event) -> float:
-    """Return when an event ended, in seconds from the beginning; infinity if nobody saw the end."""
+    """Return seconds from the beginning; infinity if nobody saw the end."""
     return inf if event["ended"] is None else float(event["ended"])
 
 

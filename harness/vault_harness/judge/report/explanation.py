@@ -21,17 +21,13 @@ AROUND = 1.0
 """Seconds of history that a text shows before and after a finding."""
 
 LINES = 24
-"""Lines of history around one finding.
-
-Of a longer history, the first and last lines and the lines of the finding are shown.
-"""
+"""Lines of history around one finding: the first, the last and those of the finding."""
 
 LOG_LINES = 8
-"""Lines of the subject's log that are shown. The whole log is in a file beside the journal."""
+"""Of the subject's log. A file beside the journal has all."""
 
 
 def explain(record: ScenarioRecord, *, again: str = "") -> str:
-    """Return the text of a failure: promise, what was seen, faults, and how to run it `again`."""
     lines = [
         f"{record['id']}  {_word(record)}: {record['promise']}",
         f"  guards against: {record['source']}",
@@ -78,7 +74,6 @@ def _section(title: str, lines: Sequence[str]) -> list[str]:
 
 
 def _runs(record: ScenarioRecord) -> list[str]:
-    """Return a line for each run behind the verdict: the first run, then the quiet ones."""
     return [
         f"{f'quiet run {number}' if number else 'first run'}: {one['word']}"
         + (f": {in_short(one['why'], SEEN)}" if one["why"] not in ("", one["too_slow"]) else "")
@@ -98,7 +93,6 @@ def _fault(fault: Mapping[str, Any]) -> str:
 
 
 def _excerpts(record: ScenarioRecord) -> list[tuple[str, list[str]]]:
-    """Return the history around each finding and fault; overlapping intervals are joined."""
     times = record["times"]
     numbers = (
         f"T = {times['ttl']:g} s, max TTL {times['max_ttl']:g} s, deadline {times['deadline']:g} s"
@@ -145,7 +139,7 @@ def _cut(lines: list[Told]) -> list[str]:
         enumerate(lines), key=lambda one: one[0] < half or one[0] >= last or one[1].key
     ):
         texts = [line.text for _, line in part]
-        if not stays and len(texts) > 1:  # a single line takes no more room than the note about it
+        if not stays and len(texts) > 1:
             texts = [f"... {len(texts)} more lines, all of them in the journal ..."]
         kept += texts
     return kept

@@ -1,7 +1,6 @@
 """Define the files that a run leaves: their fields, versions and JSON Schemas.
 
-`SCHEMA_VERSION` is raised when a field is removed or changes its meaning. New fields do not raise
-it. ``python -m vault_harness.judge.report.formats FOLDER`` writes the JSON Schemas into a folder.
+``python -m vault_harness.judge.report.formats FOLDER`` writes the JSON Schemas.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from vault_harness import files
 
 SCHEMA_VERSION: Literal[2] = 2
-"""The version of ``journal.json`` and ``score.json``."""
+"""Raised when a field is removed or changes its meaning, not for new fields."""
 
 Word = Literal["pass", "fail", "flaky", "not exercised", "skipped", "error"]
 Severity = Literal["critical", "high", "medium", "low"]
@@ -29,7 +28,7 @@ Grade = Literal["A+", "A", "B", "C", "D", "F"]
 
 
 def suite_version() -> str:
-    """Return the version of this suite. Verdicts can be compared only within one version."""
+    """Verdicts can be compared only within one version."""
     return metadata.version("vault-harness")
 
 
@@ -113,13 +112,13 @@ class Scenario(_Format):
     @field_validator("known", mode="before")
     @classmethod
     def _known_of_old(cls, given: object) -> object:
-        """Accept the empty text that suite 0.1 wrote where nothing was known."""
+        """Suite 0.1 wrote an empty text where nothing was known."""
         return None if given == "" else given
 
     @field_validator("leaks", mode="before")
     @classmethod
     def _leaks_of_old(cls, given: object) -> object:
-        """Accept leaks that are plain texts, as suite 0.1 wrote them."""
+        """Suite 0.1 wrote plain texts."""
         return leaks_of(given) if isinstance(given, list) else given
 
 
@@ -196,12 +195,10 @@ def leaks_of(given: Iterable[Any]) -> list[Any]:
 
 
 def machine() -> str:
-    """Return the system and architecture of this machine, without its name."""
     return f"{platform.system()} {platform.machine()}"
 
 
 def client_of(subject: str, records: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the client, as seen by the first scenario that started it."""
     for record in records:
         if said := record.get("client"):
             return {"subject": subject, **said}
@@ -209,7 +206,6 @@ def client_of(subject: str, records: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def surroundings(product: str, engine: str, records: list[dict[str, Any]]) -> dict[str, str]:
-    """Return the server, engine and machine of a run."""
     # A scenario about TLS always speaks TLS, so the most common wire is that of the run.
     wires = Counter(str(record["wire"]) for record in records if record.get("wire"))
     return {
@@ -221,12 +217,10 @@ def surroundings(product: str, engine: str, records: list[dict[str, Any]]) -> di
 
 
 def cores() -> int:
-    """Return the number of processors of this machine."""
     return os.cpu_count() or 1
 
 
 def schemas() -> dict[str, str]:
-    """Return the JSON Schemas by file name."""
     made: dict[str, type[BaseModel]] = {"journal.schema.json": Journal, "score.schema.json": Score}
     return {
         name: json.dumps(
@@ -242,7 +236,6 @@ def schemas() -> dict[str, str]:
 
 
 def main(arguments: list[str]) -> None:
-    """Write the schemas into a folder."""
     for name, text in schemas().items():
         files.write_text(Path(arguments[0]) / name, text)
 

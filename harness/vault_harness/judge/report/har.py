@@ -23,11 +23,6 @@ _UNKNOWN = -1  # HAR's word for a size that nobody noted
 
 
 def write_har(journal: Path, to: Path) -> int:
-    """Write the requests of a journal to a file, and return their number.
-
-    Raises:
-        SettingsError: The file is no journal, or an event has another form.
-    """
     try:
         made = har(load(journal))
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
@@ -38,7 +33,6 @@ def write_har(journal: Path, to: Path) -> int:
 
 
 def har(journal: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a journal, as `vault_harness.judge.report.load` reads it, as a HAR."""
     ran = [one for one in journal["scenarios"] if one.get("exchanges")]
     return {
         "log": {

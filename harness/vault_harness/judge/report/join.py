@@ -14,25 +14,19 @@ from vault_harness.judge.report.lines import Line, Summary
 from vault_harness.judge.report.timing import one_line
 
 SAME = ("suite_version", "subject", "schema_version")
-"""Fields that all parts of one run share."""
 
 SAME_ONCE_BEGUN = ("engine", "product")
-"""Fields that all parts share, except parts killed before they knew their engine and server."""
+"""A part that was killed early does not know them."""
 
 SAME_OF_THE_CLIENT = {
     "version": "the client's version",
     "capabilities": "what the client claims",
     "declares": "what the client declares",
 }
-"""Fields that all parts with a started client share, with their names in messages."""
+"""With their names in messages."""
 
 
 def journals_in(places: Iterable[Path]) -> list[Path]:
-    """Return the given journals, and all journals below the given folders.
-
-    Raises:
-        SettingsError: A folder has none.
-    """
     found: list[Path] = []
     for place in places:
         inside = sorted(place.rglob(JOURNAL)) if place.is_dir() else [place]
@@ -49,15 +43,12 @@ def journals_in(places: Iterable[Path]) -> list[Path]:
 def join(paths: Sequence[Path], *, known: Known | None = None) -> dict[str, Any]:
     """Return the journal of all parts together.
 
-    The journal is complete if all parts are here and each is complete. A scenario counts as left
-    out only if no part judged it. A leak in one part fails the scenario about leaks in another.
+    It is complete if all parts are here and each is complete. A scenario counts as left out only if
+    no part judged it. A leak in one part fails the scenario about leaks in another.
 
     Args:
         known: The known failures of the client; a complete run adds those that it found. None
             leaves each scenario as its part knew it.
-
-    Raises:
-        SettingsError: A file is no journal, suites or clients differ, or two parts overlap.
     """
     parts = [load(path) for path in paths]
     first = parts[0]
@@ -87,7 +78,7 @@ def join(paths: Sequence[Path], *, known: Known | None = None) -> dict[str, Any]
         for part in parts
         if not part.get("complete", False)
     ]
-    for line in summary.settle_leaks():  # a leak in one part fails a scenario of another
+    for line in summary.settle_leaks():
         scenarios[line.id] = {**scenarios[line.id], **of_its_line(line)}
     if known is not None and complete:
         now = known.after(summary.lines)
@@ -95,7 +86,7 @@ def join(paths: Sequence[Path], *, known: Known | None = None) -> dict[str, Any]
         for line in summary.lines:
             scenarios[line.id] = {**scenarios[line.id], "known": None, **of_its_line(line)}
     claiming = [part for part in parts if (part.get("client") or {}).get("capabilities")]
-    own = {"run", "planned", "shard"}  # fields of one part that the whole run does not have
+    own = {"run", "planned", "shard"}
     return {
         **{name: value for name, value in (claiming or parts)[0].items() if name not in own},
         "product": summary.product,
@@ -111,10 +102,7 @@ def join(paths: Sequence[Path], *, known: Known | None = None) -> dict[str, Any]
 
 
 def _refuse_unlike(paths: Sequence[Path], parts: Sequence[Mapping[str, Any]]) -> None:
-    """Raise `SettingsError` if parts judged different clients, or one client in different ways.
-
-    The joined journal would look like verdicts on the first part's client.
-    """
+    """Raise `SettingsError` if parts judged different clients, or one client in different ways."""
     known: dict[str, object] = {}
     for path, part in zip(paths, parts, strict=True):
         for name, said in _said(part).items():
@@ -124,7 +112,6 @@ def _refuse_unlike(paths: Sequence[Path], parts: Sequence[Mapping[str, Any]]) ->
 
 
 def _said(part: Mapping[str, Any]) -> dict[str, object]:
-    """Return the shared fields of a part, as far as it knows them."""
     said: dict[str, object] = {name: part.get(name) for name in SAME}
     said |= {name: part[name] for name in SAME_ONCE_BEGUN if part.get(name)}
     client = part.get("client") or {}
@@ -146,11 +133,7 @@ def _spoken(part: Mapping[str, Any]) -> str:
 
 
 def _lacking(paths: Sequence[Path], parts: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the missing parts, such as ``2/4``.
-
-    Raises:
-        SettingsError: The parts belong to two different splits, or one is here twice.
-    """
+    """Return the missing parts, such as ``2/4``."""
     found: dict[str, Path] = {}
     for path, part in zip(paths, parts, strict=True):
         name = part.get("shard")
@@ -170,7 +153,7 @@ def _lacking(paths: Sequence[Path], parts: Sequence[Mapping[str, Any]]) -> list[
 
 
 def _first_word(parts: Iterable[Mapping[str, Any]], name: str) -> str:
-    """Return the first value that any part has. A part that was killed early has none."""
+    """A part that was killed early has no value."""
     return next((str(part[name]) for part in parts if part.get(name)), "")
 
 

@@ -36,13 +36,11 @@ from vault_harness.judge.report.reading import (
 JOURNAL = "journal.json"
 
 NO_JOURNAL = "not a journal of a scenario run"
-"""How messages describe a file that is no journal."""
 
 LEFT_BY_A_RUN = (
     *("index.html", "junit.xml", "score.json", "badge.json"),
     *("causes.txt", "failures.txt"),
 )
-"""Files that a run makes from its journal at the end."""
 
 PARTS = "parts"
 """Prefix of the folders that hold the records of a run until it ends. Killed runs leave theirs."""
@@ -51,25 +49,22 @@ _LOG = re.compile(r"[A-Z][A-Z0-9]{1,9}-[0-9]{2,3}\.log")
 """The name of a subject's log: the scenario's id."""
 
 _REPLACED_BY_ALL = ("junit.xml",)
-"""Files that a run always replaces. Unit tests with ``--junitxml`` write one too."""
+"""Files that any run replaces. Unit tests with ``--junitxml`` write one too."""
 
 _HEAD = 10_000
 """Bytes at the start of a journal or page that identify it. A long title may name many clients."""
 
 _JOURNAL = (b'"schema_version"', b'"suite_version"')
-"""Words at the start of every journal of a run."""
 
 _PAGE = b"a Vault client judged</title>"
-"""Words at the start of every page of a run. Its journal may be elsewhere."""
+"""At the start of every page of a run. Its journal may be elsewhere."""
 
 _RUN = re.compile(rf"{PARTS}-[0-9]+")
-"""The name of the folder of a run's parts."""
 
 
 def write_part(parts: Path, record: ScenarioRecord) -> None:
-    """Keep one scenario's record, and the subject's log, until the run ends."""
     parts.mkdir(parents=True, exist_ok=True)
-    # Written atomically: a run that is killed must not leave half a record.
+    # A run that is killed must not leave half a record.
     files.write_text(parts / f"{record['id']}.json", json.dumps(record))
     log = [f"+{line['at']:9.2f} s  {line['text']}\n" for line in record.get("log", ())]
     if log:
@@ -84,10 +79,6 @@ def hold(directory: Path) -> int:
     """Lock a folder, creating it if needed, so that no other run writes its report there.
 
     Return the open descriptor. The lock lasts until it is closed, here and in all forks.
-
-    Raises:
-        SettingsError: Another run holds the lock.
-        OSError: The folder cannot be made or opened.
     """
     directory.mkdir(parents=True, exist_ok=True)
     opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -112,7 +103,6 @@ class Asked:
 
     Attributes:
         shard: The part and their number, such as ``2/4``.
-        left_out: The scenarios that were not chosen, with their severities.
         leaks_known: Whether the scenario about leaks is known to fail, run or not.
     """
 
@@ -134,13 +124,8 @@ def begin(
 ) -> None:
     """Replace an earlier run's files by a journal that says that this run has not ended.
 
-    Otherwise the earlier verdicts would remain if this run is killed.
-
-    Args:
-        planned: The scenarios to run, with the approximate seconds of each.
-
-    Raises:
-        SettingsError: The folder has files of these names and no journal; nothing is touched.
+    Otherwise the earlier verdicts would remain if this run is killed. `SettingsError` is raised if
+    the folder has foreign files of these names; nothing is touched.
     """
     refuse_foreign(directory)
     for name in LEFT_BY_A_RUN:
@@ -163,7 +148,6 @@ def begin(
 
 
 def _says(file: Path, *words: bytes) -> bool:
-    """Return whether the beginning of a file holds all of these words."""
     try:
         with file.open("rb") as opened:
             head = opened.read(_HEAD)
@@ -213,10 +197,7 @@ def refuse_foreign_page(page: Path) -> None:
 
 
 def clear(directory: Path) -> None:
-    """Remove all files of an earlier run except its journal.
-
-    Otherwise a JUnit file or log would appear to belong to the journal that replaces it.
-    """
+    """Remove all files of an earlier run except its journal, which is replaced."""
     if not _says(directory / JOURNAL, *_JOURNAL):
         return
     for name in LEFT_BY_A_RUN:
@@ -247,7 +228,7 @@ def collect_parts(
     asked: Asked = ALL,
     code: int | None = None,
 ) -> Path:
-    """Join the parts into ``journal.json``, sorted by id, and move the logs beside it.
+    """Join the parts into ``journal.json``, and move the logs beside it.
 
     The logs of an earlier run, and the parts of a killed one, are removed. Other files stay. The
     lines of `summary` complete the records.
@@ -292,10 +273,7 @@ def collect_parts(
 
 
 def _as_text(journal: Mapping[str, Any]) -> str:
-    """Return a journal as text, with one line for each field and each scenario.
-
-    Full indentation would bypass the C encoder and add seconds to the end of a whole run.
-    """
+    """Full indentation would bypass the C encoder and add seconds to the end of a whole run."""
     fields = [
         f" {json.dumps(name)}: {json.dumps(value)}"
         for name, value in journal.items()
@@ -307,7 +285,6 @@ def _as_text(journal: Mapping[str, Any]) -> str:
 
 
 def _only_a_line(line: Line) -> dict[str, Any]:
-    """Return the record of a scenario of which only its line is left."""
     record: dict[str, Any] = {
         "id": line.id,
         "promise": line.promise,
@@ -326,7 +303,7 @@ def _only_a_line(line: Line) -> dict[str, Any]:
 
 
 def of_its_line(line: Line) -> dict[str, Any]:
-    """Return the fields of a scenario that are known only at the end of a run."""
+    """Return what is known only at the end of a run."""
     known = {"known": {"kind": line.known, "reason": line.reason}} if line.known else {}
     forgiven = {"forgiven": True} if line.forgiven else {}
     about = {"about_leaks": True} if line.about_leaks else {}
@@ -334,12 +311,10 @@ def of_its_line(line: Line) -> dict[str, Any]:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a journal; raise `SettingsError` if the file is none, or has an unknown version."""
     return checked(read_object(path, NO_JOURNAL), path)
 
 
 def checked(found: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Return `found`, or raise `SettingsError` if it is no journal or has an unknown version."""
     if "scenarios" not in found:
         raise wrong(path, NO_JOURNAL, "it has no scenarios")
     check_version(found, path)
@@ -354,7 +329,6 @@ def checked(found: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def record_in(journal: Mapping[str, Any], id: str, path: Path) -> ScenarioRecord:  # noqa: A002 - it is one
-    """Return one scenario's record; raise `SettingsError` if the journal has none with that id."""
     for scenario in journal["scenarios"]:
         if scenario["id"] == id.upper():
             found: ScenarioRecord = scenario

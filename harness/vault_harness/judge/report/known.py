@@ -8,9 +8,9 @@
     [known-flaky]
     NET-11 = "one attempt more is on its way"
 
-Such scenarios still run. A known failure does not fail the run, but a pass of a known-failing
-scenario does, so that the file stays true. Harm, such as a wrong value, fails the run too, unless
-the reason begins with ``harm:``. A reason for one broken promise excuses no other.
+A known failure does not fail the run, but a pass of a known-failing scenario does, so that the file
+stays true. Harm, such as a wrong value, fails the run too, unless the reason begins with ``harm:``.
+A reason for one broken promise excuses no other.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from vault_harness.judge.report.timing import one_line
 from vault_harness.toml_lines import line_of
 
 KNOWN_FILE = "vault-harness.toml"
-"""The file's name in the working directory."""
 
 FIXED = "fixed"
 """The mark of a pass that fails the run because the scenario is known to fail."""
@@ -73,23 +72,20 @@ class Known:
 
     @property
     def ids(self) -> frozenset[str]:
-        """Return all ids in the file."""
         return frozenset({*self.failing, *self.flaky})
 
     def kind(self, id: str) -> Expected:  # noqa: A002 - it is one
-        """Return how a scenario is known."""
         return "failing" if id in self.failing else "flaky" if id in self.flaky else ""
 
     def mark(self, line: Line) -> Line:
-        """Return a line with its known failure."""
         reason = self.failing.get(line.id) or self.flaky.get(line.id, "")
         return replace(line, known=self.kind(line.id), reason=reason)
 
     def after(self, lines: Iterable[Line]) -> Known:
         """Return the known failures after a run with these lines; reasons written by hand stay.
 
-        A known-failing scenario that passed is removed. A scenario that did not run, or proved
-        nothing, stays. The reason records any harm.
+        A known-failing scenario that passed is removed. One that did not run, or proved nothing,
+        stays. The reason records any harm.
         """
         failing, flaky = dict(self.failing), dict(self.flaky)
         for line in lines:
@@ -105,7 +101,6 @@ class Known:
 
 
 def _told(line: Line, reason: str) -> str:
-    """Return a reason, with the prefix for harm if the line did harm."""
     return f"{HARM} {reason}" if line.harm and not reason.lower().startswith(HARM) else reason
 
 
@@ -115,10 +110,7 @@ def is_a_part(journal: Mapping[str, Any]) -> bool:
 
 
 def mark(record: Mapping[str, Any], *, part: bool) -> str:
-    """Return the mark beside a verdict that counts as another one.
-
-    `part` means that the run lacks scenarios.
-    """
+    """`part` means that the run lacks scenarios."""
     if record.get("forgiven"):
         return "SHOULD"
     known = record.get("known") or {}
@@ -143,9 +135,6 @@ def load_known(path: Path | None = None, *, begin: bool = False) -> Known:
     Args:
         path: By default `KNOWN_FILE` in the working directory, which may be missing.
         begin: Whether a named file may be missing, because it will be written.
-
-    Raises:
-        SettingsError: The file cannot be read, or has another form.
     """
     if path is None:
         path, begin = Path(KNOWN_FILE), True
@@ -177,7 +166,7 @@ def load_known(path: Path | None = None, *, begin: bool = False) -> Known:
 
 
 def place_of(id: str, path: Path | None = None) -> str:  # noqa: A002 - it is one
-    """Return the place of a scenario in the file, ``FILE:LINE``, or the file alone."""
+    """Return ``FILE:LINE``, or the file alone."""
     path = Path(KNOWN_FILE) if path is None else path
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -201,10 +190,7 @@ def no_more_asked(
 ) -> list[str]:
     """Return a line for each known scenario that no longer runs.
 
-    Scenarios that only this machine cannot run are left out.
-
-    Args:
-        there: All existing ids; None if unknown.
+    Scenarios that only this machine cannot run are left out. `there` has all existing ids.
     """
     gone = known.ids - set(there) if there is not None else frozenset[str]()
     found = dict.fromkeys(gone, "there is no such scenario")
@@ -240,7 +226,7 @@ def write_known(known: Known, path: Path | None = None) -> Path:
 def _notes(path: Path) -> dict[str, list[str]]:
     """Return the comments above each id and table, and behind each id (`_BEHIND`).
 
-    Comments before the first table have an empty key, those after the last id have `_END`.
+    Those before the first table have an empty key, those after the last id have `_END`.
     """
     found: dict[str, list[str]] = {"": []}
     try:

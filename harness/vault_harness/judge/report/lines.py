@@ -11,7 +11,6 @@ from vault_harness.judge.record import ScenarioRecord
 from vault_harness.judge.report.timing import one_line
 
 WORDS = ("fail", "flaky", "not exercised", "error")
-"""The verdicts for which a summary names the scenarios."""
 
 OFTEN = 5
 """If this many scenarios broke the same promise, a report says so once for all."""
@@ -27,14 +26,12 @@ class Line:
     Attributes:
         word: The verdict; ``error`` if the harness itself failed.
         why: The reason of any verdict except ``pass``, in one line.
-        rate: The number of runs that passed: ``4 of 5``.
-        leaks: Secrets that leaked in the scenario, each in one line.
+        rate: How many runs passed: ``4 of 5``.
         about_leaks: Whether such leaks fail this line.
         forgiven: Whether it did not pass but does not fail the run: a SHOULD.
-        known: ``failing`` or ``flaky`` if the client is known to break this promise.
-        reason: Why the client breaks it, in its authors' words.
+        known: Set if the client is known to break this promise.
         undecided: Whether a leak in another part of the run may still fail the line.
-        harm: Whether there was harm, such as a wrong value; False for the line about leaks.
+        harm: False for the line about leaks.
         at_the_end: Whether every finding comes from the closing act.
     """
 
@@ -63,7 +60,6 @@ class Line:
 
     @property
     def did_new_harm(self) -> bool:
-        """Return whether a known failure did harm that its reason does not excuse."""
         return bool(self.known) and self.harm and not self.reason.lower().startswith(HARM)
 
     @property
@@ -82,7 +78,6 @@ class Line:
 
     @property
     def is_news(self) -> bool:
-        """Return whether it passes although it is known to fail."""
         return self.word == "pass" and self.known == "failing" and not self.undecided
 
     def __str__(self) -> str:
@@ -115,7 +110,7 @@ def line_of(record: ScenarioRecord, *, about_leaks: bool = False) -> Line:
 
 
 def wire_of(record: ScenarioRecord) -> str:
-    """Return the protocol of client and Vault in words; empty for plain HTTP.
+    """Return an empty text for plain HTTP.
 
     A client without HTTP/2 falls back to HTTP/1.1, and the verdict is then about HTTP/1.1.
     """
@@ -138,11 +133,9 @@ class Summary:
 
     Attributes:
         broken: Node ids of tests without a line, or with an error after it.
-        complete: Whether the run reached its end.
-        unfinished: Scenarios that were chosen and did not end.
         lacking: Parts of the run that are missing, such as ``2/4``.
         broken_off: Parts of the run that did not end, such as ``part 2/4``.
-        wires: The protocols of client and Vault, except plain HTTP.
+        wires: Except plain HTTP.
     """
 
     subject: str
@@ -158,14 +151,10 @@ class Summary:
     wires: set[str] = field(default_factory=set)
 
     def leaks(self) -> list[str]:
-        """Return the secrets that leaked in any scenario, each in one line."""
         return [f"{line.id:<8} {one_line(leak)}" for line in self.lines for leak in line.leaks]
 
     def interruption(self, running: Collection[str]) -> str:
-        """Return the last line of an interrupted run: how many scenarios have a verdict.
-
-        `running` names the scenarios that were under way.
-        """
+        """`running` names the scenarios that were under way."""
         judged, rest = len(self.lines), len(self.unfinished)
         ending = "this is no pass, whatever is written above"
         if not judged + rest:
@@ -258,10 +247,7 @@ class Effort:
 
 
 def where_time_went(scenarios: Iterable[ScenarioRecord], effort: Effort) -> list[str]:
-    """Return the lines of a table, the longest scenario first, and a summary.
-
-    Scenarios that never began have no row.
-    """
+    """The longest scenario comes first. Scenarios that never began have no row."""
     rows = [one for one in scenarios if "spent" in one]
     if not rows:
         return ["no scenario began"]
@@ -301,7 +287,7 @@ def _row(name: str, spent: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def _summary(busy: float, counted: float, effort: Effort, *, outside: bool) -> Sequence[str]:
-    """Return two lines. `outside` means that servers run in containers, so their CPU is unknown."""
+    """`outside` means that servers run in containers, so their CPU is unknown."""
     cpu = effort.user + effort.system
     slots = max(1, effort.side_by_side)
     empty = max(0.0, 1 - busy / (slots * effort.wall))

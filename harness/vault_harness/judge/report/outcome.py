@@ -30,21 +30,19 @@ class Outcome(IntEnum):
     """Ctrl-C: 128 plus the number of SIGINT, as in a shell."""
 
     TERMINATED = 143
-    """SIGTERM, with which CI ends a job: 128 plus its number."""
+    """SIGTERM, with which CI ends a job."""
 
     HUNG_UP = 129
-    """SIGHUP, from a terminal or runner that closes: 128 plus its number."""
+    """SIGHUP, from a terminal or runner that closes."""
 
 
 FEW = 3
-"""Number of scenarios that a reason names. The rest is counted."""
+"""Scenarios that a reason names. The rest is counted."""
 
 ENDED = frozenset({Outcome.INTERRUPTED, Outcome.TERMINATED, Outcome.HUNG_UP})
-"""Exit codes of interrupted runs."""
 
 
 def interrupted(by: int) -> Outcome:
-    """Return the outcome of a run that a signal interrupted."""
     return Outcome(128 + by)
 
 
@@ -56,12 +54,9 @@ def outcome(
     leaks_known: bool = False,
     part: bool = False,
 ) -> Outcome:
-    """Return the outcome of a run.
-
-    A broken promise takes precedence. A pass needs a complete run.
+    """Return the outcome of a run. A broken promise takes precedence.
 
     Args:
-        complete: Whether every chosen scenario and every error has a line.
         leaks_known: Whether the scenario about leaks, run or not, is known to fail.
         part: Whether this is one part of a run, which may have no scenario to ask.
     """
@@ -87,7 +82,6 @@ def leaks_count(lines: Iterable[Line], *, leaks_known: bool = False) -> bool:
 def reason(
     code: int, lines: Iterable[Line], *, complete: bool = True, leaks_known: bool = False
 ) -> str:
-    """Return in one line why a run has its exit code."""
     lines = list(lines)
     if code == Outcome.KEPT:
         return _why_kept(lines)
@@ -116,7 +110,6 @@ def _why_kept(lines: list[Line]) -> str:
 
 
 def _why_broken(lines: list[Line], *, leaks_known: bool) -> str:
-    """Return each reason that fails the run by itself."""
     why = []
     broken = [line for line in lines if line.counts_as == "broken"]
     leaked = leaks_count(lines, leaks_known=leaks_known)
@@ -142,6 +135,5 @@ def _scenarios(number: int) -> str:
 
 
 def _named(ids: list[str]) -> str:
-    """Return a few ids, and the number of the rest."""
     few = ids[:FEW]
     return ", ".join(few) + (f" and {len(ids) - FEW} more" if len(ids) > FEW else "")

@@ -1,7 +1,7 @@
 """Read a file that a run wrote or somebody committed, and say in one line what is wrong.
 
-Such files come from other machines, other versions of this suite and manual merges. A misread file
-would be a verdict on a client, so nothing is guessed.
+Such files come from other machines, versions and manual merges. A misread file would be a verdict
+on a client, so nothing is guessed.
 """
 
 from __future__ import annotations
@@ -29,9 +29,6 @@ def read_object(path: Path, what: str) -> dict[str, Any]:
     """Return the JSON object in a file. Duplicate keys, NaN and infinities are refused.
 
     `what` completes the message about a bad file: "no journal of a run".
-
-    Raises:
-        SettingsError: The file is missing, or holds no such object.
     """
     try:
         found = json.loads(
@@ -56,7 +53,6 @@ def read_object(path: Path, what: str) -> dict[str, Any]:
 
 
 def check_version(found: Mapping[str, Any], path: Path) -> None:
-    """Raise `SettingsError` if the format is older or newer than `SCHEMA_VERSION`."""
     version = found.get("schema_version")
     if version == SCHEMA_VERSION and type(version) is int:
         return
@@ -78,9 +74,6 @@ def check_shape(model: type[BaseModel], found: Mapping[str, Any], path: Path, wh
     """Validate a file's content strictly with a model, and return the model.
 
     Later readers use the file's own values, where the string "false" would be true.
-
-    Raises:
-        SettingsError: A field is missing or has another type; the message names the first one.
     """
     try:
         return model.model_validate(found, strict=True)
@@ -91,7 +84,6 @@ def check_shape(model: type[BaseModel], found: Mapping[str, Any], path: Path, wh
 
 
 def check_ids(found: Mapping[str, Any], path: Path, what: str) -> None:
-    """Raise `SettingsError` if a journal has two verdicts on one scenario."""
     counts = Counter(str(one["id"]) for one in found["scenarios"])
     if twice := sorted(id for id, count in counts.items() if count > 1):  # noqa: A001 - it is one
         raise wrong(path, what, f"it has {', '.join(twice)} more than once")
@@ -117,7 +109,7 @@ def _no_number(text: str) -> NoReturn:
 
 
 def _finite(text: str) -> float:
-    """Return a finite number. Python turns 1e999 into an infinity, which JSON does not have."""
+    """Python turns 1e999 into an infinity, which JSON does not have."""
     found = float(text)
     if math.isinf(found):
         raise ValueError(f"{text[:SHOWN]} is too large a number")

@@ -50,10 +50,10 @@ _BOUND = re.compile(r"(?<!log in) within \d+(?:\.\d+)? s\b")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 GRADES: tuple[Grade, ...] = get_args(Grade)
-"""The grades, the best first."""
+"""The best first."""
 
 _RANKS = {"pass": 0, "flaky": 1, "fail": 2}
-"""Verdicts on the client, the best first. Other words are no verdict on it."""
+"""Verdicts on the client, the best first."""
 
 _NO_SCORE = "neither a score nor a journal"
 
@@ -68,7 +68,6 @@ _COLOURS = {
 
 
 def score_of(journal: Mapping[str, Any]) -> Score:
-    """Return the score of a journal."""
     records = list(journal["scenarios"])
     client = formats.Client.model_validate(
         journal.get("client") or formats.client_of(str(journal.get("subject", "")), records)
@@ -136,7 +135,7 @@ def _cannot(record: Mapping[str, Any], claims: frozenset[str]) -> str:
 
 
 def causes_of(scenarios: Mapping[str, Judged]) -> list[Cause]:
-    """Group broken promises by cause. Causes that explain no scenario are left out."""
+    """Leave out causes that explain no scenario."""
     found = grouped(
         cause
         for id, one in scenarios.items()  # noqa: A001 - it is one
@@ -146,7 +145,7 @@ def causes_of(scenarios: Mapping[str, Judged]) -> list[Cause]:
 
 
 def in_numbers(found: Iterable[Cause]) -> str:
-    """Count causes: ``3 critical causes, 1 high cause``."""
+    """Such as ``3 critical causes, 1 high cause``."""
     counts = Counter(cause.label for cause in found)
     return ", ".join(
         f"{counts[label]} {label.replace('harm', 'harmful')} cause{'s' * (counts[label] != 1)}"
@@ -158,7 +157,6 @@ def in_numbers(found: Iterable[Cause]) -> str:
 def _grade(
     scenarios: Mapping[str, Judged], left_out: Collection[str], *, complete: bool, engine: str
 ) -> tuple[Grade | None, list[str]]:
-    """Return the grade and its causes, or the reasons for no grade."""
     found = causes_of(scenarios)
     counts = Counter(cause.label for cause in found)
     why = [
@@ -184,8 +182,7 @@ def _grade(
 def _unasked(scenarios: Mapping[str, Judged], engine: str) -> tuple[list[str], list[str]]:
     """Return lines about claimed scenarios without a verdict, one for each reason.
 
-    The first list prevents a grade: critical scenarios and all errors of the harness. The second
-    list has the others.
+    The first list prevents a grade: critical scenarios and all errors of the harness.
     """
     found: dict[tuple[bool, str], list[str]] = {}
     for id, one in sorted(scenarios.items()):  # noqa: A001 - it is one
@@ -201,20 +198,14 @@ def _unasked(scenarios: Mapping[str, Judged], engine: str) -> tuple[list[str], l
 
 
 def broken_down(score: Score) -> list[str]:
-    """Return the scenarios in which the harness failed, so that a change is unknown."""
     return sorted(id for id, one in score.scenarios.items() if one.verdict == "error")  # noqa: A001
 
 
 def updated(old: Score, new: Score) -> Score:
-    """Return a score with some verdicts replaced by verdicts of a later run of the client.
+    """Replace some verdicts of a score by those of a later run of the client.
 
-    Args:
-        old: The score of a whole run.
-        new: The score of some scenarios. Scenarios that it did not exercise, or that the engine or
-            machine could not run, keep the old verdict.
-
-    Raises:
-        SettingsError: Client, suite or surroundings differ.
+    Scenarios that `new` did not exercise, or that the engine or machine could not run, keep the old
+    verdict.
     """
     for what in ("suite_version", "client", "surroundings"):
         before, now = getattr(old, what), getattr(new, what)
@@ -235,11 +226,7 @@ def updated(old: Score, new: Score) -> Score:
 
 
 def load_score(path: Path) -> Score:
-    """Read a score, or make the score of a journal.
-
-    Raises:
-        SettingsError: The file is neither, or this suite does not know its version.
-    """
+    """Read a score, or make the score of a journal."""
     found = read_object(path, _NO_SCORE)
     if isinstance(found.get("scenarios"), list):
         return score_of(checked(found, path))
@@ -291,7 +278,7 @@ def refuse_another(path: Path, what: Literal["score", "badge"]) -> None:
 
 
 def as_text(score: Score) -> str:
-    """Return a score as the text of its file; equal verdicts give equal text."""
+    """Equal verdicts give equal text."""
     found = score.model_dump()
     for one in found["scenarios"].values():
         if not one["cannot"]:  # most scores have none
@@ -300,7 +287,6 @@ def as_text(score: Score) -> str:
 
 
 def write_score(score: Score, folder: Path) -> Path:
-    """Write a score and its badge into a folder, and return the path of the score."""
     drawn = badge(score, version=suite_version())
     files.write_text(folder / BADGE, json.dumps(drawn, indent=1) + "\n")
     files.write_text(folder / SCORE, as_text(score))
@@ -308,12 +294,11 @@ def write_score(score: Score, folder: Path) -> Path:
 
 
 def claims_of(score: Score) -> str:
-    """Return what the client claims; its grade covers only that."""
+    """The client's grade covers only what it claims."""
     return ", ".join(score.client.capabilities) or "nothing"
 
 
 def told(score: Score) -> str:
-    """Return the grade in one line, and lines with its causes."""
     head = f"grade {score.grade or 'none'} (claims {claims_of(score)}; suite {score.suite_version})"
     return "\n".join(map(one_line, [head, *(f"  {reason}" for reason in score.why)]))
 
@@ -335,13 +320,11 @@ class Change:
 
     @property
     def row(self) -> tuple[str, str, str, str]:
-        """Return the cells of the change's row in a table."""
         mark = "regression" if self.regression else ""
         return self.id, self.old or "not there", self.new or "not there", mark
 
 
 def changes(old: Score, new: Score) -> list[Change]:
-    """Return the changes, sorted by id."""
     words = [{id: one.verdict for id, one in s.scenarios.items()} for s in (old, new)]  # noqa: A001
     found = (Change(id, words[0].get(id), words[1].get(id)) for id in sorted(words[0] | words[1]))  # noqa: A001
     return [change for change in found if change.old != change.new]
@@ -350,7 +333,7 @@ def changes(old: Score, new: Score) -> list[Change]:
 def in_rows(found: Collection[Change]) -> tuple[list[Change], list[str]]:
     """Return the changes as rows of a table, and lines about scenarios of only one of the runs.
 
-    A part of a run lacks most scenarios of a whole run. As rows they would hide everything else.
+    A part of a run lacks most scenarios. As rows they would hide everything else.
     """
     rows, lines = list(found), []
     for what, only in (
@@ -364,7 +347,6 @@ def in_rows(found: Collection[Change]) -> tuple[list[Change], list[str]]:
 
 
 def harms(old: Score, new: Score) -> list[str]:
-    """Return the leaks and wrong values that only the new score has."""
     before = {(id, _untimed(text)) for id, one in old.scenarios.items() for text in one.harm}  # noqa: A001
     return [
         f"{id}: {text}"
@@ -375,10 +357,7 @@ def harms(old: Score, new: Score) -> list[str]:
 
 
 def also_broken(old: Score, new: Score) -> list[str]:
-    """Return promises that are newly broken in a scenario that was broken before.
-
-    The verdict of such a scenario shows no change. `harms` returns harm.
-    """
+    """Return promises that are newly broken in a scenario that was broken before."""
     found = []
     for id, one in new.scenarios.items():  # noqa: A001 - it is one
         before = old.scenarios.get(id)
@@ -397,7 +376,7 @@ def says_nothing(old: Score, new: Score) -> bool:
     """Return whether critical scenarios that had a verdict ran again, and all lost it.
 
     A client that no longer starts looks like that. Its verdicts on starting may have been bad
-    before, so that nothing gets worse. An error of the harness hides changes too.
+    before, so that nothing gets worse.
     """
     asked = {
         one.verdict
@@ -410,7 +389,6 @@ def says_nothing(old: Score, new: Score) -> bool:
 
 
 def unlike(old: Score, new: Score) -> list[str]:
-    """Return a line for each difference besides the verdicts that limits a comparison."""
     before, now = old.client, new.client
     found = []
     if before.subject != now.subject:
@@ -447,7 +425,6 @@ def _times(score: Score) -> str:
 
 
 def markdown(old: Score, new: Score) -> str:
-    """Return what changed as Markdown, for a pull request."""
     lines = [f"### Vault client: {_grades(old, new)}", ""]
     lines += [f"- {plain(text)}" for text in new.why]
     lines += [f"- new: {plain(text)}" for text in harms(old, new)]
@@ -470,15 +447,11 @@ def _grades(old: Score, new: Score) -> str:
 
 
 def regressed(old: Score, new: Score) -> bool:
-    """Return whether anything got worse between two scores."""
     return bool(harms(old, new)) or any(change.regression for change in changes(old, new))
 
 
 def badge(score: Score, *, version: str) -> dict[str, object]:
-    """Return a badge in the form of a shields.io endpoint. It expires with its suite.
-
-    `version` is the version of the suite that promises and grades belong to.
-    """
+    """Return a badge in the form of a shields.io endpoint. It expires with its suite."""
     if release(score.suite_version) != release(version):
         message, colour = f"expired (suite {score.suite_version})", "lightgrey"
     elif score.grade is None:

@@ -81,11 +81,10 @@ _LATE = re.compile(r" s late(?= #|$)")
 _GOODBYE = " says goodbye"
 _IN_VAULTS_PLACE = re.compile(r" answered 2\d\d(?= #|$)")
 _DENIED = "1 error occurred"
-"""The beginning of Vault's error where a policy denies a request with a living token."""
+"""Vault's error begins so where a policy denies a request with a living token."""
 
 
 def met(record: Record) -> Iterator[tuple[str, str]]:
-    """Yield each request that reached the recorder with what happened to it."""
     granted: dict[str, float] = {}
     for exchange in before_the_end(record, "exchanges", "began"):
         asked = asked_by(record, exchange)
@@ -102,7 +101,6 @@ def met(record: Record) -> Iterator[tuple[str, str]]:
 
 
 def asked_by(record: Record, exchange: Event) -> str | None:
-    """Return the kind of a request; None if it has no kind."""
     kind, path = exchange["kind"], exchange["path"]
     if kind == "login":
         return FIRST_LOGIN if _is_first(record, exchange) else LOGIN
@@ -114,10 +112,7 @@ def asked_by(record: Record, exchange: Event) -> str | None:
 
 
 def _is_first(record: Record, login: Event) -> bool:
-    """Return whether no login succeeded since the last start of a client.
-
-    Another client may start during the login.
-    """
+    """Another client may start during the login."""
     starts = [
         call["began"]
         for call in record.get("operations", ())
@@ -134,7 +129,6 @@ def _is_first(record: Record, login: Event) -> bool:
 
 
 def _answered(record: Record, exchange: Event, asked: str) -> Iterator[str]:
-    """Yield what became of an answer, as the recorder saw it."""
     acted, took = exchange["interference"] or "", ended_of(exchange) - exchange["began"]
     ways = {
         way
@@ -159,7 +153,6 @@ def _answered(record: Record, exchange: Event, asked: str) -> Iterator[str]:
 
 
 def _told(exchange: Event, asked: str, acted: str) -> Iterator[str]:
-    """Yield what the status of an answer means to the client."""
     status, in_vaults_place = exchange["status"], exchange["by"] != "vault"
     if status < 300:
         if in_vaults_place and _IN_VAULTS_PLACE.search(acted):
@@ -225,8 +218,7 @@ _CALLS: Final[Mapping[str, str]] = {
 }
 """For each call that failed unseen, the request behind it.
 
-A change is left out, because it reads and writes. Health is left out, because a client may report
-it without a request.
+A change reads and writes, and a client may report its health without a request.
 """
 
 
@@ -253,7 +245,7 @@ def unseen(record: Record, fault: Event) -> Iterator[tuple[str, str]]:
 
 
 def _first_of_all(record: Record, call: Event) -> str | None:
-    """Return the request that a call needs first, if no login has succeeded since the start."""
+    """Return None if a login has succeeded since the start."""
     verb, number, operations = call["verb"], call["instance"], record["operations"]
     start = (
         call
@@ -263,7 +255,7 @@ def _first_of_all(record: Record, call: Event) -> str | None:
         )
     )
     if start is None:
-        return None  # the start is unknown
+        return None
     since = [
         one["kind"]
         for one in record["exchanges"]
@@ -276,7 +268,6 @@ def _first_of_all(record: Record, call: Event) -> str | None:
 
 
 def _suffers(call: Event, fault: Event, way: str) -> bool:
-    """Return whether a call fails during a fault, or waits for its end."""
     if call["outcome"] in ("unavailable", "error", "hung", "stale") or call["value"] == "fallback":
         return True
     waited = min(ended_of(call), ended_of(fault)) - max(call["began"], fault["began"])
@@ -327,7 +318,6 @@ def _over(record: Record, fault: Event) -> float:
 
 
 def _closes_within(record: Record, fault: Event) -> bool:
-    """Return whether a client with a token closes during a fault."""
     end = ended_of(fault)
     return any(
         call["verb"] == "close" and fault["began"] <= call["began"] and ended_of(call) <= end

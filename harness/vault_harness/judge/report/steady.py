@@ -14,7 +14,7 @@ from vault_harness.judge.report.timing import SEEN, in_short, plain
 from vault_harness.judge.verdict import TOO_SLOW
 
 FORMAT = 1
-"""The format of ``steady.json``."""
+"""Of ``steady.json``."""
 
 MISSING = "missing"
 """The word for a scenario that a run lacks, because its process died or the run broke off."""
@@ -27,8 +27,6 @@ class Judged:
     Attributes:
         number: Counted from 1.
         busy: Whether other programs kept the machine busy.
-        words: The verdict of each scenario, by id.
-        why: The reason of each verdict except ``pass``, by id.
         slow: Ids of scenarios that have no verdict only because the machine was too slow.
         kept: Folder of its journal; empty if it was not kept.
     """
@@ -59,7 +57,6 @@ class Difference:
 
 
 def judged(number: int, journal: Mapping[str, Any], *, busy: bool, kept: str = "") -> Judged:
-    """Return the verdicts of a run's journal."""
     scenarios = journal["scenarios"]
     return Judged(
         number=number,
@@ -73,16 +70,12 @@ def judged(number: int, journal: Mapping[str, Any], *, busy: bool, kept: str = "
 
 
 def _too_slow(record: Mapping[str, Any]) -> bool:
-    """Return whether only the machine's slowness prevented a verdict."""
     reasons = record.get("untouched") or [""]
     return record["word"] == "not exercised" and all(text.startswith(TOO_SLOW) for text in reasons)
 
 
 def differences(runs: Sequence[Judged]) -> list[Difference]:
-    """Return each verdict that differs from the first run, by scenario and run.
-
-    ``too slow`` counts as a difference only in a run on an idle machine.
-    """
+    """``too slow`` counts as a difference only in a run on an idle machine."""
     found = []
     for id in sorted({id for run in runs for id in run.words}):  # noqa: A001 - they are
         first = _first(runs, id)
@@ -94,18 +87,17 @@ def differences(runs: Sequence[Judged]) -> list[Difference]:
 
 
 def _first(runs: Iterable[Judged], id: str) -> str:  # noqa: A002 - it is one
-    """Return the first verdict on a scenario for which the machine was fast enough."""
     words = [run.words.get(id, MISSING) for run in runs if id not in run.slow]
     return words[0] if words else "not exercised"
 
 
 def alike(runs: Sequence[Judged]) -> int:
-    """Return how many runs have no verdict that differs from the first."""
+    """Count the runs that have no verdict that differs from the first."""
     return len(runs) - len({found.run for found in differences(runs)})
 
 
 def told(runs: Sequence[Judged], *, subject: str) -> str:
-    """Return the table in Markdown."""
+    """Return Markdown."""
     found = differences(runs)
     busy = sum(run.busy for run in runs)
     slow = sum(len(run.slow) for run in runs if run.busy)
@@ -160,11 +152,7 @@ def save(directory: Path, runs: Sequence[Judged], order: Mapping[str, Any]) -> N
 
 
 def load(directory: Path, order: Mapping[str, Any]) -> list[Judged]:
-    """Return the runs that `save` kept for the same order; empty if there are none.
-
-    Raises:
-        SettingsError: The files belong to another order, or cannot be read.
-    """
+    """Return an empty list if there are none."""
     file = directory / "steady.json"
     if not file.exists():
         return []

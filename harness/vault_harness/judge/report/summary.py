@@ -1,7 +1,4 @@
-"""Sum a run up in one screen, as data: the terminal and the page show the same.
-
-It is made from the journal alone, so it can be made again at any time.
-"""
+"""Sum a run up in one screen, from the journal alone: the terminal and the page show the same."""
 
 from __future__ import annotations
 
@@ -24,19 +21,19 @@ from vault_harness.judge.report.score import causes_of, in_numbers, score_of
 from vault_harness.judge.report.timing import one_line
 
 MOST = 3
-"""Number of causes that a summary shows. A file has all causes."""
+"""Causes that a summary shows. A file has all."""
 
 NAMED = 4
-"""Number of scenarios of one verdict that are named. The rest is counted."""
+"""Scenarios of one verdict that are named. The rest is counted."""
 
 SEEN = 120
 """Characters of an example that are shown."""
 
 CAUSES = "causes.txt"
-"""The file in a report's folder with all causes and all their scenarios."""
+"""All causes and all their scenarios."""
 
 FAILURES = "failures.txt"
-"""The file in a report's folder with the text of each failure."""
+"""The text of each failure."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,6 @@ class RunSummary:
     Attributes:
         verdict: ``mine: 62 of 103 scenarios pass; 41 fail; 23 skipped``.
         where: ``openbao 2.7.2, process engine, 118 s``.
-        good: Whether there is nothing to do.
         explains: ``3 causes explain 41 of 46 failures``; empty if nothing failed.
         causes: The first three causes.
         timeline: The command that prints the clearest scenario's history.
@@ -67,10 +63,10 @@ class RunSummary:
     why_code: str
 
     def lines(self, width: int | None = 100, *, page: Path | None = None) -> list[str]:
-        """Return the summary as lines of text, without a break inside commands and paths.
+        """Return lines of text, without a break inside commands and paths.
 
         Args:
-            width: Characters in a line; None for lines of any length, as in a log.
+            width: None for lines of any length, as in a log.
             page: The report; `CAUSES` stands beside it.
         """
         told = _wrapped(self.verdict, width) + _wrapped(f"({self.where})", width)
@@ -93,7 +89,7 @@ class RunSummary:
 def summary_of(journal: Mapping[str, Any], *, code: int | None = None) -> RunSummary:
     """Sum up the run of a journal.
 
-    `code` is the exit code. By default it comes from the journal, or else from its verdicts.
+    By default `code` comes from the journal, or else from its verdicts.
     """
     records = list(journal["scenarios"])
     complete, leaks_known = bool(journal.get("complete")), bool(journal.get("leaks_known"))
@@ -124,7 +120,6 @@ def summary_of(journal: Mapping[str, Any], *, code: int | None = None) -> RunSum
 
 
 def all_causes(journal: Mapping[str, Any]) -> str:
-    """Return the text of `CAUSES`: each cause with every scenario that shows it."""
     records = list(journal["scenarios"])
     undecided = bool(journal.get("left_out")) or not journal.get("complete")
     told = []
@@ -136,7 +131,6 @@ def all_causes(journal: Mapping[str, Any]) -> str:
 
 
 def write_texts(journal: Mapping[str, Any], folder: Path) -> None:
-    """Write what is too long for a screen: `CAUSES` and `FAILURES`."""
     texts = [
         explain(record, again=str(record.get("again") or ""))
         for record in journal["scenarios"]
@@ -147,14 +141,12 @@ def write_texts(journal: Mapping[str, Any], folder: Path) -> None:
 
 
 def grade_in_words(score: Score) -> str:
-    """Return in one line why a client has its grade, or no grade."""
     if score.grade is None:
         return _cut(score.why[0])
     return in_numbers(causes_of(score.scenarios)) or "nothing is broken"
 
 
 def _verdict(subject: str, lines: Sequence[Line], unfinished: Sequence[str]) -> str:
-    """Return the counts of scenarios in words."""
     counts = Counter(line.word for line in lines)
     judged = len(lines) - counts["skipped"]
     words = [f"{one_line(subject)}: {counts['pass']} of {judged} scenarios pass"]
@@ -211,7 +203,6 @@ def _wrapped(text: str, width: int | None, indent: str = "  ") -> list[str]:
 
 
 def _cut(text: str) -> str:
-    """Return the beginning of what was seen, in one line; the files have all of it."""
     told = one_line(text)
     return told if len(told) <= SEEN else f"{told[:SEEN]} ..."
 

@@ -25,13 +25,7 @@ def timeline(
     until: float = float("inf"),
     raw: bool = False,
 ) -> str:
-    """Return a scenario's verdict with its reasons, and everything that happened.
-
-    `since` and `until` are seconds since it began. With `raw` no moments share a line.
-
-    Raises:
-        SettingsError: The file is no journal, lacks the scenario, or an event has another form.
-    """
+    """`since` and `until` are seconds since it began. With `raw` no moments share a line."""
     record = record_in(load(journal), id, journal)
     try:
         if raw:
@@ -51,7 +45,6 @@ def timeline(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m vault_harness.judge.report.timeline", description=__doc__
     )

@@ -13,10 +13,9 @@ MANY = 3
 """If there are more moments of the same kind than this, they share a line."""
 
 TIMES = 4
-"""Number of times that a shared line shows."""
+"""Times that a shared line shows."""
 
 STOOD_STILL = "the machine stood still"
-"""The name of a stall, as in a verdict."""
 
 UNREAD = 0.1
 """Seconds for which a request may lie unread before the text says so. Oracles use its arrival."""
@@ -45,7 +44,7 @@ class Moment:
         at: Seconds since the scenario began.
         like: What moments of the same kind share; empty for a moment that never shares a line.
         minor: Whether only a full timeline shows it.
-        key: Whether it is a finding, or the subject of a finding. It is then always shown.
+        key: Whether it is a finding, or the subject of one. It is then always shown.
     """
 
     at: float
@@ -66,7 +65,6 @@ class Told(NamedTuple):
 
 
 def moments(record: ScenarioRecord) -> list[Moment]:
-    """Return every moment of a record, in order."""
     found = [Moment(mark["at"], one_line(mark["text"])) for mark in record.get("marks", ())]
     for fault in record.get("faults", ()):
         detail = ", ".join(f"{name} {value}" for name, value in fault["detail"].items())
@@ -99,7 +97,7 @@ def moments(record: ScenarioRecord) -> list[Moment]:
 
 
 def findings_of(record: ScenarioRecord) -> list[dict[str, Any]]:
-    """Return the findings that have a time; if none counts, the findings that were set aside."""
+    """If no finding counts, return the findings that were set aside. All have a time."""
     counting = record.get("findings", ())
     found = counting or [one["finding"] for one in record.get("set_aside", ())]
     return [finding for finding in found if finding["at"] is not None]
@@ -108,8 +106,7 @@ def findings_of(record: ScenarioRecord) -> list[dict[str, Any]]:
 def why_not_exercised(record: Mapping[str, Any]) -> list[str]:
     """Return the reasons of ``not exercised``, with advice if a reason alone is not clear.
 
-    A client that renews twice even without a fault breaks nearly every scenario before its fault,
-    so that these scenarios cannot judge it.
+    A client that renews twice even without a fault breaks nearly every scenario before its fault.
     """
     reasons = [in_short(text, SEEN) for text in record.get("untouched") or ()]
     if any(reason.startswith(_BEFORE) for reason in reasons):
@@ -118,7 +115,7 @@ def why_not_exercised(record: Mapping[str, Any]) -> list[str]:
 
 
 def one_line(text: str) -> str:
-    """Return a text in one line: line breaks, control and invisible characters are escaped."""
+    """Escape line breaks, control and invisible characters."""
     if text.isprintable():
         return text
     return "".join(
@@ -226,7 +223,6 @@ def shown(
     until: float = float("inf"),
     all_of_it: bool = False,
 ) -> list[str]:
-    """Return the lines of an interval, minor ones only if `all_of_it` is set."""
     return [line.text for line in lines_of(record, since, until, all_of_it=all_of_it)]
 
 
@@ -237,7 +233,6 @@ def lines_of(
     *,
     all_of_it: bool = False,
 ) -> list[Told]:
-    """Return the lines of an interval, each with whether it is always shown."""
     return collapse(
         moment
         for moment in moments(record)

@@ -63,7 +63,6 @@ _DELIVERED = re.compile(r"(secret-id|jwt|token|wrapping)-\d+ delivered|secret-id
 
 
 def asked_in(record: Record) -> set[str]:
-    """Return the kinds of requests that reached the recorder."""
     return {asked for one in record.get("exchanges", ()) if (asked := asked_by(record, one))}
 
 
@@ -80,7 +79,6 @@ def touches_of(record: Record) -> set[tuple[str, str]]:
 
 
 def _carried(record: Record, found: set[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Yield what happened to connections."""
     ways = {what for _, what in found}
     names = {fault["name"] for fault in faults_of(record)}
     if REFUSED in ways:
@@ -152,10 +150,9 @@ __all__ = [
 ]
 
 NO_TABLE = "no table of requests and faults"
-"""How messages describe a file that is no table."""
 
 Pairs = frozenset[tuple[str, str]]
-"""Pairs of a kind of request and what happened to it."""
+"""A kind of request and what happened to it."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +168,6 @@ class RunTouches:
     """The table of one run.
 
     Attributes:
-        asked: The kinds of requests that it has made.
         scenarios: The pairs of each judged scenario; None if it did not pass or ran more than once.
     """
 
@@ -181,11 +177,6 @@ class RunTouches:
 
 
 def run_of(journal: Mapping[str, Any]) -> RunTouches:
-    """Return what a run's journal shows.
-
-    Raises:
-        AttributeError, IndexError, KeyError, TypeError, ValueError: An event has another form.
-    """
     judged = [one for one in journal["scenarios"] if one["word"] != "skipped"]
     return RunTouches(
         str(journal["subject"]),
@@ -201,11 +192,9 @@ def _told(record: Record) -> Pairs | None:
 def measured(runs: Iterable[RunTouches], before: Table) -> Table:
     """Return the table after some runs; scenarios without news stay as they were.
 
-    A client counts for a scenario if it passed in all of its runs. A pair counts if all these runs
-    have it. The pairs of several clients are joined, since not every client makes every request.
-
-    Args:
-        runs: Runs of any clients. Runs with the same subject belong to one client.
+    A client (a subject) counts for a scenario if it passed in all of its runs. A pair counts if all
+    these runs have it. The pairs of several clients are joined, since not every client makes every
+    request.
     """
     runs = tuple(runs)
     shown: dict[tuple[str, str], list[Pairs | None]] = {}
@@ -223,7 +212,6 @@ def measured(runs: Iterable[RunTouches], before: Table) -> Table:
 
 
 def load_table(path: Path) -> Table:
-    """Read a table; raise `SettingsError` if it is missing or has another form."""
     found = read_object(path, NO_TABLE)
     try:
         scenarios = {
@@ -239,7 +227,6 @@ def load_table(path: Path) -> Table:
 
 
 def written(table: Table) -> str:
-    """Return a table as text, with a line for each scenario, all sorted."""
     scenarios = ",\n".join(
         f"  {json.dumps(scenario)}: {json.dumps(_by_request(table.scenarios[scenario]))}"
         for scenario in sorted(table.scenarios)
@@ -256,7 +243,6 @@ def _by_request(pairs: Pairs) -> dict[str, list[str]]:
 
 
 def _read(path: Path) -> RunTouches:
-    """Return what a journal shows; raise `SettingsError` if it is no journal or malformed."""
     try:
         return run_of(load(path))
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -266,10 +252,7 @@ def _read(path: Path) -> RunTouches:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Update a table from journals and return the exit code.
-
-    An unreadable table is replaced, as its own error advises.
-    """
+    """Replace an unreadable table, as its own error advises."""
     parser = argparse.ArgumentParser(
         prog="python -m vault_harness.judge.report.touched", description=__doc__
     )

@@ -1,7 +1,4 @@
-"""Clients under test, in any language, behind one interface.
-
-``docs/how-to/test-your-client.md`` describes the ways to connect a client.
-"""
+"""Clients under test, in any language, behind one interface."""
 
 from vault_harness.judge.subjects.inprocess import InProcessSubject
 from vault_harness.judge.subjects.process import make_home

@@ -1,6 +1,6 @@
 """Test a program that renders files, keeps a token or listens, without an adapter.
 
-The suite acts like the application beside it: it reads the file, or sends a request.
+The suite acts like the application beside it.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ from vault_harness.waiting import wait_until
 class Requests:
     """Reads of a KV engine, version 2, over HTTP.
 
-    A request to a listener has only the suite's time limit, because the program's speed is judged.
-    A request to Vault with a sink's token has its own connection and an early end: the program
-    takes no part in it, and must not be blamed for its delays.
+    A listener has only the suite's time limit, because the program's speed is judged. The program
+    takes no part in a request to Vault with a sink's token, and must not be blamed for its delays.
+    So that request has its own connection and an early end.
 
     Args:
         base: Base URL of a listener or of Vault.
-        token: A file whose token is sent, read each time; None sends no token.
-        authority: A file of the authorities to trust, for https.
+        token: A file whose token is sent, read each time.
+        authority: A file of the authorities to trust.
         within: Seconds after which a request is given up; None for a listener.
     """
 
@@ -85,12 +85,6 @@ class Requests:
             self._session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=64))
 
     def read(self, path: str, key: str, *, timeout: float) -> Reading:
-        """Return one key of the secret at ``path``.
-
-        Raises:
-            OperationFailed: The outcome says what the answer was, or that there was none.
-            SubjectHung: There was no answer within ``timeout`` seconds.
-        """
         if self._within is None or self._within >= timeout:
             return self._workers.run(lambda: self._read(path, key, timeout), "read", timeout)
         within = self._within
@@ -100,7 +94,6 @@ class Requests:
             raise OperationFailed("unavailable", f"no answer within {within:g} s") from None
 
     def close(self) -> None:
-        """Close the connections."""
         self._workers.close()
         self._session.close()
 
@@ -140,7 +133,6 @@ def _parsed(content: bytes) -> dict[str, Any]:
 
 
 def _value(status: int, answer: dict[str, Any], key: str) -> str:
-    """Return the value of a key in an answer, or raise the reason why there is none."""
     data = answer.get("data")
     data = data if isinstance(data, dict) else {}
     if status == 200:
@@ -163,7 +155,7 @@ GIVEN_UP = 2.0
 """Seconds after which a request with a sink's token is given up, if no deadline is set."""
 
 IDS = ("role_id", "secret_id")
-"""What an AppRole logs in with: placeholders ``${role_id_file}`` and ``${secret_id_file}``."""
+"""Each has a placeholder, ``${role_id_file}``."""
 
 OPTIONAL = (
     "VAULT_ROLE_ID",
@@ -180,18 +172,15 @@ OPTIONAL = (
     "VAULT_TOKEN_FILE",
     "VAULT_WRAPPED_SECRET_ID_FILE",
 )
-"""Variables of only some scenarios. In the others these placeholders are empty."""
+"""Placeholders that are empty in scenarios without these variables."""
 
 
 class AgentSubject:
     """A program that a configuration describes.
 
-    The program is ready once it runs, and listens if it has a listener. There may be nothing to
-    read yet.
-
     Args:
-        environ: The program's variables, which are also the values of placeholders.
-        log: File for its output. A folder beside it is made for the program's files.
+        environ: Also the values of placeholders.
+        log: A folder beside it is made for the program's files.
     """
 
     kind: Kind = "agent"
@@ -240,7 +229,7 @@ class AgentSubject:
 
     @property
     def cpu(self) -> float:
-        """Return the seconds of CPU time that it has used, once it has ended."""
+        """In seconds, once it has ended."""
         return self._life.cpu
 
     @property
@@ -249,16 +238,12 @@ class AgentSubject:
 
     @property
     def reports_outcomes(self) -> bool:
-        """Return whether it distinguishes failures: a listener does, a file does not."""
+        """A listener distinguishes failures, a file does not."""
         return "outcomes" in self.capabilities
 
     @without_frames
     def read(self, path: str, key: str, *, timeout: float) -> Reading:
-        """Return the value in the file now, or from the answer to a request.
-
-        Raises:
-            SecretNotServed: No file of this secret is configured.
-        """
+        """Return the value in the file now, or from the answer to a request."""
         if self._requests is not None:
             self._must_live("read")
             return self._requests.read(path, key, timeout=timeout)
@@ -303,11 +288,7 @@ class AgentSubject:
 
     @without_frames
     def close(self, *, timeout: float, beyond: float = 0.0) -> None:
-        """Send SIGTERM, as a service manager would.
-
-        Raises:
-            SubjectHung: The program had to be killed.
-        """
+        """Send SIGTERM, as a service manager would."""
         if self._closing:
             return
         self._closing = True
@@ -322,7 +303,6 @@ class AgentSubject:
             )
 
     def kill(self) -> None:
-        """Send SIGKILL to it and its children, and return when they are gone."""
         self._closing = True
         try:
             self._life.end()
@@ -337,7 +317,6 @@ class AgentSubject:
         return not self._life.ended.is_set()
 
     def _await(self, url: str) -> None:
-        """Wait until the program listens at `url` or has ended, for at most `LISTENS_WITHIN`."""
         parts = urlsplit(url)
         where = (parts.hostname or "", parts.port or {"https": 443}.get(parts.scheme, 80))
 
@@ -350,15 +329,14 @@ class AgentSubject:
             wait_until(listens, "the agent to listen", timeout=LISTENS_WITHIN)
 
     def _look(self, file: Path, rendered: Rendered, key: str) -> Reading:
-        """Return the value in a file. A file cannot say that it is no longer updated."""
+        """A file cannot say that it is no longer updated."""
         self._must_live("render")
         try:
             value = secret_in(file.read_bytes().decode("utf-8"), key, rendered)
         except FileNotFoundError:
             raise OperationFailed(None, f"{file.name} is not there") from None
         except (OSError, ValueError, RecursionError) as error:
-            # The file is not JSON or not UTF-8, such as half a file, or it is a folder or another
-            # user's.
+            # It is half a file, not JSON or not UTF-8, a folder, or another user's.
             message = f"{file.name} cannot be read: {type(error).__name__}"
             raise OperationFailed(None, message) from None
         if value is None:
@@ -386,7 +364,7 @@ class AgentSubject:
 def _requests(
     config: AgentConfig, environ: Mapping[str, str], directory: Path, fill: Callable[[str], str]
 ) -> Requests | None:
-    """Return the object that sends requests for the application; None if it reads files."""
+    """Return None if the application reads files."""
     mount, authority = environ.get("VAULT_MOUNT_POINT", "secret"), environ.get("VAULT_CACERT")
     if config.listener is not None:
         return Requests(fill(config.listener.url), mount)
@@ -400,7 +378,7 @@ def _requests(
 
 
 def _known(environ: Mapping[str, str], directory: Path, config: str) -> dict[str, str]:
-    """Return the placeholders by name; ids that came by value are written to files first."""
+    """Return the placeholders; ids that came by value are written to files first."""
     known = {
         **dict.fromkeys(OPTIONAL, ""),
         **environ,
@@ -417,7 +395,7 @@ def _known(environ: Mapping[str, str], directory: Path, config: str) -> dict[str
 
 
 def _free_port() -> int:
-    """Return a free port of the loopback. Another program may take it first."""
+    """Another program may take the port first."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

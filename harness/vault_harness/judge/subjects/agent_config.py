@@ -26,8 +26,7 @@ class Rendered(BaseModel):
     """A secret that the program writes into a file.
 
     Attributes:
-        path: The secret, below the mount.
-        file: Its file; the name may have placeholders.
+        file: The name may have placeholders.
         key: The key whose value is the whole file; if empty, the file is a JSON object.
     """
 
@@ -39,7 +38,7 @@ class Rendered(BaseModel):
 
 
 class Listener(BaseModel):
-    """The address where the program answers requests without a token; it may have placeholders."""
+    """Where the program answers requests without a token."""
 
     model_config = _STRICT
 
@@ -47,7 +46,7 @@ class Listener(BaseModel):
 
 
 class Sink(BaseModel):
-    """The file into which the program writes a token. Its name may have placeholders."""
+    """The file into which the program writes a token."""
 
     model_config = _STRICT
 
@@ -55,16 +54,15 @@ class Sink(BaseModel):
 
 
 class AgentConfig(BaseModel):
-    """A program, its files, and the place of its secrets.
+    """A program, its files, and the place of its secrets. Texts may have placeholders.
 
     Attributes:
-        command: Program and arguments, each with placeholders; no shell is used.
+        command: Program and arguments; no shell is used.
         files: Texts to write into the program's folder before it starts, by name.
-        rendered: The secrets that it writes into files. A read opens the file.
-        listener: The address where it answers. A read is a request to it.
-        sink: The file of its token. A read is a request to Vault with this token.
+        rendered: A read opens the file.
+        listener: A read is a request to it.
+        sink: A read is a request to Vault with its token.
         auth: Further ways to log in, as in the answer to ``hello``.
-        leaves: As in the answer to ``hello``.
     """
 
     model_config = _STRICT
@@ -99,11 +97,7 @@ class AgentConfig(BaseModel):
         return self
 
     def claims(self) -> Hello:
-        """Return the claims that follow from the place of its secrets.
-
-        Raises:
-            SubjectError: A declared time or a way to log in is unknown.
-        """
+        """Return the claims that follow from the place of its secrets."""
         # A file does not say why it is empty or how old it is.
         words = ["read", "cached"] if self.rendered else ["read", "outcomes"]
         found = claims(words, dict(self.declares), self.auth, self.leaves)
@@ -111,11 +105,6 @@ class AgentConfig(BaseModel):
 
 
 def load_agent(path: Path) -> AgentConfig:
-    """Read the configuration of a program.
-
-    Raises:
-        SettingsError: The file cannot be read or is not valid, or its program is missing.
-    """
     try:
         written = path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
         table = tomllib.loads(written)
@@ -149,7 +138,7 @@ def _invalid(place: str, what: str) -> SettingsError:
 
 
 def _program(config: AgentConfig, path: Path) -> str:
-    """Return the program's file: beside the configuration, on PATH, or OpenBao's package."""
+    """Find it beside the configuration, on PATH, or in OpenBao's package."""
     word = config.command[0]
     if "/" in word:
         found = shutil.which(str(path.absolute().parent / word))
@@ -167,18 +156,13 @@ def _program(config: AgentConfig, path: Path) -> str:
 
 
 class Placeholders:
-    """Fill in values that are known only at the start: ``${port}``, ``${VAULT_ADDR}``.
-
-    Args:
-        looked_at: The configuration, for errors.
-    """
+    """Fills in values that are known only at the start: ``${port}``, ``${VAULT_ADDR}``."""
 
     def __init__(self, known: Mapping[str, str], looked_at: str) -> None:
         self._known = known
         self._looked_at = looked_at
 
     def fill(self, text: str) -> str:
-        """Return the text with each ``${name}`` replaced; raise `SettingsError` if that fails."""
         try:
             return string.Template(text).substitute(self._known)
         except KeyError as error:
@@ -193,11 +177,7 @@ class Placeholders:
 
 
 def secret_in(text: str, key: str, rendered: Rendered) -> str | None:
-    """Return the value of a key in a rendered file; None if the file lacks the key.
-
-    Raises:
-        ValueError: The file is no JSON object of strings.
-    """
+    """Return None if the file lacks the key."""
     if rendered.key:
         return text if rendered.key == key else None
     found: Any = json.loads(text)

@@ -45,7 +45,7 @@ _AT_ITS_START = (
 
 
 class Lines:
-    """Cut a stream of bytes into lines, without blank lines."""
+    """Cuts a stream of bytes into lines, without blank lines."""
 
     def __init__(self, limit: int = MAX_LINE) -> None:
         self._limit = limit
@@ -53,7 +53,7 @@ class Lines:
         self._length = 0
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Yield the lines that this chunk completes; raise `SubjectError` if a line is too long."""
+        """Raise `SubjectError` if a line is too long."""
         *complete, rest = chunk.split(b"\n")
         for part in complete:
             line = b"".join([*self._parts, part])
@@ -71,7 +71,6 @@ class Lines:
 
     @property
     def rest(self) -> bytes:
-        """Return the beginning of a line whose end has not come."""
         return b"".join(tuple(self._parts))  # another thread may be adding to it
 
     def _too_long(self, line: bytes) -> errors.SubjectError:
@@ -83,10 +82,7 @@ class Lines:
 
 
 class Conversation:
-    """Requests and answers over one pair of streams, many in flight at once.
-
-    `send` takes a whole line and must not block.
-    """
+    """Requests and answers over a pair of streams. `send` takes a whole line and must not block."""
 
     def __init__(self, send: Callable[[bytes], None]) -> None:
         self._send = send
@@ -100,12 +96,7 @@ class Conversation:
         self._last: Future[Object] = Future()
 
     def ask(self, op: str, fields: Object, *, timeout: float) -> Object:
-        """Send a request and wait for its answer.
-
-        Raises:
-            SubjectHung: There was no answer within ``timeout`` seconds.
-            SubjectError: The exchange is broken, now or since an earlier answer.
-        """
+        """`SubjectError` is raised if the exchange is broken, now or since an earlier answer."""
         future: Future[Object] = Future()
         with self._lock:
             if self._broken is not None:
@@ -129,7 +120,7 @@ class Conversation:
             ) from None
 
     def _unended(self) -> str:
-        """Return the part of a line that has no end yet: it may be the missing answer."""
+        """Mention a line that has no end yet: it may be the missing answer."""
         rest = self.rest
         return f"; it printed, and no end of that line: {excerpt(rest)}" if rest.strip() else ""
 
@@ -149,7 +140,7 @@ class Conversation:
         return self._last
 
     def feed(self, chunk: bytes) -> None:
-        """Take a chunk, and hand out the answers in it; a breach breaks the exchange."""
+        """A breach breaks the exchange."""
         lines = self._lines.feed(chunk)
         while self._broken is None:
             try:
@@ -172,12 +163,10 @@ class Conversation:
 
     @property
     def broken(self) -> errors.SubjectError | None:
-        """Return why no more requests are possible, if so."""
         return self._broken
 
     @property
     def rest(self) -> bytes:
-        """Return the beginning of a line whose end has not come."""
         return self._lines.rest
 
     def _take(self, line: bytes) -> None:
@@ -204,7 +193,7 @@ class Conversation:
 
 
 def _copy(error: errors.SubjectError) -> errors.SubjectError:
-    """Return a copy for another thread, since a raised error collects its thread's traceback."""
+    """Copy it for another thread, since a raised error collects its thread's traceback."""
     return type(error)(error.cause, looked_at=error.looked_at, remedy=error.remedy)
 
 
@@ -223,8 +212,7 @@ class CommandSubject(Asked):
     """A process in any language.
 
     Args:
-        environ: Its variables; see `surroundings` for what else its process sees.
-        log: File for its standard error.
+        environ: See `surroundings` for what else it sees.
         timeout: Seconds from its start until it must have answered ``hello``.
     """
 
@@ -273,7 +261,7 @@ class CommandSubject(Asked):
 
     @property
     def cpu(self) -> float:
-        """Seconds of CPU time that it has used, once it has ended."""
+        """In seconds, once it has ended."""
         return self._life.cpu
 
     @property
@@ -284,10 +272,7 @@ class CommandSubject(Asked):
     def close(self, *, timeout: float, beyond: float = 0.0) -> None:
         """Send ``close`` and end its input, then send SIGTERM if it does not end in time.
 
-        SIGTERM comes within ``timeout``, so that a program that waits for it has the rest.
-
         Raises:
-            SubjectHung: It had to be killed.
             OperationFailed: The program answered that it could not end cleanly. It need not answer.
         """
         if self._closing:
@@ -318,7 +303,6 @@ class CommandSubject(Asked):
         self._life.signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Send SIGKILL to it and its children, and return when they are gone."""
         self._closing = True
         self._outbox.put(None)
         self._life.end()
@@ -327,14 +311,13 @@ class CommandSubject(Asked):
         return log_text(self._log)
 
     def is_alive(self) -> bool:
-        """Return whether its process runs and keeps to the protocol."""
         return not self._life.ended.is_set() and self._conversation.broken is None
 
     def _exchange(self, op: str, fields: Object, timeout: float) -> Object:
         return self._conversation.ask(op, fields, timeout=timeout)
 
     def _write(self) -> None:
-        """Send the outbox; this runs in a thread, since a client may not read its input."""
+        """Send the outbox, in a thread, since a client may not read its input."""
         pipe = self._life.process.stdin
         assert pipe is not None
         with contextlib.suppress(OSError), pipe:  # it ended, and _exited tells the waiting calls
@@ -361,7 +344,6 @@ class CommandSubject(Asked):
             )
 
     def _exited(self, code: int) -> None:
-        """Fail the waiting calls, once the whole output is read."""
         self._drained.wait(_DRAIN)
         tail = log_tail(self._log)
         remedy = "" if self._began else why_not_started(self._program, code)

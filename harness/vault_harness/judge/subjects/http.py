@@ -38,8 +38,6 @@ class HttpSubject(Asked):
     Scenarios take turns by a lock, unless the server gives each client a path of its own.
 
     Args:
-        environ: The client's variables, sent to the server.
-        log: File for its log, if the server has ``GET /logs``.
         timeout: Seconds for ``configure`` and ``hello``.
 
     Attributes:
@@ -98,14 +96,13 @@ class HttpSubject(Asked):
         self._turn.release()
 
     def logs(self) -> str:
-        """Return the answers of ``GET /logs`` so far; empty if there is no such page."""
         if not self._no_log:
             # This fails no scenario, and is not tried again.
             self._no_log = not self._fetch_log(_LOG)
         return log_text(self._log)
 
     def _fetch_log(self, seconds: float) -> bool:
-        """Get the log. Return False if there was no answer."""
+        """Return False if there was no answer."""
         if self._workers.closed or self._gone:
             return True
         try:
@@ -117,7 +114,7 @@ class HttpSubject(Asked):
         return True
 
     def _its_log(self, seconds: float) -> str | None:
-        """Return the log, at most `_LONGEST` bytes, as some never end; None without a page."""
+        """Return at most `_LONGEST` bytes, as some logs never end; None without a page."""
         with self._session.get(self._url + "/logs", timeout=seconds, stream=True) as answer:
             if not answer.ok:
                 return None
@@ -140,7 +137,6 @@ class HttpSubject(Asked):
         self._log.write_text(self._kept, encoding="utf-8", errors="backslashreplace")
 
     def is_alive(self) -> bool:
-        """Return whether the subject is open, and was reachable so far."""
         return not self._workers.closed and not self._gone
 
     def _take_turn(self) -> None:

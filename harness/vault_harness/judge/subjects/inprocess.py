@@ -42,13 +42,11 @@ _HARNESS = Path(vault_harness.__file__).parent
 
 
 class Capture:
-    """Take log records of every level until `close`.
+    """Takes log records of every level until `close`.
 
-    Records of the harness are left out: those of ``vault_harness``, except its subjects', and those
-    of the main thread, where no client runs. An exception that ends one of the client's own threads
-    is taken too.
-
-    `log` is appended to, and only its owner can read it.
+    Records of the harness are left out, and those of the main thread, where no client runs. An
+    exception that ends one of the client's own threads is taken too. Only the owner of `log` can
+    read it.
     """
 
     def __init__(self, log: Path) -> None:
@@ -66,7 +64,6 @@ class Capture:
         threading.excepthook = self._hook
 
     def close(self) -> None:
-        """Stop taking records. Does nothing the second time."""
         if self._closed:
             return
         self._closed = True
@@ -97,13 +94,13 @@ class Capture:
 
 
 class _Handler(logging.FileHandler):
-    """A file handler that knows the level that the root logger had before any capture."""
+    """Knows the level that the root logger had before any capture."""
 
     restore: int | None = None
 
 
 class _Formatter(logging.Formatter):
-    """A formatter that renders the time only once for all lines of a second.
+    """Renders the time only once for all lines of a second.
 
     A client's library may log ten lines for each request. The time was a fifth of the cost of a
     line.
@@ -118,7 +115,6 @@ class _Formatter(logging.Formatter):
         record: logging.LogRecord,
         datefmt: str | None = None,  # noqa: ARG002 - logging's shape
     ) -> str:
-        """Return the time of a record in logging's default form."""
         second, text = self._second
         if (now := int(record.created)) != second:
             text = time.strftime(self.default_time_format, time.localtime(now))
@@ -153,11 +149,8 @@ def _is_the_harness(trace: TracebackType | None) -> bool:
 class InProcessSubject:
     """A Python object with ``read``, ``close`` and its claimed methods.
 
-    Every operation runs on a thread of the harness, which is abandoned if the client does not
-    return. What is logged while the subject is open goes to its log file.
-
-    Args:
-        timeout: Seconds that the factory may take.
+    Every operation runs on a thread, which is abandoned if the client does not return. `timeout` is
+    the seconds that the factory may take.
     """
 
     kind: Kind = "in-process"
@@ -206,13 +199,9 @@ class InProcessSubject:
 
     @without_frames
     def read_all_and_change_it(self, path: str, *, timeout: float) -> None:
-        """Read all keys of a secret, and change each value in the object that the client returned.
+        """Read a secret, and change each value in the object that the client returned.
 
         A client in a process of its own always returns a copy.
-
-        Raises:
-            SubjectError: The client did not return in time.
-            OperationFailed: The client raised.
         """
         given = self._call("read_all", timeout, path)
         values = given if isinstance(given, Mapping) else getattr(given, "value", None)
@@ -241,13 +230,13 @@ class InProcessSubject:
     def fork(
         self, path: str, key: str, *, seconds: float, every: float, timeout: float
     ) -> Sequence[Reading | OperationFailed]:
-        """Raise `SubjectError`, because the process is the suite's own."""
+        """Raise `SubjectError`: the process is the suite's own."""
         del path, key, seconds, every, timeout
         raise self._needs_a_process("cannot be forked")
 
     @without_frames
     def herd(self, clients: int, *, timeout: float) -> None:
-        """Raise `SubjectError`, because the suite itself would disturb a herd in its process."""
+        """Raise `SubjectError`: the suite itself would disturb a herd in its process."""
         del clients, timeout
         raise self._needs_a_process("cannot be a herd")
 
@@ -269,12 +258,6 @@ class InProcessSubject:
 
     @without_frames
     def close(self, *, timeout: float, beyond: float = 0.0) -> None:
-        """Call its ``close``.
-
-        Raises:
-            SubjectHung: It did not return in time.
-            OperationFailed: It raised.
-        """
         if self._workers.closed:
             return
         try:
@@ -284,12 +267,7 @@ class InProcessSubject:
 
     @without_frames
     def read_once_closed(self, path: str, key: str, *, timeout: float) -> Reading:
-        """Read with a closed client, like a caller that is a moment too late.
-
-        Raises:
-            SubjectHung: It did not return in time.
-            OperationFailed: It raised, as it should.
-        """
+        """Read with a closed client, like a caller that is a moment too late."""
         workers = Workers(self.name)
         try:
             return as_reading(workers.run(lambda: self._client.read(path, key), "read", timeout))

@@ -21,8 +21,8 @@ from vault_harness.settings import checkout
 
 # The shell forks a watchdog, then becomes the program. It never interprets the command. The
 # watchdog waits on a pipe whose only writing end the harness holds. When the harness ends for any
-# reason, the pipe closes, and the watchdog kills the process group ($$). The pipe arrives as
-# standard error, since standard input carries requests. The existing log then replaces it.
+# reason, the watchdog kills the process group ($$). The pipe arrives as standard error, since
+# standard input carries requests. The existing log then replaces it.
 _LEASHED = """
 exec 3<&2 2>>"$1"
 shift
@@ -33,7 +33,7 @@ exec "$@" 3<&-
 _NOT_INHERITED = ("VAULT_", "BAO_", "HARNESS_", "PYTEST_")
 
 _BURIAL_SECONDS = 30.0
-"""Seconds in which a killed process must be gone. It takes milliseconds on an idle machine."""
+"""A killed process is gone in milliseconds on an idle machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,8 @@ class Apart:
     """How a subject's process differs from a child of the harness.
 
     Attributes:
-        withhold: Names of secrets' variables that it must not inherit, because it would take them
-            for fallbacks.
+        withhold: Names of secrets' variables that it must not inherit: it would take them for
+            fallbacks.
         within: Program and arguments before the command, which replace themselves by it.
     """
 
@@ -55,12 +55,7 @@ ORDINARY = Apart()
 
 @dataclass(frozen=True)
 class Leashed:
-    """A process in a session and a group of its own, and the leash that keeps it alive.
-
-    Attributes:
-        process: The process; if it talks, with unbuffered pipes to its input and output.
-        leash: The descriptor whose closing ends the group.
-    """
+    """A process in a group of its own. Closing the descriptor `leash` ends the group."""
 
     process: subprocess.Popen[bytes]
     leash: int
@@ -78,9 +73,7 @@ def spawn(
 
     Args:
         environ: The whole environment of the program.
-        log: The file, created if missing.
-        talks: Whether it reads requests from standard input and answers on standard output. If not,
-            its output goes to the log, and its input is empty.
+        talks: Whether it reads requests and answers. If not, its output goes to the log.
     """
     os.close(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
     watched, leash = os.pipe()
@@ -125,12 +118,9 @@ def search_path() -> str:
 def surroundings(environ: Mapping[str, str], withhold: Collection[str] = ()) -> dict[str, str]:
     """Return the environment of a subject's process.
 
-    A program inherits ``PATH``, ``HOME`` and the rest from the harness, except the variables of
-    Vault clients. Those come from ``environ`` alone, so that the developer's own Vault or a secret
-    of the shell is never used. HTTP proxies are bypassed for the loopback and for the host of
-    ``VAULT_ADDR``.
-
-    `withhold` names secrets' variables that it must not inherit.
+    Variables of Vault clients come from ``environ`` alone, so that the developer's own Vault or a
+    secret of the shell is never used. The rest is inherited, except `withhold`. HTTP proxies are
+    bypassed for the loopback and for the host of ``VAULT_ADDR``.
     """
     inherited = {
         name: value
@@ -171,17 +161,13 @@ class Life:
         threading.Thread(target=self._watch, name="subject process", daemon=True).start()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process and its children. Does nothing once it has ended."""
+        """Signal the process and its children. Does nothing once it has ended."""
         with self._lock, contextlib.suppress(ProcessLookupError, PermissionError):
             if self.code is None:
                 os.killpg(self.process.pid, number)
 
     def end(self) -> None:
-        """Send SIGKILL to the process and its children, and return when they are gone.
-
-        Raises:
-            DeadlineExceeded: The kernel does not let them end.
-        """
+        """Send SIGKILL to the process and its children, and return when they are gone."""
         self.signal(signal.SIGKILL)
         if not self.ended.wait(_BURIAL_SECONDS):
             raise DeadlineExceeded(
@@ -204,7 +190,6 @@ class Life:
         self.ended.set()
 
     def _bury(self) -> int:
-        """Reap it, note its CPU time, and return its exit code."""
         try:
             _, status, used = os.wait4(self.process.pid, 0)
         except (AttributeError, ChildProcessError):  # no Unix, or it was reaped already
@@ -215,10 +200,9 @@ class Life:
 
 
 _NOT_STARTED = (126, 127)
-"""Exit codes of a shell that could not start a program, and of a loader without a library."""
+"""Of a shell that could not start a program, and of a loader without a library."""
 
 _HEAD = 256
-"""The most bytes of a program's first line."""
 
 
 def why_not_started(program: Path, code: int) -> str:
@@ -226,8 +210,6 @@ def why_not_started(program: Path, code: int) -> str:
 
     A shell says ``not found`` about an existing program whose first line names a missing
     interpreter. A program without such a line is run as a shell script.
-
-    `code` is the exit code with which it ended before any answer.
     """
     try:
         with program.open("rb") as opened:
@@ -258,7 +240,7 @@ def why_not_started(program: Path, code: int) -> str:
 
 
 def how_ended(code: int) -> str:
-    """Return an exit code in words: ``ended with exit code 1``, ``was ended by SIGKILL``."""
+    """Such as ``ended with exit code 1``, ``was ended by SIGKILL``."""
     return f"was ended by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
 
 
@@ -275,9 +257,8 @@ TOKEN = ".vault-token"  # noqa: S105 - where Vault's command line, and a dev ser
 def home_without_token(beside: Path) -> dict[str, str]:
     """Return a ``HOME`` without a token of Vault, or nothing if the user's own has none.
 
-    Some clients (hvac, Vault's own command line) take a token from ``~/.vault-token`` if they are
-    given none. The scenario's Vault refuses that token. The new home, beside the file `beside`, has
-    links to everything else.
+    Some clients (hvac, Vault's own command line) take a token from ``~/.vault-token``, which the
+    scenario's Vault refuses.
     """
     try:
         home = Path.home()
@@ -291,7 +272,7 @@ def home_without_token(beside: Path) -> dict[str, str]:
 def make_home(folder: Path, token: str = "") -> Path:
     """Make a home folder with links to everything in the user's home except a token of Vault.
 
-    `token` is written as the home's token of Vault; by default there is none.
+    `token` is written in its place, if given.
     """
     private_directory(folder)
     # The user may have no home, or an unreadable one.

@@ -1,8 +1,4 @@
-"""Read and write the line protocol, and check a client's claims.
-
-Each line is a JSON object; requests have ids, and answers come in any order.
-``docs/reference/line-protocol.md`` describes the protocol for authors of clients.
-"""
+"""Read and write the line protocol (``docs/reference/line-protocol.md``), and check claims."""
 
 from __future__ import annotations
 
@@ -32,19 +28,18 @@ from vault_harness.judge.subjects.shape import (
 Object = Mapping[str, Any]
 
 MAX_LINE = 32 * 1024 * 1024
-"""The most bytes of one answer. By default Vault takes no larger request."""
+"""Bytes of one answer. By default Vault takes no larger request."""
 
 _LIKE_AN_ID = re.compile(r"(?=[\w.+/=-]*\d)[\w.+/=-]{20,}")
 """The form of a secret-id, a token and most passwords."""
 
 
 def encode(message: Object) -> bytes:
-    """Return a message as a line, in ASCII, so that no character can be taken for a line end."""
+    """Return a line in ASCII, so that no character can be taken for a line end."""
     return json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n"
 
 
 def decode(line: bytes | str) -> dict[str, Any]:
-    """Return a line as an object; raise `SubjectError` if it is not a JSON object in UTF-8."""
     try:
         message = json.loads(line.decode("utf-8") if isinstance(line, bytes) else line)
     except (ValueError, RecursionError) as error:
@@ -57,7 +52,6 @@ def decode(line: bytes | str) -> dict[str, Any]:
 
 
 def _instead(line: bytes | str) -> str:
-    """Return what to print in place of a line that is not JSON, by its encoding."""
     if isinstance(line, bytes):
         if line.startswith(codecs.BOM_UTF8):
             return "write UTF-8 without a byte order mark before it"
@@ -89,7 +83,6 @@ def _without_ids(text: str) -> str:
 
 
 def breach(cause: str, seen: object, remedy: str) -> errors.SubjectError:
-    """Return an error about a breach of the protocol, with an excerpt of what was seen."""
     return errors.SubjectError(cause, looked_at=excerpt(seen), remedy=remedy)
 
 
@@ -121,7 +114,7 @@ def check(answer: Object) -> Object:
 
 
 def reading(answer: Object) -> Reading:
-    """Return the secret in an answer to ``read`` or ``read_cached``."""
+    """Understand an answer to ``read`` or ``read_cached``."""
     value = check(answer).get("value")
     if not isinstance(value, str):
         raise breach(
@@ -133,7 +126,6 @@ def reading(answer: Object) -> Reading:
 
 
 def _stale(answer: Object) -> bool:
-    """Return whether an answer calls its value old."""
     stale = answer.get("stale", False)
     if not isinstance(stale, bool):
         raise breach(
@@ -143,7 +135,7 @@ def _stale(answer: Object) -> bool:
 
 
 def whole(answer: Object) -> Whole:
-    """Return the keys and values in an answer to ``read_all``."""
+    """Understand an answer to ``read_all``."""
     value = check(answer).get("value")
     if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
         raise breach(
@@ -155,7 +147,7 @@ def whole(answer: Object) -> Whole:
 
 
 def forked(answer: Object) -> list[Reading | OperationFailed]:
-    """Return the results of a child's reads, in an answer to ``fork``."""
+    """Understand an answer to ``fork``."""
     value = check(answer).get("value")
     if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
         raise breach(
@@ -178,7 +170,7 @@ def forking(path: str, key: str, seconds: float, every: float) -> dict[str, str 
 
 
 def credential(answer: Object) -> Credential:
-    """Return the credential in an answer to ``lease`` or ``static``."""
+    """Understand an answer to ``lease`` or ``static``."""
     value = check(answer).get("value")
     found = value if isinstance(value, Mapping) else {}
     username, password = found.get("username"), found.get("password")
@@ -196,7 +188,7 @@ def leasing(path: str, failed: str | None) -> dict[str, str]:
 
 
 def flag(answer: Object) -> bool:
-    """Return the flag in an answer to ``health``."""
+    """Understand an answer to ``health``."""
     value = check(answer).get("value")
     if not isinstance(value, bool):
         raise breach(
@@ -206,7 +198,7 @@ def flag(answer: Object) -> bool:
 
 
 WAYS_IN = frozenset({"jwt", "token-file", "wrapped-secret-id", "namespace"})
-"""The ways to get a token, besides AppRole, that a client can claim in ``auth``."""
+"""Ways to get a token, besides AppRole, that a client can claim in ``auth``."""
 
 
 @dataclass(frozen=True)
@@ -217,7 +209,6 @@ class Hello:
         capabilities: A subset of `CAPABILITIES` and `WAYS_IN`.
         declares: A subset of `DECLARATIONS`, in seconds.
         leaves: A subset of `LEAVES`.
-        version: The client's own version; empty if unknown.
         ignored: Names of unknown members of its answer.
     """
 
@@ -237,7 +228,7 @@ READS_ONLY = Hello(frozenset({"read"}), {})
 
 
 def hello(answer: Object) -> Hello:
-    """Return a client's claims and declarations; a client without ``hello`` only reads."""
+    """A client without ``hello`` only reads."""
     try:
         check(answer)
     except OperationFailed:
@@ -251,12 +242,10 @@ def hello(answer: Object) -> Hello:
 
 
 def version_of(text: object) -> str:
-    """Return a client's version, short and in one line; empty if it gives none."""
     return encodable(" ".join(text.split())[:80]) if isinstance(text, str) else ""
 
 
 def claims(capabilities: object, declares: object, auth: object = (), leaves: object = ()) -> Hello:
-    """Check a client's claims: capabilities, times, logins, and what it leaves behind."""
     if isinstance(auth, str) or not isinstance(auth, (list, tuple, set, frozenset)):
         raise errors.SubjectError(
             f"what the subject says of auth is {type(auth).__name__}, not a list of words",
@@ -306,7 +295,6 @@ def claims(capabilities: object, declares: object, auth: object = (), leaves: ob
 
 
 def _misplaced(words: Iterable[object], others: Collection[str], where: str) -> str:
-    """Return the end of a remedy for words that belong in another list, if any."""
     found = sorted(word for word in words if isinstance(word, str) and word in others)
     return f"; claim {', '.join(found)} by {where!r}" if found else ""
 
@@ -331,11 +319,7 @@ T = TypeVar("T")
 
 
 class Asked(ABC):
-    """Turn each operation of a `Subject` into a message, and its answer into a result.
-
-    Attributes:
-        ignored: Unknown members of the answer to ``hello``.
-    """
+    """Turns each operation of a `Subject` into a message, and its answer into a result."""
 
     name: str
     capabilities: frozenset[str]
@@ -350,16 +334,9 @@ class Asked(ABC):
 
     @abstractmethod
     def _exchange(self, op: str, fields: Object, timeout: float) -> Object:
-        """Send a message, and wait for its answer.
-
-        Raises:
-            SubjectDied: The subject has ended.
-            SubjectHung: There was no answer in time.
-            SubjectError: The answer is malformed.
-        """
+        """Send a message, and wait for its answer."""
 
     def _introduced(self, answer: Object) -> None:
-        """Take over the client's claims; raise `SubjectError` if they are invalid."""
         said = hello(answer)
         self.capabilities = said.capabilities
         self.declares = said.declares

@@ -32,11 +32,7 @@ METHODS = ("read", "read_all", "write", "update", "health", "lease", "static")
 
 
 def find_factory(spec: SubjectSpec) -> Callable[..., Any]:
-    """Import what ``python:module:factory`` names, also from the working directory.
-
-    Raises:
-        SettingsError: The module or the factory does not exist, or cannot be called.
-    """
+    """Import what ``python:module:factory`` names, also from the working directory."""
     here = str(Path.cwd())
     try:
         with _found_first(here):
@@ -120,7 +116,7 @@ def describe(client: object) -> Hello:
 
 
 def as_reading(value: object) -> Reading:
-    """Return a Python client's result: a string, or an object with ``value`` and ``stale``."""
+    """Take a string, or an object with ``value`` and ``stale``."""
     text = value if isinstance(value, str) else getattr(value, "value", None)
     if not isinstance(text, str):
         raise errors.SubjectError(
@@ -132,10 +128,7 @@ def as_reading(value: object) -> Reading:
 
 
 def as_whole(value: object) -> Whole:
-    """Return the result of a Python client's ``read_all``: strings by their keys.
-
-    The client may return a mapping, or an object with a mapping as its ``value``.
-    """
+    """Take a mapping of strings, or an object with one as its ``value``."""
     values = value if isinstance(value, Mapping) else getattr(value, "value", None)
     if not isinstance(values, Mapping) or not all(
         isinstance(word, str) for pair in values.items() for word in pair
@@ -149,10 +142,7 @@ def as_whole(value: object) -> Whole:
 
 
 def as_credential(value: object, *, of: str = "lease") -> Credential:
-    """Return a Python client's credential: a mapping, or ``username`` and ``password``.
-
-    `of` names the method that returned it, for the message.
-    """
+    """`of` names the method that returned it."""
     if isinstance(value, Mapping):
         username, password = value.get("username"), value.get("password")
     else:
@@ -167,7 +157,6 @@ def as_credential(value: object, *, of: str = "lease") -> Credential:
 
 
 def as_flag(value: object) -> bool:
-    """Return the result of a Python client's ``health``."""
     if not isinstance(value, bool):
         raise errors.SubjectError(
             f"the subject returned {type(value).__name__}, not a bool",
@@ -178,7 +167,6 @@ def as_flag(value: object) -> bool:
 
 
 def as_failure(error: BaseException) -> OperationFailed:
-    """Return a Python client's exception as a failed operation."""
     try:
         beside = dict(_beside(error))
     except Exception:  # noqa: BLE001 - its attributes may be broken in any way
@@ -194,10 +182,7 @@ DEEPEST = 8
 
 
 def _beside(error: BaseException) -> Iterator[tuple[str, str]]:
-    """Yield the texts that an error carries besides its message, each with its place.
-
-    These are the text and attributes of each error in the chain that a traceback shows.
-    """
+    """Yield the texts, with their places, that an error and its chain carry besides its message."""
     place, seen, one = "", set[int](), error
     while id(one) not in seen:
         seen.add(id(one))
@@ -212,7 +197,6 @@ def _beside(error: BaseException) -> Iterator[tuple[str, str]]:
 
 
 def _texts(value: object, place: str, steps: int) -> Iterator[tuple[str, str]]:
-    """Yield the texts in a value, each with its place."""
     inside: Iterable[tuple[object, object]] = ()
     if isinstance(value, str):
         yield place, value
@@ -232,7 +216,7 @@ def _texts(value: object, place: str, steps: int) -> Iterator[tuple[str, str]]:
 
 
 def passed(error: BaseException) -> str:
-    """Return the place where a client's exception was raised, since its frames are not kept."""
+    """Return where a client's exception was raised, since its frames are not kept."""
     places = traceback.extract_tb(error.__traceback__)
     return f", at {places[-1].filename}:{places[-1].lineno}" if places else ""
 
@@ -263,11 +247,7 @@ class Workers:
         self.closed = False
 
     def run(self, call: Callable[[], T], what: str, timeout: float) -> T:
-        """Return what ``call`` returns, or raise what it raises.
-
-        Raises:
-            SubjectHung: The call takes more than ``timeout`` seconds.
-        """
+        """Raise also what `call` raises."""
         began = time.monotonic()
         future = self.start(call)
         try:
@@ -281,7 +261,6 @@ class Workers:
         return done.result()
 
     def start(self, call: Callable[[], T]) -> Future[T]:
-        """Run ``call`` on a thread, and do not wait for it."""
         with self._lock:
             worker = self._idle.pop() if self._idle else _Worker(self._name, self._back)
         future: Future[T] = Future()
@@ -289,7 +268,6 @@ class Workers:
         return future
 
     def close(self) -> None:
-        """End the idle threads. A busy thread ends after its call."""
         with self._lock:
             self.closed = True
             idle, self._idle = self._idle, []
@@ -322,8 +300,6 @@ class _Worker:
         threading.Thread(target=self._run, name=f"subject {name}", daemon=True).start()
 
     def give(self, call: Callable[[], T], future: Future[T]) -> None:
-        """Run this call next."""
-
         def settle() -> None:
             try:
                 result = call()
@@ -344,7 +320,6 @@ class _Worker:
         self._ready.release()
 
     def stop(self) -> None:
-        """End the thread, which must be idle."""
         self._call = None
         self._ready.release()
 

@@ -40,30 +40,25 @@ class ReferenceSubject:
         return self.client.read(path, key)
 
     def read_cached(self, path: str, key: str) -> Secret:
-        """Return one key, from memory if it is fresh."""
         return self.client.read_cached(path, key)
 
     def read_all(self, path: str) -> Secret:
-        """Return all keys by one request, or its fallback."""
         return self.client.read(path)
 
     def write(self, path: str, data: Mapping[str, str]) -> None:
-        """Write a new version, once."""
         self.client.put_secret(path, data)
 
     def lease(self, path: str, failed: str | None = None) -> Credential:
-        """Return the working credential of this path."""
         lease = self.client.lease(path)
         if failed is not None:
             lease.failed(failed)
         return lease.current()
 
     def static(self, path: str, failed: str | None = None) -> StaticCredential:
-        """Return user and password of a static role."""
         return self.client.static_credential(path, failed=failed)
 
     def update(self, path: str, data: Mapping[str, str]) -> None:
-        """Change some keys: read, then write over the version that was read; try three times."""
+        """Read, then write over the version that was read; try three times."""
         until = monotonic() + self.client.config.timeout
         for tries_left in (2, 1, 0):
             read = self.client.read(path, timeout=max(0.0, until - monotonic()))
@@ -77,14 +72,12 @@ class ReferenceSubject:
                 return
 
     def health(self) -> bool:
-        """Return whether secrets can be read."""
         return self.client.health().ok
 
     def close(self) -> None:
-        """Revoke the token and end."""
         self.client.close()
 
 
 def factory(environ: Mapping[str, str]) -> ReferenceSubject:
-    """Return the reference client, configured by this environment alone."""
+    """Configure the client by this environment alone."""
     return ReferenceSubject(VaultClient(environ=environ))

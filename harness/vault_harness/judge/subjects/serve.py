@@ -4,8 +4,8 @@ Scenarios can end, freeze or signal such a process, but not the harness's own::
 
     --subject 'command:python -m vault_harness.judge.subjects python:package.module:factory'
 
-The environment configures the client, and logs go to standard error. The client can also be used in
-a forked child, as under a server that forks its workers.
+Logs go to standard error. The client can also be used in a forked child, as under a server that
+forks its workers.
 """
 
 from __future__ import annotations
@@ -33,16 +33,11 @@ from vault_harness.judge.subjects.shape import OperationFailed
 from vault_harness.judge.subjects.spec import parse_subject
 
 AT_ONCE = 16
-"""Number of clients that are closed at once. Each may wait for Vault."""
+"""Clients that are closed at once. Each may wait for Vault."""
 
 
 class Herd:
-    """The clients of a herd, by number.
-
-    Args:
-        first: The existing client, with number 0.
-        make: Makes another client with the same environment.
-    """
+    """The clients of a herd. The number of `first` is 0."""
 
     def __init__(self, first: Any, make: Callable[[], Any]) -> None:
         self._make = make
@@ -50,20 +45,17 @@ class Herd:
         self._clients = [first]
 
     def client(self, number: int) -> Any:
-        """Return the client of this number; raise `OperationFailed` if there is none."""
         clients = self._clients
         if not 0 <= number < len(clients):
             raise OperationFailed(None, f"there are {len(clients)} clients, and no {number}")
         return clients[number]
 
     def grow(self, count: int) -> None:
-        """Make clients until there are `count`."""
         with self._growing:
             while len(self._clients) < count:
                 self._clients.append(self._make())
 
     def close(self) -> None:
-        """Close all of them, and raise the first error."""
         with self._growing:
             clients = list(self._clients)
         if len(clients) == 1:
@@ -83,7 +75,7 @@ LAST_ANSWERS = 10.0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve one client until standard input ends or SIGTERM comes, and return the exit code."""
+    """Serve one client until standard input ends or SIGTERM comes."""
     if len(arguments) != 1 or arguments[0].startswith("-"):
         sys.stderr.write(_USAGE)
         return 2
@@ -114,7 +106,7 @@ def main(arguments: Sequence[str]) -> int:
     server = _Server(herd, said, answers)
     with contextlib.suppress(_Leave):
         server.serve(sys.stdin.buffer)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the process is about to end
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         herd.close()
     except BaseException as error:
@@ -138,7 +130,7 @@ def _leave(*_: object) -> None:
 
 
 class _Server:
-    """Answer requests, each on a thread of its own."""
+    """Answers requests, each on a thread of its own."""
 
     def __init__(self, herd: Herd, said: protocol.Hello, answers: BinaryIO) -> None:
         self._herd = herd
@@ -151,7 +143,6 @@ class _Server:
         self._closed_by: object = None
 
     def end(self, answer: Object) -> None:
-        """Answer the ``close`` that ended the requests, if any, with its result."""
         if self._closed_by is not None:
             self._say({"id": self._closed_by, **answer})
 
@@ -202,7 +193,6 @@ class _Server:
         return _as_answer(request["op"], value)
 
     def _call(self, request: Object) -> object:
-        """Return what the client returns."""
         op, client = request["op"], self._herd.client(request.get("client", 0))
         match op:
             case "herd":
@@ -235,12 +225,10 @@ class _Server:
 
 
 def _failed(failure: OperationFailed) -> dict[str, Any]:
-    """Return a failure as an answer."""
     return {"ok": False, "error": failure.outcome, "message": failure.message}
 
 
 def _as_answer(op: str, value: object) -> dict[str, Any]:
-    """Return a client's result as members of an answer."""
     match op:
         case "write" | "update" | "herd":
             return {}
@@ -272,12 +260,6 @@ def reads_of_a_child(
     Args:
         seconds: How long the child reads.
         every: Seconds between the starts of two reads, or more if a read takes longer.
-
-    Returns:
-        For each read of the child, the members of an answer to ``read``.
-
-    Raises:
-        OperationFailed: The child failed.
     """
     with _forking:
         ours, theirs = os.pipe()

@@ -31,17 +31,14 @@ CAPABILITIES = frozenset(
 """Everything a client can claim. Every client has ``read``."""
 
 DECLARATIONS = frozenset({"max_stale", "refresh", "backoff_cap", "deadline", "min_ttl"})
-"""The times, in seconds, that a client may declare in place of the suite's defaults.
+"""Times, in seconds, that a client may declare in place of the suite's defaults.
 
 ``min_ttl`` is the shortest life of a token or lease that its timers are made for. Scenarios with
 shorter lives are stretched.
 """
 
 LEAVES = frozenset({"token", "file"})
-"""What a client can leave behind by design.
-
-``token``: its token when it ends. ``file``: the file of a deleted secret.
-"""
+"""What a client can leave by design: its token when it ends, the file of a deleted secret."""
 
 OUTCOMES = frozenset({"unavailable", "denied", "missing", "deleted", "stale"})
 """Why an operation failed, in the words that scenarios compare."""
@@ -57,7 +54,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Whole:
-    """A whole secret that a client handed out at once; `stale` if the client called it old."""
+    """A whole secret, handed out at once."""
 
     values: Mapping[str, str] = field(repr=False)
     stale: bool = False
@@ -65,7 +62,7 @@ class Whole:
 
 @dataclass(frozen=True)
 class Credential:
-    """The credential that a client hands out; `stale` if the client called it old."""
+    """A credential that a client handed out."""
 
     username: str
     password: str = field(repr=False)
@@ -77,8 +74,8 @@ class OperationFailed(Exception):
 
     Args:
         outcome: One of `OUTCOMES`, or None if the client does not tell.
-        message: The client's own words, which may contain anything, even a secret.
-        beside: Further texts that a Python object's error carries, by place: ``__cause__``,
+        message: The client's own words, which may contain even a secret.
+        beside: Further texts that a Python object's error carries, by place:
             ``__cause__.request.headers``.
     """
 
@@ -99,42 +96,41 @@ class SubjectHung(errors.SubjectError):
 
 
 class SecretNotServed(errors.SubjectError):
-    """Raised if a client serves only the secrets of its configuration, and this is none of them."""
+    """Raised if this secret is not in the client's configuration."""
 
 
 @runtime_checkable
 class Subject(Protocol):
-    """A client under test, started and ready.
+    """A client under test, started and ready. Many threads may call it at once.
 
-    Operations may be called from many threads at once. Each raises `OperationFailed` if the client
-    reports a failure, and `SubjectHung` if it does not end within ``timeout`` seconds. Each raises
-    `SubjectDied` if its process has ended, and `SubjectError` if it breaks its contract with the
-    harness.
+    Operations raise `OperationFailed` if the client reports a failure, `SubjectHung` after
+    ``timeout`` seconds, `SubjectDied` if its process has ended, and `SubjectError` if it breaks its
+    contract with the harness.
     """
 
     @property
     def name(self) -> str:
-        """Return the text given as ``--subject``."""
+        """The text given as ``--subject``."""
 
     @property
     def kind(self) -> Kind:
-        """Return how the subject is reached."""
+        """How the subject is reached."""
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Return its claims, a subset of `CAPABILITIES`."""
+        """A subset of `CAPABILITIES`."""
 
     @property
     def declares(self) -> Mapping[str, float]:
-        """Return its declared times, a subset of `DECLARATIONS`, in seconds."""
+        """A subset of `DECLARATIONS`, in seconds."""
 
     @property
     def version(self) -> str:
-        """Return its own version; empty if unknown."""
+        """Empty if unknown."""
 
     @property
     def leaves(self) -> Collection[str]:
-        """Return what it leaves behind by design, a subset of `LEAVES`."""
+        """A subset of `LEAVES`."""
 
     @property
     def reports_outcomes(self) -> bool:
@@ -142,32 +138,32 @@ class Subject(Protocol):
 
     @property
     def pid(self) -> int | None:
-        """Return its process id; None without a process of its own on this machine."""
+        """None without a process of its own on this machine."""
 
     @property
     def exit_code(self) -> int | None:
-        """Return the exit code of its process, negative for a signal; None while it lives."""
+        """Negative for a signal; None while it lives."""
 
     def read(self, path: str, key: str, *, timeout: float) -> Reading:
-        """Return one key of the secret at ``path`` (below the mount, without ``data/``)."""
+        """Return one key. The path is below the mount, without ``data/``."""
 
     def read_cached(self, path: str, key: str, *, timeout: float) -> Reading:
         """Return one key, possibly from the client's cache."""
 
     def read_all(self, path: str, *, timeout: float) -> Whole:
-        """Return all keys of one version of the secret at ``path``."""
+        """Return all keys of one version."""
 
     def write(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
-        """Store a new version of the secret at ``path``."""
+        """Store a new version."""
 
     def lease(self, path: str, failed: str | None = None, *, timeout: float) -> Credential:
-        """Return the working credential of ``path``; ``failed`` names a refused user."""
+        """Return a working credential; ``failed`` names a refused user."""
 
     def static(self, path: str, failed: str | None = None, *, timeout: float) -> Credential:
-        """Return the static role's credential at ``path``; ``failed`` is a refused password."""
+        """Return a static role's credential; ``failed`` is a refused password."""
 
     def update(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
-        """Change these keys of the secret at ``path``, and keep the others."""
+        """Change these keys, and keep the others."""
 
     def fork(
         self, path: str, key: str, *, seconds: float, every: float, timeout: float
@@ -186,15 +182,14 @@ class Subject(Protocol):
     def close(self, *, timeout: float, beyond: float = 0.0) -> None:
         """End it cleanly, as a deployment does; a good client revokes its token.
 
-        It has ``timeout`` seconds. The harness waits ``beyond`` seconds longer, to tell a late end
-        from none.
+        The harness waits ``beyond`` seconds longer than ``timeout``, to tell a late end from none.
         """
 
     def kill(self) -> None:
         """End it without a goodbye; do nothing if it is closed."""
 
     def logs(self) -> str:
-        """Return everything that it has logged."""
+        """Return all that it has logged."""
 
     def is_alive(self) -> bool:
         """Return whether it can still be asked."""
@@ -202,7 +197,7 @@ class Subject(Protocol):
 
 @runtime_checkable
 class Terminable(Protocol):
-    """A subject that can be ended by a signal alone, as a supervisor ends a program."""
+    """A subject that a signal alone can end, as a supervisor ends a program."""
 
     def terminate(self) -> None:
         """Send SIGTERM to it and its children; do nothing once it has ended."""
@@ -213,11 +208,9 @@ class SubjectSpec:
     """A client under test that is not started yet, made by `parse_subject`.
 
     Attributes:
-        text: The text given as ``--subject``, which is also the subject's name.
-        module: The module of an in-process subject's factory.
-        factory: The dotted name of that factory in the module.
-        command: Program and arguments of a command subject; no shell is used.
-        url: The base URL of an HTTP subject, without a slash at the end.
+        factory: The dotted name in `module`.
+        command: Program and arguments; no shell is used.
+        url: Without a slash at the end.
         config: The configuration file of an agent.
     """
 
@@ -234,12 +227,10 @@ class SubjectSpec:
 
 
 def outcome_of(word: object) -> str | None:
-    """Return the outcome that a client named; None if it is unknown."""
     return word if isinstance(word, str) and word in OUTCOMES else None
 
 
 def log_tail(log: Path, lines: int = 12) -> str:
-    """Return the last ``lines`` lines of a log file, or an empty string."""
     return "\n".join(log_text(log).splitlines()[-lines:])
 
 

@@ -26,13 +26,7 @@ _FORMS = (
 def parse_subject(text: str) -> SubjectSpec:
     """Parse ``--subject``, without importing, starting or asking anything.
 
-    Args:
-        text: ``reference``, ``python:package.module:factory``, ``command:PROGRAM ARGUMENTS`` (split
-            as by a shell, but run without it), the base URL of an HTTP subject, or
-            ``agent:CONFIG``, a TOML file about a program that renders files or listens.
-
-    Raises:
-        SettingsError: The form is unknown, or the program or configuration is missing.
+    A command is split as by a shell, but run without it.
     """
     text = text.strip()
     scheme, _, rest = text.partition(":")
@@ -88,7 +82,6 @@ def _command(text: str, rest: str) -> SubjectSpec:
 
 
 def _no_program(program: str) -> SettingsError:
-    """Return why a program cannot be started, and what to write instead."""
     cause = f"the subject's program {program!r} is not there"
     where = str(Path(program).absolute()) if "/" in program else "PATH"
     remedy = "name a program on PATH, or a path from where the suite is started"
@@ -143,11 +136,7 @@ def _http(text: str) -> SubjectSpec:
 
 
 def check_subject(spec: SubjectSpec) -> None:
-    """Check whether a client can be opened, as far as possible without starting it.
-
-    Raises:
-        SettingsError: Its factory cannot be imported, or its configuration cannot be read.
-    """
+    """Check whether a client can be opened, as far as possible without starting it."""
     if spec.kind == "agent":
         from vault_harness.judge.subjects.agent_config import load_agent
 
@@ -168,18 +157,13 @@ def open_subject(
     """Start a client and ask what it can do.
 
     Args:
-        spec: From `parse_subject`.
-        environ: The variables that configure it. A process also inherits the harness's variables,
-            except those of Vault clients.
-        log: File for its log, in an existing folder.
+        environ: A process also inherits the harness's variables, except those of Vault clients.
+        log: In an existing folder.
         timeout: Seconds until it must be ready.
-        apart: For a process. Clients in this process or behind a server ignore it.
+        apart: Only for a process.
 
     Raises:
-        SettingsError: Its factory cannot be imported, or its configuration cannot be read.
         SubjectDied: Its process ended, its factory raised, or its server does not answer.
-        SubjectHung: It was not ready in time.
-        SubjectError: It broke its contract in another way.
     """
     # A run has one kind of client, and loads only that one.
     if spec.kind == "command":

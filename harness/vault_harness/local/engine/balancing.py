@@ -1,4 +1,4 @@
-"""Write the configuration of the HAProxy in front of a cluster, for every engine."""
+"""Write the configuration of HAProxy in front of a cluster."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-# HAProxy passes TCP through, so TLS runs from client to node. A standby (429) gets no clients: its
-# data may be behind. A node that loses the lead loses its connections too, or clients would stay
-# with a standby. Without a leader, sealed nodes answer: "sealed" tells a client more than a
-# connection that ends.
+# TLS passes through to the node. A standby (429) gets no clients: its data may be behind. A node
+# that loses the lead loses its connections, or clients would stay with a standby. Without a leader,
+# sealed nodes answer: "sealed" says more than a closed connection.
 _TEXT = """\
 global
   maxconn 4000
@@ -65,8 +64,8 @@ class Backends:
     """The nodes that HAProxy leads to.
 
     Attributes:
-        nodes: ``host:port`` of the API of each node, by node name.
-        own: Certificate and key that HAProxy shows to the nodes; read only at its start.
+        nodes: ``host:port`` of each node's API, by name.
+        own: Certificate and key for the nodes; HAProxy reads it only at its start.
     """
 
     nodes: Mapping[str, str]
@@ -77,15 +76,14 @@ class Backends:
 def balancer_configuration(
     backends: Backends, *, listen: str, alive: str, alive_path: str, by_name: bool = False
 ) -> str:
-    """Return the text of HAProxy's configuration.
+    """Return HAProxy's configuration.
 
     Args:
-        listen: The address for clients, in HAProxy's notation.
-        alive: The address for health checks of HAProxy itself.
-        alive_path: The path there that answers 200.
-        by_name: Resolve node names again and again, as a container network needs.
+        listen: Address for clients, in HAProxy's notation.
+        alive: Address whose `alive_path` answers 200 while HAProxy runs.
+        by_name: Resolve names again and again, as a container network needs.
     """
-    # Verification is off: health checks carry no secret, and clients verify for themselves.
+    # Not verified: health checks carry no secret, and clients verify for themselves.
     check = "check check-ssl verify none" if backends.tls else "check"
     if backends.own is not None:
         check += f" crt {shlex.quote(str(backends.own))}"  # HAProxy quotes as a shell does

@@ -1,4 +1,4 @@
-"""Choose the engine from the settings, and give the reason."""
+"""Choose the engine from the settings."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from vault_harness.settings import Settings
 
 
 def choose(settings: Settings, *, lasting: bool = False) -> tuple[EngineName, str]:
-    """Return the engine to use and the reason, in a few words. Never raises.
+    """Return the engine and the reason. Never raises.
 
-    ``auto`` means processes. For a `lasting` stack (``invoke up``) it means containers, if docker
-    works here.
+    ``auto`` means processes; for a `lasting` stack (``invoke up``), containers if docker works
+    here.
     """
     if settings.engine != "auto":
-        # The engine itself reports that it cannot be used: its errors say more.
+        # If it cannot be used, its own error says more.
         return settings.engine, f"asked for by HARNESS_ENGINE={settings.engine}"
     if lasting and docker_state(settings, lasting=True) is None:
         return "docker", f"{named('up', '--engine', 'process')} takes processes"
@@ -27,20 +27,18 @@ def choose(settings: Settings, *, lasting: bool = False) -> tuple[EngineName, st
 
 
 def docker_state(settings: Settings, *, lasting: bool = False) -> str | None:
-    """Return in a few words why docker cannot be used here, or None if it can."""
-    # Imported late: the docker client is slow to import, and most machines do not need it.
+    """Return why docker cannot be used here, or None if it can."""
+    # Imported late: the docker client is slow to import.
     from vault_harness.local.engine.docker.engine import docker_state as state
 
     return state(settings, lasting=lasting)
 
 
 def open_engine(settings: Settings, *, directory: Path, outward: bool = True) -> Engine:
-    """Open the engine that the settings name; ``auto`` means processes.
+    """Open the engine that the settings name.
 
     Args:
-        directory: Folder for the engine's files; created.
-        outward: Whether servers may reach addresses beyond each other and this machine. Only
-            containers can be kept from it.
+        outward: Whether servers may reach other machines. Only containers can be kept from it.
     """
     name, why = choose(settings)
     engine: Engine

@@ -1,7 +1,7 @@
-"""Seals whose key a cloud holds. The stanza comes from settings and contains no credentials.
+"""Seals whose key a cloud holds.
 
-The configuration names the key and its place. Credentials stay in the variables of the cloud's SDK,
-and only the server gets them. OpenBao 2.7 and newer need a plugin for these seals.
+The stanza comes from settings. Credentials stay in the variables of the cloud's SDK, and only the
+server gets them. OpenBao 2.7 and newer need a plugin for these seals.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CloudSeal = Literal["awskms", "azurekeyvault"]
 
 
 class _CloudSettings(BaseSettings):
-    """Parameters of a stanza, read from the variables that HashiCorp Vault defines."""
+    """Parameters from the variables that HashiCorp Vault defines."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
@@ -35,8 +35,8 @@ class AwsKmsSettings(_CloudSettings):
     """Parameters of the stanza ``awskms``.
 
     Attributes:
-        kms_key_id: Id, ARN or ``alias/NAME`` of the key.
-        endpoint: Another address of the service, such as a VPC endpoint.
+        kms_key_id: Id, ARN or ``alias/NAME``.
+        endpoint: Another address, such as a VPC endpoint.
     """
 
     kms_key_id: str | None = Field(default=None, validation_alias="VAULT_AWSKMS_SEAL_KEY_ID")
@@ -51,7 +51,7 @@ class AzureKeyVaultSettings(_CloudSettings):
 
     Attributes:
         environment: A cloud other than the public one.
-        resource: Another DNS suffix, for a managed HSM.
+        resource: DNS suffix of a managed HSM.
     """
 
     tenant_id: str | None = Field(default=None, validation_alias="AZURE_TENANT_ID")
@@ -67,8 +67,7 @@ class _Cloud:
 
     Attributes:
         needed: Required parameters, with their variables.
-        credentials: Variables that hold credentials for the cloud's SDK.
-        plugin: The OpenBao plugin program for this seal.
+        credentials: Variables for the cloud's SDK.
     """
 
     settings: type[_CloudSettings]
@@ -116,10 +115,10 @@ CLOUD_SEALS: tuple[CloudSeal, ...] = get_args(CloudSeal)
 
 
 def cloud_stanza(kind: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the body of a cloud seal's stanza, from the environment.
+    """Return the body of a seal's stanza, from the environment.
 
-    Values of `recorded`, the stack's present stanza, apply where the environment has none. The
-    `SettingsError` for missing parameters names them all.
+    `recorded`, the stack's present stanza, fills in what the environment lacks. The `SettingsError`
+    names all missing parameters.
     """
     cloud = _CLOUDS[kind]
     given = cloud.settings().model_dump(exclude_none=True)
@@ -137,15 +136,11 @@ def cloud_stanza(kind: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plugin_of(kind: str) -> str:
-    """Return the name of OpenBao's plugin program for a cloud seal."""
     return _CLOUDS[kind].plugin
 
 
 def with_cloud_seal(spec: NodeSpec, settings: Settings) -> NodeSpec:
-    """Add the plugin and the credential variables to a node with a cloud seal.
-
-    Returns any other node unchanged.
-    """
+    """Add plugin and credential variables to a node with a cloud seal."""
     seals = spec.extra.get("seal")
     kinds = [kind for kind in _CLOUDS if isinstance(seals, Mapping) and kind in seals]
     if not kinds:
@@ -156,7 +151,6 @@ def with_cloud_seal(spec: NodeSpec, settings: Settings) -> NodeSpec:
 
 
 def _plugins(kinds: list[str], program: Path | None) -> dict[str, object]:
-    """Return the configuration that declares the plugin to OpenBao, with its checksum."""
     if program is None:
         return {}
     path = program.resolve()  # OpenBao accepts no symbolic link here

@@ -1,4 +1,4 @@
-"""Write server configuration, in the JSON form that Vault and OpenBao both read."""
+"""Write server configuration in the JSON that Vault and OpenBao both read."""
 
 from __future__ import annotations
 
@@ -10,34 +10,30 @@ from vault_harness.local.dialect import Dialect
 from vault_harness.local.engine.shape import NodeSpec
 
 AUDIT_LOG_NAME = "audit.log"
-"""File name of a node's audit log, in the directory that the server runs in.
-
-A relative name on purpose. OpenBao stores the path and refuses to start with another one. An
-absolute path would break a moved project, a backup restored elsewhere, or a change of engine.
-"""
+"""File name of a node's audit log. Relative on purpose: OpenBao stores the path and refuses to
+start with another one. An absolute path would break a moved project, a restored backup, or a change
+of engine."""
 
 DATA_NAME = "data"
-"""Folder name of a node's raft data, in the same directory."""
+"""Folder of a node's raft data."""
 
 
 QUICK_AUTOPILOT = {"autopilot_reconcile_interval": "500ms", "autopilot_update_interval": "500ms"}
-"""Raft settings for a cluster. By default autopilot looks at a new node after 10 s, and counts it
-for the quorum after 10 s."""
+"""By default autopilot looks at a new node, and counts it for the quorum, only after 10 s."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Addresses and files of a node, all as the server itself sees them.
+    """Addresses and files of a node, as its server sees them.
 
     Attributes:
-        api: ``host:port`` that the API listens on.
-        cluster: ``host:port`` that the listener for other nodes listens on.
+        api: ``host:port`` to listen on; `cluster` likewise, for other nodes.
         address: Base URL that clients are sent to; empty if VAULT_API_ADDR gives it.
         cluster_address: ``host:port`` at which other nodes reach this node.
-        certificate: File of the certificate chain; empty without TLS.
-        ca: CA file for checking the certificates of other nodes.
-        clients: CA file for checking client certificates; empty if none are required.
-        own: Certificate and key that this node shows when it joins another; empty likewise.
+        certificate: The chain; empty without TLS.
+        ca: For checking other nodes' certificates.
+        clients: For checking client certificates; empty if none are required.
+        own: Certificate and key for joining another node; empty likewise.
     """
 
     api: str
@@ -54,15 +50,15 @@ class Place:
 
 
 def server_configuration(spec: NodeSpec, dialect: Dialect, place: Place) -> dict[str, object]:
-    """Return the configuration of a node's server.
+    """Return a server's configuration.
 
-    ``spec.extra`` is merged last: its stanzas replace ours, and its values of ``listener tcp``
-    are added to ours.
+    ``spec.extra`` is merged last: its stanzas replace ours, and its values of ``listener tcp`` are
+    added to ours.
     """
     configuration: dict[str, object] = {
         "storage": {spec.storage: _storage(spec, place)},
         "listener": {"tcp": _listener(place)},
-        # Between nodes, Vault always uses TLS of its own, whatever the API speaks.
+        # Between nodes, Vault always uses its own TLS.
         "cluster_addr": f"https://{place.cluster_address}",
         "telemetry": {"prometheus_retention_time": "24h", "disable_hostname": True},
         "ui": False,
@@ -76,7 +72,6 @@ def server_configuration(spec: NodeSpec, dialect: Dialect, place: Place) -> dict
 
 
 def as_text(configuration: Mapping[str, object]) -> str:
-    """Return the configuration as the text of its file."""
     return json.dumps(configuration, indent=2) + "\n"
 
 
@@ -84,7 +79,7 @@ def _listener(place: Place) -> dict[str, object]:
     listener: dict[str, object] = {
         "address": place.api,
         "cluster_address": place.cluster,
-        # Metrics contain names of mounts and policies but no secrets, so they need no token.
+        # No token needed: metrics contain names of mounts and policies, but no secrets.
         "telemetry": {"unauthenticated_metrics_access": True},
     }
     if not place.certificate:
@@ -104,8 +99,8 @@ def _storage(spec: NodeSpec, place: Place) -> dict[str, object]:
     raft: dict[str, object] = {
         "path": place.data,
         "node_id": spec.name,
-        # The default of 5 is for slow networks. On one machine it slows elections and
-        # initialisation: 8.8 s instead of 1 s.
+        # The default of 5, for slow networks, slows elections and initialisation: 8.8 s instead of
+        # 1 s.
         "performance_multiplier": 1,
     }
     if place.join:
@@ -123,7 +118,7 @@ def _leader(address: str, place: Place) -> dict[str, object]:
 
 
 def _laid_over(below: Mapping[str, object], above: Mapping[str, object]) -> dict[str, object]:
-    """Merge two configurations: stanzas replace stanzas, blocks of the same kind are extended."""
+    """Merge: stanzas replace stanzas, blocks of the same kind are extended."""
     merged = {**below, **above}
     for name in below.keys() & above.keys():
         ours, theirs = below[name], above[name]

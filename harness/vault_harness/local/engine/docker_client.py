@@ -28,7 +28,7 @@ _REMEDY = (
 
 
 def connect(*, timeout: float = 60.0) -> docker.DockerClient:
-    """Return a client of the engine that ``DOCKER_HOST``, the docker context or a socket names.
+    """Connect to the engine of ``DOCKER_HOST``, the docker context or a socket.
 
     `timeout` is in seconds, for each request.
     """
@@ -55,7 +55,6 @@ def connect(*, timeout: float = 60.0) -> docker.DockerClient:
 
 @contextlib.contextmanager
 def connected(*, timeout: float = 60.0) -> Iterator[docker.DockerClient]:
-    """Connect as `connect` does, and close the client at the end of the block."""
     client = connect(timeout=timeout)
     try:
         yield client
@@ -64,7 +63,7 @@ def connected(*, timeout: float = 60.0) -> Iterator[docker.DockerClient]:
 
 
 def container_on(port: int) -> str:
-    """Return the name of the container behind a port of this machine; empty if unknown."""
+    """Return the name of the container behind a port here; empty if unknown."""
     try:
         with connected(timeout=5) as client:
             for container in client.containers.list(ignore_removed=True):
@@ -78,7 +77,6 @@ def container_on(port: int) -> str:
 
 
 def _seen(path: Path) -> Path | None:
-    """Return the expanded path if it exists and this user may look at it, else None."""
     try:
         path = path.expanduser()
         return path if path.exists() else None
@@ -114,7 +112,7 @@ def _knock() -> None:
 
 
 def _where() -> str | None:
-    """Return the address of the docker context, or None if DOCKER_HOST gives the address."""
+    """Return the docker context's address, or None if DOCKER_HOST gives it."""
     if os.environ.get("DOCKER_HOST"):
         return None
     from testcontainers.core.docker_client import get_docker_host

@@ -1,4 +1,4 @@
-"""The external engine: a Vault that already runs, behind a Toxiproxy of our own."""
+"""The external engine: a Vault that already runs, behind our Toxiproxy."""
 
 from __future__ import annotations
 
@@ -25,12 +25,10 @@ _KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 
 @without_frames  # the key is read
 def external_trust(settings: Settings, directory: Path) -> Path | None:
-    """Return the CA file for checking the Vault of ``VAULT_ADDR``; None for the system's own.
+    """Return the CA file for the Vault of ``VAULT_ADDR``; None for the system's own.
 
-    If `VAULT_CLIENT_CERT` is set, CA file and client certificate go into a folder together; see
-    `vault_harness.certificates.shown_beside`. Each call reads the files again.
-
-    `directory` is a private place for that folder. It will contain the key; the caller removes it.
+    With `VAULT_CLIENT_CERT`, CA file, client certificate and key are copied into `directory`, which
+    the caller removes; see `vault_harness.certificates.shown_beside`.
     """
     shown, key = settings.vault_client_cert, settings.vault_client_key
     if shown is None and key is not None:
@@ -95,7 +93,7 @@ def _check_authorities(path: Path) -> None:
 
 def _check(own: Path, shown: Path, key: Path | None) -> None:
     try:
-        # An empty password prevents a prompt for a passphrase, which nobody may be there to type.
+        # An empty password prevents a prompt for a passphrase.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(own, password=lambda: "")
     except (ssl.SSLError, ValueError):
         own.unlink()
@@ -135,56 +133,48 @@ class ExternalNode:
 
     @property
     def name(self) -> str:
-        """The name, unique within one stack."""
         return self._name
 
     @property
     def address(self) -> str:
-        """The base URL, as in ``VAULT_ADDR``."""
         return self._address
 
     @property
     def inner_address(self) -> str:
-        """The same base URL: no other is known."""
         return self._address
 
     @property
     def cluster_address(self) -> str:
-        """Empty: its other nodes are unknown."""
+        """Its other nodes are unknown."""
         return ""
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """The host of ``VAULT_ADDR``."""
         return (urlsplit(self._address).hostname or "",)
 
     @property
     def ca_cert(self) -> Path | None:
-        """The CA certificate; the folder may also contain the client certificate."""
+        """The CA certificate; its folder may also have the client certificate."""
         return self._ca_cert
 
     @property
     def upstream(self) -> str:
-        """``host:port`` for Toxiproxy."""
         return joined(self._address)
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """Only lasting data."""
         return OF_SOMEBODY_ELSE
 
     @property
     def audit_path(self) -> Path | None:
-        """None: its audit log cannot be read from here."""
         return None
 
     @property
     def server_audit_path(self) -> str | None:
-        """None."""
         return None
 
     def start(self, *, timeout: float = 15.0) -> None:
-        """Wait until it answers. It cannot be started from here."""
+        """Wait until it answers: it cannot be started from here."""
         deadline = time.monotonic() + timeout
         while not self.is_running():
             if time.monotonic() >= deadline:
@@ -197,41 +187,33 @@ class ExternalNode:
             time.sleep(0.05)  # between two checks, bounded by the deadline
 
     def stop(self, *, timeout: float = 10.0) -> None:  # noqa: ARG002 -- the protocol has it
-        """Raise `CapabilityMissing`."""
         raise self._cannot("be stopped")
 
     def kill(self) -> None:
-        """Raise `CapabilityMissing`."""
         raise self._cannot("be killed")
 
     def pause(self) -> None:
-        """Raise `CapabilityMissing`."""
         raise self._cannot("be paused")
 
     def resume(self) -> None:
         """Do nothing."""
 
     def restart(self, *, timeout: float = 15.0) -> None:  # noqa: ARG002 -- the protocol has it
-        """Raise `CapabilityMissing`."""
         raise self._cannot("be restarted")
 
     def reload(self) -> None:
-        """Raise `CapabilityMissing`."""
         raise self._cannot("be told to reload")
 
     def disconnect(self) -> None:
-        """Raise `CapabilityMissing`."""
         raise self._cannot("be cut off")
 
     def reconnect(self) -> None:
         """Do nothing."""
 
     def is_running(self) -> bool:
-        """Return whether it answers."""
         return answers(seal_status_url(self._address), timeout=2.0, tls=self._tls)
 
     def logs(self, *, tail: int | None = None) -> str:  # noqa: ARG002 -- the protocol has it
-        """Return nothing: its log cannot be read from here."""
         return ""
 
     def _cannot(self, verb: str) -> CapabilityMissing:
@@ -246,7 +228,6 @@ class ExternalEngine(Closable):
     """Gives access to the Vault of ``VAULT_ADDR``."""
 
     def __init__(self, settings: Settings, *, directory: Path) -> None:
-        """Read address and token."""
         missing = [
             name
             for name, value in (
@@ -270,17 +251,15 @@ class ExternalEngine(Closable):
 
     @property
     def name(self) -> EngineName:
-        """``external``."""
         return "external"
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """Little: the Vault belongs to somebody else."""
         return OF_SOMEBODY_ELSE
 
     @property
     def dialect(self) -> None:
-        """Unknown: the server was not asked yet."""
+        """The server was not asked yet."""
         return None
 
     def node(self, spec: NodeSpec) -> ExternalNode:
@@ -291,7 +270,6 @@ class ExternalEngine(Closable):
     def toxiproxy(
         self, *, seed: int | None = None, port: int = 0, detached: bool = False
     ) -> ProcessToxiproxy:
-        """Start a Toxiproxy server on this machine."""
         server = ProcessToxiproxy(
             find_toxiproxy(self.settings),
             directory=self._directory / f"toxiproxy-{len(self._toxiproxies) + 1}",
@@ -304,15 +282,13 @@ class ExternalEngine(Closable):
         return server
 
     def reachable_from_toxiproxy(self, port: int) -> str:
-        """Return ``host:port`` of a port of this process."""
         return f"{LOOPBACK}:{port}"
 
     def bind_host(self) -> str:
-        """Return the loopback address."""
         return LOOPBACK
 
     def close(self) -> None:
-        """End the Toxiproxy servers. The Vault is not touched."""
+        """End only the Toxiproxy servers."""
         for server in self._toxiproxies:
             server.close()
         self._toxiproxies.clear()

@@ -1,7 +1,7 @@
-"""Folders for one run. The next run deletes the folders of runs that were killed.
+"""Folders for one run. The next run deletes those of killed runs.
 
-They hold raft data, configuration and audit logs, which must not pile up in the temporary folder. A
-lock on a file in the folder marks it as used. The lock ends with its process, however that ends.
+They hold raft data and audit logs, which must not pile up in the temporary folder. A lock on a file
+marks a folder as used. The lock ends with its process.
 """
 
 from __future__ import annotations
@@ -18,15 +18,12 @@ from pathlib import Path
 _PREFIX = "vault-harness-run-"
 _UNHELD = "vault-harness-new-"  # prefix of a folder without a lock yet; other runs ignore it
 _HELD = ".held"
-_GRACE = 60.0  # seconds; an unlocked folder older than this belongs to a run that was killed
+_GRACE = 60.0  # seconds; an older folder without a lock belongs to a killed run
 
 
 @contextlib.contextmanager
 def run_directory(*, parent: Path | None = None) -> Iterator[Path]:
-    """Make a private folder (0700) for the length of the block, and sweep those of killed runs.
-
-    `parent` is the machine's temporary folder by default.
-    """
+    """Make a private folder (0700) for the block, and sweep those of killed runs."""
     parent = parent or Path(tempfile.gettempdir())
     sweep_run_directories(parent)
     # Lock first, rename second: others find the folder only by its final name.
@@ -47,10 +44,6 @@ def run_directory(*, parent: Path | None = None) -> Iterator[Path]:
 
 
 def sweep_run_directories(parent: Path | None = None) -> list[Path]:
-    """Delete the folders of killed runs and return them. Keeps folders that are locked.
-
-    `parent` is the machine's temporary folder by default.
-    """
     swept: list[Path] = []
     if parent is None:
         try:
@@ -70,13 +63,13 @@ def sweep_run_directories(parent: Path | None = None) -> list[Path]:
 
 
 def _sweep(directory: Path) -> bool:
-    """Delete a folder. Return False if it is not ours, raise `OSError` if its lock is held."""
+    """Return False if the folder is not ours; raise `OSError` if its lock is held."""
     held = directory / _HELD
-    # Without the lock file the folder may not be ours. Users are compared by number: a container's
-    # user may have no name.
+    # Without the lock file it may not be ours. Users are compared by number: a container's user may
+    # have no name.
     if not held.is_file() or held.stat().st_uid != directory.stat().st_uid:
         return False
-    # Opened without O_CREAT: creating the file would bring back a folder that another run deleted.
+    # Without O_CREAT, which would bring back a folder that another run deleted.
     descriptor = os.open(held, os.O_RDWR | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -87,7 +80,7 @@ def _sweep(directory: Path) -> bool:
 
 
 def _delete(directory: Path) -> None:
-    """Delete a folder whose lock we hold, under a name that sweeps ignore."""
+    """Delete a folder that we locked, under a name that sweeps ignore."""
     hidden = directory.with_name(_UNHELD + directory.name.removeprefix(_PREFIX))
     directory.rename(hidden)
     shutil.rmtree(hidden, ignore_errors=True)

@@ -13,7 +13,7 @@ _FOLLOW_POLL_SECONDS = 0.1
 
 
 def lines(path: Path, *, tail: int | None = None) -> Iterator[str]:
-    """Yield the lines of a log, or its last `tail` lines. A missing log has none."""
+    """Yield the lines of a log, or its last `tail` lines; none if it is missing."""
     if tail is not None:
         yield from files.tail(path, tail).splitlines()
         return
@@ -23,7 +23,7 @@ def lines(path: Path, *, tail: int | None = None) -> Iterator[str]:
 
 
 def follow(path: Path) -> Iterator[str]:
-    """Yield new lines as they are written, for ever. Waits for a log that does not exist yet."""
+    """Yield new lines for ever. Waits for a log that does not exist yet."""
     while not path.exists():
         time.sleep(_FOLLOW_POLL_SECONDS)  # ends by Ctrl-C
     with path.open(errors="replace") as file:

@@ -20,12 +20,12 @@ _CONFIGURATION = "vault.json"
 
 
 def node_directory(data_dir: Path, name: str) -> Path:
-    """Return a node's folder. The first node uses the folder of a single server."""
+    """Return a node's folder; the first node has that of a single server."""
     return data_dir / name if name == NODE_NAME else data_dir / NODES_DIRECTORY / name
 
 
 def check_room(data_dir: Path, names: Iterable[str]) -> None:
-    """Check that the disk has room for nodes to start again, before they are stopped."""
+    """Check that nodes have room to start again, before they are stopped."""
     places = (data_dir, *(node_directory(data_dir, name) for name in names))
     for directory in filter(Path.is_dir, places):  # a node without a folder gets a new one
         try:
@@ -40,7 +40,6 @@ def check_room(data_dir: Path, names: Iterable[str]) -> None:
 
 
 def put_data_aside(data_dir: Path, name: str) -> Path:
-    """Rename the data of a stopped node, and return the new path."""
     data = node_directory(data_dir, name) / DATA_NAME
     stamp = time.strftime("%Y%m%d-%H%M%S")
     names = (f"{DATA_NAME}.{stamp}" + (f".{n}" if n else "") for n in itertools.count())
@@ -51,7 +50,7 @@ def put_data_aside(data_dir: Path, name: str) -> Path:
 
 
 def known_members(known: KnownServers, data_dir: Path) -> list[str]:
-    """Return the names of the stack's nodes, from the folders if there is no record."""
+    """Return the nodes' names, from the folders if there is no record."""
     if known.endpoints is not None:
         return [node.name for node in known.endpoints.nodes]
     found = (data_dir / NODES_DIRECTORY).glob(f"*/{DATA_NAME}/*")
@@ -59,20 +58,19 @@ def known_members(known: KnownServers, data_dir: Path) -> list[str]:
 
 
 def known_cluster(known: KnownServers, data_dir: Path) -> bool:
-    """Return whether the stack is a cluster with a load balancer."""
     if known.endpoints is not None:
         return known.endpoints.balancer is not None
     return len(known_members(known, data_dir)) > 1
 
 
 def planned_members(members: Sequence[str], nodes: int) -> list[str]:
-    """Return the names of the existing nodes, plus new names up to `nodes`."""
+    """Return the existing names, plus new ones up to `nodes`."""
     free = (name for i in itertools.count(2) if (name := f"{NODE_NAME}-{i}") not in members)
     return [*members, *itertools.islice(free, max(0, nodes - len(members)))]
 
 
 def next_name(members: Sequence[str], data_dir: Path) -> str:
-    """Return an unused name for one more node; folders of earlier nodes count as used."""
+    """Return an unused name; folders of earlier nodes count as used."""
     taken = {*members, *(path.name for path in (data_dir / NODES_DIRECTORY).glob("*"))}
     return next(n for i in range(2, len(taken) + 3) if (n := f"{NODE_NAME}-{i}") not in taken)
 
@@ -80,7 +78,7 @@ def next_name(members: Sequence[str], data_dir: Path) -> str:
 def refuse_other_engines_cluster(
     engine: EngineName, members: Sequence[str], data_dir: Path
 ) -> None:
-    """Refuse a cluster that another engine made, before anything changes.
+    """Refuse a cluster that another engine made.
 
     Raft stores the addresses of all nodes, which differ between engines. A single node starts
     anywhere.
@@ -106,7 +104,6 @@ def refuse_other_engines_cluster(
 
 
 def _made_by(directory: Path) -> EngineName | None:
-    """Return the engine that last started the node of a folder, or None if unknown."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         configuration = json.loads((directory / _CONFIGURATION).read_text())
         host = str(configuration["cluster_addr"]).rpartition("//")[2].rpartition(":")[0]

@@ -1,4 +1,4 @@
-"""Ports on the loopback interface, reserved without races, and single questions to a server."""
+"""Ports on loopback, reserved without races, and single questions to a server."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from vault_harness.errors import EngineError, PortTaken, named
 LOOPBACK = "127.0.0.1"
 
 _STACK = "stack.json"
-"""Every data directory of a stack has this file; `vault_harness.local.stack.record` writes it."""
+"""In every data directory of a stack; `vault_harness.local.stack.record` writes it."""
 
-# Programs of container engines that listen on a published port for a container.
+# Programs that listen on a published port for a container.
 _RELAYS = frozenset(
     {"dockerd", "docker-proxy", "com.docker.backend", "rootlesskit", "rootlessport", "conmon"}
 )
@@ -33,17 +33,16 @@ _RELAYS = frozenset(
 class PortLease:
     """A loopback port that nobody else gets while this object lives.
 
-    On Linux the lease binds a socket to the port with ``SO_REUSEADDR`` and does not listen. The
-    kernel then gives the port to nobody who asks for a free one. A server that names the port can
-    still listen there (Go and asyncio set ``SO_REUSEADDR``), so a restarted server finds its port
-    free. Elsewhere the port is only free at the moment of the call.
+    On Linux a socket with ``SO_REUSEADDR`` is bound to it and does not listen. The kernel then
+    gives the port to nobody who asks for a free one, but a server that names it can listen there
+    (Go and asyncio set ``SO_REUSEADDR``). Elsewhere the port is only free at the moment of the
+    call.
     """
 
     def __init__(self, port: int = 0) -> None:
-        """Take `port`, or a free one if it is 0.
+        """Take `port`, or a free one for 0.
 
-        Raises `EngineError` if the loopback address is missing, or if this user may not use the
-        port.
+        Raises `EngineError` if loopback is missing or this user may not use the port.
         """
         held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
@@ -64,25 +63,22 @@ class PortLease:
 
     @property
     def listen(self) -> str:
-        """``host:port``."""
         return f"{LOOPBACK}:{self.port}"
 
     def release(self) -> None:
-        """Give the port back. A second call does nothing."""
         if self._held is not None:
             self._held.close()
             self._held = None
 
 
 def listens(port: int, *, host: str = LOOPBACK) -> bool:
-    """Return whether a server accepts connections on the port."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         return probe.connect_ex((host, port)) == 0
 
 
 def listener(port: int) -> str:
-    """Return the process that listens on a port, as ``name (pid 123)``; empty if unknown."""
+    """Return the listening process as ``name (pid 123)``; empty if unknown."""
     with contextlib.suppress(psutil.Error, OSError):
         process = _listening(port)
         return f"{process.name()} (pid {process.pid})" if process is not None else ""
@@ -99,9 +95,9 @@ def _listening(port: int) -> psutil.Process | None:
 
 
 def _stack_of(port: int) -> Path | None:
-    """Return the data directory of the stack whose server listens on a port.
+    """Return the data directory of the listening server's stack.
 
-    The server's command line names its configuration, one or two folders below that directory.
+    The server's command line names its configuration, one or two folders below.
     """
     with contextlib.suppress(psutil.Error, OSError):
         process = _listening(port)
@@ -113,7 +109,6 @@ def _stack_of(port: int) -> Path | None:
 
 
 def _not_given(port: int, error: OSError) -> EngineError:
-    """Return the error for a port that could not be bound."""
     if error.errno == errno.EADDRINUSE:
         return port_taken(port)
     if error.errno in {errno.EACCES, errno.EPERM}:
@@ -132,13 +127,12 @@ def _not_given(port: int, error: OSError) -> EngineError:
 
 
 def port_taken(port: int, *, setting: str = "") -> PortTaken:
-    """Return the error for a port that another process uses."""
     who = listener(port)
     ways = [f"end {who}" if who else "end what listens there"]
     if not who or who.partition(" ")[0] in _RELAYS:
         from vault_harness.local.engine.docker_client import container_on
 
-        # A container engine listens for its containers; ending the engine would be wrong.
+        # It listens for its containers; ending the engine would be wrong.
         container = container_on(port)
         if container:
             who = f"the container {container}"
@@ -146,7 +140,7 @@ def port_taken(port: int, *, setting: str = "") -> PortTaken:
         elif who:
             ways = [f"find its container (docker ps) behind {who}, and end that"]
     elif (home := _stack_of(port)) is not None:
-        # Killed by hand, the server comes back sealed, or not at all if its keys are lost.
+        # Killed by hand, it comes back sealed, or not at all if its keys are lost.
         who = f"{who} of the stack in {home}"
         at = f"HARNESS_DATA_DIR={shlex.quote(str(home))}"
         ways = [f"{at} {named('down')} ends that stack, and keeps its data"]
@@ -161,7 +155,7 @@ def port_taken(port: int, *, setting: str = "") -> PortTaken:
 
 @dataclass(frozen=True)
 class Answer:
-    """Status and body of a server's response."""
+    """A server's response."""
 
     status: int
     body: bytes
@@ -178,9 +172,9 @@ def ask(
 
     Args:
         timeout: Seconds for each network operation.
-        tls: How to check the certificate. By default it is not checked: the request carries no
-            secret, and other checks judge the certificate.
-        own: Client certificate and key, for a server that requires them and a `tls` without them.
+        tls: By default the certificate is not checked: the request carries no secret, and other
+            checks judge the certificate.
+        own: Client certificate and key to show if `tls` is None.
     """
     parts = urlsplit(url)
     host, port = host_and_port(url)  # http.client reads the end of a bare ::1 as a port
@@ -215,13 +209,13 @@ def answers(
     tls: ssl.SSLContext | None = None,
     own: Path | None = None,
 ) -> bool:
-    """Return whether a URL answers 200. Arguments as for `ask`."""
+    """Return whether a URL answers 200; see `ask`."""
     answer = ask(url, timeout=timeout, tls=tls, own=own)
     return answer is not None and answer.status == 200
 
 
 def seal_status_url(address: str) -> str:
-    """Return the URL that Vault answers in every state: sealed, uninitialised, standby."""
+    """Return the URL that Vault answers in every state."""
     return f"{address}/v1/sys/seal-status"
 
 

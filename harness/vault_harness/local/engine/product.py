@@ -1,4 +1,4 @@
-"""Keep Vault's and OpenBao's data apart, and refuse a seal that the product lacks."""
+"""Keep Vault's and OpenBao's data apart."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ _NAME = "product"
 
 
 def check_product(directory: Path, dialect: Dialect, *, looked_at: str) -> None:
-    """Note in a node's directory which product runs on it, and refuse the other one later.
+    """Note which product runs on a node's directory, and refuse the other one later.
 
-    The other product would reject the keys and may damage the data. `dialect` and `looked_at`
-    describe the server that is about to start, and its origin for the error.
+    The other one would reject the keys and may damage the data.
     """
     note = directory / _NAME
     written = files.tail(note).strip()
@@ -35,14 +34,7 @@ def check_product(directory: Path, dialect: Dialect, *, looked_at: str) -> None:
 
 
 def check_seal_of_product(kind: str, dialect: Dialect | None, *, looked_at: str) -> None:
-    """Refuse a seal that the product does not have, before its server starts.
-
-    Seals of a cloud are not checked here: only the server knows them.
-
-    Args:
-        dialect: The product of the server that is about to start; None if unknown.
-        looked_at: Where that server comes from, for the error.
-    """
+    """Refuse a seal that the product lacks. Only the server knows the seals of a cloud."""
     if kind != "static" or dialect is None or dialect.static_seal:
         return
     raise CapabilityMissing(

@@ -1,7 +1,7 @@
-"""How a stack's Vault is sealed: the stanza, and the holder of the key.
+"""How a stack's Vault is sealed.
 
-A stack with auto-unseal keeps the server's ``seal`` stanza in a file of its own. The stanza names
-the files of key and token and contains neither.
+A stack with auto-unseal keeps the server's ``seal`` stanza in a file, which names the files of key
+and token.
 """
 
 from __future__ import annotations
@@ -20,33 +20,32 @@ SEAL_DIRECTORY = "seal"
 """Holds the stanza and the files that it names."""
 
 ACCESS_KEYS_NAME = "aws-credentials"
-"""File in that folder with the access keys with which containers reach Amazon's cloud."""
+"""Access keys with which containers reach Amazon's cloud."""
 
 _STANZA = "seal.json"
 _STATIC_KEY = "static.key"
 
 
 def static_key_path(data_dir: Path) -> Path:
-    """Return the file of a static seal's key: 32 bytes in base64."""
+    """Return the key's file: 32 bytes in base64."""
     return data_dir / SEAL_DIRECTORY / _STATIC_KEY
 
 
 def stanza_path(data_dir: Path) -> Path:
-    """Return the file of the stanza. Shamir's seal has none."""
+    """Return the stanza's file. Shamir's seal has none."""
     return data_dir / SEAL_DIRECTORY / _STANZA
 
 
 def node_extra(data_dir: Path, *, cluster: bool) -> dict[str, object]:
-    """Return the configuration that a node has in addition to the common part."""
     extra: dict[str, object] = {"storage": {"raft": QUICK_AUTOPILOT}} if cluster else {}
     stanza = seal_stanza(data_dir)
     return extra | ({"seal": stanza} if stanza else {})
 
 
 def seal_stanza(data_dir: Path) -> dict[str, Any]:
-    """Return the seal stanza of the server's configuration; empty for Shamir's seal.
+    """Return the ``seal`` stanza; empty for Shamir's seal.
 
-    During a seal migration it also contains the old seal, as disabled.
+    During a migration it also contains the old seal, as disabled.
     """
     path = stanza_path(data_dir)
     try:
@@ -66,7 +65,6 @@ def seal_stanza(data_dir: Path) -> dict[str, Any]:
 
 
 def holder_out_of_reach(stack: EngineName, engine: Engine) -> CapabilityMissing:
-    """Return the error for a copy that runs under another engine than the holder of its key."""
     return CapabilityMissing(
         f"a copy that the {engine.name} engine runs does not reach the Vault that holds the key: "
         f"that is where the {stack} engine has the stack",

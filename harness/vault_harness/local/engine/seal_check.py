@@ -34,10 +34,7 @@ def check_seal(
     dialect: Dialect,
     origin: str,
 ) -> SealCheck:
-    """Start a throw-away server with a stanza, and remove it again.
-
-    `origin` tells a user where the server comes from.
-    """
+    """Start a throw-away server with a stanza, and remove it again."""
     kind = next(iter(stanza))
     with run_directory() as directory:
         node = make(
@@ -68,7 +65,6 @@ def check_seal(
 
 
 def _refused(kind: str, dialect: Dialect, origin: str, log: str) -> EngineError:
-    """Translate the last words of a failed server into an error."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     said = next((line for line in lines if line.lower().startswith("error")), "nothing")
     looked_at = f"{origin}, which said: {said}"

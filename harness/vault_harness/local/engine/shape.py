@@ -1,4 +1,4 @@
-"""The interface that the three engines share."""
+"""The interface that the engines share."""
 
 from __future__ import annotations
 
@@ -18,41 +18,38 @@ Storage = Literal["inmem", "raft"]
 
 
 class Capability(enum.StrEnum):
-    """What an engine can do to a node, besides sending requests."""
+    """What an engine can do to a node."""
 
     START = "start"  # start, stop, restart
     KILL = "kill"  # SIGKILL
-    PAUSE = "pause"  # freeze a server that keeps its sockets
+    PAUSE = "pause"  # it keeps its sockets
     RELOAD = "reload"  # SIGHUP
-    AUDIT_LOG = "audit log"  # its audit log is a readable file here
+    AUDIT_LOG = "audit log"  # a readable file here
     AUDIT_FAULTS = "audit faults"  # the audit device can be made to fail or block
     DURABLE = "durable"  # data survives a restart
-    SEAL = "seal"  # we may seal it: we have its unseal keys
+    SEAL = "seal"  # we have its unseal keys
     RESTORE = "restore"  # a snapshot may replace all data: nobody else uses it
     CLUSTER = "cluster"  # its nodes reach each other
-    DATABASE = "database"  # its nodes reach a PostgreSQL that listens at `Engine.bind_host`
-    PARTITION = "partition"  # it can be cut off from its network: packets to it are dropped
+    DATABASE = "database"  # its nodes reach a PostgreSQL at `Engine.bind_host`
+    PARTITION = "partition"  # packets to it can be dropped
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeSpec:
-    """The specification of a node, for any engine.
+    """A node, for any engine.
 
     Attributes:
-        name: Unique within one stack; also the raft node id.
-        storage: ``inmem`` is quick and loses its data at exit; ``raft`` survives restarts.
-        directory: Folder for configuration, data and logs of this node. Created 0700.
-        port: API port on loopback; 0 picks a free one.
-        cluster_port: Port for other nodes; 0 picks a free one.
-        tls: TLS files, or None for plain HTTP.
+        name: Also the raft node id.
+        storage: ``inmem`` is quick and loses its data at exit.
+        directory: Created 0700.
+        port: 0 picks a free one, also for `cluster_port`.
         audit: Whether a file audit device exists from the start.
-        audit_raw: Log values in clear (``log_raw``). Only for throw-away secrets.
+        audit_raw: Log values in clear (``log_raw``): only for throw-away secrets.
         retry_join: API addresses of nodes to join (raft only).
-        extra: Further configuration in the server's JSON form, such as a ``seal`` stanza. It is
-            merged over the rest.
+        extra: More configuration in the server's JSON form, merged over the rest.
         detached: Let the server outlive this process (``invoke up``).
-        passes: Names of our environment variables that the server gets too, for a cloud's SDK.
-            Containers get files instead where possible.
+        passes: Names of our environment variables that the server gets too. Containers get files
+            instead where possible.
     """
 
     name: str = "vault"
@@ -71,40 +68,40 @@ class NodeSpec:
 
 @runtime_checkable
 class Node(Protocol):
-    """One Vault server, running or not.
+    """One Vault server, running or not. A verb with nothing to do does nothing.
 
-    Each verb waits: `start` until the API answers (also sealed or uninitialised), `stop` and `kill`
-    until the process is gone. They raise `DeadlineExceeded` or `ServerDied` with the last log
-    lines, and `CapabilityMissing` if the engine cannot do it.
+    `start` waits until the API answers (also sealed or uninitialised), `stop` and `kill` until the
+    process is gone. They raise `DeadlineExceeded` or `ServerDied` with the last log lines, and
+    `CapabilityMissing` if the engine cannot do it.
     """
 
     @property
     def name(self) -> str:
-        """The name, unique within one stack."""
+        """Unique within one stack."""
 
     @property
     def address(self) -> str:
-        """The base URL for a client on this machine, e.g. ``http://127.0.0.1:40123``."""
+        """Base URL for a client here, e.g. ``http://127.0.0.1:40123``."""
 
     @property
     def inner_address(self) -> str:
-        """The base URL of its API for other nodes of this engine."""
+        """Base URL for other nodes of this engine."""
 
     @property
     def cluster_address(self) -> str:
-        """``host:port`` at which other nodes of this engine reach it."""
+        """``host:port`` for other nodes of this engine."""
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """The names and addresses in its certificate."""
+        """Names and addresses in its certificate."""
 
     @property
     def ca_cert(self) -> Path | None:
-        """The CA certificate for clients; None for the system's own, or for plain HTTP."""
+        """The CA certificate; None for the system's own, or for plain HTTP."""
 
     @property
     def upstream(self) -> str:
-        """``host:port`` for this engine's Toxiproxy, which may be in another network."""
+        """``host:port`` for this engine's Toxiproxy."""
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -112,49 +109,49 @@ class Node(Protocol):
 
     @property
     def audit_path(self) -> Path | None:
-        """The audit log on this machine; None if it is not a readable file here."""
+        """The audit log, if it is a readable file here."""
 
     @property
     def server_audit_path(self) -> str | None:
-        """The path of the audit log as the server sees it; None without an audit device."""
+        """The audit log as the server sees it; None without an audit device."""
 
     def start(self, *, timeout: float = 15.0) -> None:
-        """Start it and wait until its API answers. Does nothing if it runs."""
+        """Start it."""
 
     def stop(self, *, timeout: float = 10.0) -> None:
-        """Stop it with SIGTERM, then SIGKILL. Does nothing if it does not run."""
+        """Send SIGTERM, then SIGKILL."""
 
     def kill(self) -> None:
-        """Kill it (SIGKILL)."""
+        """Send SIGKILL."""
 
     def pause(self) -> None:
         """Freeze it (SIGSTOP): sockets stay open, requests get no answer."""
 
     def resume(self) -> None:
-        """Undo `pause` (SIGCONT). Does nothing if it is not paused."""
+        """Undo `pause` (SIGCONT)."""
 
     def restart(self, *, timeout: float = 15.0) -> None:
-        """Stop it, then start it at the same address. With Shamir's seal it is sealed then."""
+        """Stop and start it at the same address. With Shamir's seal it is sealed then."""
 
     def reload(self) -> None:
         """Make it read its configuration and reopen its audit log (SIGHUP)."""
 
     def disconnect(self) -> None:
-        """Cut it off from other nodes, Toxiproxy and clients: packets to it are dropped."""
+        """Drop packets to it, from nodes, Toxiproxy and clients."""
 
     def reconnect(self) -> None:
-        """Undo `disconnect`. Does nothing if it is not cut off."""
+        """Undo `disconnect`."""
 
     def is_running(self) -> bool:
-        """Return whether the server process exists, paused or not."""
+        """Return whether its process exists, paused or not."""
 
     def logs(self, *, tail: int | None = None) -> str:
-        """Return the server's output, or its last `tail` lines."""
+        """Return its output, or the last `tail` lines."""
 
 
 @runtime_checkable
 class ToxiproxyProcess(Protocol):
-    """A running Toxiproxy server, embedded or real, wherever it runs."""
+    """A running Toxiproxy server, embedded or real."""
 
     @property
     def api(self) -> str:
@@ -162,56 +159,56 @@ class ToxiproxyProcess(Protocol):
 
     @property
     def flavour(self) -> Literal["embedded", "real"]:
-        """Whether the server is the embedded or the real one."""
+        """Which of the two it is."""
 
     def listen(self) -> str:
-        """Return a free ``host:port`` for a new proxy, as the Toxiproxy server sees it."""
+        """Return a free ``host:port`` for a new proxy, as Toxiproxy sees it."""
 
     def reachable(self, listen: str) -> str:
-        """Return ``host:port`` at which a client here reaches the proxy on `listen`."""
+        """Return ``host:port`` of that proxy for a client here."""
 
     def reachable_from_nodes(self, listen: str) -> str:
-        """Return ``host:port`` at which this engine's nodes reach the proxy on `listen`."""
+        """Return ``host:port`` of that proxy for this engine's nodes."""
 
     def disconnect(self) -> None:
-        """Cut it off: packets to it are dropped, so clients cannot even connect."""
+        """Drop packets to it, so that clients cannot even connect."""
 
     def reconnect(self) -> None:
-        """Undo `disconnect`. Does nothing if it is not cut off."""
+        """Undo `disconnect`."""
 
     def is_running(self) -> bool:
         """Return whether it runs."""
 
     def stop(self) -> None:
-        """End it. Does nothing if it does not run."""
+        """End it."""
 
     def logs(self, *, tail: int | None = None) -> str:
-        """Return its output, or the last `tail` lines."""
+        """Return its output."""
 
 
 @runtime_checkable
 class Engine(Protocol):
-    """Makes servers. Closing it, or leaving it as a context manager, removes all of them.
+    """Makes servers. Closing it removes all of them.
 
-    `choice` is one line for a user: why this engine was chosen.
+    `choice` tells a user why this engine was chosen.
     """
 
     choice: str
 
     @property
     def name(self) -> EngineName:
-        """The name of the engine."""
+        """The engine's name."""
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """What the engine can do to its nodes."""
+        """What it can do to its nodes."""
 
     @property
     def dialect(self) -> Dialect | None:
-        """The product that it runs; None if unknown before a server is asked."""
+        """The product that it runs; None if no server was asked yet."""
 
     def node(self, spec: NodeSpec) -> Node:
-        """Return a node by that specification, not started yet."""
+        """Return a node, not started yet."""
 
     def toxiproxy(
         self, *, seed: int | None = None, port: int = 0, detached: bool = False
@@ -222,10 +219,10 @@ class Engine(Protocol):
         """Return ``host:port`` at which Toxiproxy reaches `port` of this process."""
 
     def bind_host(self) -> str:
-        """Return the address that such a port must be bound to: loopback or a network gateway."""
+        """Return the address that such a port must be bound to."""
 
     def close(self) -> None:
-        """End and remove everything that this engine made."""
+        """Remove everything that this engine made."""
 
     def __enter__(self) -> Self: ...
 
@@ -239,10 +236,10 @@ class Engine(Protocol):
 
 
 ON_PROCESSES = frozenset(Capability) - {Capability.PARTITION}
-"""Processes are our children and share the loopback interface of this machine."""
+"""Processes share this machine's loopback interface."""
 
 IN_CONTAINERS = frozenset(Capability)
-"""For a container engine on this machine: it shares files, and its networks are interfaces here."""
+"""For an engine on this machine: it shares files and networks."""
 
 IN_CONTAINERS_ELSEWHERE = IN_CONTAINERS - {
     Capability.AUDIT_LOG,
@@ -250,7 +247,7 @@ IN_CONTAINERS_ELSEWHERE = IN_CONTAINERS - {
     Capability.DATABASE,
     Capability.PARTITION,
 }
-"""For a container engine in a virtual machine or on another host."""
+"""For an engine in a virtual machine or on another host."""
 
 OF_SOMEBODY_ELSE = frozenset({Capability.DURABLE})
 """The harness did not start this server. It can only rely on lasting data."""
@@ -261,11 +258,10 @@ CAPABILITIES = {
     "docker, in a virtual machine or on another host": IN_CONTAINERS_ELSEWHERE,
     "external": OF_SOMEBODY_ELSE,
 }
-"""Capabilities by the name of the engine, for documentation."""
+"""For documentation."""
 
 
 def no_network(name: str) -> CapabilityMissing:
-    """Return the error for cutting off a process, which shares the loopback interface."""
     return CapabilityMissing(
         f"{name} cannot be cut off: it has no network of its own",
         looked_at="the engine, which runs processes on loopback",

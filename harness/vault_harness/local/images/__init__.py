@@ -1,1 +1,1 @@
-"""Container images made of programs on this machine, without a registry."""
+"""Container images made of programs on this machine."""

@@ -1,4 +1,4 @@
-"""Build local images from programs on this machine, without a registry."""
+"""Build images from programs on this machine, without a registry."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Labels:
 
 
 _PLACES = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-"""PATH, with folders of system programs that not every user's PATH has."""
+"""PATH, with system folders that not every user's PATH has."""
 
 _PACKAGE = Path(__file__).resolve().parents[2]
 _CLIENT = _PACKAGE.parent / "resilient_vault_client"
@@ -54,8 +54,7 @@ class Recipe:
         dockerfile: A file of ``compose/images``.
         flavour: ``openbao`` or ``vault``, ``embedded`` or ``real``, ``haproxy``, ``reference``,
             ``python``.
-        contents: What is in it, for a user.
-        base: The image that it is based on, if that is one of ours.
+        base: The image of ours that it is based on.
     """
 
     tag: str
@@ -68,12 +67,10 @@ class Recipe:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BuiltImage:
-    """The result for an image of `build_images`.
+    """The result for one image.
 
     Attributes:
-        contents: What is in it, for a user.
-        megabytes: Its size, including its base.
-        action: ``unchanged`` if the same image existed.
+        megabytes: Including its base.
     """
 
     tag: str
@@ -89,10 +86,10 @@ def build_images(
     rebuild: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[BuiltImage]:
-    """Build images of Vault, Toxiproxy and the example services from programs on this machine.
+    """Build all images.
 
-    HAProxy's image is built if HAProxy is installed; only a cluster needs it. Nothing is pulled. An
-    image with unchanged content is kept. `progress` is called with a line before each build.
+    HAProxy's is built if HAProxy is installed; only a cluster needs it. Nothing is pulled. An image
+    with unchanged content is kept. `progress` gets a line before each build.
     """
     if sys.platform != "linux":
         raise EngineError(
@@ -129,7 +126,7 @@ def build_images(
 
 
 def recipes(settings: Settings) -> Iterable[Recipe]:
-    """Yield the recipes of all images, bases first."""
+    """Yield the recipes, bases first."""
     yield _python_recipe()
     yield _vault_recipe(settings)
     yield _toxiproxy_recipe(settings)
@@ -139,7 +136,7 @@ def recipes(settings: Settings) -> Iterable[Recipe]:
 
 
 def own_code(flavour: str) -> str:
-    """Return a digest of this project's code in an image, to detect an outdated image.
+    """Return a digest of our code in an image, which tells whether it is outdated.
 
     Empty for a flavour without such code.
     """
@@ -268,7 +265,7 @@ def _labelled(client: docker.DockerClient, tag: str) -> str | None:
 
 
 def _replace(client: docker.DockerClient, recipe: Recipe, source: str) -> None:
-    """Build an image, and delete the one that had its name, unless that has another name too."""
+    """Build an image, and delete the previous one if it has no other name."""
     from docker.errors import APIError, ImageNotFound
 
     try:

@@ -1,7 +1,7 @@
 """A root filesystem for a container, gathered from this machine.
 
-An image needs no distribution: only a program, its shared libraries, and Python's standard library
-for Python. Nothing is downloaded, and the container runs what was tested here.
+An image needs no distribution: only a program, its shared libraries, and for Python its standard
+library. Nothing is downloaded, and the container runs what was tested here.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from packaging.requirements import Requirement
 
 from vault_harness.errors import EngineError
 
-# A prefix for the interpreter that no distribution's own Python uses.
+# No distribution's own Python uses this prefix.
 PREFIX = PurePosixPath("/usr/local")
 
 PACKAGES = PurePosixPath("/app/packages")
-"""The folder of packages inside. It is on PYTHONPATH, because Pythons differ in their default
-folders (Debian's uses ``dist-packages`` instead of ``site-packages``)."""
+"""Packages inside. On PYTHONPATH, because Pythons differ in their default folders (Debian's uses
+``dist-packages``)."""
 
-# Parts of a standard library that a server never imports: 600 MB in a pyenv build.
+# A server never imports these: 600 MB in a pyenv build.
 _UNWANTED_DIRECTORIES = frozenset(
     {
         "site-packages",
@@ -74,10 +74,10 @@ class Rootfs:
     """The files of a future container, by absolute path inside.
 
     Attributes:
-        files: The source file on this machine.
-        links: The target of a symbolic link.
-        texts: The content of a small file.
-        directories: The mode of an empty directory.
+        files: Sources on this machine.
+        links: Targets of symbolic links.
+        texts: Contents of small files.
+        directories: Modes of empty directories.
     """
 
     files: dict[str, Path] = field(default_factory=dict)
@@ -87,14 +87,14 @@ class Rootfs:
 
     @classmethod
     def bare(cls) -> Rootfs:
-        """Return a file system with users, name resolution and temporary folders only."""
+        """Return one with users, name resolution and temporary folders only."""
         root = cls()
         root.texts.update({f"/{name}": text for name, text in _ETC.items()})
         root.directories.update({f"/{name}": mode for name, mode in _DIRECTORIES})
         return root
 
     def add_program(self, source: Path, target: str) -> None:
-        """Add an executable with its loader and libraries. A static one has none."""
+        """Add an executable with its loader and libraries."""
         self.files[target] = source.resolve()
         self._add_libraries([source])
 
@@ -113,7 +113,6 @@ class Rootfs:
         self._add_libraries([interpreter, *modules])
 
     def add_distributions(self, names: Iterable[str]) -> None:
-        """Add installed distributions with all of their requirements, by their metadata."""
         modules = []
         for distribution in sorted(_closure(names), key=lambda item: item.name):
             for entry in distribution.files or ():
@@ -126,13 +125,11 @@ class Rootfs:
         self._add_libraries(modules)
 
     def add_package(self, directory: Path, target: PurePosixPath) -> None:
-        """Add the Python files under a directory, without bytecode."""
         for path in sorted(directory.rglob("*")):
             if path.is_file() and path.suffix in {".py", ".typed"}:
                 self.files[str(target / path.relative_to(directory).as_posix())] = path
 
     def fingerprint(self) -> str:
-        """Return a digest of all paths, sizes, times and small files."""
         digest = hashlib.sha256()
         for target, source in sorted(self.files.items()):
             status = source.stat()
@@ -144,7 +141,7 @@ class Rootfs:
         return digest.hexdigest()
 
     def write(self, archive: tarfile.TarFile, prefix: str) -> None:
-        """Write it below a prefix of an archive, owned by root and writable only by root."""
+        """Write it below a prefix of an archive, owned by root."""
         wanted = {PurePosixPath(target) for target in (*self.files, *self.links, *self.texts)}
         modes = {str(parent): 0o755 for target in wanted for parent in target.parents}
         for target, mode in sorted((modes | self.directories).items()):
@@ -176,7 +173,6 @@ class Rootfs:
 
 
 def shared_libraries(programs: Iterable[Path]) -> list[Path]:
-    """Return the libraries that the dynamic loader would load, and the loader itself."""
     found: dict[str, Path] = {}
     for program in programs:
         for line in _ldd(program):

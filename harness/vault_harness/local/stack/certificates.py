@@ -39,7 +39,7 @@ HOSTS = (
     *(f"vault-{number}" for number in range(2, 10)),
 )
 """Names of the servers for clients, on this machine and in a container network. Toxiproxy and the
-balancer pass TLS through; nodes know each other by name there."""
+balancer pass TLS through."""
 
 _SHOWN_SECONDS = 15.0
 
@@ -49,12 +49,9 @@ class Renewal:
     """The result of a renewal.
 
     Attributes:
-        serial: Serial number of the new certificate, as each running node shows it.
-        ends: Its end, UTC.
-        ca_cert: The CA file for clients.
         nodes: Names of the nodes that use it.
         later: Names of stopped nodes, which use it from their next start on.
-        clients: Names of clients with a new certificate; empty if Vault requires none.
+        clients: Empty if Vault requires no client certificates.
     """
 
     serial: str
@@ -66,10 +63,7 @@ class Renewal:
 
 
 class Certificates:
-    """Makes and renews the certificates of a stack's servers, and of its clients if required.
-
-    The data directory holds the certificate authority and the certificates.
-    """
+    """Makes and renews the certificates of servers, and of clients if required."""
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
@@ -80,8 +74,8 @@ class Certificates:
     def prepare(self, provider: StackProvider, *, wanted: bool, of_clients: bool = False) -> None:
         """Make certificates before servers start, if they shall speak TLS.
 
-        `wanted` asks for TLS, `of_clients` for client certificates, which need TLS. A stack that
-        had either keeps it anyway. A Vault that runs without them is refused.
+        A stack that had TLS or client certificates keeps them. A Vault that runs without is
+        refused.
         """
         record, files = StackRecord.load(self._data_dir), tls_files(self._data_dir)
         asks = of_clients or record.client_certs or self.clients.wanted
@@ -100,7 +94,7 @@ class Certificates:
         if files is None:
             load_or_make(self._authority).issue(self._directory, *HOSTS)
         elif not is_good(files) and not _nodes_that_run(provider):
-            # An expired certificate and no running node: no client could talk to any of them.
+            # Expired, and no node runs: no client could talk to any of them.
             self._issue(Authority.load(self._authority), files)
         if asks:
             self.clients.prepare()
@@ -113,13 +107,10 @@ class Certificates:
         ca: bool,
         blueprint: Callable[[], Blueprint],
     ) -> Renewal:
-        """Renew the certificates of all servers and clients; see `LocalStack.renew_certificate`.
+        """Renew the certificates of all servers and clients.
 
-        After every step servers and clients accept each other: CA files change before certificates.
-
-        Args:
-            ca: Make new authorities first.
-            blueprint: Names the services; called only if Vault requires client certificates.
+        CA files change before certificates, so that servers and clients accept each other at every
+        step. `blueprint` is called only if Vault requires client certificates.
         """
         files = tls_files(self._data_dir)
         if files is None:
@@ -130,7 +121,7 @@ class Certificates:
             )
         serving = {service.name for service in provider.describe() if service.serves}
         nodes = [node for node in endpoints.nodes if node.name in serving]
-        # Read first, before anything changes: it may be invalid.
+        # Before anything changes: it may be invalid.
         plan = blueprint() if self.clients.wanted else None
         if ca and plan is not None:
             self.clients.check_exchange(nodes)
@@ -146,7 +137,6 @@ class Certificates:
         hand_out_tls(self._data_dir)
         provider.reload_vault()
         shown = [_await_shown(node.name, node.address, files) for node in nodes]
-        # The recorder of request faults uses the same certificate.
         recorder = through(provider)
         if recorder is not None and RECORDER_NAME in serving:
             _await_shown("the HTTP recorder", base_url(recorder, tls=True), files)
@@ -162,8 +152,7 @@ class Certificates:
         )
 
     def _issue(self, authority: Authority, files: TlsFiles) -> TlsFiles:
-        """Issue a new certificate; the former authority stays trusted."""
-        # The file's first certificate belongs to another authority if the authority was exchanged.
+        # The first certificate differs if the authority was exchanged. It stays trusted.
         before = first_in_file(files.ca)
         beside = before if before != authority.certificate.decode() else ""
         return authority.issue(self._directory, *HOSTS, beside=beside)
@@ -183,7 +172,6 @@ def _nodes_that_run(provider: StackProvider) -> list[str]:
 
 
 def _await_shown(name: str, address: str, files: TlsFiles) -> Shown:
-    """Wait until a server shows the new certificate, verify it as clients do, and return it."""
     wanted, seen = in_file(files.certificate)[0], list[Shown]()
 
     def shows() -> bool:

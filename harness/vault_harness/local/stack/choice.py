@@ -1,4 +1,4 @@
-"""Choose the engine that runs the stack of a data directory, never two at once."""
+"""Choose the engine of a data directory's stack, never two at once."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ from vault_harness.settings import Settings
 
 
 def provider_here(settings: Settings) -> StackProvider:
-    """Return the engine that runs the stack, or would run it. Only for reading.
-
-    A task that changes something uses `provider_wanted`.
-    """
+    """Return the engine that runs the stack, or would run it. Only for reading."""
     present = _engine_here(settings, StackRecord.load(settings.data_dir))
     if present is not None and (settings.engine == "auto" or _running(settings, present)):
         return _open(settings, present)
@@ -23,10 +20,7 @@ def provider_here(settings: Settings) -> StackProvider:
 
 
 def provider_wanted(settings: Settings) -> StackProvider:
-    """Return the engine of the settings; for ``auto`` the engine that ran the stack last.
-
-    All engines share Vault's data, so a stopped stack can continue under any of them.
-    """
+    """Return the engine to change something with. Any engine can continue a stopped stack."""
     present = _engine_here(settings, StackRecord.load(settings.data_dir))
     if present is None or settings.engine in {"auto", present}:
         return _open(settings, present)
@@ -42,7 +36,6 @@ def provider_wanted(settings: Settings) -> StackProvider:
 
 
 def reason(settings: Settings, record: StackRecord, provider: StackProvider) -> str:
-    """Return in one line why that engine is used."""
     if settings.engine == "auto" and record.engine == provider.name and record.choice:
         return record.choice
     if settings.engine not in {"auto", provider.name}:
@@ -51,7 +44,6 @@ def reason(settings: Settings, record: StackRecord, provider: StackProvider) -> 
 
 
 def _engine_here(settings: Settings, record: StackRecord) -> EngineName | None:
-    """Return the engine of the record; without a record, one that runs the stack."""
     if record.engine is not None:
         return record.engine
     if _running(settings, "process"):
@@ -72,11 +64,7 @@ def _open(settings: Settings, engine: EngineName | None) -> StackProvider:
 def open_provider(
     settings: Settings, memory: Memory, *, name: EngineName | None = None
 ) -> StackProvider:
-    """Return the provider that runs the stack of ``invoke up``.
-
-    `memory` keeps what the next task must know. `name` is the engine that already runs the stack
-    and overrides the settings. An external Vault is refused with `SettingsError`.
-    """
+    """Return the provider of ``invoke up``. `name` is the engine that already runs the stack."""
     chosen = name or choose(settings, lasting=True)[0]
     if chosen == "docker":
         from vault_harness.local.engine.docker.cluster import DockerCluster

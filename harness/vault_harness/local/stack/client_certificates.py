@@ -1,13 +1,11 @@
 """Client certificates for a Vault that requires them: signed, handed out, exchanged.
 
-An authority of their own signs them, not the one of the servers. So a service's key proves nothing
-to clients of the servers, and a server's key opens nothing. The two authorities also change in
-different ways. Clients read their CA file again at any time. A server reads the authorities of its
-clients only at its start (OpenBao 2.7.2; SIGHUP only reloads its own certificate).
+Their authority is not the servers' one, so a service's key proves nothing to clients, and a
+server's key opens nothing. A server reads the authorities of its clients only at its start
+(OpenBao 2.7.2; SIGHUP only reloads its own certificate).
 
-Therefore two authorities for clients exist: one signs now, the other one will sign next. A server
-trusts both from its start on, so the next one can begin to sign while all servers run. Each server
-trusts the former one until it starts again.
+So there are two: one signs now, the other will sign next. A server trusts both from its start, so
+the next one can begin to sign while servers run.
 """
 
 from __future__ import annotations
@@ -43,7 +41,7 @@ from vault_harness.local.vault.approle import CERTIFICATE_SUFFIX, certificate_fi
 from vault_harness.waiting import wait_until
 
 _OWN = (OPERATOR, BALANCER_NAME, RECORDER_NAME)
-"""Clients that belong to the stack: its tasks, the balancer and the recorder."""
+"""The stack's own clients."""
 
 _PROBE = "next.pem"
 _PROBE_LIFE = timedelta(hours=1)
@@ -52,7 +50,7 @@ _LOOK_SECONDS = 3.0
 
 
 class ClientCertificates:
-    """The certificates of all clients of a stack, and the authorities that sign them."""
+    """The certificates of all clients, and the authorities that sign them."""
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
@@ -62,15 +60,10 @@ class ClientCertificates:
 
     @property
     def wanted(self) -> bool:
-        """Whether the servers require client certificates."""
         return (self._tls / CLIENTS_NAME).exists()
 
     def files(self, blueprint: Blueprint) -> dict[str, Path]:
-        """Return the certificate file of each client by name, whether it exists or not.
-
-        Clients are the stack's own, the blueprint's services and AppRoles with ids here, and all
-        that already have a certificate.
-        """
+        """Return each client's certificate file, whether it exists or not."""
         own = {name: self._tls / f"{name}.pem" for name in _OWN}
         found = sorted(self._data_dir.glob(f"*{CERTIFICATE_SUFFIX}"))
         return (
@@ -80,7 +73,7 @@ class ClientCertificates:
         )
 
     def prepare(self) -> None:
-        """Make the authorities and the stack's own client certificates, before servers start."""
+        """Make the authorities and the stack's own certificates, before servers start."""
         signing = self._authorities()[0]
         self._trust(*self._beside())
         own = {name: self._tls / f"{name}.pem" for name in _OWN}
@@ -89,42 +82,32 @@ class ClientCertificates:
         self._issue(signing, {n: own[n] for n, end in ends.items() if end is None or end < now})
 
     def issue_missing(self, blueprint: Blueprint) -> None:
-        """Give a certificate to each service that has none."""
         services = self._of_services(blueprint)
         missing = {name: path for name, path in services.items() if not path.exists()}
         if missing:
             self._issue(Authority.load(self._signing), missing)
 
     def renew(self, blueprint: Blueprint) -> tuple[str, ...]:
-        """Issue new certificates for all clients, and end the trust in the former authority.
-
-        Returns the names of the clients; see `files`.
-        """
+        """Issue new certificates, and end the trust in the former authority."""
         signing = self._authorities()[0]
         self._trust()
         return self._issue(signing, self.files(blueprint))
 
     def exchange(self, blueprint: Blueprint) -> tuple[str, ...]:
-        """Let the next authority issue new certificates; the former one stays trusted.
-
-        Call `check_exchange` first.
-        """
+        """Let the next authority sign; the former one stays trusted. Needs `check_exchange`."""
         before = first_in_file(self._signing / CA_NAME) if self._signing.is_dir() else ""
         retired = self._signing.with_name("clients-before")
         shutil.rmtree(retired, ignore_errors=True)
         if self._signing.is_dir():
             self._signing.rename(retired)
-        # If this is interrupted from here on, `_authorities` completes it.
+        # If this is interrupted, `_authorities` completes it.
         signing = self._authorities()[0]
         shutil.rmtree(retired, ignore_errors=True)
         self._trust(before)
         return self._issue(signing, self.files(blueprint))
 
     def check_exchange(self, nodes: Sequence[NodeEndpoint]) -> None:
-        """Check that the nodes accept certificates of the next authority, before clients get them.
-
-        A node that has run since before the last exchange does not.
-        """
+        """Refuse if a node has run since before the last exchange and trusts no next authority."""
         probe = self._tls / _PROBE
         Authority.load(self._following).issue_client(probe, OPERATOR, life=_PROBE_LIFE)
         try:
@@ -142,7 +125,6 @@ class ClientCertificates:
             )
 
     def await_taken(self, nodes: Sequence[NodeEndpoint]) -> None:
-        """Wait until each node accepts the new certificate of the tasks."""
         own = self._tls / f"{OPERATOR}.pem"
         for node in nodes:
             wait_until(
@@ -155,13 +137,12 @@ class ClientCertificates:
             )
 
     def _authorities(self) -> tuple[Authority, Authority]:
-        """Return the current and the next authority; make missing ones."""
         if not self._signing.is_dir() and self._following.is_dir():
             self._following.rename(self._signing)  # continue an exchange
         return load_or_make(self._signing), load_or_make(self._following)
 
     def _beside(self) -> list[str]:
-        """Return further trusted authorities: until a renewal, all former ones stay."""
+        """Return former authorities, which stay trusted until a renewal."""
         with contextlib.suppress(FileNotFoundError):
             return [self._tls.joinpath(CLIENTS_NAME).read_text()]
         return []
@@ -174,7 +155,7 @@ class ClientCertificates:
 
     def _of_services(self, blueprint: Blueprint) -> dict[str, Path]:
         roles = {role: role for role in blueprint.approles} | dict(blueprint.services)
-        # A certificate is valid for the whole server, in whatever namespace the ids are.
+        # A certificate is valid for the whole server, in any namespace.
         places = [self._data_dir, *self._data_dir.glob(f"{NAMESPACES_NAME}/*/")]
         return {
             name: certificate_file(name, self._data_dir)
@@ -190,10 +171,7 @@ class ClientCertificates:
 
 
 def load_or_make(directory: Path) -> Authority:
-    """Return the authority of a folder, or make a new one.
-
-    A key without a certificate is unfinished and has signed nothing.
-    """
+    """Return the authority of a folder, or make one. A key without certificate signed nothing."""
     if (directory / CA_NAME).exists():
         return Authority.load(directory)
     authority = Authority()

@@ -1,6 +1,6 @@
 """The clients' path to Vault, through Toxiproxy, and what disturbs it.
 
-For faults of single requests, an HTTP recorder stands between Toxiproxy and Vault.
+For faults of single requests, an HTTP recorder stands between the two.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ _LOOK_SECONDS = 2.0
 
 
 def ensure_proxies(endpoints: Endpoints, *, through: str | None = None) -> list[str]:
-    """Make or correct the proxies in front of the nodes or the balancer; toxics stay.
+    """Make or correct the proxies; toxics stay. Return what was done, for a user.
 
-    Returns what was done, for a user. `through` is ``host:port`` of the recorder that proxies lead
-    to instead of to Vault.
+    `through` is ``host:port`` of the recorder that they lead to instead of Vault.
     """
     toxiproxy = Toxiproxy(endpoints.toxiproxy)
     present = toxiproxy.proxies()
@@ -41,7 +40,7 @@ def ensure_proxies(endpoints: Endpoints, *, through: str | None = None) -> list[
 
 
 def clear(endpoints: Endpoints) -> list[str]:
-    """Remove all toxics and enable all proxies. Return what was done, for a user."""
+    """Remove all toxics and enable all proxies. Return what was done."""
     done = ensure_proxies(endpoints)
     for proxy in Toxiproxy(endpoints.toxiproxy).proxies().values():
         for toxic in proxy.toxics():
@@ -54,7 +53,7 @@ def clear(endpoints: Endpoints) -> list[str]:
 
 
 def look(api: str) -> tuple[ProxyStatus, ...] | None:
-    """Return all proxies with their toxics, or None if Toxiproxy does not answer."""
+    """Return all proxies; None if Toxiproxy does not answer."""
     try:
         present = Toxiproxy(api, timeout=_LOOK_SECONDS).proxies()
         return tuple(_status(proxy) for proxy in present.values())
@@ -71,8 +70,8 @@ def obstacles(
 ) -> tuple[str, ...]:
     """Return what stands between a client and Vault, a line each.
 
-    If Vault itself is `answering`, it is also asked through the proxy. It is not while a fault of
-    single requests is in force, which that request might use up.
+    A Vault that is `answering` is also asked through the proxy, unless that request might use up a
+    fault.
     """
     if proxies is None:
         return (f"Toxiproxy does not answer at {endpoints.toxiproxy}",)
@@ -106,7 +105,6 @@ def _obstacles(
 
 
 def _recorded(node: NodeEndpoint, recorder: RecorderStatus) -> list[str]:
-    """Return what a recorder does to the clients that go through it."""
     if not recorder.running:
         return [f"the proxy {node.name} leads to the HTTP recorder, which has died"]
     if not recorder.answers:

@@ -19,16 +19,16 @@ from vault_harness.local.vault.root.operator_token import OPERATOR_TOKEN_NAME
 
 KEYRING_NAME = "init.json"
 AUTHORITY_NAME = "authority"
-"""Folder of the certificate authority. `down` keeps it; `destroy` deletes it with all keys."""
+"""`down` keeps it; `destroy` deletes it."""
 
 NAMESPACES_NAME = "namespaces"
-"""Folder with a folder for each namespace, which holds the ids of its AppRoles."""
+"""Each namespace has a folder there with the ids of its AppRoles."""
 
 SEAL_MIGRATION_NAME = "seal-migration"
-"""Folder of an unfinished seal migration: its progress, and a copy of the data."""
+"""An unfinished migration: its progress, and a copy of the data."""
 
 INIT_MARKER_NAME = "init.started"
-"""File that exists from before a Vault is initialised until its keys are known to work."""
+"""Exists from before the initialisation until the keys are known to work."""
 
 _FILES = frozenset(
     {
@@ -41,7 +41,7 @@ _FILES = frozenset(
     }
 )
 _COMMON = frozenset({"compose.env"})
-"""Names of our files that other programs may use too."""
+"""Other programs use these names too."""
 
 _ID_SUFFIXES = ("-role-id", "-secret-id", CERTIFICATE_SUFFIX)
 _DIRECTORIES = frozenset(
@@ -67,7 +67,7 @@ _UNFINISHED = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}")
 
 
 def check(data_dir: Path) -> None:
-    """Refuse a data directory with only foreign files, and one that is a file or a broken link."""
+    """Refuse a folder with only foreign files, a file, and a broken link."""
     if not data_dir.is_dir():
         way = (data_dir, *data_dir.parents)
         if any(each.is_file() for each in way):
@@ -79,7 +79,7 @@ def check(data_dir: Path) -> None:
     present = {entry.name for entry in data_dir.iterdir()}
     if files.keeps_from_git(data_dir):
         present.remove(files.GITIGNORE)
-    # Folders named `services` or `migrations` prove nothing: other people may have them too.
+    # `services` or `migrations` prove nothing: other people may have such folders.
     if not all(map(_is_known, present)) and not any(map(_is_mark, present)):
         raise SettingsError(
             f"{data_dir} holds other files than the stack's",
@@ -89,7 +89,6 @@ def check(data_dir: Path) -> None:
 
 
 def _leads_nowhere(link: Path) -> SettingsError:
-    """Return the error for a link to a missing folder, perhaps on a disk that is not mounted."""
     return SettingsError(
         f"{link} is a link to a folder that does not exist",
         looked_at=f"HARNESS_DATA_DIR, {link.readlink()}",
@@ -98,10 +97,7 @@ def _leads_nowhere(link: Path) -> SettingsError:
 
 
 def state(data_dir: Path) -> list[Path]:
-    """Return what the tasks wrote besides the engine's data: all keys, ids, records.
-
-    Backups, reports, files of the user and the lock do not count.
-    """
+    """Return what the tasks wrote: keys, ids, records; no backups, reports or user's files."""
     if not data_dir.is_dir():
         return []
     found = sorted(path for path in data_dir.iterdir() if _is_state(path))
@@ -111,10 +107,7 @@ def state(data_dir: Path) -> list[Path]:
 
 
 def refuse_replaced(data_dir: Path, services: Iterable[ServiceState]) -> None:
-    """Refuse to continue while a server runs with data that was replaced on disk.
-
-    Its next start would use the data on disk, perhaps an older copy.
-    """
+    """Refuse if a server's data was replaced on disk: its next start would use that."""
     replaced = [service for service in services if service.replaced]
     if replaced:
         raise StackError(
@@ -127,7 +120,7 @@ def refuse_replaced(data_dir: Path, services: Iterable[ServiceState]) -> None:
 
 
 def ids_directory(data_dir: Path, namespace: str) -> Path:
-    """Return the folder of AppRole ids of a namespace. Namespaces may share role names."""
+    """Return the folder of AppRole ids. Namespaces may share role names."""
     if not namespace:
         return data_dir
     return data_dir / NAMESPACES_NAME / namespace.replace("/", "+")
@@ -146,14 +139,13 @@ def _is_state_file(name: str) -> bool:
     return (
         name in _FILES
         or name.endswith(_ID_SUFFIXES)
-        # Also copies beside these files, and unfinished writes.
+        # Also copies beside these, and unfinished writes.
         or name == KEYRING_NAME
         or name.startswith((f"{KEYRING_NAME}.", f"{OPERATOR_TOKEN_NAME}."))
     )
 
 
 def _is_mark(name: str) -> bool:
-    """Return whether a name proves that a task of ours worked there."""
     return name == LOCK_NAME or (name not in _COMMON and _is_state_file(name))
 
 

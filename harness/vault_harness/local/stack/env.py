@@ -18,7 +18,7 @@ _CONTRADICT = (
     *("VAULT_WRAPPED_SECRET_ID_FILE", "VAULT_TOKEN_FILE", "VAULT_JWT_FILE", "VAULT_JWT_ROLE"),
     "VAULT_AUTH_MOUNT",
 )
-"""Variables of the client that would override, or conflict with, what a service gets here."""
+"""Variables of the client that would override, or conflict with, ours."""
 
 
 def service_environment(
@@ -29,13 +29,12 @@ def service_environment(
     direct: bool = False,
     reveal: bool = False,
 ) -> dict[str, str]:
-    """Return the variables of `resilient_vault_client` for one service.
+    """Return the variables of `resilient_vault_client` for a service or an AppRole.
 
     Args:
-        service: A name from the blueprint's ``[services]``, or an AppRole.
-        blueprint: By default the one that was applied last.
-        direct: Vault's own address instead of the one through Toxiproxy.
-        reveal: The ids themselves instead of the paths of their files.
+        blueprint: By default the last applied one.
+        direct: Not through Toxiproxy.
+        reveal: The ids themselves instead of their files.
     """
     blueprint = blueprint or stack.blueprint()
     role = blueprint.services.get(service, service)
@@ -78,7 +77,6 @@ def service_environment(
 
 
 def client_certificate(stack: LocalStack, service: str) -> Path | None:
-    """Return a service's client certificate with key; None if Vault requires none."""
     files = tls_files(stack.data_dir)
     if files is None or files.clients is None:
         return None
@@ -93,16 +91,11 @@ def client_certificate(stack: LocalStack, service: str) -> Path | None:
 
 
 def merged(variables: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a program: ours, without what would override the variables."""
     return {n: value for n, value in environ.items() if n not in _CONTRADICT} | dict(variables)
 
 
 def export_lines(variables: Mapping[str, str], environ: Mapping[str, str] | None = None) -> str:
-    """Return ``export NAME=value`` lines for ``eval``.
-
-    `environ` is the environment of the shell. Variables in it that would override these, perhaps
-    from an earlier stack, are unset by a last line.
-    """
+    """Return ``export`` lines for ``eval``, and unset what would override them in `environ`."""
     lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
     given = environ or {}
     left = [name for name in _CONTRADICT if given.get(name) and name not in variables]

@@ -44,7 +44,6 @@ from vault_harness.waiting import in_words, wait_until
 if TYPE_CHECKING:
     import docker
 
-# The port of each service on this machine, and the variable that changes it.
 SERVICES: Mapping[str, tuple[int, str]] = {
     name: (port, f"{name.upper()}_PORT")
     for name, port in {
@@ -73,10 +72,10 @@ class ExampleService:
     """The state of one service.
 
     Attributes:
-        url: Its base URL on this machine, or None if it does not run.
+        url: None if it does not run.
         health: ``starting``, ``healthy``, ``unhealthy``, or ``none`` if it does not run.
-        status: The service's own report: ``ok``, ``degraded`` (serves its last good secret),
-            ``unavailable``, or empty if it does not answer.
+        status: The service's own: ``ok``, ``degraded`` (serves its last good secret),
+            ``unavailable``, or empty.
     """
 
     name: str
@@ -86,9 +85,9 @@ class ExampleService:
 
 
 class ExampleServices:
-    """Starts and ends the services beside a stack, as containers or processes like the stack.
+    """Starts and ends the services, as containers or processes like the stack.
 
-    `ports` overrides the loopback port of services; 0 picks a free one.
+    `ports` overrides loopback ports; 0 picks a free one.
     """
 
     def __init__(self, stack: LocalStack, *, ports: Mapping[str, int] | None = None) -> None:
@@ -96,12 +95,10 @@ class ExampleServices:
         self._ports = dict(ports or {})
 
     def credentials_directory(self, service: str) -> Path:
-        """Return the directory with a service's two ids."""
         return service_directory(self._local.data_dir, service)
 
     @without_frames
     def write_credentials(self, blueprint: Blueprint) -> None:
-        """Copy the ids of seeded AppRoles to the services."""
         ids = self._local.ids_directory(self._local.namespace(blueprint))
         wanted = _of(blueprint)
         for service in wanted:
@@ -121,8 +118,7 @@ class ExampleServices:
     ) -> list[ExampleService]:
         """Start the services and wait until all are healthy. Write their credentials first.
 
-        Without `through_toxiproxy`, no fault of Toxiproxy affects them. The error for an unhealthy
-        service contains its log. Processes that were started end again after an error.
+        Without `through_toxiproxy`, no fault of Toxiproxy affects them.
         """
         wanted = _of(self._local.blueprint())
         ports = {
@@ -158,12 +154,10 @@ class ExampleServices:
 
     @without_frames
     def stop(self) -> list[str]:
-        """End the services, and return their names."""
         ended = self._engine().stop()
         return [name for name in SERVICES if name in ended]
 
     def describe(self) -> list[ExampleService]:
-        """Return the state of each service, running or not."""
         found = self._engine().look()
         return [
             _describe(name, *found.get(name, ("", "none"))) for name in _of(self._local.blueprint())
@@ -171,7 +165,7 @@ class ExampleServices:
 
     @without_frames
     def fingerprints(self) -> dict[str, str]:
-        """Return the fingerprint of each service's secret, for services that can tell it."""
+        """Return the fingerprint of each service's secret, if the service can tell it."""
         prints = {}
         for service in self.describe():
             answer = ask(f"{service.url}/fingerprint", timeout=10.0) if service.url else None
@@ -181,11 +175,9 @@ class ExampleServices:
 
     @without_frames
     def logs(self, service: str, *, tail: int = 30) -> str:
-        """Return the last lines of a service's log."""
         return self._engine().logs(service, tail)
 
     def restarts(self) -> dict[str, int]:
-        """Return how often the container engine restarted each service."""
         engine = self._engine()
         return engine.restarts() if isinstance(engine, _Containers) else {}
 
@@ -205,7 +197,7 @@ class ExampleServices:
 
 
 class _Engine(Protocol):
-    """Runs the services in one way."""
+    """Runs the services."""
 
     def start(
         self,
@@ -215,23 +207,23 @@ class _Engine(Protocol):
         through_toxiproxy: bool,
         held: ExitStack,
     ) -> None:
-        """Start them, and do not wait until they are healthy. `held` keeps their ports so long."""
+        """Start them without waiting. `held` keeps their ports so long."""
 
     def take_back(self) -> None:
-        """End what `start` has started, after an error."""
+        """End what `start` has started."""
 
     def stop(self) -> Collection[str]:
-        """End them, and return the names of those that ran."""
+        """Return the names of those that ran."""
 
     def look(self) -> dict[str, tuple[str, str]]:
-        """Return URL and health of each that is there; an empty health where only it can tell."""
+        """Return URL and health of each; empty where only the service can tell."""
 
     def logs(self, service: str, tail: int) -> str:
-        """Return the last lines of one's log."""
+        """Return the last lines."""
 
 
 class _Processes:
-    """Runs each service as a process, with the variables that ``env SERVICE`` shows."""
+    """Runs each service as a process."""
 
     def __init__(self, local: LocalStack) -> None:
         self._local = local
@@ -291,13 +283,13 @@ class _Containers:
             # Compose would create it as root's.
             files.private_directory(service_directory(self._local.data_dir, service))
         hand_out_tls(self._local.data_dir)
-        # --no-deps: with these variables Compose would replace the running Vault, perhaps by one
-        # that cannot unseal itself.
+        # Without --no-deps Compose would replace the running Vault, perhaps by one that cannot
+        # unseal itself.
         compose = self._compose(ports, through_toxiproxy)
         compose("up", "-d", "--no-deps", *wanted, services=True)
 
     def take_back(self) -> None:
-        """Leave the containers: the engine starts them again until they are healthy."""
+        """Leave the containers: the engine restarts them until they are healthy."""
 
     def stop(self) -> Collection[str]:
         with connected() as client:
@@ -359,7 +351,6 @@ def _look(attributes: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _of(blueprint: Blueprint) -> list[str]:
-    """Return the services of ``services.yml`` that a blueprint gives an AppRole."""
     found = [name for name in SERVICES if name in blueprint.services]
     if not found:
         raise BlueprintError(

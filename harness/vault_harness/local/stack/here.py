@@ -45,10 +45,7 @@ _LOOK_SECONDS = 2.0
 
 
 class StackHere:
-    """The stack of a data directory, in any state.
-
-    `reopening` tells whether it can be opened again after it is closed.
-    """
+    """The stack of a data directory, in any state."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -60,27 +57,23 @@ class StackHere:
 
     @property
     def keyring_path(self) -> Path:
-        """The file of the unseal keys."""
         return self._opening.keyring_path
 
     @property
     def authority_directory(self) -> Path:
-        """The folder of the certificate authority, if the stack ever spoke TLS."""
         return self.data_dir / data_dir.AUTHORITY_NAME
 
     def namespace(self, blueprint: Blueprint | None = None) -> str:
-        """Return the namespace of the tasks: the blueprint's, below that of ``VAULT_NAMESPACE``."""
         blueprint = blueprint or self.blueprint()
         return namespaces.joined(self.settings.vault_namespace, blueprint.namespace)
 
     def ids_directory(self, namespace: str | None = None) -> Path:
-        """Return the folder of AppRole ids: the data directory, or a folder for the namespace."""
         wanted = self.namespace() if namespace is None else namespace
         return data_dir.ids_directory(self.data_dir, wanted)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Lock the stack against other tasks. Every task that changes something does so."""
+        """Lock the stack. Every task that changes something does so."""
         data_dir.check(self.data_dir)
         there = self.data_dir.exists()
         with exclusive(self.data_dir, timeout=self.settings.lock_timeout):
@@ -92,13 +85,11 @@ class StackHere:
                     leave_if_empty(self.data_dir)
 
     def provider(self) -> StackProvider:
-        """Return the engine that runs the stack, or ran it last. The settings must not differ."""
         return choice.provider_wanted(self.settings)
 
     # -- the running stack -------------------------------------------------------------------------
 
     def endpoints(self) -> Endpoints:
-        """Return the addresses of the running stack."""
         endpoints = StackRecord.load(self.data_dir).endpoints
         services = self.provider().describe()
         missing = lacking(services)
@@ -115,9 +106,7 @@ class StackHere:
     def operator(self, namespace: str | None = None, *, there: bool = True) -> VaultAdmin:
         """Return the operator of the running, unsealed Vault, with the root or operator token.
 
-        Args:
-            namespace: By default as `namespace` says; empty for operations on the whole server.
-            there: Check that the namespace exists and is unsealed.
+        `namespace` is empty for the whole server. `there` checks that it exists and is unsealed.
         """
         wanted = self.namespace() if namespace is None else namespace
         endpoints = self.endpoints()
@@ -149,27 +138,21 @@ class StackHere:
         return moved(acting, wanted, there=there)
 
     def known_endpoints(self) -> Endpoints | None:
-        """Return the addresses of the stack, or the last ones; None if it was never started."""
+        """Return the stack's last addresses; None if it was never started."""
         return StackRecord.load(self.data_dir).endpoints
 
     @without_frames
     def keyring(self) -> Keyring | None:
-        """Return the keyring, or None if there is none."""
         return self._opening.keyring()
 
     def keys_never_kept(self) -> str:
-        """Return the remedy for a Vault whose keys were never saved; empty for others."""
         return self._opening.keys_never_kept()
 
     def unfinished_restore(self) -> UnfinishedRestore | None:
-        """Return a restore that was interrupted or is under way."""
         return self._opening.unfinished_restore()
 
     def check_restored(self) -> None:
-        """Refuse to continue if a restore was interrupted before its keys were in place.
-
-        The keys here may not belong to this Vault any more.
-        """
+        """Refuse if a restore was interrupted: the keys here may not belong to this Vault."""
         unfinished = self.unfinished_restore()
         if unfinished is not None and not unfinished.keys_here:
             raise StackError(
@@ -181,11 +164,9 @@ class StackHere:
     # -- looking -----------------------------------------------------------------------------------
 
     def log_names(self) -> list[str]:
-        """Return the names that `logs` accepts."""
         return choice.provider_here(self.settings).log_names()
 
     def logs(self, name: str, *, tail: int | None = None, follow: bool = False) -> Iterator[str]:
-        """Yield the lines of a log."""
         return choice.provider_here(self.settings).logs(name, tail=tail, follow=follow)
 
     def _server_lines(self) -> Iterator[str]:
@@ -195,7 +176,6 @@ class StackHere:
                 yield from provider.logs(service.name, tail=_LINES)
 
     def why_none_leads(self) -> str:
-        """Return why no node could lead in the last minute; empty if no log says so."""
         return self._opening.why_none_leads(datetime.now(UTC) - timedelta(minutes=1))
 
     def blueprint(self) -> Blueprint:
@@ -208,7 +188,7 @@ class StackHere:
         return Blueprint.default()
 
     def lost_blueprint(self) -> str:
-        """Return the path of the last blueprint if that file is missing, else empty."""
+        """Return the path of the last blueprint if that file is missing."""
         applied = StackRecord.load(self.data_dir).blueprint
         own = Path(applied).name != f"{DEFAULT_BLUEPRINT}.toml"  # the default is in the package
         chosen = self.settings.blueprint is not None
@@ -216,12 +196,7 @@ class StackHere:
 
     @without_frames
     def status(self, blueprint: Blueprint | None = None, *, inside: bool = True) -> StackStatus:
-        """Return the state of the stack. Changes nothing and takes no lock.
-
-        Args:
-            blueprint: The expected content; by default as `blueprint` says.
-            inside: Whether to look into Vault, with requests that its audit log records.
-        """
+        """Return the stack's state without a lock. `inside` sends requests that are audited."""
         blueprint = blueprint or self.blueprint()
         namespace = self.namespace(blueprint)
         operator = (lambda: self.operator("")) if inside else None
@@ -237,8 +212,7 @@ def look(
 ) -> StackStatus:
     """Return the state of the stack.
 
-    `operator` opens an operator in the root namespace of the unsealed Vault. Without it, no audited
-    request is sent, and the content is as last known.
+    Without `operator`, no audited request is sent, and the content is as last known.
     """
     record = StackRecord.load(settings.data_dir)
     provider = choice.provider_here(settings)
@@ -295,7 +269,7 @@ def look(
         seal=seal.seal if seal else record.seal,
         services={s.name: s.detail if s.running else "" for s in services},
         obstacles=obstacles,
-        # The holder of a seal's key starts before there is any data.
+        # The holder of a seal's key starts before there is data.
         data=holds_data(settings.data_dir) or not any(s.node and s.running for s in services),
         replaced=tuple(service.name for service in services if service.replaced),
         nodes=tuple(replace(node, cut=node.name in cut) for node in nodes),
@@ -312,8 +286,6 @@ def look(
 
 @dataclass(frozen=True)
 class _Inside:
-    """Whether the blueprint's content exists, and what is wrong with the namespace."""
-
     seeded: bool
     trouble: str = ""
 
@@ -330,7 +302,6 @@ def _in_namespace(root: VaultAdmin, namespace: str, blueprint: Blueprint) -> _In
 def _nodes(
     endpoints: Endpoints | None, opening: Opening, serving: set[str], acting: VaultAdmin | None
 ) -> tuple[members.NodeStatus, ...]:
-    """Return the nodes of a cluster; empty for a single server."""
     if endpoints is None or endpoints.balancer is None:
         return ()
     keyring = None
@@ -349,12 +320,7 @@ def _state(
 ) -> State:
     """Return the state as a word.
 
-    Args:
-        endpoints: The addresses in the record.
-        seal: The seal status; None if Vault does not answer.
-        running: Whether any server runs.
-        complete: Whether enough servers run for clients to reach Vault, perhaps paused.
-        serving: Whether enough servers run unpaused.
+    `complete`: enough servers run for clients, perhaps paused. `serving`: none of these is paused.
     """
     if not running:
         return "down"

@@ -1,7 +1,4 @@
-"""Start a fresh Vault for one scenario: initialised, unsealed, and filled by a blueprint.
-
-Also make one Vault hold the unseal key of another.
-"""
+"""Start a Vault for one scenario, or one that holds the unseal key of another."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ _ANSWER_SECONDS = 5.0
 
 @without_frames
 def check_external(settings: Settings, *, timeout: float = _ANSWER_SECONDS) -> None:
-    """Check that the Vault of ``VAULT_ADDR`` answers, is unsealed, and accepts ``VAULT_TOKEN``."""
+    """Check that the Vault of ``VAULT_ADDR`` is unsealed and accepts ``VAULT_TOKEN``."""
     with run_directory() as directory:
         engine = ExternalEngine(settings, directory=directory)
         node = engine.node(NodeSpec(name="external", directory=directory))
@@ -51,7 +48,7 @@ def check_external(settings: Settings, *, timeout: float = _ANSWER_SECONDS) -> N
 
 
 def keyring_of(engine: ExternalEngine, node: Node) -> Keyring:
-    """Return a keyring with only the operator's token. A sealed Vault is refused, not unsealed."""
+    """Return a keyring with only the operator's token. Refuse a sealed Vault."""
     with contextlib.closing(VaultAdmin(node.address, ca_cert=node.ca_cert)) as operator:
         status = operator.seal_status()
     if not status.initialised or status.sealed:
@@ -72,26 +69,20 @@ _CLUSTER_SECONDS = 60.0
 
 
 class Secrets(dict[tuple[str, str], Mapping[str, Any]]):
-    """Values of secrets by mount and path. Its repr shows none of them."""
+    """Values of secrets by mount and path. Its repr shows none."""
 
     def __repr__(self) -> str:
         return f"<Secrets: {len(self)} known>"
 
     def learn(self, mount: str, path: str, values: Mapping[str, Any]) -> None:
-        """Store the values of a secret."""
         self[mount, path] = values
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Stack(Closable):
-    """A Vault for a scenario, with an operator who may do everything.
+    """A Vault for a scenario, with an operator who may do everything at the first node.
 
-    Attributes:
-        nodes: Its servers, several for a cluster.
-        operator: Uses the root token at the first node.
-        keyring: Its keys; for an external Vault only a token.
-        changes: What applying the blueprint did.
-        secrets: The values that the blueprint's secrets had then, by mount and path.
+    `secrets` are the values when the blueprint was applied.
     """
 
     nodes: tuple[Node, ...]
@@ -106,30 +97,24 @@ class Stack(Closable):
 
     @property
     def node(self) -> Node:
-        """The first node."""
         return self.nodes[0]
 
     def operator_at(self, node: Node) -> VaultAdmin:
-        """Return the same operator for another node."""
         return VaultAdmin(node.address, self.keyring.root_token, node.ca_cert)
 
     def leader(self, *, without: Node | None = None, timeout: float = _CLUSTER_SECONDS) -> Node:
-        """Wait for a leader, and return it. The error for a timeout names the nodes' states.
-
-        The node `without` is not asked, because it is lost and may not know it.
-        """
+        """Wait for a leader. The node `without` is not asked: it is lost and may not know it."""
         asked = [node.address for node in self.nodes if node is not without]
         with cluster.operators(asked, self.keyring) as every:
             address = cluster.wait_for_active(every, timeout=timeout).address
         return next(node for node in self.nodes if node.address == address)
 
     def unseal(self, *, timeout: float = _CLUSTER_SECONDS) -> None:
-        """Unseal all sealed nodes, and wait until all serve."""
         with cluster.operators([node.address for node in self.nodes], self.keyring) as every:
             cluster.unseal_all(every, self.keyring, timeout=timeout)
 
     def close(self) -> None:
-        """Kill its servers, whose data nobody needs. A second call does nothing."""
+        """Kill its servers, whose data nobody needs."""
         self.operator.close()
         for node in self.nodes:
             close = getattr(node, "close", None)
@@ -139,12 +124,7 @@ class Stack(Closable):
 
 @dataclass(frozen=True)
 class Link:
-    """A proxy through which other nodes reach a node.
-
-    Attributes:
-        proxy: Gets its upstream when the node's address is known.
-        address: ``host:port`` of the proxy for nodes.
-    """
+    """A proxy through which other nodes reach a node at `address` (``host:port``)."""
 
     proxy: Proxy
     address: str
@@ -158,15 +138,13 @@ def launch(
     environ: Mapping[str, str] | None = None,
     authority: Authority | None = None,
 ) -> Stack:
-    """Start, initialise and unseal a Vault, and apply a blueprint to it.
+    """Start, initialise and unseal a Vault, and apply a blueprint in the root namespace.
 
     Args:
-        blueprint: Applied in the root namespace, whatever it names.
-        spec: The server. Storage ``raft`` keeps its data at a restart and takes a second longer.
+        spec: Storage ``raft`` keeps its data at a restart and takes a second longer.
         environ: Source of ``env`` values. Empty by default, so that no scenario uses a developer's
             real keys.
-        authority: Signs the server's certificate; plain HTTP without one. Ignored for an external
-            Vault.
+        authority: Plain HTTP without one.
     """
     node = _node(engine, spec, authority)
     blueprint = blueprint.without_namespace()
@@ -210,17 +188,13 @@ def launch_cluster(
 ) -> Stack:
     """Start a raft cluster with all nodes unsealed and voters, and apply a blueprint to it.
 
-    The last node leads at first. The operator uses the first node, so it still works after the
-    leader is lost: a standby forwards requests to the leader.
+    The last node leads at first. The operator uses the first node, so it works after the leader is
+    lost: a standby forwards requests.
 
     Args:
-        engine: Not the external one.
-        blueprint: Applied in the root namespace, whatever it names.
         audit_raw: Log values in clear. Only for throw-away secrets.
         name: Prefix of the nodes' names.
-        environ: Source of ``env`` values, as in `launch`.
-        authority: Signs the nodes' certificates; plain HTTP without one.
-        link: Makes a proxy for a node's name, through which the other nodes reach that node.
+        link: Makes a proxy, through which the other nodes reach the named node.
     """
     blueprint = blueprint.without_namespace()
     with contextlib.ExitStack() as undo:
@@ -291,7 +265,6 @@ def _node(engine: Engine, spec: NodeSpec, authority: Authority | None) -> Node:
 
 
 def _own(engine: Engine, node: Node) -> Keyring:
-    """Initialise and unseal a new server, or use an external one unchanged."""
     if isinstance(engine, ExternalEngine):
         return keyring_of(engine, node)
     with contextlib.closing(VaultAdmin(node.address, ca_cert=node.ca_cert)) as operator:
@@ -301,11 +274,10 @@ def _own(engine: Engine, node: Node) -> Keyring:
 
 
 KEY_NAME = "stack"
-"""Name of the key in the holder's transit engine, and id of a static key."""
 
 _POLICY = "unseal-stack"
 _PERIOD = "768h"
-"""Period of the token. A running server renews it; it survives a month without one."""
+"""A running server renews the token; it survives a month without one."""
 
 _RULES = f"""path "transit/encrypt/{KEY_NAME}" {{
   capabilities = ["update"]
@@ -318,14 +290,12 @@ path "transit/decrypt/{KEY_NAME}" {{
 
 
 def transit_seal(root: VaultAdmin, token: Path, *, address: str | None = None) -> dict[str, Any]:
-    """Give a holder the key and a token for it, and return the ``transit`` stanza. Repeatable.
-
-    The stanza belongs into the other Vault's configuration and contains no secret.
+    """Give a holder the key and a token for it. Return the ``transit`` stanza, without secrets.
 
     Args:
-        root: An operator at the holder, with a root token.
-        token: The file of the token, readable only by its owner.
-        address: Base URL of the holder for the other Vault; the operator's by default.
+        root: At the holder, with a root token.
+        token: The token's file.
+        address: The holder's base URL for the other Vault.
     """
     _give_key(root)
     _give_token(root, token)
@@ -339,7 +309,7 @@ def transit_seal(root: VaultAdmin, token: Path, *, address: str | None = None) -
 
 @without_frames
 def _give_key(root: VaultAdmin) -> None:
-    """Create the key, which cannot be exported or deleted, and the policy for its use."""
+    """Create the key, which cannot be exported or deleted, and its policy."""
     if "transit/" not in root.request("GET", "sys/mounts").get("data", {}):
         root.request("POST", "sys/mounts/transit", type="transit")
     if not root.request("GET", f"transit/keys/{KEY_NAME}"):
@@ -349,7 +319,6 @@ def _give_key(root: VaultAdmin) -> None:
 
 @without_frames
 def _give_token(root: VaultAdmin, path: Path) -> None:
-    """Create a periodic token for the key, unless there is a valid one."""
     if path.exists():
         with contextlib.closing(root.with_token(path.read_text().strip())) as known:
             if alive(known) is not None:

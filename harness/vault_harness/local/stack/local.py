@@ -34,7 +34,7 @@ _CLUSTER_NODES = 3
 
 
 class LocalStack(SealVerbs):
-    """The operations behind the tasks. Each can be called in any state and reports problems."""
+    """The operations behind the tasks. Each can be called in any state."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -52,27 +52,23 @@ class LocalStack(SealVerbs):
         cuttable: bool = False,
         seal: SealKind | None = None,
     ) -> Endpoints:
-        """Start what does not run, initialise a new Vault, unseal a sealed one. Safe to repeat.
-
-        It never removes data or keys, also if it cannot open the Vault.
+        """Start what does not run, initialise a new Vault, unseal a sealed one. Never removes data.
 
         Args:
             ha: Three nodes behind a load balancer. A stopped single server keeps its data and gets
                 two more nodes. A cluster stays a cluster without this.
-            tls: Vault speaks TLS, with a certificate of the stack's own authority, from now on.
-            client_certs: Vault requires client certificates, and so TLS, from now on.
-            cuttable: Nodes can be cut off from each other (`Nodes.cut`), from now on.
-            seal: The seal of a new Vault; all except ``shamir`` unseal themselves. An existing
-                Vault keeps its seal, after an interrupted migration is completed.
+            tls: From now on, with a certificate of the stack's own authority.
+            client_certs: From now on, Vault requires client certificates, and so TLS.
+            cuttable: From now on, nodes can be cut off from each other (`Nodes.cut`).
+            seal: For a new Vault; all except ``shamir`` unseal themselves. An existing Vault keeps
+                its own.
 
         Raises:
-            SettingsError: Two servers share a port, or a single node is to be cuttable. Nothing was
-                made.
             KeyringMissing: This Vault is initialised and its keys are not here.
             StackError: Keys without their data, or a Vault of another engine.
         """
         self._check_ports()
-        # Before the lock, which creates the folder again:
+        # Before the lock, which creates the folder:
         if not self.data_dir.exists():
             self._check_data(self.provider())
         if cuttable:
@@ -109,7 +105,7 @@ class LocalStack(SealVerbs):
                     with contextlib.suppress(HarnessError):  # the first error says more
                         provider.stop()
                 raise
-            # Toxics and request faults that the user set stay.
+            # The user's toxics and request faults stay.
             client_path.ensure_proxies(endpoints, through=recording.through(provider))
             record = StackRecord.load(self.data_dir)
             record.choice = choice
@@ -119,7 +115,7 @@ class LocalStack(SealVerbs):
             return endpoints
 
     def _check_ports(self) -> None:
-        """Refuse two settings with the same port, which would look like a foreign server."""
+        """Refuse two settings with one port, which would look like a foreign server."""
         wanted = {
             "HARNESS_VAULT_PORT": self.settings.vault_port,
             "HARNESS_PROXY_PORT": self.settings.proxy_port,
@@ -143,7 +139,6 @@ class LocalStack(SealVerbs):
             )
 
     def _check_data(self, provider: StackProvider) -> None:
-        """Refuse to continue if a running Vault's data was deleted or replaced on disk."""
         running = {service.name: service for service in provider.describe() if service.running}
         if NODE_NAME in running and not holds_data(self.data_dir):
             raise StackError(
@@ -156,22 +151,14 @@ class LocalStack(SealVerbs):
 
     @without_frames
     def down(self) -> list[str]:
-        """End the servers, also those of a crashed `up`; the data stays.
-
-        Temporary folders of killed scenarios are removed too. Returns what was ended and removed,
-        for a user.
-        """
+        """End the servers, also of a crashed `up`; the data stays. Return what was ended."""
         with self.held():
             ended = self.provider().stop()
         return [*ended, *_swept()]
 
     @without_frames
     def destroy(self, *, dry: bool = False) -> list[str]:
-        """End the servers, and delete data, keys, ids and records. Other files stay.
-
-        An empty folder is deleted too. Returns what was removed, for a user; with `dry`, what would
-        be.
-        """
+        """Delete data, keys, ids and records, no other files. Return their names for a user."""
         if dry:
             data_dir.check(self.data_dir)
             state = map(files.as_removed, data_dir.state(self.data_dir))
@@ -192,19 +179,18 @@ class LocalStack(SealVerbs):
     def fault_requests(self, order: Mapping[str, object]) -> None:
         """Add a fault of single requests; it replaces one of the same target. `heal` undoes it.
 
-        The first fault starts an HTTP recorder and leads Toxiproxy to it. That closes open
-        connections once. `order` comes from `vault_harness.judge.faults.Order.to_json`.
+        The first one puts an HTTP recorder behind Toxiproxy, which closes open connections once.
+        `order` is `vault_harness.judge.faults.Order.to_json`.
         """
         with self.held():
             endpoints = self.endpoints()
             recorder = self.provider().start_recorder()
-            # Before clients are led there, so that it affects their first request.
+            # First, so that it affects the first request.
             recording.give(recorder, order)
             client_path.ensure_proxies(endpoints, through=recorder.listen)
 
     @without_frames
     def end_request_fault(self, order: Mapping[str, object]) -> None:
-        """End the fault of an order, and leave the others; it may be gone already."""
         with self.held():
             recorder = self.provider().known_recorder()
             if recorder is not None:
@@ -212,10 +198,7 @@ class LocalStack(SealVerbs):
 
     @without_frames
     def heal(self) -> list[str]:
-        """Remove all faults in front of Vault: toxics, recorder, disabled proxies, cuts.
-
-        Returns what was done, for a user; empty if there were none.
-        """
+        """Remove all faults in front of Vault: toxics, recorder, disabled proxies, cuts."""
         with self.held():
             done, provider = client_path.clear(self.endpoints()), self.provider()
             # The recorder ends last: clients must be led past it first.
@@ -234,12 +217,8 @@ class LocalStack(SealVerbs):
     ) -> list[Change]:
         """Apply a blueprint, and write the ids of its AppRoles to files.
 
-        A copy of each replaced policy or setting is kept in the data directory. If another mount
-        has the blueprint's secrets, nothing is changed.
-
-        Args:
-            new_values: Make new values even if another mount has the blueprint's secrets.
-            environ: Source of ``env`` values; the environment by default.
+        The data directory keeps a copy of each replaced policy or setting. Without `new_values`
+        nothing changes if another mount has the blueprint's secrets.
         """
         environ = os.environ if environ is None else environ
         namespace = self.namespace(blueprint)
@@ -273,17 +252,16 @@ class LocalStack(SealVerbs):
                 record = StackRecord.load(self.data_dir)
                 if how.what == "everything":
                     record.seeded = blueprint.name
-                # An absolute path, because the next task may run in another folder.
+                # Absolute, because the next task may run in another folder.
                 record.blueprint = str(blueprint.source.absolute()) if blueprint.source else ""
                 record.save(self.data_dir)
         return changes
 
     @without_frames
     def adopt(self, policy: str, blueprint: Blueprint | None = None) -> Path | None:
-        """Let Vault's current version of a policy replace the blueprint's. Vault is not changed.
+        """Let Vault's version of a policy replace the blueprint's, for `seed` and the doctor.
 
-        `seed` and the doctor then use a copy of it. If it equals the blueprint's, the copy is
-        removed. Returns the copy; None if the blueprint's policy counts.
+        Return the copy; None if it equals the blueprint's.
         """
         blueprint = blueprint or self.blueprint()
         namespace = self.namespace(blueprint)
@@ -308,11 +286,11 @@ class LocalStack(SealVerbs):
     def renew_certificate(self, *, ca: bool = False) -> Renewal:
         """Renew the certificates of servers and clients, without losing connections.
 
-        With client certificates, the balancer is replaced, and connections through the old one end
-        after some seconds.
+        With client certificates, the balancer is replaced, and old connections end after some
+        seconds.
 
-        `ca` makes a new authority. The former one stays trusted until the next renewal, that of
-        clients until each server starts again. It cannot be exchanged a second time before that.
+        `ca` makes a new authority. The former one stays trusted until the next renewal; that of
+        clients until each server starts again, which the next exchange requires.
         """
         with self.held():
             return self._certificates.renew(
@@ -320,22 +298,16 @@ class LocalStack(SealVerbs):
             )
 
     def client_certificates(self) -> dict[str, Path]:
-        """Return the file of each client's certificate and key by name, whether it exists or not.
-
-        Empty if Vault requires none.
-        """
         clients = self._certificates.clients
         return clients.files(self.blueprint()) if clients.wanted else {}
 
     def _certify(self, blueprint: Blueprint | None) -> None:
-        """Give missing client certificates to services with ids, if Vault requires them."""
         if self._certificates.clients.wanted:
             self._certificates.clients.issue_missing(blueprint or self.blueprint())
             hand_out_tls(self.data_dir)
 
 
 def _refuse_moved(op: VaultAdmin, blueprint: Blueprint) -> None:
-    """Refuse to make new values if another mount has the blueprint's secrets."""
     if op.namespace and not exists(op):
         return
     for mount in blueprint.mounts:

@@ -26,15 +26,11 @@ _HOLDER_NAME = "lock.holder"
 
 @contextlib.contextmanager
 def exclusive(data_dir: Path, *, timeout: float) -> Iterator[None]:
-    """Hold the lock of the stack in `data_dir`, or wait for it up to `timeout` seconds.
-
-    The lock ends with its process, however that ends.
-    """
+    """Hold the stack's lock, or wait up to `timeout` seconds. It ends with its process."""
     holder = data_dir / _HOLDER_NAME
     try:
         with _locked(data_dir, timeout):
-            # Only for the error message of other tasks. A full or read-only disk must not prevent
-            # `down` and `seal`.
+            # Only for messages. A full or read-only disk must not prevent `down` and `seal`.
             with contextlib.suppress(OSError):
                 holder.write_text(str(os.getpid()))
             try:
@@ -58,7 +54,6 @@ def exclusive(data_dir: Path, *, timeout: float) -> Iterator[None]:
 
 
 def _held_by(data_dir: Path) -> str:
-    """Return the recorded holder of the lock; empty if there is none."""
     pid = files.tail(data_dir / _HOLDER_NAME).strip()
     return f"pid {pid}" if pid else ""
 
@@ -70,11 +65,7 @@ def _is_stopped(pid: str) -> bool:
 
 
 def leave_if_empty(data_dir: Path) -> None:
-    """Remove the folder if it contains only the lock and the .gitignore.
-
-    Only the holder of the lock may call this, as its last step. Tasks that wait for the lock create
-    both again.
-    """
+    """Remove a folder with only the lock and .gitignore, as the last step with the lock."""
     own = {LOCK_NAME, _HOLDER_NAME}
     if files.keeps_from_git(data_dir):
         own.add(files.GITIGNORE)
@@ -103,7 +94,7 @@ def _locked(data_dir: Path, timeout: float) -> Iterator[None]:
             awaited.still(partial(_held_by, data_dir))
             continue
         except (FileNotFoundError, FileExistsError):
-            # The folder was deleted in between; FileExistsError comes while it is being made.
+            # The folder was deleted; FileExistsError: it is being made.
             if time.monotonic() < deadline:
                 continue
             raise
@@ -139,7 +130,7 @@ def _released(lock: FileLock) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _held_for_reading(path: Path, deadline: float, awaited: Awaited) -> Iterator[None]:
-    """Hold the lock on a read-only disk, perhaps one that failed under its servers."""
+    """Hold the lock on a read-only disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         while True:

@@ -1,4 +1,4 @@
-"""Look at the nodes of a local cluster, and let new ones and cut-off ones join."""
+"""The nodes of a local cluster: look at them, let them join."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Role = Literal["leader", "standby", "sealed", "not a member", "not answering", "
 _LOOK_SECONDS = 2.0
 _VOTER_SECONDS = 60.0
 _JOIN_SECONDS = 30.0
-"""Time for a new node to join, even if the leader is overloaded."""
+"""Enough for a new node even if the leader is overloaded."""
 
 _ROLES: dict[int, Role] = {
     200: "leader",
@@ -34,10 +34,9 @@ class NodeStatus:
     """One node of a cluster.
 
     Attributes:
-        role: ``down`` if its process does not run.
-        voter: Whether it counts for the quorum; None if unknown.
-        lag: Number of raft log entries behind the leader; None if unknown.
-        cut: Whether the user cut it off from the other nodes.
+        voter: None if unknown.
+        lag: Raft log entries behind the leader; None if unknown.
+        cut: Whether the user cut it off.
     """
 
     name: str
@@ -51,13 +50,7 @@ class NodeStatus:
 def look(
     endpoints: Endpoints, keyring: Keyring | None, serving: set[str], leader: VaultAdmin | None
 ) -> tuple[NodeStatus, ...]:
-    """Return the status of each node. Changes nothing.
-
-    Args:
-        keyring: Names the CA for checking certificates.
-        serving: Names of nodes whose process runs and is not paused.
-        leader: An operator that may read the members; None if there is none.
-    """
+    """Return the status of each node. `serving` are the names of those that run unpaused."""
     with cluster.operators(
         endpoints.addresses, keyring, ca_cert=endpoints.ca_cert, timeout=_LOOK_SECONDS
     ) as nodes:
@@ -89,7 +82,6 @@ def look(
 
 
 def _autopilot(leader: VaultAdmin | None) -> dict[str, dict[str, Any]]:
-    """Return what the leader knows of each member, by name; empty if it cannot be asked."""
     if leader is None:
         return {}
     with contextlib.suppress(HarnessError):
@@ -99,7 +91,7 @@ def _autopilot(leader: VaultAdmin | None) -> dict[str, dict[str, Any]]:
 
 
 def _voters(leader: VaultAdmin | None) -> dict[str, bool]:
-    """Return whether each member is a voter, which autopilot itself learns a moment later."""
+    """Return who votes. Autopilot learns it a moment later."""
     if leader is None:
         return {}
     with contextlib.suppress(HarnessError):
@@ -110,13 +102,7 @@ def _voters(leader: VaultAdmin | None) -> dict[str, bool]:
 def admit(
     nodes: Sequence[VaultAdmin], leader: VaultAdmin, keyring: Keyring, endpoints: Endpoints
 ) -> None:
-    """Let nodes join the cluster.
-
-    Args:
-        nodes: An operator at each new node.
-        leader: An operator at the leader of the cluster.
-        endpoints: Used for the leader's address among nodes, which may differ from that here.
-    """
+    """Let nodes join. `endpoints` have the leader's address among nodes, maybe not that here."""
     (upstream,) = [n.upstream for n in endpoints.nodes if n.address == leader.address]
     at = base_url(upstream, tls=endpoints.ca_cert is not None)
     for node in nodes:
@@ -124,10 +110,10 @@ def admit(
 
 
 def await_voters(leader: VaultAdmin, count: int) -> None:
-    """Wait until `count` nodes are voters.
+    """Wait until `count` nodes vote.
 
-    The operator should be allowed to set how long the leader watches a new node. If not, the wait
-    takes the server's default of 10 s longer.
+    An operator that may not set how long the leader watches a new node waits 10 s longer, the
+    server's default.
     """
     with contextlib.suppress(HarnessError):
         leader.request(
@@ -137,7 +123,6 @@ def await_voters(leader: VaultAdmin, count: int) -> None:
 
 
 def refuse_cut(provider: StackProvider, what: str) -> None:
-    """Refuse an operation that needs all nodes while one is cut off."""
     if cut := provider.cut_nodes():
         raise StackError(
             f"{', '.join(cut)} is cut off from the other nodes, and every node has to take part in "
@@ -148,6 +133,5 @@ def refuse_cut(provider: StackProvider, what: str) -> None:
 
 
 def rejoin_all(provider: StackProvider) -> list[str]:
-    """Reconnect all nodes that are cut off, and return what was done, for a user."""
     cut = provider.cut_nodes()
     return [f"joined {name} to the other nodes again" for name in cut if provider.join_node(name)]

@@ -1,4 +1,4 @@
-"""Kill, start, cut off, add and remove nodes of the stack's cluster, or change the leader."""
+"""Kill, start, cut off, add and remove nodes of a cluster, or change the leader."""
 
 from __future__ import annotations
 
@@ -34,10 +34,7 @@ _LEADER_SECONDS = 30.0
 
 
 class Nodes:
-    """The operations behind the tasks of nodes. Each holds the lock of the stack.
-
-    The stack must be a cluster, started with ``up(ha=True)``.
-    """
+    """The operations of nodes. Each locks the stack, which must be up with ``ha=True``."""
 
     def __init__(self, stack: LocalStack) -> None:
         self._stack = stack
@@ -46,9 +43,8 @@ class Nodes:
     def kill(self, name: str, *, leave_sealed: bool = False) -> list[str]:
         """Kill a node (SIGKILL), as a power failure would.
 
-        Returns what was ended, for a user; empty if the node did not run. A node is refused if its
-        data was replaced on disk. With `leave_sealed`, it is killed even if nobody here can unseal
-        it after its next start.
+        A node whose data was replaced on disk is refused. With `leave_sealed`, it is killed even if
+        nobody here can unseal it again.
         """
         with self._stack.held():
             provider, _ = self._cluster(name)
@@ -60,7 +56,7 @@ class Nodes:
 
     @without_frames
     def start(self, name: str) -> None:
-        """Start a stopped node, and unseal it if needed. It catches up by itself."""
+        """Start a stopped node, and unseal it. It catches up by itself."""
         with self._stack.held():
             provider, _ = self._cluster(name)
             self._stack.reopening.by()
@@ -70,10 +66,9 @@ class Nodes:
 
     @without_frames
     def cut(self, name: str, *, hears: bool = False, is_heard: bool = False) -> None:
-        """Cut a node off from all others; clients still reach it. Safe to repeat.
+        """Cut a node off from all others; clients still reach it.
 
-        With `hears` the node still receives from the others, with `is_heard` they receive from it.
-        Both together are refused.
+        With `hears` it still receives from the others, with `is_heard` they receive from it.
         """
         if hears and is_heard:
             raise SettingsError(
@@ -95,17 +90,14 @@ class Nodes:
 
     @without_frames
     def join(self, name: str) -> bool:
-        """Undo `cut`. The node catches up by itself. Return whether it was cut off."""
+        """Undo `cut`. Return whether it was cut off."""
         with self._stack.held():
             provider, _ = self._cluster(name)
             return provider.join_node(name)
 
     @without_frames
     def step_down(self) -> tuple[str, str, float]:
-        """Let another node lead.
-
-        Returns the former leader, the new leader, and the seconds without a leader.
-        """
+        """Let another node lead. Return former and new leader, and the seconds between."""
         with self._stack.held(), contextlib.closing(self._stack.operator("")) as leader:
             _, endpoints = self._cluster()
             _refuse_alone(endpoints)
@@ -120,7 +112,7 @@ class Nodes:
         """Start one more node, let it join, unseal it, and wait until it is a voter.
 
         Raises:
-            KeyringMissing: The unseal keys are not here. Nothing was started.
+            KeyringMissing: Nothing was started.
             OperatorError: It cannot join; it runs, and the error names it.
         """
         with self._stack.held():
@@ -139,8 +131,8 @@ class Nodes:
     def rebuild(self, addresses: Sequence[str]) -> dict[str, Path]:
         """Let nodes fetch all of their data again from the others, which must be a quorum.
 
-        The caller holds the lock. Returns where the old data of each node is, by node name; none of
-        it is deleted. If a node does not join again, `LocalStack.up` continues.
+        The caller holds the lock. Return where each node's old data is; none is deleted. If a node
+        does not join again, `LocalStack.up` continues.
         """
         provider, endpoints = self._cluster()
         kept = {}
@@ -156,12 +148,7 @@ class Nodes:
     def remove(self, name: str, *, dry: bool = False) -> list[str]:
         """Remove a node from the cluster, end it, and delete its copy of the data.
 
-        A leader steps down first. The remaining nodes must be a quorum. Returns what was ended and
-        removed, for a user; with `dry`, what would be.
-
-        Raises:
-            SettingsError: There is no such node, or it is the first one.
-            StackError: Too few other nodes serve.
+        A leader steps down first. The first node is refused. Return what was or would be removed.
         """
         with self._stack.held(), contextlib.closing(self._stack.operator("")) as operator:
             provider, endpoints = self._cluster(name)
@@ -204,7 +191,7 @@ class Nodes:
 
     def _refuse_losing_quorum(self, endpoints: Endpoints, name: str) -> None:
         others = [node for node in endpoints.nodes if node.name != name]
-        # A node that is cut off answers as if it served, but is not part of the quorum.
+        # A cut-off node answers as if it served, but is not part of the quorum.
         cut = {each for each in self._stack.provider().cut_nodes() if each != name}
         asked = [node.address for node in others if node.name not in cut]
         with cluster.operators(asked, self._stack.keyring(), ca_cert=endpoints.ca_cert) as nodes:
@@ -219,7 +206,6 @@ class Nodes:
             )
 
     def _cluster(self, name: str | None = None) -> tuple[StackProvider, Endpoints]:
-        """Return provider and addresses of the cluster, and check the node's name."""
         provider, endpoints = self._stack.provider(), self._stack.known_endpoints()
         if endpoints is None or endpoints.balancer is None:
             raise StackError(
@@ -238,7 +224,6 @@ class Nodes:
 
 
 def _half_added(made: NodeEndpoint, error: HarnessError) -> HarnessError:
-    """Extend an error with the node that was started before it."""
     return type(error)(
         f"{made.name} runs now, and may not have joined yet: {error.cause}",
         looked_at=error.looked_at,
@@ -248,7 +233,6 @@ def _half_added(made: NodeEndpoint, error: HarnessError) -> HarnessError:
 
 
 def _see_that_it_answered(name: str, done: Unsealed) -> None:
-    """Check that a node that was started was opened too."""
     if name in done.silent:
         raise StackError(
             f"{name} was started, and did not answer when it was to be unsealed",

@@ -41,9 +41,9 @@ class Unsealed:
     """The result of unsealing, as names of nodes.
 
     Attributes:
-        opened: Nodes that were sealed or had not joined, and serve now.
-        before: Nodes that served before.
-        silent: Nodes that do not run or answer, so their state is unknown.
+        opened: Serve now, and did not before.
+        before: Served before.
+        silent: Do not run or answer; their state is unknown.
     """
 
     opened: tuple[str, ...] = ()
@@ -52,7 +52,6 @@ class Unsealed:
 
 
 def none_leads(why: str) -> StackError:
-    """Return the error for a Vault that is unsealed and cannot serve, as `why_none_leads` says."""
     return StackError(
         f"Vault is unsealed, and no node can lead: {why}",
         looked_at=f"the servers' logs ({named('logs')})",
@@ -61,11 +60,7 @@ def none_leads(why: str) -> StackError:
 
 
 class Opening:
-    """Opens the Vault of a data directory.
-
-    It initialises a Vault only if there are no keys here. It never removes a Vault that somebody
-    else may have initialised. `server_lines` reads the last lines of the servers' logs.
-    """
+    """Opens a Vault. It never removes one that somebody else may have initialised."""
 
     def __init__(self, data_dir: Path, server_lines: Callable[[], Iterable[str]] = tuple) -> None:
         self._server_lines = server_lines
@@ -73,7 +68,6 @@ class Opening:
         self._marker = data_dir / INIT_MARKER_NAME
 
     def keyring(self) -> Keyring | None:
-        """Return the keyring, or None if there is none."""
         return Keyring.load(self.keyring_path) if self.keyring_path.exists() else None
 
     def keyring_trouble(self) -> str:
@@ -87,10 +81,7 @@ class Opening:
         return ""
 
     def check_keys(self, threshold: int = 0) -> None:
-        """Check that enough keys are here to unseal a Vault. No key is sent anywhere.
-
-        `threshold` is how many keys Vault needs; 0 uses the keyring's own number.
-        """
+        """Check that enough keys are here; 0 uses the keyring's threshold. Sends no key."""
         keyring = self.keyring()
         if keyring is None:
             raise KeyringMissing(
@@ -111,7 +102,7 @@ class Opening:
             )
 
     def seal_status(self, endpoints: Endpoints, *, timeout: float = 10.0) -> SealStatus:
-        """Return the common status of the nodes: initialised if one is, sealed if all are."""
+        """Return the nodes' common status: initialised if one is, sealed if all are."""
         keyring = None
         with contextlib.suppress(HarnessError, OSError):  # looking works without a keyring
             keyring = self.keyring()
@@ -129,25 +120,23 @@ class Opening:
         return max(found, key=lambda status: (status.initialised, not status.sealed))
 
     def any_sealed(self, endpoints: Endpoints) -> bool:
-        """Return whether a node that answers is sealed or has not joined."""
         with cluster.operators(endpoints.addresses, ca_cert=endpoints.ca_cert) as nodes:
             return not {501, 503}.isdisjoint(cluster.health_of_all(nodes))
 
     def open(self, discard: Callable[[], object], endpoints: Endpoints) -> None:
         """Initialise a new Vault, and unseal a sealed one.
 
-        `discard` removes a new Vault whose keys could not be saved. An initialised Vault without
-        keys is refused, and so are keys without an initialised Vault.
+        `discard` removes a new Vault whose keys could not be saved. Keys without an initialised
+        Vault are refused, and the reverse.
         """
         if not self.seal_status(endpoints).initialised:
             self._initialise(discard, endpoints)
         self.unseal(endpoints)
 
     def unseal(self, endpoints: Endpoints) -> Unsealed:
-        """Unseal every node that answers, and let nodes join that have not yet.
+        """Unseal every node that answers, and let new nodes join.
 
-        A Vault that unseals itself needs no keys, unless it was sealed by hand. In a cluster some
-        nodes may be silent; the others serve.
+        A Vault that unseals itself needs no keys, unless it was sealed by hand.
         """
         keyring = self.keyring()
         if keyring is None:
@@ -181,14 +170,12 @@ class Opening:
         )
 
     def is_begun(self) -> bool:
-        """Return whether a task initialises the Vault now, or was interrupted in it."""
         return self._marker.exists()
 
     def keys_never_kept(self) -> str:
-        """Return the remedy for a Vault that was initialised without saving its keys.
+        """Return the remedy for a Vault that was initialised without saving its keys, else empty.
 
-        No backup has them. Only the user can know whether somebody else has them, so the remedy
-        destroys nothing. Empty if the keys are here, or if no initialisation was interrupted.
+        Only the user can know whether somebody else has them, so it destroys nothing.
         """
         here = self.keyring_path
         if here.exists() or not self._marker.exists():
@@ -202,13 +189,12 @@ class Opening:
         )
 
     def unfinished_restore(self) -> UnfinishedRestore | None:
-        """Return a restore that was interrupted or is under way."""
         return unfinished_restore(self.keyring_path)
 
     def is_half_restored(self) -> bool:
         """Return whether a restore was interrupted before it saved its backup's keys here.
 
-        Its Vault may already contain the snapshot, which the present keys do not open.
+        The present keys may not open Vault.
         """
         unfinished = self.unfinished_restore()
         return unfinished is not None and not unfinished.keys_here
@@ -216,9 +202,8 @@ class Opening:
     def forget_what_changed_nothing(self, endpoints: Endpoints) -> None:
         """Delete the note of a restore that was interrupted before its snapshot was loaded.
 
-        Call this only after a start of all nodes; a node that keeps running may still notice that
-        its keys differ. If all nodes belong to one Vault and a token here is valid, nothing
-        changed.
+        Only after a start of all nodes: a running node may still notice that its keys differ. If
+        all nodes belong to one Vault and a token is valid, nothing changed.
         """
         unfinished = self.unfinished_restore()
         if unfinished is None or unfinished.keys_here or (keyring := self.keyring()) is None:
@@ -236,7 +221,6 @@ class Opening:
             unfinished.note.unlink()
 
     def half_restored(self, error: HarnessError) -> HarnessError:
-        """Add the remedy to an error about wrong keys, if an interrupted restore is the cause."""
         unfinished = self.unfinished_restore()
         if unfinished is None or unfinished.keys_here:
             return error
@@ -253,7 +237,6 @@ class Opening:
         keyring: Keyring,
         endpoints: Endpoints,
     ) -> None:
-        """Unseal nodes and wait until all serve; in a cluster, until all are voters."""
         outside = [node for node in nodes if health[node] == _NEW and len(endpoints.nodes) > 1]
         given: Sequence[VaultAdmin] = ()
         if len(endpoints.nodes) > 1 and (outside or keyring.kind == "shamir"):
@@ -267,13 +250,12 @@ class Opening:
             given = nodes if keyring.kind == "shamir" else ()
         leader = self._unseal_all(nodes, keyring, given)
         if len(endpoints.nodes) > 1:
-            # Also for old members: an interrupted task may not have waited for them.
+            # Also for old members: an interrupted task may not have waited.
             unsure = () if outside else (KeyringMissing, OperatorError)
             with contextlib.suppress(*unsure):  # without a token it cannot be checked
                 self._await_voters(leader, keyring, len(nodes))
 
     def _no_keys_needed(self, endpoints: Endpoints) -> Keyring:
-        """Return an empty keyring for a Vault that unseals itself."""
         if self._marker.exists() or self.seal_status(endpoints).kind != "recovery":
             raise self.keyring_missing()
         return Keyring((), 0, "", kind="recovery")
@@ -330,7 +312,7 @@ class Opening:
             await_voters(operator, count)
 
     def _await_balancer(self, endpoints: Endpoints) -> None:
-        """Wait until the balancer knows the leader; which refuses clients before that."""
+        """Wait until the balancer knows the leader; before that, it refuses clients."""
         with cluster.operators([endpoints.vault], self.keyring(), ca_cert=endpoints.ca_cert) as (
             front,
         ):
@@ -345,7 +327,7 @@ class Opening:
             uninterrupted(),
         ):
             try:
-                # The stack names the CA; a keyring may be moved to another stack.
+                # The stack names the CA; a keyring may move to another stack.
                 keyring = replace(operator.init(), ca_cert=None)
             except HarnessError:
                 self._forget_if_new(endpoints)
@@ -353,7 +335,7 @@ class Opening:
             try:
                 keyring.save(self.keyring_path)
             except OSError as error:
-                # This Vault is new and ours, and its keys are lost with this process.
+                # This Vault is new and ours, and its keys end with this process.
                 discard()
                 self._marker.unlink(missing_ok=True)
                 raise StackError(
@@ -364,7 +346,6 @@ class Opening:
                 ) from None
 
     def _forget_if_new(self, endpoints: Endpoints) -> None:
-        """Delete the marker if the initialisation had no effect."""
         with contextlib.suppress(HarnessError):
             if not self.seal_status(endpoints).initialised:
                 self._marker.unlink(missing_ok=True)
@@ -379,7 +360,6 @@ class Opening:
         )
 
     def keyring_missing(self) -> KeyringMissing:
-        """Return the error for an initialised Vault whose keys are not here."""
         looked_at = self._looked_at()
         back = f"{self._mount()}{named('restore.keys')} puts them back from a backup"
         other_folder = "for a new Vault use another folder (HARNESS_DATA_DIR)"
@@ -400,7 +380,7 @@ class Opening:
 
     def _looked_at(self) -> str:
         here = self.keyring_path
-        # Also beside the target of a symbolic link, where kept copies are.
+        # Also beside the target of a link, where kept copies are.
         places = dict.fromkeys((here, files.led_to(here)))
         found = (path for place in places for path in sorted(place.parent.glob(f"{place.name}.*")))
         beside = ", ".join(path.name if path.parent == here.parent else str(path) for path in found)
@@ -408,7 +388,6 @@ class Opening:
         return f"{here}{leads}" + (f"; beside it: {beside}" if beside else "")
 
     def _mount(self) -> str:
-        """Return the first part of a remedy if the keys are on a disk that is not mounted."""
         return (
             "mount the disk that has them; else " if files.leads_nowhere(self.keyring_path) else ""
         )

@@ -1,4 +1,4 @@
-"""``stack.json``: what a task must know of the stack that an earlier task made. No secrets."""
+"""``stack.json``: what a task must know of an earlier task's stack. No secrets."""
 
 from __future__ import annotations
 
@@ -21,17 +21,15 @@ from vault_harness.local.engine.shape import EngineName
 
 FILE_NAME = "stack.json"
 FORMAT = 5
-"""Version of the file. A program refuses a newer version, whose features it would ignore: 1 had a
-single node and no number, 2 no seal except Shamir's, 3 no TLS, 4 no client certificates."""
+"""A program refuses a newer version, whose features it would ignore: 1 had a single node and no
+number, 2 no seal except Shamir's, 3 no TLS, 4 no client certificates."""
 
 
 @dataclass
 class StackRecord(KnownServers):
     """The content of ``stack.json``.
 
-    Attributes:
-        choice: Why its engine was chosen, in one line.
-        seeded: Name of the last applied blueprint; empty for none.
+    `choice` tells why its engine was chosen. `seeded` is the name of the last applied blueprint.
     """
 
     choice: str = ""
@@ -40,7 +38,7 @@ class StackRecord(KnownServers):
 
     @classmethod
     def load(cls, data_dir: Path) -> StackRecord:
-        """Read the record, in any version up to ours; return an empty one if there is none."""
+        """Read the record, in any version up to ours; empty if there is none."""
         path = data_dir / FILE_NAME
         try:
             content: Any = json.loads(path.read_text())
@@ -76,7 +74,6 @@ class StackRecord(KnownServers):
         )
 
     def save(self, data_dir: Path) -> None:
-        """Write the record atomically, mode 0600."""
         content = {
             "format": FORMAT,
             "engine": self.engine,
@@ -98,17 +95,15 @@ class StackRecord(KnownServers):
 
 
 class StackRecordFile:
-    """The record as the `vault_harness.local.engine.provider.Memory` of a provider."""
+    """The record as a provider's `Memory`."""
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
 
     def load(self) -> StackRecord:
-        """Return what was saved last, or an empty record."""
         return StackRecord.load(self._data_dir)
 
     def save(self, known: KnownServers) -> None:
-        """Save the record, with all fields that came from `load`."""
         if not isinstance(known, StackRecord):
             known = StackRecord(
                 *(known.engine, known.endpoints, known.services, known.seal),
@@ -119,7 +114,6 @@ class StackRecordFile:
 
 
 def no_folder(path: Path) -> SettingsError:
-    """Return the error for a data directory that is a file, or below one."""
     in_the_way = next((each for each in (path, *path.parents) if each.is_file()), path)
     return SettingsError(
         f"{in_the_way} is a file, and the data directory is a folder",

@@ -22,7 +22,6 @@ _LOOK_SECONDS = 2.0
 
 
 def give(recorder: RecorderEndpoint, order: Mapping[str, object], *, undo: bool = False) -> None:
-    """Send an order to a recorder; with ``undo`` it ends the fault of such an order."""
     with requests.Session() as session:
         session.trust_env = False  # a proxy for the internet must not get this request
         try:
@@ -44,18 +43,16 @@ def give(recorder: RecorderEndpoint, order: Mapping[str, object], *, undo: bool 
 
 
 def through(provider: StackProvider) -> str | None:
-    """Return ``host:port`` of the recorder that clients go through; None without one."""
+    """Return ``host:port`` of the recorder that clients go through."""
     known = provider.known_recorder()
     return known.listen if known is not None else None
 
 
 def end(provider: StackProvider) -> list[str]:
-    """End the recorder, and return what was done, for a user."""
     return [f"ended {what}" for what in provider.stop_recorder()]
 
 
 def look(provider: StackProvider, services: Sequence[ServiceState]) -> RecorderStatus | None:
-    """Return the state of the recorder; None if none was started."""
     known = provider.known_recorder()
     if known is None:
         return None

@@ -1,7 +1,4 @@
-"""Check that a Vault can be opened again before it is ended or sealed.
-
-Every task that ends or seals a server, or starts a sealed one, asks here.
-"""
+"""Check that a Vault can be opened again before a task ends or seals it, or starts it sealed."""
 
 from __future__ import annotations
 
@@ -19,17 +16,13 @@ from vault_harness.local.vault import cluster
 from vault_harness.local.vault.connection import SealStatus
 
 Opener = Literal["keys", "itself"]
-"""``keys``: the keys of the keyring, however it was closed. ``itself``: it unseals itself at its
-start, and must be restarted after it was sealed by hand."""
+"""``keys``: the keyring's. ``itself``: at a restart, if it was sealed by hand."""
 
 _LOOK_SECONDS = 2.0
 
 
 class Reopening:
-    """Tells whether the Vault of a data directory can be opened again. Changes nothing.
-
-    It does not test whether the keys really belong to this Vault.
-    """
+    """Tells whether a Vault can be opened again. Changes nothing, and tests no key."""
 
     def __init__(
         self, data_dir: Path, opening: Opening, provider: Callable[[], StackProvider]
@@ -40,7 +33,6 @@ class Reopening:
 
     @without_frames  # it reads the keyring
     def by(self) -> Opener:
-        """Return what opens the Vault."""
         record = StackRecord.load(self._data_dir)
         kind = sealing.seal_here(self._data_dir, record.seal)
         sealing.check_key(kind, self._data_dir)
@@ -57,13 +49,9 @@ class Reopening:
     def before(
         self, doing: str, *, node: str | None = None, leave_sealed: bool = False
     ) -> Opener | None:
-        """Refuse to close a Vault that nothing here can open again, unless none of it is open.
+        """Refuse to close an open Vault that nothing here can open again. Return what opens it.
 
-        Returns what opens it again; None if nothing here does.
-
-        Args:
-            doing: What the task does, to follow "it was not": ``restarted``.
-            node: The affected node; all of them by default.
+        `doing` follows "it was not": ``restarted``. `node` is the affected node; all by default.
         """
         try:
             return self.by()
@@ -93,7 +81,6 @@ class Reopening:
         return None
 
     def _running(self, node: str | None = None) -> Endpoints | None:
-        """Return the addresses of the running nodes, or of the named one; None without any."""
         endpoints = StackRecord.load(self._data_dir).endpoints
         running = {each.name for each in self._provider().describe() if each.running}
         found = tuple(

@@ -1,20 +1,18 @@
 """Migrate the seal of an existing Vault; data, tokens and keys stay.
 
-The key shares of the keyring stay the same. Under Shamir's seal they are unseal keys; under any
-other seal they are recovery keys. At every moment it must be known which of the two they are, and
-whatever opens the data must still exist. So the order is:
+The key shares stay the same: unseal keys under Shamir's seal, recovery keys under any other. It
+must always be known which they are, and whatever opens the data must exist. So:
 
-1. write a record of the migration into a folder of its own; make the new seal's key;
-2. stop Vault and copy its data. A server that dies during the migration may leave data that neither
-   seal opens: OpenBao writes a new barrier key before the key that unwraps it. All nodes of a
-   cluster stop at once: a copy that was made while others served would lack confirmed writes;
-3. write a stanza with both seals, start the server, give it the keys, and let it migrate;
-4. note in the keyring what its keys are now, and in the record that Vault has migrated;
+1. record the migration; make the new seal's key;
+2. stop Vault and copy its data. A server that dies may leave data that neither seal opens: OpenBao
+   writes a new barrier key before the key that unwraps it. All nodes stop at once: a copy made
+   while others served would lack confirmed writes;
+3. start the server with a stanza with both seals, and give it the keys;
+4. note the kind of the keys in the keyring, and in the record that Vault has migrated;
 5. start Vault with only the new seal, which proves that it opens;
 6. delete the copy, put the old seal's key aside, and delete the record last.
 
-The next task that finds the record continues from there. If the servers do not migrate, the copy is
-put back.
+The next task that finds the record continues. If the servers do not migrate, the copy is put back.
 """
 
 from __future__ import annotations
@@ -56,10 +54,9 @@ class SealMigration:
     """A migration that is under way.
 
     Attributes:
-        begun: When, UTC.
         taken: Whether Vault has migrated: from then on only the new seal opens its data.
-        putting_back: The suffix for data that did not open and is moved aside; set from when the
-            copies are put back until a server starts with them.
+        putting_back: The suffix for data that did not open; set from when the copies are put back
+            until a server starts with them.
     """
 
     source: SealKind
@@ -89,7 +86,7 @@ class SealMigrated:
 
 
 class SealMigrations:
-    """Begins a migration of the seal, or continues an interrupted one."""
+    """Begins a seal migration, or continues an interrupted one."""
 
     def __init__(self, data_dir: Path, opening: Opening) -> None:
         self._data_dir = data_dir
@@ -100,14 +97,13 @@ class SealMigrations:
         self._copy = self._folder / _COPY_NAME
 
     def pending(self) -> SealMigration | None:
-        """Return the migration that is under way or was interrupted."""
         try:
             return self._record.read()
         except NotADirectoryError:
             raise no_folder(self._folder) from None
 
     def check_settled(self) -> None:
-        """Refuse a backup while a migration is pending, whose keys are uncertain."""
+        """Refuse while a migration is pending: the kind of the keys is uncertain."""
         pending = self.pending()
         if pending is not None:
             raise StackError(
@@ -117,19 +113,17 @@ class SealMigrations:
             )
 
     def check_possible(self, source: SealKind, target: SealKind, provider: StackProvider) -> None:
-        """Check that this stack's seal can be migrated; Vault must start with both seals."""
         sealing.check_product(target, provider)
         for kind in dict.fromkeys((source, target)):
             if kind in CLOUD_SEALS:
                 sealing.check_cloud(kind, provider, self._data_dir)
 
     def check_all_serve(self, endpoints: Endpoints) -> None:
-        """Check that every node of a cluster serves and so can learn of its new seal."""
+        """Check that every node serves and so can learn of its new seal."""
         if len(endpoints.nodes) > 1:
             _check_all_serve(endpoints)
 
     def begin(self, source: SealKind, target: SealKind) -> SealMigration:
-        """Record a new migration. Nothing else changes."""
         begun = datetime.now(UTC).isoformat(timespec="seconds")
         return self._note(SealMigration(source, target, begun))
 
@@ -140,15 +134,12 @@ class SealMigrations:
     def go_on(
         self, provider: StackProvider, checkpoint: Checkpoint = lambda _step: None
     ) -> tuple[SealMigrated, Endpoints]:
-        """Continue the pending migration to its end. Vault need not run.
-
-        If Vault does not migrate, it is as before.
-        """
+        """Complete the pending migration. Vault need not run."""
         migration = self.pending()
         assert migration is not None  # the caller has checked
         if self._opening.keyring() is None:
             raise self._opening.keyring_missing()
-        # After the migration, the old key may be put aside and the old holder ended.
+        # Afterwards the old key may be put aside and the old holder ended.
         old = {} if migration.taken else self._key(migration.source, provider, new=False)
         new = self._key(migration.target, provider, new=not self._is_begun(migration))
         checkpoint("keys at hand")
@@ -166,7 +157,7 @@ class SealMigrations:
         return self._finish(migration, provider, checkpoint), endpoints
 
     def _is_begun(self, migration: SealMigration) -> bool:
-        """Return whether a server may have used the new seal's key, which must then be kept."""
+        """Return whether a server may have used the new key, which must then be kept."""
         return migration.taken or migration.target in seal_stanza(self._data_dir)
 
     def _key(self, kind: SealKind, provider: StackProvider, *, new: bool) -> dict[str, Any]:
@@ -189,8 +180,8 @@ class SealMigrations:
         present = seal_stanza(self._data_dir)
         untouched = is_copy or _seals(present) != _seals(both) or not self._copy.exists()
         if untouched and not is_copy:
-            # The data may have changed since an old copy was made, and data that was started with
-            # both seals must not replace a good copy.
+            # The data may be newer than an old copy, and data that was started with both seals must
+            # not replace a good copy.
             try:
                 self._make_copies()
             except OSError as error:
@@ -221,9 +212,8 @@ class SealMigrations:
     def _give_keys(self, endpoints: Endpoints, *, untouched: bool) -> HarnessError | None:
         """Let Vault migrate. Return the error if it did not and its data can be replaced.
 
-        A server reports its new seal only as the last step. If it does not report it, it has served
-        nobody since its data was copied in this run. `untouched` means that its data had never been
-        started with both seals before.
+        A server reports its new seal as the last step. Without that, it has served nobody since
+        this run copied its data. `untouched`: the data was never started with both seals.
         """
         keyring = self._opening.keyring()
         assert keyring is not None  # looked at before
@@ -241,7 +231,7 @@ class SealMigrations:
         return None
 
     def _data_and_copies(self) -> list[tuple[Path, Path]]:
-        """Return data and copy of each node, the first node last: then all copies are complete."""
+        """Return each node's data and copy, the first node last: then all copies are complete."""
         endpoints = StackRecord.load(self._data_dir).endpoints
         others = [node.name for node in endpoints.nodes[1:]] if endpoints is not None else []
         return [
@@ -254,7 +244,6 @@ class SealMigrations:
         return home / name / "data"
 
     def _make_copies(self) -> None:
-        """Copy the data of all nodes, which are stopped, so that the copies fit together."""
         self._remove_copies()
         for data, copy in self._data_and_copies():
             files.copy_directory(data, copy)
@@ -266,7 +255,7 @@ class SealMigrations:
     def _put_back(self, migration: SealMigration, checkpoint: Checkpoint) -> SealMigration:
         """Put the copies back, and keep the data that did not open.
 
-        The note comes first, so that the next task completes this for all nodes. Nodes with data of
+        The note comes first, so that the next task completes this for all nodes: nodes with data of
         two moments would not agree.
         """
         for data, copy in self._data_and_copies():
@@ -281,7 +270,7 @@ class SealMigrations:
     def _finish_putting_back(self, migration: SealMigration, checkpoint: Checkpoint) -> bool:
         """Complete an interrupted `_put_back`, so that no server starts with an empty folder.
 
-        Returns whether all nodes have the data of their copies, unused by any server since.
+        Return whether all nodes have the data of their copies.
         """
         begun = bool(migration.putting_back)
         for data, copy in self._data_and_copies():
@@ -309,7 +298,7 @@ class SealMigrations:
         old: dict[str, Any],
         reason: HarnessError,
     ) -> NoReturn:
-        """Bring Vault back to its old seal and unseal it, then raise why it did not migrate."""
+        """Bring Vault back to its old seal, then raise why it did not migrate."""
         sealing.write_stanza(self._data_dir, old)
         self._note_start(migration)
         self._opening.unseal(provider.start())
@@ -377,10 +366,10 @@ def _refused(record: Path) -> StackError:
 
 
 def _went_over(node: VaultAdmin, *, untouched: bool) -> bool:
-    """Return whether a node reports its new seal. A node that reports no seal has not migrated.
+    """Return whether a node reports its new seal.
 
-    `untouched` means that its data had never been started with both seals before this start.
-    Otherwise a node that does not report its seal may have served before, and raises an error.
+    If its data was started with both seals before, a node that reports none may have served, and
+    raises.
     """
     try:
         status = node.seal_status_between_seals()
@@ -415,15 +404,13 @@ def _check_all_serve(endpoints: Endpoints) -> None:
 
 
 def both_seals(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the stanza with which a server migrates between seals; empty means Shamir's seal."""
+    """Return the stanza to migrate between seals; empty means Shamir's seal."""
     return {kind: {**stanza, "disabled": "true"} for kind, stanza in old.items()} | dict(new)
 
 
 def _seals(stanza: Mapping[str, Any]) -> dict[str, bool]:
-    """Return the seals of a stanza and whether each is enabled, without addresses and paths."""
     return {kind: not body.get("disabled") for kind, body in stanza.items()}
 
 
 def with_kind_of(keyring: Keyring, seal: SealKind) -> Keyring:
-    """Return the keyring with the kind that its keys have under a seal."""
     return replace(keyring, kind="shamir" if seal == "shamir" else "recovery")

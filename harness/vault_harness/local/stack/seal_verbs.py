@@ -28,13 +28,13 @@ from vault_harness.settings import Settings
 _RESTART_SECONDS = 30.0
 _CLOSED = frozenset({501, 503})
 _CLOSED_SECONDS = 5.0
-"""Time for a node to report that it is sealed, on a busy machine."""
+"""For a busy machine."""
 
 _POLL_SECONDS = 0.1
 
 
 class SealVerbs(StackHere):
-    """The operations on the stack's seal. Each affects all nodes of a cluster."""
+    """The operations on the seal of all nodes."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -42,13 +42,12 @@ class SealVerbs(StackHere):
 
     @without_frames
     def seal(self, *, leave_sealed: bool = False) -> Opener | None:
-        """Seal Vault, and return what opens it again, if anything does. Repeating it does nothing.
+        """Seal Vault, and return what opens it again, if anything does.
 
-        A new Vault or node with auto-unseal still tries to unseal itself for a few seconds, which
-        would undo the seal. This waits until it has stopped.
+        A new Vault or node with auto-unseal tries to unseal itself for a few seconds, which would
+        undo the seal; this waits for the end of that.
 
-        With `leave_sealed`, it seals even if nobody here can open Vault again. If a running node
-        does not answer, it may be unsealed; the others are sealed.
+        With `leave_sealed`, it seals even if nobody here can open Vault again.
         """
         with self.held():
             endpoints = self.endpoints()
@@ -68,7 +67,7 @@ class SealVerbs(StackHere):
             return opener
 
     def _see_closed(self, endpoints: Endpoints) -> None:
-        """Check that each running node reports that it is sealed; a paused one may not be."""
+        """Check that each running node is sealed; a paused one may not be."""
         running = {service.name for service in self.provider().describe() if service.running}
         deadline = time.monotonic() + _CLOSED_SECONDS
         with cluster.operators(endpoints.addresses, ca_cert=endpoints.ca_cert) as nodes:
@@ -93,12 +92,10 @@ class SealVerbs(StackHere):
 
     @without_frames
     def unseal(self) -> Unsealed:
-        """Unseal Vault with the keyring. Does nothing if it is unsealed.
+        """Unseal Vault, or first complete an interrupted seal migration.
 
-        After `seal`, a Vault with auto-unseal needs its recovery keys or a restart, and the key of
-        its seal. An interrupted migration of the seal is completed first.
-
-        Returns which nodes were unsealed and which are silent; a cluster may serve without those.
+        After `seal`, a Vault with auto-unseal needs its recovery keys or a restart, and its seal's
+        key. A cluster may serve without its silent nodes.
         """
         with self.held():
             endpoints, record = self.endpoints(), StackRecord.load(self.data_dir)
@@ -112,10 +109,10 @@ class SealVerbs(StackHere):
 
     @without_frames
     def restart(self, *, leave_sealed: bool = False) -> bool:
-        """Restart Vault, and wait for it if it unseals itself. Return whether it serves again.
+        """Restart Vault. Return whether it serves again, unsealed by itself.
 
-        With `leave_sealed`, it restarts even if nobody here can unseal Vault. It is not restarted
-        if the key of its auto-unseal is not here, or if its data was replaced on disk.
+        With `leave_sealed`, it restarts even if nobody here can unseal it, but not without the key
+        of its auto-unseal, or with replaced data.
         """
         with self.held():
             endpoints, record = self.endpoints(), StackRecord.load(self.data_dir)
@@ -137,14 +134,14 @@ class SealVerbs(StackHere):
 
     @without_frames
     def open_nodes(self) -> Unsealed:
-        """Unseal all running nodes, and let nodes join. The caller holds the lock; see `unseal`."""
+        """Unseal all running nodes, and let nodes join. The caller holds the lock."""
         return self._opening.unseal(self.endpoints())
 
     # -- what it unseals itself with ---------------------------------------------------------------
 
     @without_frames
     def check_seal(self, kind: SealKind) -> SealCheck:
-        """Let the server test the configuration of a cloud seal. Changes nothing."""
+        """Let the server test a cloud seal. Changes nothing."""
         if kind not in CLOUD_SEALS:
             raise SettingsError(
                 f"the seal {kind} needs no check before it is made",
@@ -154,11 +151,7 @@ class SealVerbs(StackHere):
         return sealing.check_cloud(kind, self.provider(), self.data_dir)
 
     def _check_server(self, wanted: SealKind | None) -> None:
-        """Check that Vault can have its seal, before it starts. Changes nothing.
-
-        A cloud seal is tested with a server. For the other seals the product is enough. Existing
-        data names its product itself.
-        """
+        """Check that Vault can have its seal, before it starts. Existing data names its product."""
         if self._migrations.pending() is not None:
             return
         recorded = StackRecord.load(self.data_dir).seal
@@ -179,7 +172,6 @@ class SealVerbs(StackHere):
 
     @without_frames
     def static_key(self) -> str:
-        """Return the key of a static seal, for a backup of the keys; empty for other seals."""
         return sealing.static_key(self.data_dir)
 
     def _seal(self, wanted: SealKind | None, *, ha: bool) -> SealKind:
@@ -192,7 +184,6 @@ class SealVerbs(StackHere):
     def _seal_on_the_way(
         self, pending: SealMigration, wanted: SealKind | None, *, ha: bool
     ) -> SealKind:
-        """Return the seal after the pending migration, which comes first."""
         if ha or wanted not in {None, pending.target}:
             raise StackError(
                 f"a migration of the seal {pending} was ended half-way, and this call asks for "
@@ -216,7 +207,7 @@ class SealVerbs(StackHere):
         """Migrate Vault's seal. Data, tokens and keys stay; Vault is away for some seconds.
 
         An interrupted migration is completed first, which needs no running Vault. If Vault does not
-        migrate, it keeps its seal. `checkpoint` is called after each step.
+        migrate, it keeps its seal.
         """
         with self.held():
             provider = self.provider()
@@ -243,10 +234,7 @@ class SealVerbs(StackHere):
 
     @without_frames
     def check_seal_migration(self, target: SealKind) -> SealKind:
-        """Check that the seal could be migrated. Changes nothing, and needs no running Vault.
-
-        Returns the present seal, or the one after a pending migration.
-        """
+        """Check that the seal could be migrated. Return the present or pending one."""
         data_dir.check(self.data_dir)
         pending = self._migrations.pending()
         present = (
@@ -260,16 +248,14 @@ class SealVerbs(StackHere):
         return present
 
     def pending_seal_migration(self) -> SealMigration | None:
-        """Return a migration of the seal that is under way or was interrupted."""
         return self._migrations.pending()
 
     def check_settled(self) -> None:
-        """Refuse to continue while a migration is pending and the kind of the keys is uncertain."""
         self._migrations.check_settled()
 
     @without_frames
     def restorable(self) -> Endpoints:
-        """Return the addresses of a stack that can be restored: no migration, no node cut off."""
+        """Return the addresses of a stack without a migration and without a node cut off."""
         endpoints = self.endpoints()
         self._migrations.check_settled()
         members.refuse_cut(self.provider(), "a restore")

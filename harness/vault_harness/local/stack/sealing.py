@@ -1,8 +1,7 @@
 """The key of a Vault that unseals itself: in a file, in another Vault, or in a cloud.
 
-``seal/`` in the data directory holds the stanza and a static key. ``holder/`` holds the other
-Vault, with a keyring of its own. If the key is lost, the Vault is lost: recovery keys decrypt
-nothing.
+``seal/`` in the data directory holds the stanza and a static key; ``holder/`` the other Vault. If
+the key is lost, the Vault is lost: recovery keys decrypt nothing.
 """
 
 from __future__ import annotations
@@ -47,14 +46,12 @@ _TOKEN = "holder-token"  # noqa: S105 -- the name of a file
 
 
 def seal_here(data_dir: Path, recorded: str) -> SealKind:
-    """Return the seal of a data directory's Vault, from its stanza or the record."""
     stanza = seal_stanza(data_dir)
     enabled = [kind for kind, body in stanza.items() if not body.get("disabled")]
     return cast("SealKind", next(iter([*enabled, *stanza]), recorded))
 
 
 def chosen_seal(data_dir: Path, recorded: str, wanted: SealKind | None) -> SealKind:
-    """Return the seal that a Vault has, or that a new one shall have."""
     present = seal_here(data_dir, recorded)
     if not holds_data(data_dir):
         return wanted or present
@@ -69,19 +66,13 @@ def chosen_seal(data_dir: Path, recorded: str, wanted: SealKind | None) -> SealK
 
 
 def check_product(kind: SealKind, provider: StackProvider) -> None:
-    """Check that the engine's server belongs to a product with that seal."""
     if kind == "static":
         dialect, origin = provider.whose_server()
         check_seal_of_product(kind, dialect, looked_at=origin)
 
 
 def check_cloud(kind: SealKind, provider: StackProvider, data_dir: Path) -> SealCheck:
-    """Let the server test the configuration of a cloud seal. Changes nothing.
-
-    Args:
-        kind: One of `CLOUD_SEALS`.
-        data_dir: May hold a stanza already.
-    """
+    """Let the server test a cloud seal. Changes nothing."""
     return provider.check_seal({kind: cloud_stanza(kind, seal_stanza(data_dir).get(kind, {}))})
 
 
@@ -90,8 +81,8 @@ def prepare(
 ) -> None:
     """Give Vault the key of its seal before it starts. Safe to repeat.
 
-    `full_start` lets the environment override the recorded key of a cloud. Only for a start of all
-    nodes, after a check: a shell may name a region for other reasons.
+    `full_start` lets the environment override the recorded key of a cloud. Only for a checked start
+    of all nodes: a shell may name a region for other reasons.
     """
     if kind == "shamir":
         return
@@ -102,7 +93,7 @@ def prepare(
 
 
 def write_stanza(data_dir: Path, stanza: Mapping[str, Any]) -> None:
-    """Write the stanza for the next start of Vault; an empty one means Shamir's seal."""
+    """Write the stanza for Vault's next start; empty means Shamir's seal."""
     path = stanza_path(data_dir)
     if stanza:
         files.private_directory(path.parent)
@@ -114,10 +105,9 @@ def write_stanza(data_dir: Path, stanza: Mapping[str, Any]) -> None:
 def key_at_hand(
     kind: SealKind, provider: StackProvider, data_dir: Path, *, new: bool
 ) -> dict[str, Any]:
-    """Make the key of a seal other than Shamir's available, in its file or at the running holder.
+    """Make a key available, in its file or at the running holder. Return the seal's stanza.
 
-    Returns the seal's stanza, which contains no secret. `new` allows to make a key if there is
-    none, because nothing depends on an earlier one.
+    The stanza contains no secret. `new` allows to make a missing key.
     """
     if kind in CLOUD_SEALS:
         return cloud_stanza(kind, seal_stanza(data_dir).get(kind, {}))
@@ -129,7 +119,7 @@ def key_at_hand(
 
 
 def static_key(data_dir: Path) -> str:
-    """Return the key of an enabled static seal, base64; empty for any other seal."""
+    """Return the key of an enabled static seal, base64; else empty."""
     if "static" not in seal_stanza(data_dir):
         return ""
     path = static_key_path(data_dir)
@@ -140,7 +130,7 @@ def static_key(data_dir: Path) -> str:
 
 
 def check_key(kind: SealKind, data_dir: Path) -> None:
-    """Check that a seal's key is where a server looks for it. Starts nothing, asks no cloud."""
+    """Check that a seal's key is where a server looks. Asks no cloud."""
     home = data_dir / HOLDER_NAME
     if kind == "static":
         static_key(data_dir)
@@ -149,9 +139,9 @@ def check_key(kind: SealKind, data_dir: Path) -> None:
 
 
 def put_key_aside(kind: SealKind, data_dir: Path) -> Path | None:
-    """Rename the key of a former seal, which old snapshots need. Return its new path or None.
+    """Rename a former seal's key, which old snapshots need, and return its path.
 
-    Access keys for a cloud are deleted instead: the cloud can issue others.
+    A cloud's access keys are deleted: the cloud can issue others.
     """
     if kind == "transit":
         home = data_dir / HOLDER_NAME
@@ -167,10 +157,7 @@ def put_key_aside(kind: SealKind, data_dir: Path) -> Path | None:
 
 
 def _check_nameable(provider: StackProvider, directory: Path) -> None:
-    """Refuse a folder whose name cannot be part of a ``file://`` URL.
-
-    A server would take such a URL for the key itself. Containers see another name.
-    """
+    """Refuse a folder that cannot be in a ``file://`` URL, which would be taken for the key."""
     wrong = _NO_URL.search(str(directory))
     if provider.name == "process" and wrong is not None:
         raise SettingsError(
@@ -210,7 +197,7 @@ def _transit(
     keyring = opening.keyring()
     assert keyring is not None  # opened with it a moment ago
     with contextlib.closing(VaultAdmin(holder.address, keyring.root_token)) as root:
-        # The address for Vault, which may differ from the one for this machine.
+        # The address for Vault may differ from the one for this machine.
         return transit_seal(root, directory / _TOKEN, address=base_url(holder.upstream))
 
 
@@ -219,11 +206,7 @@ def _holder_missing(home: Path) -> StackError:
 
 
 def _holder_without_keys(home: Path, keyring: Path) -> StackError:
-    """Return the error for a new holder whose keys are lost.
-
-    The remedy of `Opening` would fit only the stack's own Vault. This one removes nothing: an old
-    snapshot may need the folder.
-    """
+    """Return the error for a new holder without keys. An old snapshot may need its folder."""
     return StackError(
         "the Vault that is to hold the seal's key is initialised, and its own keys are not here: a "
         "run that was ended half-way may have lost them. The seal does not depend on it yet",

@@ -1,7 +1,7 @@
-"""Copies of AppRole ids for the example services, each in a directory of its own.
+"""Copies of AppRole ids for the example services, each in its own directory.
 
-A container that mounts a directory sees files that are replaced by rename; with a mounted file it
-does not. The data directory itself is not mounted, because it also holds the unseal keys.
+A mounted directory shows files that are replaced by rename; a mounted file does not. The data
+directory holds the unseal keys, so it is not mounted.
 """
 
 from __future__ import annotations
@@ -16,21 +16,14 @@ from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.apply import Change
 
 CERTIFICATE_NAME = "certificate.pem"
-"""File name of a service's client certificate with its key."""
 
 
 def service_directory(data_dir: Path, service: str) -> Path:
-    """Return the directory with a service's two ids, which its container mounts."""
     return data_dir / "services" / service
 
 
 def write_ids(op: VaultAdmin, role: str, ids: Path, *, new: bool, dry: bool) -> Change:
-    """Write a role's ids to files, unless working ones are there.
-
-    Args:
-        op: An operator in the role's namespace.
-        new: Whether the role was just made, or would be.
-    """
+    """Write a role's ids to files, unless working ones are there. `op` acts in its namespace."""
     _, secret_file = approle.credential_files(role, ids)
     if not dry:
         written = approle.write_credentials(op, role, ids).written
@@ -46,15 +39,10 @@ def hand_out_ids(
     *,
     ids: Path | None = None,
 ) -> list[str]:
-    """Copy the current ids of each role to its services, which read them at their next login.
+    """Copy each role's current ids to its services. Return the services whose files changed.
 
-    Call this after ids were written: a service with old ids could not log in again. Returns the
-    services whose files changed.
-
-    Args:
-        roles: Service to AppRole, as in ``[services]`` of a blueprint.
-        services: By default those with a directory, which `services.up` makes.
-        ids: The folder of the ids, if not the data directory.
+    Call this after ids were written: with old ids a service cannot log in again. By default
+    `services` are those with a directory, which `services.up` makes.
     """
     changed = []
     for service, role in roles.items():
@@ -69,7 +57,7 @@ def hand_out_ids(
 
 
 def hand_out_tls(data_dir: Path) -> None:
-    """Copy the CA file, and client certificates if required, to services with a directory.
+    """Copy the CA file, and required client certificates, to services with a directory.
 
     Call this before a server shows a certificate of another authority.
     """

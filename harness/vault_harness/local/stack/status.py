@@ -11,11 +11,10 @@ from vault_harness.local.stack.members import NodeStatus
 State = Literal[
     "down", "forgotten", "partly up", "not answering", "not initialised", "sealed", "ready"
 ]
-"""``forgotten``: servers run, but the data directory has no record of them."""
+"""``forgotten``: servers run without a record in the data directory."""
 
 
 def cut_off(name: str) -> str:
-    """Return the line of `StackStatus.obstacles` for a node that is cut off."""
     return f"the node {name} is cut off from the others"
 
 
@@ -46,10 +45,9 @@ class RequestFaultStatus:
     """One fault of single requests.
 
     Attributes:
-        text: The fault, for a user.
-        order: The fault as data; see `vault_harness.judge.faults.Order`.
+        order: See `vault_harness.judge.faults.Order`.
         seen: Number of matching requests.
-        acted: Number of requests that it affected.
+        acted: Number of affected requests.
         over: Whether it will affect no more requests.
     """
 
@@ -62,12 +60,7 @@ class RequestFaultStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class RecorderStatus:
-    """The HTTP recorder between Toxiproxy and Vault.
-
-    Attributes:
-        answers: Whether its API answers.
-        defects: Errors of the recorder itself.
-    """
+    """The HTTP recorder between Toxiproxy and Vault. `defects` are its own errors."""
 
     listen: str
     running: bool
@@ -83,7 +76,6 @@ class RestoreStatus:
     Attributes:
         source: The folder of its backup; empty if unknown.
         keys_here: Whether the backup's keys are in place. Then only the comparison is left.
-        remedy: How to continue it, for a user.
     """
 
     source: str
@@ -96,28 +88,22 @@ class StackStatus:
     """Everything that ``invoke status`` knows.
 
     Attributes:
-        engine: The engine that runs it, or would run it.
         address: Vault's base URL; None if nothing was ever started.
         initialised: None if Vault does not answer; the next three likewise.
-        product: ``openbao`` or ``vault``.
         keyring: Whether readable unseal keys are here.
-        keyring_trouble: Why the file of the keys cannot be used; empty if it can or is missing.
+        keyring_trouble: Why their file cannot be used.
         begun: Whether its initialisation was interrupted, so that its keys may never have been
             saved.
         seeded: Whether it contains the blueprint; while it is sealed, what was last known.
-        obstacles: What stands between a client and Vault, a line each: a disabled or missing proxy,
-            a toxic, a silent Toxiproxy, a node that is cut off.
+        obstacles: What stands between a client and Vault, a line each.
         data: Whether Vault's data is in its folder, or no server runs.
-        replaced: Names of running servers whose data was replaced on disk.
+        replaced: Running servers whose data was replaced on disk.
         services: Process or container of each server; empty if it does not run.
-        seal: ``shamir``, or the kind of its auto-unseal.
-        ca_cert: The CA file for clients; None for plain HTTP.
-        recorder: The HTTP recorder for faults of single requests; None without one.
-        namespace: The namespace of the tasks; empty for the root namespace.
+        ca_cert: None for plain HTTP.
+        namespace: Empty for the root namespace.
         namespace_trouble: Why it cannot be used: missing, sealed, or not supported.
-        service: A service of the blueprint, for examples; empty if it names none.
-        migrating_to: The target of a pending seal migration; None without one.
-        restoring: A pending restore; None without one.
+        service: One of the blueprint, for examples.
+        migrating_to: The target of a pending seal migration.
     """
 
     state: State
@@ -152,22 +138,19 @@ class StackStatus:
 
     @property
     def leader(self) -> str | None:
-        """Name of the cluster's leader; None without one."""
         return next((node.name for node in self.nodes if node.role == "leader"), None)
 
     @property
     def cut_nodes(self) -> tuple[str, ...]:
-        """Names of the nodes that are cut off from the others."""
         return tuple(node.name for node in self.nodes if node.cut)
 
     @property
     def on_the_way(self) -> tuple[str, ...]:
-        """The obstacles in front of all nodes: all except nodes that are cut off."""
+        """The obstacles in front of all nodes."""
         between = {cut_off(name) for name in self.cut_nodes}
         return tuple(line for line in self.obstacles if line not in between)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the status as plain data."""
         return asdict(self)
 
     @property
@@ -212,7 +195,7 @@ class StackStatus:
         """Whether it needs keys that are not here, now or after its next start."""
         if self.keyring or self.state not in {"sealed", "ready"}:
             return False
-        # If it is unsealed without keys, it unsealed itself, or the user took the keys away.
+        # Unsealed without keys: it unsealed itself, or the user took the keys away.
         return self.state == "sealed" or self.begun or bool(self.keyring_trouble)
 
     @property
@@ -235,7 +218,7 @@ class StackStatus:
 
     @property
     def _next_of_nodes(self) -> str | None:
-        """The step that brings back a missing node of a serving cluster; None if all serve."""
+        """The step that brings back a missing node; None if all serve."""
         for node in self.nodes:
             if node.role == "down":
                 return named("node.start", node.name)

@@ -18,19 +18,18 @@ from vault_harness.waiting import in_words
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionStatus:
-    """A client's connection through a proxy, alive or ended. Only the embedded server knows it.
+    """A client's connection through a proxy. Only the embedded server knows it.
 
     Attributes:
-        id: Unique while the proxy exists.
-        client: ``ip:port`` of the client.
+        client: ``ip:port``.
         opened: Unix seconds.
-        closed: Unix seconds, or None while it lives.
-        bytes_upstream: Bytes delivered to the server.
-        bytes_downstream: Bytes delivered to the client.
-        received_upstream: Bytes that the client sent, delivered or not.
-        received_downstream: Bytes that the server sent, delivered or not.
-        toxics: Names of the toxics that affected it, in order.
-        end: How it ended, or None while it lives.
+        closed: Unix seconds; None while it lives.
+        bytes_upstream: Delivered to the server.
+        bytes_downstream: Delivered to the client.
+        received_upstream: Sent by the client, delivered or not.
+        received_downstream: Sent by the server, delivered or not.
+        toxics: Names of those that affected it, in order.
+        end: How it ended; None while it lives.
     """
 
     id: str
@@ -47,22 +46,12 @@ class ConnectionStatus:
 
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> ConnectionStatus:
-        """Convert an entry of ``GET /harness/connections``."""
         return cls(**{**record, "toxics": tuple(record["toxics"])})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Traffic:
-    """Byte counts of one proxy, from the metrics of any Toxiproxy server.
-
-    The real server counts a connection only after its end.
-
-    Attributes:
-        received_upstream: Bytes that clients sent.
-        sent_upstream: Bytes delivered to the server.
-        received_downstream: Bytes that the server sent.
-        sent_downstream: Bytes delivered to clients.
-    """
+    """Byte counts of one proxy. The real server counts a connection only after its end."""
 
     received_upstream: int = 0
     sent_upstream: int = 0
@@ -75,7 +64,6 @@ _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
 def traffic(metrics: str, proxy: str) -> Traffic:
-    """Add up a proxy's counters over all of its addresses."""
     sums: dict[str, int] = {}
     for kind, labels, value in _SAMPLE.findall(metrics):
         found = {name: re.sub(r"\\(.)", _unescape, text) for name, text in _LABEL.findall(labels)}
@@ -90,15 +78,10 @@ def _unescape(match: re.Match[str]) -> str:
 
 
 POLL = 0.01
-"""Seconds between two checks while waiting for the server."""
 
 
 class Toxiproxy:
-    """A Toxiproxy server, embedded or real, with its API at `url`. Thread-safe.
-
-    Every method raises `ToxiproxyError`: `Refused` with the server's status and message, or
-    `Unreachable`.
-    """
+    """A Toxiproxy server, embedded or real. Thread-safe. Raises only `ToxiproxyError`."""
 
     def __init__(self, url: str = "http://127.0.0.1:8474", timeout: float = 5.0) -> None:
         self._consumer = Consumer(url, timeout)
@@ -108,15 +91,12 @@ class Toxiproxy:
 
     @property
     def url(self) -> str:
-        """The base URL of its API."""
         return self._consumer.url
 
     def version(self) -> str:
-        """Return the version that the server reports, e.g. ``2.12.0``."""
         return str(self._consumer.request("get", "/version")["version"])
 
     def wait_ready(self, timeout: float = 5.0) -> None:
-        """Wait until the server answers."""
         deadline = time.monotonic() + timeout
         while True:
             try:
@@ -133,22 +113,18 @@ class Toxiproxy:
                 return
 
     def proxies(self) -> dict[str, Proxy]:
-        """Return all proxies by name."""
         answer = self._consumer.request("get", "/proxies")
         return {name: Proxy(self._consumer, state) for name, state in answer.items()}
 
     def proxy(self, name: str) -> Proxy:
-        """Return the proxy of that name."""
         return Proxy(self._consumer, self._consumer.request("get", f"/proxies/{quoted(name)}"))
 
     def create(
         self, name: str, *, listen: str = "127.0.0.1:0", upstream: str, enabled: bool = True
     ) -> Proxy:
-        """Make a proxy.
+        """Make a proxy. For port 0, `Proxy.listen` tells the chosen one.
 
-        Args:
-            listen: ``host:port``; for port 0, `Proxy.listen` tells the port that was chosen.
-            upstream: ``host:port``, resolved for each connection.
+        `upstream` (``host:port``) is resolved for each connection.
         """
         quoted(name)
         body = {"name": name, "listen": listen, "upstream": upstream, "enabled": enabled}
@@ -157,7 +133,7 @@ class Toxiproxy:
     def populate(self, proxies: Iterable[Mapping[str, object]]) -> list[Proxy]:
         """Make several proxies from mappings with the arguments of `create`.
 
-        An existing proxy with the same addresses is kept, with its toxics and connections.
+        A proxy with the same addresses is kept, with its toxics and connections.
         """
         answer = self._consumer.request("post", "/populate", [dict(proxy) for proxy in proxies])
         return [Proxy(self._consumer, state) for state in answer["proxies"] or []]
@@ -167,7 +143,7 @@ class Toxiproxy:
         self._consumer.request("post", "/reset")
 
     def connections(self, proxy: str | None = None) -> list[ConnectionStatus] | None:
-        """Return live and recent connections, of one proxy if given; None from a real server."""
+        """Return live and recent connections; None from a real server."""
         path = "/harness/connections" + (f"?proxy={quoted(proxy)}" if proxy is not None else "")
         try:
             answer = self._consumer.request("get", path)
@@ -178,7 +154,7 @@ class Toxiproxy:
         return [ConnectionStatus.read(record) for record in answer["connections"]]
 
     def traffic(self, proxy: str) -> Traffic | None:
-        """Return a proxy's byte counts from the server's metrics; None if those are off."""
+        """Return a proxy's byte counts; None if the server's metrics are off."""
         try:
             return traffic(self._consumer.text("/metrics"), proxy)
         except Refused as error:
@@ -188,10 +164,7 @@ class Toxiproxy:
 
 
 class Proxy:
-    """A proxy, as of the last request. Methods that change it also update this object.
-
-    `listen` has the real port once the proxy has been enabled.
-    """
+    """A proxy, as of the last request. `listen` has the real port once it was enabled."""
 
     def __init__(self, consumer: Consumer, state: Mapping[str, Any]) -> None:
         self._consumer = consumer
@@ -204,7 +177,6 @@ class Proxy:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port to connect to, for `socket.create_connection`."""
         host, _, port = self.listen.rpartition(":")
         host = host.strip("[]")
         return ("127.0.0.1" if host in {"", "::"} else host, int(port))
@@ -226,7 +198,6 @@ class Proxy:
         self._take(self._consumer.request("post", self._path, body))
 
     def refresh(self) -> None:
-        """Fetch the current state from the server."""
         self._take(self._consumer.request("get", self._path))
 
     def delete(self) -> None:
@@ -243,7 +214,7 @@ class Proxy:
             self.enable()
 
     def toxics(self) -> list[Toxic]:
-        """Return its toxics, upstream ones first, each direction in order of effect."""
+        """Return its toxics, upstream ones first, in order of effect."""
         answer = self._consumer.request("get", f"{self._path}/toxics")
         return [Toxic(self, self._consumer, state) for state in answer]
 
@@ -257,10 +228,9 @@ class Proxy:
         """Add a toxic, which also affects live connections.
 
         Args:
-            attributes: What it does, e.g. ``Latency(latency=100)``.
-            stream: ``upstream`` (client to server) or ``downstream``.
+            attributes: For example ``Latency(latency=100)``.
             toxicity: Share of connections that it affects, 0 to 1.
-            name: Unique within the proxy; ``<type>_<stream>`` by default.
+            name: ``<type>_<stream>`` by default.
         """
         if isinstance(attributes, Other):
             raise ToxiproxyError(
@@ -287,7 +257,7 @@ class Proxy:
         toxicity: float = 1.0,
         name: str | None = None,
     ) -> Iterator[Toxic]:
-        """Add a toxic for the length of the block; see `add`. It may be removed inside."""
+        """Add a toxic for the length of the block; it may be removed inside."""
         toxic = self.add(attributes, stream, toxicity, name)
         try:
             yield toxic
@@ -309,13 +279,7 @@ class Proxy:
 
 
 class Toxic:
-    """A toxic of a proxy, as of the last request.
-
-    Attributes:
-        name: Unique within the proxy.
-        stream: ``upstream`` or ``downstream``, in the spelling used when it was added.
-        toxicity: Share of connections that it affects.
-    """
+    """A toxic of a proxy, as of the last request."""
 
     def __init__(self, proxy: Proxy, consumer: Consumer, state: Mapping[str, Any]) -> None:
         self._consumer = consumer
@@ -336,12 +300,7 @@ class Toxic:
         toxicity: float | None = None,
         **changes: int,
     ) -> None:
-        """Change attributes or toxicity at once, also for live connections.
-
-        Args:
-            attributes: A full replacement of the same class.
-            **changes: Single attributes, e.g. ``latency=200``.
-        """
+        """Change attributes or toxicity at once: all, or single ones such as ``latency=200``."""
         if attributes is None:
             known = {field.name for field in dataclasses.fields(self.attributes)}
             unknown = changes.keys() - known

@@ -1,8 +1,7 @@
 """Requests to one Toxiproxy server, with toxiproxy-python.
 
 toxiproxy-python keeps the server's address in a class attribute of `APIConsumer`, has no timeouts,
-and accepts a 500 as an answer. Here each server has a subclass of its own, every request has a
-timeout, and every unsuccessful response is an error.
+and accepts a 500. So each server has its own subclass here.
 """
 
 from __future__ import annotations
@@ -52,8 +51,7 @@ class Unreachable(ToxiproxyError):
 
 IDLE = 20.0
 """Seconds after which an unused connection is not used again. A server closes idle connections
-(ours after 60 s), and a request at that moment would be lost.
-"""
+(ours after 60 s), and a request at that moment would be lost."""
 
 
 class _Connections:
@@ -82,10 +80,7 @@ class _Connections:
 
 
 class _KeepsAlive(APIConsumer):  # type: ignore[misc] # toxiproxy-python has no types
-    """Sends requests over kept connections, which take a third of the time.
-
-    A scenario that keeps cutting its client's connections sends hundreds of requests.
-    """
+    """Keeps connections, which takes a third of the time."""
 
     connections: ClassVar[_Connections]
 
@@ -109,10 +104,7 @@ class _KeepsAlive(APIConsumer):  # type: ignore[misc] # toxiproxy-python has no 
 
 
 class Consumer:
-    """Sends requests to one server.
-
-    `timeout` is in seconds, for connecting and for silence while reading an answer.
-    """
+    """Sends requests to one server. `timeout` is in seconds, to connect and while reading."""
 
     def __init__(self, url: str, timeout: float) -> None:
         parts = urlsplit(url if "//" in url else f"http://{url}")
@@ -135,10 +127,6 @@ class Consumer:
         self._api = type("APIConsumer", (_KeepsAlive,), own)
 
     def request(self, method: Method, path: str, body: object = None) -> Any:
-        """Send a request and return the decoded answer, None if it is empty.
-
-        A server that is not Toxiproxy counts as `Unreachable`.
-        """
         response = self._send(method, path, body)
         if not response.content:
             return None
@@ -148,7 +136,6 @@ class Consumer:
             raise self._unreachable(method, path, "this is not a Toxiproxy server") from None
 
     def text(self, path: str) -> str:
-        """Return the text of a GET's answer. Raises as `request` does."""
         return self._send("get", path, None).text
 
     def _send(self, method: Method, path: str, body: object) -> requests.Response:

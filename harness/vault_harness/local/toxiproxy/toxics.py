@@ -1,7 +1,7 @@
 """The attributes of each toxic, as values.
 
-Names and units are those of Toxiproxy's API: times are milliseconds, except `Slicer.delay`, which
-is microseconds. `vault_harness.local.toxiproxy.server.toxics` says exactly what each toxic does.
+Names and units are those of Toxiproxy's API: milliseconds, except `Slicer.delay`, in microseconds.
+`vault_harness.local.toxiproxy.server.toxics` says exactly what each toxic does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ class Attributes:
     type: ClassVar[str]
 
     def as_json(self) -> dict[str, int]:
-        """Return the ``attributes`` object of the API."""
         return asdict(self)
 
 
@@ -110,7 +109,6 @@ class Other(Attributes):
     values: Mapping[str, int]
 
     def as_json(self) -> dict[str, int]:
-        """Return the ``attributes`` object of the API."""
         return dict(self.values)
 
 
@@ -118,10 +116,8 @@ KINDS: dict[str, type[Attributes]] = {
     kind.type: kind
     for kind in (Noop, Latency, Bandwidth, SlowClose, Timeout, ResetPeer, Slicer, LimitData)
 }
-"""The eight toxics of Toxiproxy, by type."""
 
 
 def read(type_name: str, values: Mapping[str, int]) -> Attributes:
-    """Convert the attributes of an API answer to their class."""
     kind = KINDS.get(type_name)
     return Other(values=values) if kind is None else kind(**values)

@@ -1,7 +1,4 @@
-"""List, look up and revoke tokens by their accessors, which are no tokens themselves.
-
-A token may end at any moment, also after it was listed.
-"""
+"""List, look up and revoke tokens by their accessors. A token may end after it was listed."""
 
 from __future__ import annotations
 
@@ -11,17 +8,15 @@ from vault_harness.errors import OperatorError
 from vault_harness.local.vault.admin import VaultAdmin
 
 _ENDED = ("invalid accessor", "bad token")
-"""Vault's messages for an ended token. The second one occurs if it ends during the look-up."""
+"""Vault's messages for an ended token; the second one if it ends during the look-up."""
 
 
 def living(op: VaultAdmin) -> list[str]:
-    """Return the accessors of all tokens in the namespace of ``op``."""
     found = op.request("LIST", "auth/token/accessors").get("data") or {}
     return [str(accessor) for accessor in found.get("keys") or []]
 
 
 def look_up(op: VaultAdmin, accessor: str) -> dict[str, Any] | None:
-    """Return what Vault knows of a token, or None if it has ended."""
     try:
         answer = op.request("POST", "auth/token/lookup-accessor", accessor=accessor)
     except OperatorError as error:

@@ -22,7 +22,7 @@ from vault_harness.local.vault.keyring import KeyKind, Keyring
 from vault_harness.waiting import Awaited, in_words, wait_until
 
 LEADER_SECONDS = 10.0
-"""Patience of the tasks' operators: an election takes some seconds on a busy machine."""
+"""An election takes some seconds on a busy machine."""
 
 _POLL_SECONDS = 0.005
 _BETWEEN_SEALS_SECONDS = 20.0
@@ -40,16 +40,12 @@ class VaultAdmin(VaultApi):
     """The API of one Vault server with an administrator's token. Its repr shows no secret.
 
     Args:
-        token: None for requests without a token (init, unseal, seal-status).
-        ca_cert: CA certificate for https. The client certificate lies beside it.
-        namespace: Without slashes at the ends; None or empty for the root namespace. Requests that
-            concern the whole server (`vault_harness.namespaces.ROOT_LEVEL`) go to the root
-            namespace.
+        token: None for requests without one (init, unseal, seal-status).
+        ca_cert: The client certificate lies beside it.
+        namespace: Requests for the whole server (`vault_harness.namespaces.ROOT_LEVEL`) go to the
+            root namespace.
         patience: Seconds in which a request is repeated if a node knows no leader. A task must not
             fail because nodes elect one.
-
-    Attributes:
-        namespace: Empty for the root namespace.
     """
 
     def __repr__(self) -> str:
@@ -57,11 +53,9 @@ class VaultAdmin(VaultApi):
         return f"<VaultAdmin {self.address}{where}{' with a token' if self.client.token else ''}>"
 
     def with_token(self, token: str) -> VaultAdmin:
-        """Return the same API with another token."""
         return self._like(token, self.namespace)
 
     def within(self, namespace: str) -> VaultAdmin:
-        """Return the same API within a namespace; empty for the root."""
         return self._like(self.client.token, namespace)
 
     def _like(self, token: str | None, namespace: str) -> VaultAdmin:
@@ -73,10 +67,7 @@ class VaultAdmin(VaultApi):
 
     @without_frames
     def init(self, shares: int = 5, threshold: int = 3) -> Keyring:
-        """Initialise it. Save the keyring at once: nobody can get it again.
-
-        The keys are recovery keys if the server unseals itself.
-        """
+        """Initialise it. Save the keyring at once: nobody can get it again."""
         kind = self.seal_status().kind
         of = "secret" if kind == "shamir" else "recovery"
         body = {f"{of}_shares": shares, f"{of}_threshold": threshold}
@@ -97,20 +88,17 @@ class VaultAdmin(VaultApi):
 
     @without_frames
     def unseal(self, keyring: Keyring, timeout: float = 10.0, *, standby_ok: bool = False) -> None:
-        """Unseal it and wait until it serves. Only waits if it is unsealed already.
+        """Unseal it and wait until it serves.
 
-        A server with auto-unseal unseals itself at its start. After it was sealed by hand, it takes
-        recovery keys as a proof, and must reach its own key.
-
-        Args:
-            standby_ok: Accept a standby; see `wait_active`.
+        A server with auto-unseal that was sealed by hand takes recovery keys as a proof, and must
+        reach its own key.
         """
         deadline = time.monotonic() + timeout
         self.give_keys(keyring)
         self.wait_active(max(deadline - time.monotonic(), 0.0), standby_ok=standby_ok)
 
     def give_keys(self, keyring: Keyring) -> None:
-        """Unseal it without waiting for the result. Does nothing if it is unsealed."""
+        """Unseal it if it is sealed, without waiting for the result."""
         if keyring.kind == "recovery" and not keyring.keys:
             return  # the recovery keys are kept elsewhere, so it must unseal itself
         if keyring.shares < max(keyring.threshold, 1):
@@ -140,12 +128,8 @@ class VaultAdmin(VaultApi):
     def migrate_seal(self, keyring: Keyring, timeout: float = 60.0) -> None:
         """Migrate it to the seal of its configuration, and wait until it serves.
 
-        It must have been started with that seal, and with the old one marked as disabled. If it was
-        migrated before, it is only unsealed.
-
-        Args:
-            keyring: Its keys, which stay the same: unseal keys under Shamir's seal, recovery keys
-                under any other.
+        It must have been started with that seal, and with the old one disabled. After an earlier
+        migration it is only unsealed.
         """
         deadline = time.monotonic() + timeout
         self.give_keys_between_seals(keyring)
@@ -162,11 +146,7 @@ class VaultAdmin(VaultApi):
     def give_keys_between_seals(
         self, keyring: Keyring, *, patience: float = _BETWEEN_SEALS_SECONDS
     ) -> None:
-        """Do the first half of `migrate_seal`: give the keys, without waiting for the result.
-
-        Args:
-            patience: Seconds for it to report its seal.
-        """
+        """Give the keys for `migrate_seal`. It may take `patience` seconds to report its seal."""
         status = self.seal_status_between_seals(patience)
         if status.migrating:
             try:
@@ -184,7 +164,7 @@ class VaultAdmin(VaultApi):
         """Return the `seal_status` of a server that may be about to change its seal.
 
         For a moment it has one seal and a configuration with the other, and answers 500 ("barrier
-        seal type of ... does not match expected type of ..."). This waits for ``patience`` seconds.
+        seal type of ... does not match expected type of ...").
         """
         deadline = time.monotonic() + patience
         while True:
@@ -197,7 +177,7 @@ class VaultAdmin(VaultApi):
                 time.sleep(_POLL_SECONDS)  # bounded by the deadline
 
     def see_that_it_answers(self) -> int:
-        """Return the HTTP status of any answer. Raise `OperatorError` if there is no server."""
+        """Return the HTTP status of any answer; raise `OperatorError` without one."""
         with self.asking("read the seal status"):
             url = f"{self.address}/v1/sys/seal-status"
             answer = self._session.get(url, timeout=self._timeout)
@@ -212,7 +192,6 @@ class VaultAdmin(VaultApi):
     def _give(self, keyring: Keyring, *, migrate: bool = False) -> None:
         with self.asking("unseal") as client:
             if client.sys.read_seal_status()["sealed"]:
-                # Drop keys of another unfinished attempt.
                 client.sys.submit_unseal_key(reset=True)
                 try:
                     answers = [
@@ -221,8 +200,8 @@ class VaultAdmin(VaultApi):
                     ]
                 except hvac.exceptions.InvalidRequest:
                     raise self._wrong_keys() from None
-                # A repeated key counts once, so more are needed. A node that is sealed and needs
-                # none is joining a cluster, and unseals once the leader has accepted it.
+                # A repeated key counts once. A node that is sealed and needs no more is joining a
+                # cluster, and unseals once the leader has accepted it.
                 if answers[-1]["sealed"] and answers[-1]["progress"]:
                     raise self._wrong_keys()
 
@@ -235,16 +214,11 @@ class VaultAdmin(VaultApi):
         )
 
     def seal(self) -> None:
-        """Seal it. Needs a token that may do so."""
         with self.asking("seal") as client:
             client.sys.seal()
 
     def wait_active(self, timeout: float, *, standby_ok: bool = False) -> None:
-        """Wait until it serves requests as the active node.
-
-        Args:
-            standby_ok: Accept a standby (429), which forwards to the active node.
-        """
+        """Wait until it is active, or with `standby_ok` a standby, which forwards requests."""
         deadline = time.monotonic() + timeout
         good = {200, 429} if standby_ok else {200}
         awaited = Awaited(f"Vault at {self.address} to be active", timeout)
@@ -259,10 +233,7 @@ class VaultAdmin(VaultApi):
             time.sleep(_POLL_SECONDS)  # bounded by the deadline
 
     def health(self, *, timeout: float | None = None) -> int:
-        """Return the status of ``sys/health``, 0 without an answer.
-
-        200 is active, 429 standby, 501 not initialised, 503 sealed.
-        """
+        """Return the status of ``sys/health``, 0 without an answer."""
         try:
             return self._session.get(
                 f"{self.address}/v1/sys/health",
@@ -278,7 +249,6 @@ def _told(status: int) -> str:
 
 
 def knew_no_leader(error: OperatorError) -> bool:
-    """Return whether a request was not done because a node knew no leader."""
     return NO_LEADER in error.cause
 
 
@@ -288,7 +258,7 @@ def health_in_words(status: int) -> str:
 
 
 def alive(op: VaultAdmin) -> dict[str, Any] | None:
-    """Return what Vault says of the acting token, or None if it is not valid."""
+    """Return what Vault says of the acting token; None if it is not valid."""
     with op.asking("look up a token") as client:
         try:
             return dict(client.auth.token.lookup_self()["data"])

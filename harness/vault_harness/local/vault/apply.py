@@ -1,6 +1,6 @@
 """Make a Vault contain what a blueprint says, without duplicates.
 
-Everything is read and decided first, then written. A missing value stops it before the first write.
+Everything is read and decided first, so a missing value stops it before the first write.
 """
 
 from __future__ import annotations
@@ -45,13 +45,7 @@ _POLL_SECONDS = 0.005
 
 @dataclass(frozen=True)
 class Change:
-    """What `apply` did about one thing.
-
-    Attributes:
-        detail: More for a person, for example that it differs from the blueprint and was left
-            alone.
-        replaces: Keys of a secret whose present values are replaced.
-    """
+    """What `apply` did about one thing. `replaces` are keys of a secret."""
 
     kind: PartKind
     name: str
@@ -61,7 +55,6 @@ class Change:
 
 
 def values_replaced(changes: Iterable[Change]) -> int:
-    """Count the present values that these changes replace."""
     return sum(len(change.replaces) for change in changes)
 
 
@@ -70,7 +63,7 @@ class _Step:
     change: Change
     write: Callable[[], None] | None = None
     secret: tuple[str, str, Mapping[str, Any]] | None = field(default=None, repr=False)
-    """Mount, path and final values of a secret."""
+    """Mount, path and final values."""
 
 
 _LEFT = "differs from the blueprint, left alone"
@@ -84,14 +77,13 @@ class Applying:
         what: ``access`` makes policies and AppRoles equal to the blueprint, even existing ones, and
             does not touch secrets.
         overwrite: Write everything as the blueprint says, with new generated values. A replaced
-            value survives only as an older version of its secret, so ask the user first, with the
-            result of ``dry``.
+            value survives only as an older version of its secret, so ask the user first.
         dry: Change nothing; return what would be done.
         audit_path: Path on the server of an audit log without a path in the blueprint.
-        audit_raw: Let a new audit device log values in clear. For throw-away secrets only.
-        stored: Called with mount, path and values of each secret of the blueprint as it is now.
-        kept: Keeps a copy of each replaced policy and setting. Its adopted policies count instead
-            of the blueprint's, unless ``overwrite``.
+        audit_raw: Log values in clear. For throw-away secrets only.
+        stored: Called with mount, path and values of each secret.
+        kept: Keeps a copy of what is replaced. Its adopted policies count instead of the
+            blueprint's, unless ``overwrite``.
     """
 
     what: What = "everything"
@@ -104,7 +96,6 @@ class Applying:
 
 
 WITHOUT_LOSS = Applying()
-"""Make what is missing, and leave the rest as it is."""
 
 
 @without_frames
@@ -115,19 +106,12 @@ def apply(
     *,
     environ: Mapping[str, str] | None = None,
 ) -> list[Change]:
-    """Make a Vault contain what the blueprint says.
+    """Make a Vault contain what the blueprint says. Return one change for each thing in it.
 
     Everything except audit devices goes into the blueprint's namespace, below the one of ``op``.
-    The namespace is made if it is missing. Existing things stay as they are, and missing keys are
-    added to a secret.
-
-    Return one change for each thing in the blueprint.
-
-    Args:
-        environ: Where ``env`` values come from; None for the environment.
 
     Raises:
-        BlueprintError: A needed environment variable is not set. Nothing was written.
+        BlueprintError: An environment variable is not set. Nothing was written.
         NamespaceError: The server has no namespaces, or the blueprint's is sealed.
     """
     environ = os.environ if environ is None else environ
@@ -175,11 +159,9 @@ class _Plan:
         ]
 
     def access(self) -> list[_Step]:
-        """Return the steps for policies and AppRoles. Reads no secret."""
         return [*self._namespaces(), *self._policies(True), *self._approles(True)]
 
     def _namespaces(self) -> list[_Step]:
-        """Return the steps that make missing namespaces of the blueprint, outermost first."""
         steps = []
         for name in namespaces.levels(self._blueprint.namespace):
             whole = namespaces.below(self._above.namespace, name)
@@ -213,7 +195,6 @@ class _Plan:
     def _existing(
         self, change: Change, path: str, body: Mapping[str, object], before: str, *, overwrite: bool
     ) -> _Step:
-        """Replace an existing thing that differs and keep a copy, or leave it as it is."""
         if not overwrite:
             return _Step(replace(change, action="unchanged", detail=_LEFT))
 
@@ -335,7 +316,7 @@ class _Plan:
         return steps
 
     def _current(self, mount: str, path: str) -> tuple[int, dict[str, Any]]:
-        """Return version and values of a secret: 0 if it never existed, no values if deleted."""
+        """Return version and values: 0 if it never existed, no values if deleted."""
         if mount not in self._mounts:
             return 0, {}
         secret = Kv(self._op, mount).read(path)
@@ -349,7 +330,7 @@ class _Plan:
     ) -> dict[str, dict[str, Any]]:
         known: dict[tuple[str, str], Any] = {}
         entries = [(path, key, value) for path, s in mounted.items() for key, value in s.items()]
-        # Templates last: they are made of other values, and never of each other.
+        # Templates last: they are made of other values, never of each other.
         for path, key, value in sorted(entries, key=lambda entry: entry[2].template is not None):
             present = current[path][1].get(key)
             if present is not None and not self._how.overwrite:
@@ -364,7 +345,7 @@ class _Plan:
         if value.value is not None:
             return value.value
         if value.env is not None:
-            # `VAR= command` and half-filled .env files set an empty variable. Ignore it.
+            # `VAR= command` and half-filled .env files set an empty variable.
             from_environment = self._environ.get(value.env)
             if from_environment:
                 return from_environment
@@ -383,7 +364,6 @@ class _Plan:
     ) -> _Step:
         version, present = current
         name = f"{mount}/{path}"
-        # Keys that are not in the blueprint stay.
         values = {**present, **wanted}
         if present == values:
             return _Step(Change("secret", name, "unchanged"), secret=(mount, path, present))
@@ -398,7 +378,6 @@ class _Plan:
         return _Step(change, write, secret=(mount, path, values))
 
     def _databases(self) -> list[_Step]:
-        """Return steps for engines, connections and static roles. New roles get new passwords."""
         steps, mounts = [], set(self._mounts)
         for name, database in self._blueprint.databases.items():
             mount = database.mount
@@ -441,13 +420,12 @@ class _Plan:
         return self._existing(change, path, body, before, overwrite=self._how.overwrite)
 
     def _configured(self, path: str, mount: str) -> dict[str, Any]:
-        """Return the data at a path of a database engine; empty if there is none."""
         folder, _, name = path.rpartition("/")
         there = mount in self._mounts and name in self._listed(folder)
         return self._data(path) if there else {}
 
     def _when_ready(self, write: Callable[[], None]) -> None:
-        """Write to a KV v2 mount. A new mount refuses writes until it has set itself up."""
+        """Write to a KV v2 mount. A new one refuses writes until it has set itself up."""
         deadline = time.monotonic() + _READY_SECONDS
         while True:
             try:
@@ -461,7 +439,6 @@ class _Plan:
 
 
 def _within(op: VaultAdmin, name: str) -> contextlib.AbstractContextManager[VaultAdmin]:
-    """Return a context with an operator in a namespace below another's, or that operator itself."""
     return contextlib.closing(_below(op, name)) if name else contextlib.nullcontext(op)
 
 
@@ -470,7 +447,6 @@ def _below(op: VaultAdmin, name: str) -> VaultAdmin:
 
 
 def _missing_namespaces(op: VaultAdmin, name: str) -> set[str]:
-    """Return the missing namespaces on the way to one below an operator's, itself included."""
     if not name:
         return set()
     check_possible(op)
@@ -484,7 +460,7 @@ def _missing_namespaces(op: VaultAdmin, name: str) -> set[str]:
 
 
 def _settings(current: Mapping[str, Any], wanted: Mapping[str, object]) -> str:
-    """Return the settings that are replaced, as JSON that ``vault write`` accepts."""
+    """Return the replaced settings, as JSON that ``vault write`` accepts."""
     return json.dumps({name: current.get(name) for name in wanted}, indent=2) + "\n"
 
 

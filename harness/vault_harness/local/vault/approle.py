@@ -18,7 +18,7 @@ CERTIFICATE_SUFFIX = "-certificate.pem"
 
 @dataclass(frozen=True)
 class SecretId:
-    """A secret-id and the accessor that destroys it. Its repr shows only the accessor."""
+    """A secret-id and its accessor. Its repr shows only the accessor."""
 
     secret_id: str = field(repr=False)
     accessor: str
@@ -26,11 +26,7 @@ class SecretId:
 
 @dataclass(frozen=True)
 class Credentials:
-    """Where a service finds its two ids.
-
-    Attributes:
-        written: Whether a new secret-id was made. False if the present one still works.
-    """
+    """Where a service finds its two ids. `written`: a new secret-id was made."""
 
     role: str
     role_id_file: Path
@@ -40,7 +36,6 @@ class Credentials:
 
 @without_frames
 def role_id(op: VaultAdmin, role: str, *, mount: str = DEFAULT_MOUNT) -> str:
-    """Return the role-id of a role."""
     with op.asking(f"read the role-id of {role}") as client:
         try:
             answer = client.auth.approle.read_role_id(role_name=role, mount_point=mount)
@@ -57,7 +52,6 @@ def role_id(op: VaultAdmin, role: str, *, mount: str = DEFAULT_MOUNT) -> str:
 
 @without_frames
 def new_secret_id(op: VaultAdmin, role: str, *, mount: str = DEFAULT_MOUNT) -> SecretId:
-    """Make a new secret-id for a role. The others stay valid."""
     with op.asking(f"make a secret-id for {role}") as client:
         data = client.auth.approle.generate_secret_id(role_name=role, mount_point=mount)["data"]
     return SecretId(str(data["secret_id"]), str(data["secret_id_accessor"]))
@@ -67,7 +61,7 @@ def new_secret_id(op: VaultAdmin, role: str, *, mount: str = DEFAULT_MOUNT) -> S
 def lookup(
     op: VaultAdmin, role: str, secret_id: str, *, mount: str = DEFAULT_MOUNT
 ) -> dict[str, Any] | None:
-    """Return what Vault knows of a secret-id (accessor, uses, expiry), or None if it is not valid.
+    """Return what Vault knows of a secret-id; None if it is not valid.
 
     Unlike a login, this costs no use and does not count towards a lockout.
     """
@@ -80,7 +74,6 @@ def lookup(
 def lookup_accessor(
     op: VaultAdmin, role: str, accessor: str, *, mount: str = DEFAULT_MOUNT
 ) -> dict[str, Any] | None:
-    """Return what Vault knows of the secret-id of an accessor, or None if it has ended."""
     with op.asking(f"look up a secret-id of {role}") as client:
         try:
             answer = client.auth.approle.read_secret_id_accessor(
@@ -102,18 +95,13 @@ def destroy(op: VaultAdmin, role: str, accessor: str, *, mount: str = DEFAULT_MO
 
 @without_frames
 def accessors(op: VaultAdmin, role: str, *, mount: str = DEFAULT_MOUNT) -> list[str]:
-    """Return the accessors of all secret-ids of a role."""
     path = f"auth/{mount}/role/{role}/secret-id"
     return [str(key) for key in op.request("LIST", path).get("data", {}).get("keys", [])]
 
 
 @dataclass(frozen=True)
 class LockedRole:
-    """A role that is locked for some time after five bad secret-ids.
-
-    Attributes:
-        role_id: The locked role-id ("alias identifier" in the API).
-    """
+    """A role that is locked after five bad secret-ids; `role_id` is its "alias identifier"."""
 
     role_id: str
     mount_accessor: str
@@ -121,7 +109,7 @@ class LockedRole:
 
 @without_frames
 def locked(op: VaultAdmin) -> list[LockedRole]:
-    """Return every locked role-id. On Vault and OpenBao a lock lasts 15 minutes by default."""
+    """Return every locked role-id. By default a lock lasts 15 minutes."""
     found = []
     data = op.request("GET", "sys/locked-users").get("data", {})
     for namespace in data.get("by_namespace") or []:
@@ -144,21 +132,15 @@ def unlock(op: VaultAdmin, role_id: str) -> bool:
 
 
 def credential_files(role: str, directory: Path) -> tuple[Path, Path]:
-    """Return the two files of a role: ``<role>-role-id`` and ``<role>-secret-id``."""
     return directory / f"{role}-role-id", directory / f"{role}-secret-id"
 
 
 def write_id(file: Path, content: str) -> None:
-    """Write an id atomically, so that a reader gets the earlier id or this one.
-
-    A link stays a link. A service with its ids on another disk finds the new one there, not the old
-    one that is about to be destroyed.
-    """
+    """Write an id atomically. A link stays a link, where its service finds the new id."""
     files.write_private(files.led_to(file), content)
 
 
 def certificate_file(service: str, directory: Path) -> Path:
-    """Return the file of a service's certificate and key, if Vault asks for certificates."""
     return directory / f"{service}{CERTIFICATE_SUFFIX}"
 
 
@@ -166,11 +148,7 @@ def certificate_file(service: str, directory: Path) -> Path:
 def write_credentials(
     op: VaultAdmin, role: str, directory: Path, *, renew: bool = False, mount: str = DEFAULT_MOUNT
 ) -> Credentials:
-    """Write both ids of a role to files, unless the present files are still valid.
-
-    Args:
-        directory: Created with mode 0700.
-    """
+    """Write both ids of a role to files, unless the present ones are valid."""
     files.private_directory(directory)
     role_file, secret_file = credential_files(role, directory)
     if not renew and credentials_work(op, role, directory, mount=mount):
@@ -195,7 +173,7 @@ def credentials_work(
 
 
 def read_id(path: Path) -> str:
-    """Return the id in a file, empty if there is none. A damaged file gives an invalid id."""
+    """Return the id in a file; empty if there is none."""
     try:
         return path.read_text(errors="replace").strip()
     except FileNotFoundError:

@@ -1,8 +1,4 @@
-"""Operate a cluster: several nodes, one keyring, one leader. One node is a cluster too.
-
-The functions take a `VaultAdmin` for each node. Each wait ends with a condition or a deadline. On a
-deadline, the error names the state of each node.
-"""
+"""Operate a cluster: several nodes, one keyring, one leader. One node is a cluster too."""
 
 from __future__ import annotations
 
@@ -23,29 +19,27 @@ from vault_harness.waiting import Awaited, in_words
 
 _POLL_SECONDS = 0.02
 _LOOK_SECONDS = 2.0
-"""Time for one node to report its health, so that a paused one delays nobody for long."""
+"""So short that a paused node delays nobody for long."""
 
 _BY_ITSELF_SECONDS = 20.0
-"""Time for a node to unseal itself, or to take recovery keys."""
 
 _TURN_SECONDS = 1.0
-"""Time for one node to report its seal, while the others wait for their keys."""
+"""Short, because the other nodes wait for their keys."""
 
 _TRIES_SECONDS = 6.5
-"""Time in which a server that tries to unseal itself does so. It tries every five seconds."""
+"""A server with auto-unseal tries to unseal itself every five seconds."""
 
 _JOINING = ("sys/storage/raft/join", "sys/storage/raft/bootstrap/")
-"""Paths in the message of a refused join: of the node's request, or of the one it sent itself."""
+"""Paths in the message of a refused join, of either node."""
 
 _AGAIN_SECONDS = 5.0
-"""Time between two attempts to give keys to a node that stays sealed.
+"""Seconds between two attempts to give keys to a node that stays sealed.
 
-A node that has just joined gets its data bit by bit. It may have the keyring but not yet the data
-that its keys open. Then it gives up ("failed to read master key") until it gets the keys again.
+A node that has just joined may not have the data yet that its keys open. It gives up ("failed to
+read master key") until it gets the keys again.
 """
 
 _ELECTION_SECONDS = 3.0
-"""Time in which nodes usually elect a leader."""
 
 _ACTIVE, _SEALED, _SERVING = 200, 503, frozenset({200, 429})
 
@@ -54,9 +48,7 @@ _ACTIVE, _SEALED, _SERVING = 200, 503, frozenset({200, 429})
 class Peer:
     """A member of a raft cluster, as its leader knows it.
 
-    Attributes:
-        address: ``host:port`` for the other nodes.
-        voter: Whether it counts for the quorum. A new node does so after about 20 s.
+    `address` is ``host:port`` for the other nodes. A new node is a `voter` after about 20 s.
     """
 
     node_id: str
@@ -74,12 +66,7 @@ def operators(
     ca_cert: Path | None = None,
     timeout: float = 10.0,
 ) -> Iterator[tuple[VaultAdmin, ...]]:
-    """Open an operator at each node, and close them at the end of the block.
-
-    Args:
-        keyring: Its CA is trusted.
-        token: None for requests without a token (unseal, seal status, leader).
-    """
+    """Open an operator at each node for the length of the block."""
     if ca_cert is None and keyring is not None:
         ca_cert = keyring.ca_cert
     with contextlib.ExitStack() as stack:
@@ -90,7 +77,7 @@ def operators(
 
 
 def health_of_all(nodes: Sequence[VaultAdmin]) -> list[int]:
-    """Return each node's status of ``sys/health``, asked in parallel; 0 without an answer."""
+    """Return each node's status of ``sys/health``; 0 without an answer."""
     if not nodes:
         return []
     if len(nodes) == 1:
@@ -100,16 +87,11 @@ def health_of_all(nodes: Sequence[VaultAdmin]) -> list[int]:
 
 
 def find_leader(nodes: Sequence[VaultAdmin]) -> VaultAdmin | None:
-    """Return the active node, or None if there is none."""
     return _active(nodes, health_of_all(nodes))
 
 
 def wait_for_active(nodes: Sequence[VaultAdmin], *, timeout: float) -> VaultAdmin:
-    """Wait until one of the nodes is active, and return it.
-
-    Args:
-        nodes: Nodes that do not answer are ignored.
-    """
+    """Wait until one node is active. Silent nodes are ignored."""
     began = time.monotonic()
     deadline = began + timeout
     awaited = Awaited("one of the nodes to be active", timeout)
@@ -125,7 +107,7 @@ def wait_for_active(nodes: Sequence[VaultAdmin], *, timeout: float) -> VaultAdmi
 
 
 def _look_away(since: float) -> None:
-    """Pause between two looks at all nodes. An election takes seconds, and each look costs CPU."""
+    """Pause between two looks. An election takes seconds, and a look costs CPU."""
     time.sleep(min(_POLL_SECONDS * 5, max(_POLL_SECONDS, (time.monotonic() - since) / 20)))
 
 
@@ -139,15 +121,10 @@ def unseal_all(
 ) -> VaultAdmin:
     """Unseal every sealed node, wait until all serve, and return the active one.
 
-    Args:
-        timeout: Seconds for all of it.
-        given: Nodes that got their keys a moment ago and may not have used them yet.
-
-    Raises:
-        OperatorError: A node does not answer, or refuses the keys. The others got theirs.
+    `given` got their keys a moment ago. An error is raised after the other nodes got their keys.
     """
     deadline = time.monotonic() + timeout
-    # All of them before any wait: a leader needs a quorum of unsealed nodes.
+    # All before any wait: a leader needs a quorum of unsealed nodes.
     if keyring.kind == "recovery" and len(nodes) > 1:
         _give_patiently(nodes, lambda node: node.give_keys(keyring))
         return wait_for_all(nodes, timeout=deadline - time.monotonic(), check=check)
@@ -162,11 +139,8 @@ def give_keys_to_all(
 ) -> dict[VaultAdmin, OperatorError]:
     """Give keys to every sealed node, without waiting for the result.
 
-    An error of one node does not stop the others. Return the nodes that are no members yet, with
-    their errors: the leader refused their answer, so they must join again.
-
-    Raises:
-        OperatorError: A node does not answer, or refuses the keys. The others got theirs.
+    Return the nodes that are no members yet, which must join again. An error is raised after the
+    other nodes got their keys.
     """
     outside: dict[VaultAdmin, OperatorError] = {}
     refused: list[OperatorError] = []
@@ -190,11 +164,11 @@ def wait_for_all(
     keyring: Keyring | None = None,
     check: Callable[[], object] = lambda: None,
 ) -> VaultAdmin:
-    """Wait until one node is active and all others are standbys, and return the active one.
+    """Wait until one node is active and all others are standbys.
 
     Args:
-        keyring: Gives its keys again now and then to a node that stays sealed.
-        check: Called every second if no node leads after three. Raises if waiting does not help.
+        keyring: Gives its keys again to a node that stays sealed.
+        check: Called every second if no node leads. Raises if waiting does not help.
     """
     began = time.monotonic()
     deadline, again = began + timeout, began + _AGAIN_SECONDS
@@ -226,8 +200,8 @@ def wait_for_all(
 def migrate_seal(nodes: Sequence[VaultAdmin], keyring: Keyring, *, timeout: float) -> VaultAdmin:
     """Migrate all nodes to the seal of their configuration, and wait until all serve with it.
 
-    They were started with that seal, and with the old one marked as disabled. The first leader
-    changes the data of all. The others get the change with the rest of the data.
+    They were started with that seal, and with the old one disabled. The leader changes the data,
+    and the others get it from there.
     """
     began = time.monotonic()
     deadline = began + timeout
@@ -257,9 +231,9 @@ def migrate_seal(nodes: Sequence[VaultAdmin], keyring: Keyring, *, timeout: floa
 def _give_patiently(nodes: Sequence[VaultAdmin], give: Callable[[VaultAdmin], None]) -> None:
     """Give keys to nodes that may be about to unseal themselves.
 
-    A node that has just started or joined tries to unseal itself every five seconds, and takes no
-    recovery keys meanwhile. It looks the same as a node that was sealed by hand, which waits for
-    keys. Each round asks every node, since one may open only after the others are open.
+    A node that has just started or joined tries so every five seconds, and takes no recovery keys
+    meanwhile. It looks the same as a node that was sealed by hand, which waits for keys. Each round
+    asks every node, since one may open only after the others.
     """
     deadline = time.monotonic() + _BY_ITSELF_SECONDS
     left = list(nodes)
@@ -282,7 +256,7 @@ def _give_patiently(nodes: Sequence[VaultAdmin], give: Callable[[VaultAdmin], No
 
 
 def seal_all(nodes: Sequence[VaultAdmin]) -> None:
-    """Seal every unsealed node, standbys first. Needs tokens that may do so."""
+    """Seal every unsealed node, standbys first."""
     leader = find_leader(nodes)
     for node in sorted(nodes, key=lambda node: node is leader):
         if not node.seal_status().sealed:
@@ -290,11 +264,10 @@ def seal_all(nodes: Sequence[VaultAdmin]) -> None:
 
 
 def wait_until_no_unseal_attempts(leader: VaultAdmin) -> None:
-    """Wait until no node tries to unseal itself any more, so that a seal is not undone.
+    """Wait until no node tries to unseal itself any more, which would undo a seal.
 
-    A server with auto-unseal that starts without keys, such as a new or joining one, tries every
-    five seconds until it finds itself unsealed. A node that has served for longer, by what the
-    leader knows, has stopped. After a wait of that length all nodes have.
+    A server with auto-unseal that starts without keys tries every five seconds until it finds
+    itself unsealed.
     """
     deadline = time.monotonic() + _TRIES_SECONDS
     while _unsealed_for(leader) < _TRIES_SECONDS and time.monotonic() < deadline:
@@ -302,7 +275,6 @@ def wait_until_no_unseal_attempts(leader: VaultAdmin) -> None:
 
 
 def _unsealed_for(leader: VaultAdmin) -> float:
-    """Return for how many seconds every node of the cluster has served."""
     data = leader.request("GET", "sys/storage/raft/autopilot/state").get("data") or {}
     servers = list((data.get("servers") or {}).values())
     if not servers or not all(server.get("healthy") for server in servers):
@@ -316,12 +288,9 @@ def _unsealed_for(leader: VaultAdmin) -> float:
 
 @without_frames  # the request holds a key
 def join(node: VaultAdmin, leader: VaultAdmin, *, at: str | None = None) -> None:
-    """Make a new, uninitialised node a member of the leader's raft cluster.
+    """Make a new, uninitialised node a member. It needs the cluster's keys next.
 
-    It is sealed afterwards like the others were. Give it the cluster's keys.
-
-    Args:
-        at: Base URL by which the new node reaches the leader, if not the operator's.
+    `at` is the leader's base URL for the node, if not the operator's.
     """
     body: dict[str, object] = {"leader_api_addr": at or leader.address, "retry": False}
     if leader.ca_cert is not None:
@@ -348,11 +317,8 @@ def admit(
 ) -> None:
     """Join a node, and give it the keys that prove to the leader that it may join.
 
-    A leader that is busy or about to lose its lead refuses with 5xx. Its challenge is used up then,
-    so the whole join starts over.
-
-    Args:
-        keyring: The cluster's. Recovery keys prove nothing and are not given.
+    A leader that is busy or about to lose its lead refuses with 5xx. That uses up the challenge, so
+    the whole join starts over. Recovery keys prove nothing.
     """
     deadline = time.monotonic() + timeout
     awaited = Awaited(f"{node.address} to become a member of the cluster", timeout)
@@ -379,12 +345,10 @@ def admit(
 
 
 def _is_refused_for_now(error: OperatorError) -> bool:
-    """Return whether a node did not become a member but may try again."""
     return error.passing and any(path in error.cause for path in _JOINING)
 
 
 def peers(leader: VaultAdmin) -> list[Peer]:
-    """Return the members of a raft cluster. Needs a token that may read them."""
     data = leader.request("GET", "sys/storage/raft/configuration").get("data", {})
     return [
         Peer(
@@ -398,7 +362,7 @@ def peers(leader: VaultAdmin) -> list[Peer]:
 
 
 def step_down(leader: VaultAdmin) -> None:
-    """Make the leader give up its lead. It stays a standby. Its token must allow that."""
+    """Make the leader a standby."""
     leader.request("POST", "sys/step-down")
 
 
@@ -408,11 +372,7 @@ def remove(leader: VaultAdmin, node_id: str) -> None:
 
 
 def wait_for_voters(leader: VaultAdmin, count: int, *, timeout: float) -> list[Peer]:
-    """Wait until enough members count for the quorum. Before that, a lost leader stops the cluster.
-
-    Args:
-        timeout: Seconds. A new node takes about 20.
-    """
+    """Wait until enough members vote, about 20 s. Before that, a lost leader stops the cluster."""
     deadline = time.monotonic() + timeout
     awaited = Awaited(f"{count} nodes to count for the quorum", timeout)
     while True:

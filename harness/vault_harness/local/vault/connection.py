@@ -1,4 +1,4 @@
-"""Send requests to one Vault server through hvac, and turn its refusals into operator errors."""
+"""Send requests to one Vault server through hvac, and turn refusals into operator errors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _NO_NAMESPACE = "namespace not found"
 _SEALED_NAMESPACE = "namespace is sealed"
 
 NO_LEADER = "active cluster node not found"
-"""Text of the 500 from a node that knows no leader to forward to. The request was not done."""
+"""Text of the 500 from a node that knows no leader. The request was not done."""
 
 _POLL_SECONDS = 0.05
 
@@ -47,12 +47,9 @@ class SealStatus:
     """The answer of ``sys/seal-status``, which works in every state.
 
     Attributes:
-        shares: Number of keys, 0 before init.
-        threshold: Number of keys that unseal.
-        kind: Kind of its keys: ``recovery`` for a server that unseals itself.
-        seal: Type of its seal: ``shamir``, ``static``, ``transit``, ``awskms``, ...
-        migrating: Whether its configuration names another seal than its data has. It stays sealed
-            until it gets its keys for the migration.
+        kind: ``recovery`` for a server that unseals itself.
+        seal: ``shamir``, ``static``, ``transit``, ``awskms``, ...
+        migrating: Whether its configuration names another seal than its data has.
     """
 
     initialised: bool
@@ -68,18 +65,15 @@ class SealStatus:
 
 
 def is_here(address: str) -> bool:
-    """Return whether a base URL leads to this machine. Then no proxy and no netrc applies."""
+    """Return whether a URL leads to this machine. Then no proxy and no netrc applies."""
     return urlsplit(address).hostname in {"127.0.0.1", "localhost", "::1"}
 
 
 class _SameHostSession(requests.Session):
     """Refuses redirects to another host, which would get the token and the body.
 
-    Requests that concern the whole server go without a namespace. A request that no leader took is
-    repeated.
-
-    Attributes:
-        patience: Seconds in which it is repeated.
+    Requests for the whole server go without a namespace. A request that no leader took is repeated
+    for `patience` seconds.
     """
 
     patience = 0.0
@@ -121,12 +115,7 @@ def _knew_no_leader(answer: requests.Response) -> bool:
 
 
 class VaultApi:
-    """Requests to one Vault server, over hvac. For its arguments see `VaultAdmin`.
-
-    Attributes:
-        namespace: Where it acts, empty for the root namespace.
-        client: The hvac client, for requests without a method here.
-    """
+    """Requests to one Vault server, over hvac. For its arguments see `VaultAdmin`."""
 
     def __init__(
         self,
@@ -165,23 +154,12 @@ class VaultApi:
         self._session = session
 
     def close(self) -> None:
-        """Close its connections."""
         self._session.close()
 
     @contextlib.contextmanager
     def asking(self, what: str) -> Iterator[Any]:
-        """Run requests of `client`, and turn errors of hvac and requests into `OperatorError`.
-
-        Args:
-            what: What is requested, for the message: "read the policy backend".
-
-        Raises:
-            VaultIsSealed: It must be unsealed first.
-            NotInitialised: It must be initialised first.
-            OperatorError: Anything else.
-        """
-        # The causes are not chained: exceptions of hvac and requests hold the request, with
-        # token and body.
+        """Turn errors of hvac and requests into `OperatorError`. `what`: "read the policy"."""
+        # Not chained: exceptions of hvac and requests hold the request, with token and body.
         try:
             yield self.client
         except hvac.exceptions.VaultError as error:
@@ -199,10 +177,9 @@ class VaultApi:
 
     @without_frames
     def request(self, method: str, path: str, **body: object) -> dict[str, Any]:
-        """Send one request to ``/v1/<path>``, for endpoints that hvac has no method for.
+        """Send one request to ``/v1/<path>``, and return the JSON of the answer.
 
-        Return the JSON of the answer. It is empty for an answer without a body, and for a 404 to
-        ``GET`` or ``LIST``.
+        It is empty for an answer without a body, and for a 404 to ``GET`` or ``LIST``.
         """
         with self.asking(f"{method} {path}"):
             try:
@@ -268,7 +245,6 @@ class VaultApi:
             return None
 
     def seal_status(self) -> SealStatus:
-        """Return its state. Works in every state, without a token."""
         with self.asking("read the seal status") as client:
             status = client.sys.read_seal_status()
         return SealStatus(

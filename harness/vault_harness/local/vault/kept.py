@@ -1,7 +1,7 @@
-"""Keep copies of what tasks replace in Vault, and policies that a person adopted.
+"""Copies of what tasks replace in Vault, and policies that a person adopted. No secrets.
 
-``replaced/`` has a copy of each policy and each setting that a task replaced. ``adopted/`` has the
-policies that count instead of the blueprint's. Neither holds a secret.
+``replaced/`` has a copy of each replaced policy and setting; ``adopted/`` the policies that count
+instead of the blueprint's.
 """
 
 from __future__ import annotations
@@ -23,27 +23,18 @@ _STAMP = "[0-9]" * 8 + "-" + "[0-9]" * 6
 
 @dataclass(frozen=True)
 class Kept:
-    """The two folders of one namespace.
-
-    Attributes:
-        directory: Where the ids of its AppRoles are. The folders are made when needed.
-    """
+    """The two folders of one namespace, beside the ids of its AppRoles."""
 
     directory: Path
 
     @property
     def replaced_path(self) -> Path:
-        """The folder of copies."""
         return self.directory / REPLACED_NAME
 
     def keep(self, kind: str, name: str, content: str) -> Path:
         """Write a copy before something is replaced. Equal content is kept once.
 
         Return the copy, for example ``replaced/policy-backend-20261201-150112.hcl``.
-
-        Args:
-            kind: ``policy``, ``approle``, ``mount``.
-            content: A policy's text, or the settings as JSON.
         """
         folder = self._folder(REPLACED_NAME)
         start, suffix = f"{kind}-{_as_file(name)}-", "hcl" if kind == "policy" else "json"
@@ -57,7 +48,7 @@ class Kept:
         return copy
 
     def keep_policy(self, op: VaultAdmin, name: str, new: str) -> Path | None:
-        """Keep the present policy if a new text would replace it; None if nothing would change."""
+        """Keep the present policy if a new text would replace it."""
         present = policy_text(op, name)
         if not present.strip() or present.strip() == new.strip():
             return None
@@ -69,16 +60,14 @@ class Kept:
         return self.adopted_path(policy)
 
     def give_up(self, policy: str) -> None:
-        """Make the blueprint's policy count again."""
         self.adopted_path(policy).unlink(missing_ok=True)
 
     def adopted(self, policy: str) -> str:
-        """Return the text that counts instead of the blueprint's; empty if there is none."""
+        """Return the text that counts instead of the blueprint's; empty if none."""
         path = self.adopted_path(policy)
         return path.read_bytes().decode() if path.exists() else ""
 
     def adopted_path(self, policy: str) -> Path:
-        """Return the file of an adopted policy. Without the file, the blueprint's policy counts."""
         return self.directory / ADOPTED_NAME / f"{_as_file(policy)}.hcl"
 
     def _folder(self, name: str) -> Path:
@@ -87,7 +76,6 @@ class Kept:
 
 
 def policy_text(op: VaultAdmin, name: str) -> str:
-    """Return a policy as Vault has it; empty if there is none."""
     data = op.request("GET", f"sys/policies/acl/{name}").get("data") or {}
     return str(data.get("policy") or "")
 

@@ -1,4 +1,4 @@
-"""Hold the keys and root token of one cluster, and read and write their file."""
+"""The keys and root token of one cluster, and their file."""
 
 from __future__ import annotations
 
@@ -16,27 +16,24 @@ from vault_harness import files
 from vault_harness.errors import KeyringMissing, StackError, named, without_frames
 
 FORMAT = 2
-"""Format of the file. Format 1, without a number, is ``vault operator init -format=json``."""
+"""Format 1, without a number, is that of ``vault operator init -format=json``."""
 
 _RESTORING = "restoring"
-"""Suffix of the keyring's name: a file with the keys of a backup that is not in place yet."""
+"""A backup's keys that are not in place yet."""
 
 KeyKind = Literal["shamir", "recovery"]
 
 
 @dataclass(frozen=True)
 class Keyring:
-    """The keys that ``init`` returns only once. Its repr shows no secret.
-
-    Every node of a cluster takes the same keys.
+    """The keys that ``init`` returns only once, the same for all nodes. Its repr shows no secret.
 
     Attributes:
-        keys: Shares, base64 as Vault prints them. Empty for an external Vault.
+        keys: Base64 as Vault prints them. Empty for an external Vault.
         root_token: Empty after it was revoked.
         kind: ``shamir`` keys unseal. ``recovery`` keys belong to a Vault that unseals itself, and
             only make a root token.
-        ca_cert: CA of the nodes' TLS certificates. None for plain HTTP and for certificates that
-            the machine trusts.
+        ca_cert: None for plain HTTP and for certificates that the machine trusts.
     """
 
     keys: tuple[str, ...] = field(repr=False)
@@ -47,7 +44,6 @@ class Keyring:
 
     @property
     def shares(self) -> int:
-        """The number of shares."""
         return len(self.keys)
 
     @classmethod
@@ -78,11 +74,7 @@ class Keyring:
 
     @classmethod
     def from_json(cls, content: Any, *, source: Path) -> Keyring:
-        """Make a keyring from the content of its file; see `to_json`.
-
-        Args:
-            source: The file, for errors and for a CA certificate beside it.
-        """
+        """Make a keyring from what `to_json` returned. A CA file is beside `source`."""
         if isinstance(content, Mapping) and content.get("format", 1) not in (1, FORMAT):
             raise StackError(
                 f"{source.name} has a format that this program does not know",
@@ -105,7 +97,7 @@ class Keyring:
 
     @classmethod
     def _of(cls, content: Mapping[str, Any], directory: Path) -> Keyring:
-        # The command line tool writes both lists, and leaves the one of the other kind empty.
+        # The command line tool writes both lists, and leaves that of the other kind empty.
         recovery = bool(content.get("recovery_keys_b64"))
         names = _RECOVERY if recovery else _SHAMIR
         ca_cert = content.get("ca_cert")
@@ -118,11 +110,9 @@ class Keyring:
         )
 
     def to_json(self, directory: Path | None = None) -> dict[str, Any]:
-        """Return the content that `save` writes, with secrets, in the terms of Vault's own CLI.
+        """Return what `save` writes, with secrets, in the terms of Vault's own CLI.
 
-        Args:
-            directory: Folder of the file. A CA certificate below it gets a relative path, so that
-                the whole folder can be moved.
+        A CA file below `directory` gets a relative path, so that the folder can be moved.
         """
         names = _RECOVERY if self.kind == "recovery" else _SHAMIR
         content: dict[str, Any] = {
@@ -139,25 +129,20 @@ class Keyring:
         return content
 
     def save(self, path: Path) -> None:
-        """Write it safely (temporary name, fsync, rename), with mode 0600.
-
-        A link stays a link, for keys on another disk.
-        """
+        """Write it with mode 0600. A link stays a link, for keys on another disk."""
         files.write_private(
             files.led_to(path), json.dumps(self.to_json(path.parent), indent=2) + "\n"
         )
 
     def without_root(self) -> Keyring:
-        """Return the keyring without its root token."""
         return replace(self, root_token="")
 
 
 def unfinished_keyring(keyring_path: Path) -> Path:
     """Return the file in which an unfinished restore notes the keys of its backup.
 
-    It is beside the keyring. If the keyring is a link to another disk, it is on that disk, so that
-    no keys lie on the disk of the data. A file that an earlier release left beside the link is used
-    until that restore is done.
+    It is beside the keyring's target, so that no keys lie on the disk of the data. An earlier
+    release left it beside a link.
     """
     places = (keyring_path, files.led_to(keyring_path))
     here, there = (path.with_name(f"{path.name}.{_RESTORING}") for path in places)
@@ -165,11 +150,10 @@ def unfinished_keyring(keyring_path: Path) -> Path:
 
 
 def keep_beside(path: Path) -> Path:
-    """Give a file that may hold keys a second name, so that it survives a replacement.
+    """Give a file that may hold keys a second name with the time, and return that.
 
-    Nothing is overwritten. For a link, the second name is beside the target: keys on another disk
-    must not go to the disk of the data. Return the second name: the first one with the time after
-    it.
+    For a link, the second name is beside the target: keys on another disk must not go to the disk
+    of the data.
     """
     place = files.led_to(path)
     stamp = time.strftime("%Y%m%d-%H%M%S")
@@ -182,7 +166,6 @@ def keep_beside(path: Path) -> Path:
 
 
 def _give_name(path: Path, name: Path) -> None:
-    """Give a file, which is not a link, a second name."""
     try:
         os.link(path, name)
     except FileExistsError:

@@ -1,4 +1,4 @@
-"""Read and write secrets of a KV v2 mount: versions, check-and-set, every path."""
+"""Read and write secrets of a KV v2 mount."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ DEFAULT_MOUNT = "ecommerce"
 _ENTRY = 2**20
 _REQUEST = 2**25
 _AROUND = 512
-"""Bytes that a version needs beside its data. OpenBao 2.7.2 needs 219."""
+"""OpenBao 2.7.2 needs 219 bytes for a version beside its data."""
 
 
 class CheckAndSetError(OperatorError):
-    """Check-and-set found a newer version: somebody wrote since the read."""
+    """Somebody wrote a newer version since the read."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class SecretVersion:
 
     Attributes:
         version: 0 for a path that never held anything.
-        data: Never shown by ``repr``. Empty if it cannot be read.
+        data: Not in the repr. Empty if it cannot be read.
         state: ``present``, ``missing``, ``deleted`` (can be undeleted) or ``destroyed``.
-        created: When it was written, as Vault prints it. A number may occur again after a restore,
-            or after all versions of a path were deleted. A number with its time does not.
+        created: As Vault prints it. After a restore, or after all versions of a path were deleted,
+            a number may occur again, but not with the same time.
     """
 
     version: int
@@ -47,11 +47,7 @@ class SecretVersion:
 
 
 class Kv:
-    """One KV v2 mount.
-
-    Args:
-        mount: Without slashes at the ends.
-    """
+    """One KV v2 mount."""
 
     def __init__(self, op: VaultAdmin, mount: str = DEFAULT_MOUNT) -> None:
         self.op = op
@@ -61,10 +57,7 @@ class Kv:
         return f"<Kv {self.mount}/ at {self.op.address}>"
 
     def uuid(self) -> str:
-        """Return what distinguishes this mount from mounts of the same name in other Vaults.
-
-        It survives restarts and travels with a snapshot.
-        """
+        """Return an id that survives restarts and travels with a snapshot."""
         found: dict[str, Any] = {}
         try:
             found = self.op.request("GET", f"sys/internal/ui/mounts/{self.mount}").get("data", {})
@@ -83,7 +76,6 @@ class Kv:
 
     @without_frames
     def read(self, path: str, *, version: int | None = None) -> SecretVersion:
-        """Return a version of a secret, the latest one for None."""
         with self.op.asking(f"read {self.mount}/{path}") as client:
             try:
                 answer = client.secrets.kv.v2.read_secret_version(
@@ -105,12 +97,12 @@ class Kv:
 
     @without_frames
     def write(self, path: str, data: Mapping[str, Any], *, cas: int) -> int:
-        """Write a version and return its number, if ``cas`` is the latest one (0 for none)."""
+        """Write a version if ``cas`` is the latest one (0 for none). Return its number."""
         return self.write_version(path, data, cas=cas).version
 
     @without_frames
     def write_version(self, path: str, data: Mapping[str, Any], *, cas: int) -> SecretVersion:
-        """Do the same as `write`, and return the new version with its time."""
+        """Write as `write` does, and return the version with its time."""
         try:
             with self.op.asking(f"write {self.mount}/{path}") as client:
                 answer = client.secrets.kv.v2.create_or_update_secret(
@@ -146,7 +138,7 @@ class Kv:
             )
 
     def limit(self) -> tuple[int, str]:
-        """Return the largest size of a secret, as `stored_size` counts, and what sets it."""
+        """Return the largest `stored_size`, and what sets it."""
         state: dict[str, Any] = {}
         with contextlib.suppress(OperatorError):  # without permission, assume the defaults
             found = self.op.request("GET", "sys/config/state/sanitized")
@@ -160,8 +152,7 @@ class Kv:
     def keeps_the_one_before(self, path: str) -> bool:
         """Return whether a write keeps the version before it. True if the token may not know.
 
-        Mount and secret each have a number of versions to keep, and the greater one counts. Without
-        either it is ten.
+        Of mount and secret the greater number of versions to keep counts, else ten.
         """
         places = (f"{self.mount}/config", f"{self.mount}/metadata/{path}")
         try:
@@ -187,7 +178,7 @@ class Kv:
 
 
 def stored_size(data: Mapping[str, Any]) -> int:
-    """Return the size of a secret in bytes as Vault stores it: Go's JSON, which escapes more."""
+    """Return the size in bytes as Vault stores it: Go's JSON, which escapes more."""
     text = json.dumps(dict(data), ensure_ascii=False, separators=(",", ":"))
     return len(text.encode()) + sum(
         text.count(each) * (6 - len(each.encode())) for each in "<>&\u2028\u2029"
@@ -198,9 +189,7 @@ def stored_size(data: Mapping[str, Any]) -> int:
 class MovedMount:
     """Secrets of a blueprint that are in another mount than it says.
 
-    Attributes:
-        in_the_way: Type of the engine in their place, empty if there is none.
-        aside: A free mount name to move that engine to.
+    `in_the_way` is the type of an engine in their place, `aside` a free mount name for it.
     """
 
     mount: str
@@ -218,11 +207,7 @@ class MovedMount:
 
 
 def moved_mount(op: VaultAdmin, blueprint: Blueprint, mount: str) -> MovedMount | None:
-    """Find a mount's secrets, if it has none of them and another KV mount has most of them.
-
-    Raises:
-        OperatorError: The token may not read another mount.
-    """
+    """Find a mount's secrets, if it has none of them and another KV mount has most."""
     answer = op.request("GET", "sys/mounts")["data"]
     present = {str(name).rstrip("/"): body for name, body in answer.items()}
     versioned = [
@@ -244,16 +229,13 @@ def moved_mount(op: VaultAdmin, blueprint: Blueprint, mount: str) -> MovedMount 
 
 
 def free_mount(name: str, present: Container[str]) -> str:
-    """Return an unused mount name: this one, or with a number."""
     numbered = (f"{name}-{number}" for number in itertools.count(2))
     return next(each for each in itertools.chain([name], numbered) if each not in present)
 
 
 def _has(op: VaultAdmin, mount: str, path: str) -> bool:
-    """Return whether a path has or had a secret."""
     return bool(op.request("GET", f"{mount}/metadata/{path}").get("data"))
 
 
 def _no_such_place(error: hvac.exceptions.InvalidPath) -> bool:
-    """Return whether the mount or the namespace is missing."""
     return "no handler for route" in str(error) or "namespace not found" in str(error)

@@ -1,4 +1,4 @@
-"""Read a server's metrics, which it gives without a token, even while sealed."""
+"""Read a server's metrics, which need no token, even while it is sealed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _PATH = "/v1/sys/metrics"
 
 @dataclass(frozen=True, kw_only=True)
 class Numbers:
-    """The useful metrics of a server. None if the server does not report one.
+    """The useful metrics of a server; None if it does not report one.
 
     Attributes:
-        leader: Whether it is active. False while it is sealed, although Vault's gauge stays on.
-        tokens: Tokens made since the server started.
+        leader: False while it is sealed, although Vault's gauge stays on.
+        tokens: Made since the server started.
         unaudited: Requests and responses that the audit log could not take.
     """
 
@@ -36,7 +36,6 @@ class Numbers:
 
 
 def parse(text: str) -> Numbers:
-    """Parse a text in Prometheus' format, and skip other lines."""
     samples: dict[str, list[tuple[str, float]]] = {}
     for line in text.splitlines():
         if found := _SAMPLE.match(line):
@@ -55,8 +54,7 @@ def parse(text: str) -> Numbers:
     seals = samples.get("vault_core_unsealed", ())
     if not seals:
         return Numbers()
-    # A node that has led has a series with the cluster's name. After that, the series without a
-    # name keeps its old value.
+    # A node that has led has a series with the cluster's name; the one without keeps its old value.
     named = [value for labels, value in seals if 'cluster=""' not in labels]
     unsealed = max(named or [value for _, value in seals])
     active = highest("vault_core_active")
@@ -72,7 +70,7 @@ def parse(text: str) -> Numbers:
 
 
 def numbers(address: str, *, ca_cert: Path | None = None, timeout: float = 2.0) -> Numbers:
-    """Fetch a server's metrics. All are None if it does not answer, or not with metrics."""
+    """Fetch a server's metrics; all None if it answers with none."""
     verify = str(ca_cert) if ca_cert is not None else True
     own = shown_beside(ca_cert)
     with requests.Session() as session:

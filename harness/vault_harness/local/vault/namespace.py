@@ -18,14 +18,12 @@ _SEAL = 'seal "shamir" {\n  shares = 1\n  threshold = 1\n}'
 
 
 def check_possible(op: VaultAdmin) -> None:
-    """Check that a server has namespaces. Needs no token."""
     status = op.seal_status()
     if not dialect.has_namespaces(status.product, status.version):
         raise no_namespaces(op, f"{dialect.of_product(status.product).title} {status.version}")
 
 
 def no_namespaces(op: VaultAdmin, server: str) -> NamespaceError:
-    """Make the error for a server without namespaces."""
     wanted = f", and {op.namespace} is requested" if op.namespace else ""
     return NamespaceError(
         f"{server} has no namespaces{wanted}",
@@ -42,7 +40,7 @@ def exists(op: VaultAdmin) -> bool:
 
 
 def first_missing(op: VaultAdmin) -> str:
-    """Return the outermost missing namespace on the way to the operator's; empty if all exist."""
+    """Return the outermost missing namespace on the way to the operator's."""
     if _there(op):
         return ""
     # The server reports everything inside a sealed namespace as missing.
@@ -64,7 +62,6 @@ def _there(op: VaultAdmin) -> bool:
 
 
 def check(op: VaultAdmin) -> None:
-    """Check that an operator can act in its namespace. The root namespace always exists."""
     if not op.namespace:
         return
     check_possible(op)
@@ -80,7 +77,7 @@ def check(op: VaultAdmin) -> None:
 
 
 def moved(op: VaultAdmin, namespace: str, *, there: bool = True) -> VaultAdmin:
-    """Return an operator in a namespace and close the given one, unless the name is empty."""
+    """Return an operator in a namespace and close the given one."""
     if not namespace:
         return op
     with contextlib.closing(op), contextlib.ExitStack() as undo:
@@ -94,7 +91,7 @@ def moved(op: VaultAdmin, namespace: str, *, there: bool = True) -> VaultAdmin:
 
 @dataclass(frozen=True)
 class Namespace:
-    """A namespace with a seal of its own, which a single key opens."""
+    """A namespace with its own seal, which a single key opens."""
 
     path: str
     root: VaultAdmin
@@ -106,8 +103,7 @@ class Namespace:
         """Make a namespace and unseal it, since OpenBao leaves a new one sealed.
 
         Raises:
-            OperatorError: The name is taken, or this server has no namespaces with seals (OpenBao
-                has them since 2.6).
+            OperatorError: The name is taken, or this server is older than OpenBao 2.6.
         """
         data = root.request("POST", f"sys/namespaces/{path}", seal=_SEAL).get("data") or {}
         keys = data.get("key_shares") or []
@@ -123,11 +119,10 @@ class Namespace:
         return made
 
     def seal(self) -> None:
-        """Seal it: every request in it gets 503, while the server's health stays green."""
+        """Seal it: requests in it get 503, while the server's health stays green."""
         self.root.request("POST", f"sys/namespaces/{self.path}/seal")
 
     def unseal(self) -> None:
-        """Unseal it."""
         self.root.request("POST", f"sys/namespaces/{self.path}/unseal", key=self.key)
 
     def __repr__(self) -> str:

@@ -12,7 +12,7 @@ from vault_harness.errors import HarnessError, named
 from vault_harness.local.vault.keyring import Keyring, unfinished_keyring
 
 SOURCE = "source"
-"""Field of the note beside the keys: the folder of the backup."""
+"""Field of the note: the folder of the backup."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class UnfinishedRestore:
     """A restore that was interrupted or still runs. The files do not tell which.
 
     Attributes:
-        source: The folder of its backup, empty if an earlier release noted none.
-        keys_here: Whether the keyring has the backup's keys. Without them, Vault may have a backup
-            that no present key opens.
+        source: Empty if an earlier release noted none.
+        keys_here: Whether the keyring has the backup's keys. Else perhaps no present key opens
+            Vault.
     """
 
     note: Path
@@ -30,7 +30,6 @@ class UnfinishedRestore:
     keys_here: bool
 
     def is_of(self, keyring: Keyring) -> bool:
-        """Return whether its backup is of the Vault with these keys."""
         try:
             return Keyring.load(self.note).keys == keyring.keys
         except HarnessError:
@@ -49,7 +48,6 @@ class UnfinishedRestore:
 
     @property
     def otherwise(self) -> str:
-        """Advice to drop it, before its keys are here."""
         return (
             f"To drop it: {named('down')}, then {named('up')}, which says whether the backup is "
             "in, and changes nothing if it is not"
@@ -57,7 +55,6 @@ class UnfinishedRestore:
 
 
 def unfinished_restore(keyring_path: Path) -> UnfinishedRestore | None:
-    """Return the unfinished restore noted beside a keyring, or None."""
     note = unfinished_keyring(keyring_path)
     try:
         content: Any = json.loads(note.read_text())

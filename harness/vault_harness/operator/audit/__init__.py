@@ -1,4 +1,4 @@
-"""Follow the audit log, and find roles and policies that allow more than anybody uses."""
+"""The audit log, and what roles and policies allow beyond use."""
 
 from vault_harness.operator.audit.entry import (
     STATUSES,

@@ -1,7 +1,6 @@
 """Parse the audit log: one JSON object a line, a request and a response for each call.
 
-Values stay hashed. Only the hashes of role-ids are asked for, to name the role of a failed login
-(`vault_harness.operator.audit.hashes_of_roles`).
+Values stay hashed, except role-ids, to name the role of a failed login.
 """
 
 from __future__ import annotations
@@ -31,13 +30,11 @@ class AuditEntry:
         who: The AppRole, else the token's display name, else ``-``.
         operation: ``read``, ``list``, ``create``, ``update``, ``patch``, ``delete``, ``revoke``,
             ...
-        path: Without the namespace, for example ``ecommerce/data/backend/django``.
-        status: ``ok``, ``denied`` by a policy or for an invalid token, ``missing`` (404), or
-            ``failed``.
-        error: Vault's text on one line, empty if the call succeeded.
-        namespace: Empty for the root namespace.
-        node: Node that wrote the log, empty if there is only one log.
-        took: Seconds from request to answer; known only where the log is followed.
+        path: Without the namespace: ``ecommerce/data/backend/django``.
+        status: ``denied`` by a policy or for an invalid token, ``missing`` for 404.
+        error: Vault's text on one line.
+        node: Empty if there is only one log.
+        took: Seconds to the answer; known only where the log is followed.
     """
 
     time: datetime
@@ -56,7 +53,6 @@ class AuditEntry:
 
     @property
     def is_login(self) -> bool:
-        """Whether this was an attempt to log in."""
         return bool(_LOGIN.match(self.path))
 
     def __str__(self) -> str:
@@ -74,9 +70,9 @@ class Filter:
 
     Attributes:
         who: Role or display name, with shell wildcards.
-        path: Path with shell wildcards, for example ``ecommerce/data/backend/*``.
-        status: One status, or ``bad`` for every status except ``ok``.
-        namespace: Only this one, without those below it. The empty string is the root namespace.
+        path: With shell wildcards: ``ecommerce/data/backend/*``.
+        status: ``bad`` means any except ``ok``.
+        namespace: Only this one, without those below it. "" is the root namespace.
     """
 
     who: str | None = None
@@ -88,7 +84,6 @@ class Filter:
     namespace: str | None = None
 
     def wants(self, entry: AuditEntry) -> bool:
-        """Return whether an entry passes."""
         return (
             (self.who is None or fnmatch.fnmatchcase(entry.who, self.who))
             and (self.path is None or fnmatch.fnmatchcase(entry.path, self.path))
@@ -105,17 +100,16 @@ class Filter:
 
 
 def parse_line(line: str, *, roles: Mapping[str, str] | None = None) -> AuditEntry | None:
-    """Parse a line into an entry; None for a request, a cut line, or another text.
+    """Parse a line; None for a request, a cut line, or another text.
 
-    Args:
-        roles: Role names by the hash of their role-id, to name the role of a failed login.
+    ``roles`` are names by the hash of their role-id.
     """
     record = parse_record(line)
     return None if record is None else entry_of(record, roles=roles)
 
 
 def parse_record(line: str) -> dict[str, Any] | None:
-    """Parse a line, request or response; None for a cut line or another text."""
+    """Parse a request or response; None for a cut line or another text."""
     try:
         record = json.loads(line)
     except ValueError:
@@ -124,7 +118,6 @@ def parse_record(line: str) -> dict[str, Any] | None:
 
 
 def moment_of(record: Mapping[str, Any]) -> datetime:
-    """Return when a line was written."""
     try:
         return datetime.fromisoformat(_microseconds(record["time"]))
     except (KeyError, TypeError, AttributeError) as error:
@@ -134,7 +127,7 @@ def moment_of(record: Mapping[str, Any]) -> datetime:
 def entry_of(
     record: Mapping[str, Any], *, roles: Mapping[str, str] | None = None, node: str = ""
 ) -> AuditEntry | None:
-    """Make an entry from a parsed line; None for a request."""
+    """Return None for a request."""
     try:
         if record.get("type") != "response":
             return None
@@ -147,7 +140,7 @@ def entry_of(
         return None
     login = bool(_LOGIN.match(path))
     if login:
-        # A caller may send a token with a login. It does not tell who logs in.
+        # A token that came with a login does not tell who logs in.
         auth = response.get("auth") or {}
     error = " ".join(
         str(record.get("error") or "").replace("1 error occurred:", "").replace("* ", "").split()
@@ -179,7 +172,7 @@ def _status(
         return "denied"
     data = response.get("data") or {}
     if response.get("wrap_info") and not error:
-        return "ok"  # the answer is in the wrapping token, and the log has nothing of it
+        return "ok"  # the answer is in the wrapping token, not in the log
     if error or "error" in data or (login and not response.get("auth")):
         return "failed"
     if request.get("operation") in {"read", "list"} and request.get("mount_type") == "kv":
@@ -189,7 +182,7 @@ def _status(
 
 
 def _microseconds(moment: str) -> str:
-    """Cut a time to microseconds for Python. Vault writes nanoseconds without trailing zeros."""
+    """Cut a time to microseconds. Vault writes nanoseconds without trailing zeros."""
     head, dot, rest = moment.partition(".")
     if not dot:
         return moment.replace("Z", "+00:00")
@@ -201,7 +194,6 @@ def _microseconds(moment: str) -> str:
 def entries(
     lines: Iterable[str], wanted: Filter | None = None, *, roles: Mapping[str, str] | None = None
 ) -> Iterator[AuditEntry]:
-    """Yield the entries that pass the filter, in the order of the log."""
     for line in lines:
         entry = parse_line(line, roles=roles)
         if entry is not None and (wanted is None or wanted.wants(entry)):

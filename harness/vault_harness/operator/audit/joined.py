@@ -5,20 +5,18 @@ Measured with OpenBao 2.7.2 on three nodes, with every kind of request at each n
 - The node that serves a request writes both its request and its response. A standby serves reads,
   lists and look-ups, and refuses some requests itself: a wrong secret-id, a check-and-set that does
   not fit, an invalid time.
-- A standby forwards other requests to the leader. The leader writes both lines as usual, with the
-  caller's address and port and a new id. Before that, the standby writes a failure: ``cannot write
-  to readonly storage``, ``please forward to the active node`` (without a request line), or
-  ``invalid request`` for a login and a new token.
-- A standby also writes ``invalid request`` when it refuses a request itself. So the text does not
-  tell whether a call was forwarded. It was if another node has a request with the same caller's
-  address and port, path and data within seconds. All nodes use the same hashes, so data can be
-  compared. The standby's failure is then left out.
+- A standby forwards other requests to the leader, which writes both lines, with the caller's
+  address and port and a new id. Before that, the standby writes a failure: ``cannot write to
+  readonly storage``, ``please forward to the active node`` (without a request line), or ``invalid
+  request`` for a login and a new token.
+- A standby also writes ``invalid request`` when it refuses a request itself. So a call counts as
+  forwarded if another node has a request with the same caller's address and port, path and data
+  within seconds. All nodes use the same hashes. The standby's failure is then left out.
 - A request that could not be forwarded, because no node led, is only in the standby's log, and
   stays.
 
-Entries of one node keep their order. The nodes share one clock. This module never holds a whole
-log. It holds the lines of a few seconds, and only while one of them is a failure that may still
-prove to be forwarded.
+Entries of one node keep their order. The nodes share one clock. Only the lines of a few seconds are
+held, while one of them is a failure that may prove to be forwarded.
 """
 
 from __future__ import annotations
@@ -49,16 +47,16 @@ from vault_harness.operator.audit.log import (
 from vault_harness.operator.audit.reports import AuditReport, summarise
 
 HANDED_ON = timedelta(seconds=2)
-"""Time between a standby's failure and the leader's request line. Usually 2 ms."""
+"""From a standby's failure to the leader's request line. Usually 2 ms."""
 
 _SETTLE = timedelta(seconds=0.2)
-"""Time until a line is in its file. Younger lines wait for those of other nodes."""
+"""Until a line is in its file. Younger lines wait for those of other nodes."""
 
 _BEGUN = 1000
 """Requests of one node that may wait for their answers."""
 
 _HELD_SECONDS = 1.0
-"""A line is held back no longer than this, whatever time it has."""
+"""A line is held no longer than this, whatever time it has."""
 
 
 @dataclass(slots=True, eq=False)
@@ -66,8 +64,8 @@ class _Half:
     """One line: a request, or a response with its entry.
 
     Attributes:
-        at: Time of the line, or of its neighbour if the two are out of order.
-        call: Equal in the logs of a standby and of the leader that it forwards to.
+        at: Its time, or its neighbour's if the two are out of order.
+        call: Equal in the logs of a standby and of the leader.
     """
 
     at: datetime
@@ -90,8 +88,7 @@ def joined_entries(
 ) -> Iterator[AuditEntry]:
     """Yield all entries that pass the filter, oldest first.
 
-    Args:
-        logs: By node. Missing files are skipped, unless all are missing.
+    Missing files are skipped, unless all are missing.
     """
     merged = heapq.merge(
         *(_halves(name, read_lines(path), roles) for name, path in _present(logs).items()),
@@ -112,7 +109,7 @@ def last_joined(
 ) -> list[AuditEntry]:
     """Return the last ``count`` entries that pass the filter, oldest first.
 
-    Each log is read backwards from its end, only as far as needed.
+    Logs are read from their end, only as far as needed.
     """
     ends = {name: (path, _end(path)) for name, path in _present(logs).items()}
     return _last_before(ends, count, wanted, roles)
@@ -128,13 +125,13 @@ def follow_joined(
 ) -> Iterator[AuditEntry]:
     """Yield the last entries that pass the filter, then new ones, forever.
 
-    Handles rotated logs, and nodes that come and go. A failure that may still prove to be forwarded
-    comes some seconds late.
+    Handles rotated logs, and nodes that come and go. A failure that may prove to be forwarded comes
+    some seconds late.
 
     Args:
-        logs: By node. Called at each look.
+        logs: Called at each look.
         last: Number of present entries that come first.
-        pause: Called when there is nothing new. It waits a moment. False ends the following.
+        pause: Waits a moment if there is nothing new. False ends the following.
     """
     tails: dict[str, _NodeTail] = {}
     try:
@@ -156,7 +153,7 @@ def _follow(
     roles: Mapping[str, str] | None,
     pause: Callable[[], bool],
 ) -> Iterator[AuditEntry]:
-    """Yield new entries from the position of the tails. ``tails`` holds all open ones."""
+    """Yield new entries. ``tails`` holds all open ones."""
     once, waiting = _Once(), _Waiting()
     while True:
         horizon = datetime.now(UTC) - _SETTLE
@@ -169,12 +166,12 @@ def _follow(
             waiting.add(tail.halves(roles))
             busy = busy or tail.more
             if tail.more and tail.at is not None:
-                horizon = min(horizon, tail.at)  # the rest of this log is not read yet
+                horizon = min(horizon, tail.at)  # the rest is not read yet
         for half in waiting.until(horizon):
             yield from _passing(once.feed(half), wanted)
         yield from _passing(once.until(horizon), wanted)
         for name in tails.keys() - present.keys():
-            tails.pop(name).tail.close()  # it was read once more after its node left
+            tails.pop(name).tail.close()  # read once more after its node left
         if busy:
             continue
         if not pause():
@@ -193,10 +190,10 @@ class _Once:
         self._taken: deque[str] = deque(maxlen=1000)
 
     def feed(self, half: _Half) -> Iterator[AuditEntry]:
-        """Take the next line, and yield the entries that it settles."""
+        """Take the next line, and yield what it settles."""
         if (failed := self._failed.get(half.call)) and half.request_id not in self._taken:
-            # Of several equal calls of one connection, the last one was forwarded, since its
-            # caller waits for the answer.
+            # Of several equal calls of one connection, the last was forwarded: its caller still
+            # waits.
             for other in reversed(failed):
                 if other.node != half.node and half.at - other.at <= HANDED_ON:
                     other.handed_on = True
@@ -210,7 +207,7 @@ class _Once:
         yield from self.until(half.at)
 
     def until(self, moment: datetime) -> Iterator[AuditEntry]:
-        """Yield the entries that are settled at this moment."""
+        """Yield what is settled at this moment."""
         while self._held:
             first = self._held[0]
             if first.may_be_handed_on and not first.handed_on:
@@ -222,7 +219,6 @@ class _Once:
                 yield first.entry
 
     def rest(self) -> Iterator[AuditEntry]:
-        """Yield the entries still held, after the last line."""
         yield from (
             half.entry for half in self._held if half.entry is not None and not half.handed_on
         )
@@ -236,7 +232,7 @@ class _Once:
 
 
 class _Waiting:
-    """Holds lines of all nodes until other nodes must have written theirs of the same time."""
+    """Holds lines until other nodes must have written theirs of the same time."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[datetime, int, float, _Half]] = []
@@ -261,8 +257,6 @@ class _Waiting:
 
 @dataclass
 class _NodeTail:
-    """New lines of one node's log."""
-
     name: str
     tail: Tail
     at: datetime | None = field(default=None)
@@ -292,7 +286,7 @@ def _halves(
     since: datetime | None = None,
     back: bool = False,
 ) -> Iterator[_Half]:
-    """Yield the lines of one log in its order, with times made to increase."""
+    """Yield the lines of one log, with times made to increase."""
     at = since
     for line in lines:
         half = _half(node, line, roles)
@@ -344,7 +338,7 @@ def _last_before(
 
 
 def _once_backwards(halves: Iterable[_Half]) -> Iterator[AuditEntry]:
-    """Do the same as `_Once`, youngest first. A forwarded failure follows the leader's lines."""
+    """Do the same as `_Once`, youngest first."""
     younger: deque[_Half] = deque()
     taken: deque[str] = deque(maxlen=1000)
     for half in halves:
@@ -377,7 +371,6 @@ def _end(path: Path) -> int:
 
 
 def _present(logs: Mapping[str, Path]) -> dict[str, Path]:
-    """Return the logs that exist."""
     present = {name: path for name, path in logs.items() if path.exists()}
     if logs and not present:
         path = next(iter(logs.values()))
@@ -397,9 +390,7 @@ def _time(half: _Half) -> datetime:
 def report(op: VaultAdmin, logs: Iterable[Path], *, wanted: Filter | None = None) -> AuditReport:
     """Summarise the audit logs of a Vault's nodes, for the namespace of ``op`` only.
 
-    Args:
-        op: May list and read policies and AppRoles, and ``sys/audit-hash``.
-        logs: One log for each node. A request that one node forwarded to another counts once.
+    ``op`` may list and read policies and AppRoles, and ``sys/audit-hash``.
     """
     wanted = replace(wanted or Filter(), namespace=op.namespace)
     hashes = hashes_of_roles(op)
@@ -408,7 +399,7 @@ def report(op: VaultAdmin, logs: Iterable[Path], *, wanted: Filter | None = None
 
 
 def roles_of(op: VaultAdmin) -> dict[str, tuple[str, ...]]:
-    """Return each AppRole with the policies of its tokens."""
+    """Return the policies of each AppRole's tokens."""
     names = _listed(op, "auth/approle/role")
     return {
         name: tuple(op.request("GET", f"auth/approle/role/{name}")["data"]["token_policies"] or ())
@@ -417,7 +408,7 @@ def roles_of(op: VaultAdmin) -> dict[str, tuple[str, ...]]:
 
 
 def policies_of(op: VaultAdmin) -> dict[str, str]:
-    """Return each policy with its text. ``root`` has none."""
+    """Return each policy's text; ``root`` has none."""
     return {
         name: str(op.request("GET", f"sys/policies/acl/{name}")["data"]["policy"])
         for name in _listed(op, "sys/policies/acl")
@@ -429,7 +420,7 @@ def policies_of(op: VaultAdmin) -> dict[str, str]:
 def hashes_of_roles(op: VaultAdmin) -> dict[str, str]:
     """Return role names by the hash of their role-id in the audit log.
 
-    Empty if no audit device is enabled or the token may not ask. Failed logins then have no role.
+    Empty if no audit device is enabled or the token may not ask.
     """
     hashes = {}
     with contextlib.suppress(OperatorError):

@@ -17,7 +17,6 @@ _LOOK = 4 * 1024 * 1024
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """Yield every present line."""
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             yield from file
@@ -30,7 +29,7 @@ def last_entries(
 ) -> list[AuditEntry]:
     """Return the last ``count`` entries that pass the filter, in the order of the log.
 
-    The log may be large, so it is read backwards from its end, only as far as needed.
+    The log may be large, so it is read from its end.
     """
     try:
         with path.open("rb") as file:
@@ -40,7 +39,7 @@ def last_entries(
 
 
 def wait_a_moment() -> bool:
-    """Wait until a log is looked at again. Return True, since nothing ends the following."""
+    """Return True: nothing ends the following."""
     time.sleep(0.2)
     return True
 
@@ -55,11 +54,9 @@ def follow_entries(
 ) -> Iterator[AuditEntry]:
     """Yield the last entries that pass the filter, then new ones, forever.
 
-    Handles a rotation of the log by rename or truncation.
-
     Args:
         last: Number of present entries that come first.
-        pause: Called when there is nothing new. It waits a moment. False ends the following.
+        pause: Waits a moment if there is nothing new. False ends the following.
     """
     with contextlib.closing(Tail(path)) as tail:
         tail.skip()
@@ -71,13 +68,8 @@ class Tail:
     """Reads what is written to a log, across rotations. The caller closes it.
 
     After a rename, the writer still writes to the old file until it opens the new one, and some
-    create the new one first. So the old file stays open until the new one has content.
-
-    Args:
-        path: The log. It may not exist yet.
-
-    Attributes:
-        more: Whether the last look left something for the next one.
+    create the new one first. So the old file stays open until the new one has content. With `more`
+    the last look left something.
     """
 
     def __init__(self, path: Path) -> None:
@@ -89,7 +81,6 @@ class Tail:
         self._open()
 
     def close(self) -> None:
-        """Close the file."""
         if self._file is not None:
             self._file.close()
 
@@ -102,15 +93,14 @@ class Tail:
     def before(
         self, count: int, wanted: Filter | None, roles: Mapping[str, str] | None
     ) -> list[AuditEntry]:
-        """Return the last entries that pass the filter among the skipped lines."""
         if self._file is None:
             return []
         return _last_before(self._file, self._position, count, wanted, roles)
 
     def lines(self) -> list[str]:
-        """Return the new whole lines, some MiB of them at most."""
+        """Return the new whole lines, some MiB at most."""
         try:
-            # In this order: the old file is complete before the new one has any content.
+            # The old file is complete before the new one has any content.
             followed = self._is_followed()
             data = self._read()
             if followed and not data:
@@ -127,13 +117,13 @@ class Tail:
         try:
             found = self._path.stat()
         except (FileNotFoundError, NotADirectoryError):
-            return False  # a rotation has not made the new file yet, or the node left
+            return False  # no new file yet, or the node left
         return found.st_size > 0 and not (
             self._file is not None and os.path.samestat(found, os.fstat(self._file.fileno()))
         )
 
     def _open(self) -> None:
-        """Open the file with this name from its beginning, if it exists."""
+        """Open the file from its beginning, if it exists."""
         try:
             found = self._path.open("rb")
         except (FileNotFoundError, NotADirectoryError):
@@ -146,7 +136,7 @@ class Tail:
     def _read(self) -> bytes:
         if self._file is None:
             return b""
-        if os.fstat(self._file.fileno()).st_size < self._position:  # it was truncated
+        if os.fstat(self._file.fileno()).st_size < self._position:  # truncated
             self._position, self._pending = 0, b""
         self._file.seek(self._position)
         data = self._file.read(_LOOK)

@@ -1,4 +1,4 @@
-"""Report what each AppRole did, and which of its rights nobody used."""
+"""What each AppRole did, and which of its rights nobody used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from vault_harness.operator.audit.entry import AuditEntry
 
 
 def is_exact(rule: Rule) -> bool:
-    """Return whether a rule names only one path."""
     return not rule.path.endswith("*") and "+" not in rule.path.split("/")
 
 
@@ -31,12 +30,12 @@ def covers(rule: Rule, path: str) -> bool:
 
 
 def best_rule(rules: Iterable[Rule], path: str) -> Rule | None:
-    """Return the rule that decides about a path, or None if no rule fits."""
+    """Return the rule that decides about a path, or None."""
     return max((rule for rule in rules if covers(rule, path)), key=_priority, default=None)
 
 
 def render_rules(rules: Mapping[str, frozenset[str]]) -> str:
-    """Render rules as HCL. They map a path to its capabilities."""
+    """Render capabilities by path as HCL."""
     return "\n".join(
         f"path {json.dumps(path)} {{\n  capabilities = [{_listed(capabilities)}]\n}}\n"
         for path, capabilities in rules.items()
@@ -57,14 +56,14 @@ def _priority(rule: Rule) -> tuple[bool, int, bool, int, int, str]:
     return (is_exact(rule), first, closed, -segments.count("+"), len(rule.path), rule.path)
 
 
-# A longer list of exact paths is harder to keep right than the wildcard that it replaces.
+# A longer list is harder to keep right than the wildcard that it replaces.
 MOST_EXACT_PATHS = 20
 
-# The log shows each of these as an operation. It does not show subscriptions to events.
+# Operations in the log, which does not show subscriptions to events.
 _CAPABILITIES = frozenset(
     {"read", "list", "scan", "create", "update", "patch", "delete", "recover"}
 )
-# The server made the first three. The operator's policy also serves rare tasks.
+# The server made the first three. The operator's also serves rare tasks.
 _SPARED = frozenset({"default", "root", "response-wrapping", OPERATOR_POLICY})
 
 
@@ -77,10 +76,10 @@ class RoleUse:
     """What one AppRole did in the log.
 
     Attributes:
-        failed_logins: Number of wrong secret-ids and refusals.
-        requests: Number of calls other than logins.
-        denied: Refused paths, with counts.
-        missing: Paths without content, with counts.
+        failed_logins: Wrong secret-ids and refusals.
+        requests: Without logins.
+        denied: Refused paths.
+        missing: Paths without content.
     """
 
     name: str
@@ -112,17 +111,17 @@ class Proposal:
 
 @dataclass(frozen=True)
 class AuditReport:
-    """A summary of an audit log, compared with the roles and policies of the Vault that wrote it.
+    """An audit log, compared with the roles and policies of its Vault.
 
     Attributes:
-        since: First entry, or None for an empty log.
+        since: None for an empty log.
         unknown_logins: Failed logins whose role-id belongs to no role.
         unused_roles: AppRoles without a successful login.
-        unused_policies: Policies that no AppRole has and no token in the log had. An entity, a
-            group or a role of another auth method may still have one.
-        idle_policies: Policies that somebody had but that allowed nothing anybody did. Policies
-            with a rule whose use the log does not show are left out.
-        unread_policies: Policies that could not be judged, with the reason. They get no proposal.
+        unused_policies: No AppRole has them, and no token in the log had. An entity, a group or a
+            role of another auth method may still have one.
+        idle_policies: Somebody had them, and they allowed nothing anybody did. Those with a rule
+            whose use the log does not show are left out.
+        unread_policies: The reason why one could not be judged. They get no proposal.
     """
 
     since: datetime | None
@@ -143,7 +142,6 @@ def summarise(
     roles: Mapping[str, Sequence[str]],
     policies: Mapping[str, str],
 ) -> AuditReport:
-    """Summarise a log."""
     use = {name: RoleUse(name, tuple(granted)) for name, granted in roles.items()}
     since: datetime | None = None
     until: datetime | None = None
@@ -206,7 +204,7 @@ def narrow(
 
     Args:
         used: By path of a rule: the called paths, each with the used capabilities.
-        missed: By path of a rule: called paths that never had content. A policy does not need them.
+        missed: By path of a rule: called paths that never had content.
     """
     reasons: list[str] = []
     kept: dict[str, frozenset[str]] = {}
@@ -301,7 +299,7 @@ def _keeps(rule: Rule) -> bool:
 
 
 def _is_unseen(rule: Rule) -> bool:
-    """Return whether the log cannot show the use of a rule. A template differs for each token."""
+    """Return whether the log cannot show a rule's use. A template differs for each token."""
     return "subscribe" in rule.capabilities or "{{" in rule.path
 
 

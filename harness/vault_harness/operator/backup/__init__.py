@@ -1,4 +1,4 @@
-"""Make encrypted backups of a Vault and of its keys, restore them, and rehearse a disaster."""
+"""Encrypted backups of a Vault and of its keys."""
 
 from vault_harness.local.vault.keyring import unfinished_keyring
 from vault_harness.operator.backup.acting import TokensEnded

@@ -1,4 +1,4 @@
-"""Put the tokens of a backup in place and find one that is still valid."""
+"""Put a backup's tokens in place, and find a valid one."""
 
 from __future__ import annotations
 
@@ -20,22 +20,18 @@ from vault_harness.operator.backup.progress import POLL_SECONDS, SETTLE_SECONDS,
 
 
 class TokensEnded(KeyringMissing):
-    """Raised when a backup is restored and unsealed, but none of its tokens is valid."""
+    """A backup is restored and unsealed, but none of its tokens is valid."""
 
 
 def put_keys(leader: VaultAdmin, keys: Keys, keyring_path: Path) -> Path | None:
-    """Save the keys and tokens of a backup where the tasks look for them.
+    """Save a backup's keys and tokens where the tasks look for them.
 
-    A token in place that is still valid stays: somebody made it after the backup's own had expired.
-    A token that is no longer valid belongs to the earlier Vault and is kept beside the new one.
-
-    Return the path where the earlier operator's token is kept, or None if there was no other one.
-
-    Args:
-        keyring_path: Where the tasks look. The operator's token is beside it.
+    A valid token in place stays: somebody made it after the backup's own had expired. Another one
+    belongs to the earlier Vault and is kept beside the new one. Return the path of the earlier
+    operator's token, or None.
     """
     present = None
-    with contextlib.suppress(StackError):  # there is no file, or it is not a keyring
+    with contextlib.suppress(StackError):  # no file, or no keyring
         present = Keyring.load(keyring_path)
     same = present is not None and present.keys == keys.keyring.keys
     if present is None or not same or not lives(leader, present.root_token):
@@ -47,10 +43,7 @@ def put_keys(leader: VaultAdmin, keys: Keys, keyring_path: Path) -> Path | None:
 
 
 def put_operator_token(token: str, directory: Path) -> Path | None:
-    """Save an operator's token where the tasks look for it.
-
-    Return the path where the earlier token is kept, or None if there was none or it was the same.
-    """
+    """Save an operator's token, and return where an earlier one is kept, or None."""
     file, present = directory / OPERATOR_TOKEN_NAME, operator_token(directory)
     if present == token:
         return None
@@ -61,11 +54,7 @@ def put_operator_token(token: str, directory: Path) -> Path | None:
 
 
 def acting_on(leader: VaultAdmin, keyring_path: Path) -> VaultAdmin:
-    """Return an operator with a valid token for the Vault that now has the backup.
-
-    Raises:
-        TokensEnded: No token of the backup is valid.
-    """
+    """Return an operator with a valid token for the Vault that now has the backup."""
     directory, keyring = keyring_path.parent, Keyring.load(keyring_path)
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
@@ -74,7 +63,7 @@ def acting_on(leader: VaultAdmin, keyring_path: Path) -> VaultAdmin:
         except KeyringMissing:
             if time.monotonic() >= deadline:
                 break
-        time.sleep(POLL_SECONDS)  # bounded by the deadline
+        time.sleep(POLL_SECONDS)
     raise TokensEnded(
         "the backup is in place and unsealed, but none of its tokens is valid any more, so "
         "nothing could be compared",

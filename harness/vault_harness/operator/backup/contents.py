@@ -1,7 +1,6 @@
-"""Record what a Vault holds as one digest for each secret, without revealing any value.
+"""A digest of each secret in a Vault, without values.
 
-Digests are HMAC-SHA-256 with a random key. The key is stored beside them in the encrypted part of a
-backup.
+Digests are HMAC-SHA-256 with a random key, stored beside them in the encrypted part of a backup.
 """
 
 from __future__ import annotations
@@ -25,10 +24,9 @@ class Contents:
     """The latest version of every secret, and the names of policies and AppRoles.
 
     Attributes:
-        secrets: Maps ``mount/path`` to ``version:state:digest``.
-        moving: Secrets that changed during the backup. The backup may hold either value.
-        namespace: Empty for the root namespace.
-        vault: Cluster id of the Vault, empty if it is not known.
+        secrets: ``mount/path`` to ``version:state:digest``.
+        moving: Secrets that changed during the backup, which may hold either value.
+        vault: Cluster id, empty if it is not known.
     """
 
     mounts: tuple[str, ...]
@@ -41,12 +39,10 @@ class Contents:
     vault: str = ""
 
     def to_json(self) -> bytes:
-        """Serialise for the encrypted part of a backup."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod
     def from_json(cls, raw: bytes) -> Contents:
-        """Parse the output of `to_json`."""
         data = json.loads(raw)
         return cls(
             tuple(data["mounts"]),
@@ -55,18 +51,14 @@ class Contents:
             tuple(data["approles"]),
             tuple(data["moving"]),
             str(data["key"]),
-            str(data.get("namespace") or ""),  # missing in older backups
-            str(data.get("vault") or ""),  # missing in older backups
+            str(data.get("namespace") or ""),
+            str(data.get("vault") or ""),  # both missing in older backups
         )
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How a restored Vault differs from its backup.
-
-    Attributes:
-        different: One line for each difference, without values.
-    """
+    """How a restored Vault differs from its backup, without values."""
 
     same: int
     different: tuple[str, ...]
@@ -77,8 +69,8 @@ def take_contents(op: VaultAdmin, mounts: Iterable[str], *, key: str | None = No
     """Read every secret of these KV v2 mounts, and the names of policies and AppRoles.
 
     Args:
-        op: May list and read all of them, in the namespace where they are.
-        key: Key of the digests; None for a new one.
+        op: May list and read all, in their namespace.
+        key: Of the digests; None for a new one.
     """
     key = key or secrets.token_hex(32)
     mounts = tuple(mounts)
@@ -93,7 +85,6 @@ def take_contents(op: VaultAdmin, mounts: Iterable[str], *, key: str | None = No
 
 @without_frames
 def compare(op: VaultAdmin, wanted: Contents) -> Comparison:
-    """Compare a Vault with the contents of a backup, secret by secret, in their namespace."""
     with contextlib.closing(op.within(wanted.namespace)) as inside:
         present = take_contents(inside, wanted.mounts, key=wanted.key)
     different = []
@@ -114,7 +105,7 @@ def compare(op: VaultAdmin, wanted: Contents) -> Comparison:
 
 
 def moving_between(before: Contents, after: Contents) -> Contents:
-    """Return the contents before a snapshot, with the secrets marked that changed during it."""
+    """Return the contents before a snapshot, with what changed during it as moving."""
     names = set(before.secrets) | set(after.secrets)
     moving = sorted(n for n in names if before.secrets.get(n) != after.secrets.get(n))
     return replace(before, moving=tuple(moving))

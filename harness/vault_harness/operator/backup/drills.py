@@ -30,11 +30,11 @@ class DrillReport:
     """What a drill showed.
 
     Attributes:
-        steps: Name and seconds of each step, in order.
-        comparison: The restored Vault compared with the backup.
-        live: The restored Vault compared with the live one at the end.
-        seals: For each seal, the Vault compared with the backup after it changed to that seal.
-        problems: One line each. Empty if the backup can be restored.
+        steps: Name and seconds.
+        comparison: Between the restored Vault and the backup.
+        live: Between the live Vault and the backup, at the end.
+        seals: Between the Vault and the backup, under each other seal.
+        problems: Empty if the backup can be restored.
     """
 
     steps: list[tuple[str, float]] = field(default_factory=list)
@@ -46,17 +46,15 @@ class DrillReport:
 
     @property
     def seconds_to_recover(self) -> float:
-        """Seconds from the loss to a Vault that serves, without making the backup or comparing."""
+        """From the loss to a Vault that serves."""
         return sum(seconds for step, seconds in self.steps if step in _RECOVERY)
 
     @property
     def seconds(self) -> float:
-        """Seconds of all steps."""
         return sum(seconds for _, seconds in self.steps)
 
     @contextlib.contextmanager
     def timed(self, step: str) -> Iterator[None]:
-        """Record how long a step takes."""
         begun = time.monotonic()
         yield
         self.steps.append((step, time.monotonic() - begun))
@@ -66,9 +64,7 @@ class DrillReport:
 class Copy:
     """The restored Vault of a drill, for further steps.
 
-    Attributes:
-        node: Its server. It may be stopped and started again on the same data.
-        keyring_path: Its keyring. The operator's token is beside it.
+    `node` may be stopped and started again on the same data.
     """
 
     node: Node
@@ -79,7 +75,7 @@ class Copy:
 
 _START_SECONDS = 60.0
 _JOIN_SECONDS = 30.0
-"""Time for a new node to become a member while the first one is overloaded."""
+"""For a new node to become a member while the first one is overloaded."""
 
 _OPEN, _START, _RESTORE = "open it", "start an empty Vault", "restore and unseal"
 _RECOVERY = frozenset({_OPEN, _START, _RESTORE})
@@ -100,20 +96,20 @@ def drill(
 ) -> DrillReport:
     """Rehearse a disaster on a copy. The live Vault is only read.
 
-    The backup is encrypted for a key that is made for the drill and never written to disk. A failed
-    step raises `HarnessError`; differences go into the report.
+    The backup's key is made for the drill and never written to disk. A failed step raises
+    `HarnessError`; differences go into the report.
 
     Args:
-        op: At the live Vault. May read everything and take snapshots.
+        op: May read everything and take snapshots.
         blueprint: Names the mounts and AppRoles to check.
-        directory: Holds the backup and the copy. The caller removes it.
-        seal: The live Vault's seal stanza, if it unseals itself. The key of a static seal comes
-            from the backup. The holder of a transit seal counts as not lost.
+        directory: For the backup and the copy. The caller removes it.
+        seal: The live Vault's stanza, if it unseals itself. The key of a static seal comes from the
+            backup. The holder of a transit seal counts as not lost.
         say: Called with each step as it begins.
-        then: Runs further steps on the copy before it ends, and adds to the report.
+        then: Further steps on the copy before it ends.
     """
     report = DrillReport()
-    directory = directory.absolute()  # servers are started with other working directories
+    directory = directory.absolute()  # servers start in other working directories
     private, public = new_identity()
     say("taking a backup")
     with report.timed("take a backup"):
@@ -171,10 +167,9 @@ def drill(
 
 
 def _spec(directory: Path, extra: Mapping[str, object], number: int, *, of: int) -> NodeSpec:
-    """Describe one server of the copy.
+    """Describe a server without an audit device.
 
-    It declares no audit device: OpenBao refuses a snapshot whose audit device differs from one in
-    the configuration.
+    OpenBao refuses a snapshot whose audit device differs from one in the configuration.
     """
     name, home = ("drill", "vault") if number == 1 else (f"drill-{number}", f"vault-{number}")
     quick = {"storage": {"raft": QUICK_AUTOPILOT}} if of > 1 else {}
@@ -210,7 +205,7 @@ def _restart(nodes: Sequence[Node]) -> None:
 def _with_key_of_backup(
     seal: Mapping[str, object], keys: Keys, directory: Path
 ) -> dict[str, object]:
-    """Return the seal stanza of the copy, with the key from the backup instead of the live one."""
+    """Return the copy's seal stanza, with the backup's key instead of the live one."""
     static = seal.get("static")
     if not isinstance(static, Mapping) or not keys.static_key:
         return dict(seal)

@@ -1,8 +1,7 @@
-"""Read a backup from disk: a folder with a manifest and one encrypted file for each part.
+"""Read a backup: a folder with a manifest and one encrypted file for each part.
 
-``snapshot.age`` holds the raft snapshot and a digest of each secret. ``keyring.age`` holds the
-unseal keys. They are two files, so that you can keep them in two places. ``manifest.json`` holds
-the time, the product and the checksums, and no secret.
+``snapshot.age`` has the raft snapshot and a digest of each secret. ``keyring.age`` has the unseal
+keys, so that you can keep them in another place. ``manifest.json`` has no secret.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ SNAPSHOT = "snapshot.age"
 KEYRING = "keyring.age"
 FORMAT = 1
 UNFINISHED = ".unfinished-"
-_NAMED = 5  # backups that a message lists at most
+_NAMED = 5  # in a message
 _CLOCKS_APART = timedelta(minutes=15)
-"""How far the clocks of two machines may differ that make and read backups."""
+"""Between the machines that make and read backups."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +37,10 @@ class Keys:
     """The keys and tokens that open a Vault. Never shown by ``repr``.
 
     Attributes:
-        operator_token: Empty if there is none. With neither this token nor a root token, OpenBao
-            makes no new root token, even from the unseal keys.
-        static_key: Key of the static seal, base64. Empty for any other seal. A backup cannot hold
-            the key of a transit seal, since the holder never gives it out.
+        operator_token: Empty if there is none. With neither this nor a root token, OpenBao makes no
+            new root token, even from the unseal keys.
+        static_key: Of the static seal, base64. A backup cannot hold the key of a transit seal,
+            since the holder never gives it out.
     """
 
     keyring: Keyring = field(repr=False)
@@ -51,11 +50,7 @@ class Keys:
 
 @dataclass(frozen=True)
 class Opened:
-    """A decrypted backup, as `restore` takes it. Its secrets are never shown by ``repr``.
-
-    Attributes:
-        source: The backup's folder, for a message that says how to go on.
-    """
+    """A decrypted backup, without secrets in its ``repr``. `source` is its folder."""
 
     snapshot: bytes = field(repr=False)
     contents: Contents
@@ -68,14 +63,14 @@ class Backup:
     """A finished backup.
 
     Attributes:
-        made: Time in UTC.
+        made: In UTC.
         product: ``openbao`` or ``vault``.
-        locked_with: In words: a passphrase, or the number of public keys.
-        checksums: SHA-256 of each encrypted file, by name.
-        secrets: Number of secrets; 0 for a backup of keys alone.
-        vault: Cluster id of the Vault, empty if it could not be read.
-        number: Counts the backups of one folder, since the clock may be wrong. 0 in backups of
-            earlier releases.
+        locked_with: In words.
+        checksums: SHA-256 of each encrypted file.
+        secrets: How many; 0 for a backup of keys alone.
+        vault: Cluster id, empty if it could not be read.
+        number: Counts a folder's backups, since the clock may be wrong. 0 in backups of earlier
+            releases.
     """
 
     directory: Path
@@ -90,12 +85,7 @@ class Backup:
 
     @classmethod
     def load(cls, directory: Path) -> Backup:
-        """Read the manifest of a backup.
-
-        Raises:
-            StackError: There is none.
-            OSError: It may not be read.
-        """
+        """Raise `StackError` if there is no manifest, `OSError` if it may not be read."""
         try:
             data = json.loads((directory / MANIFEST).read_text())
             if data["format"] != FORMAT:
@@ -119,17 +109,14 @@ class Backup:
             ) from None
 
     def has(self, part: str) -> bool:
-        """Return whether the backup was made with this part, and its file is in the folder."""
         return part in self.checksums and (self.directory / part).is_file()
 
     @without_frames
     def check_files(self, *, keyring: Path | None = None) -> tuple[str, ...]:
-        """Check that the present files are undamaged. Needs no key.
+        """Check that the present files are undamaged; no key is needed.
 
-        Return the names of the missing parts: they may be kept elsewhere, as they should.
-
-        Args:
-            keyring: Path of ``keyring.age`` if it is not in the backup's folder.
+        Return the missing parts, which may be kept elsewhere, as they should. ``keyring`` is the
+        path of a ``keyring.age`` elsewhere.
         """
         given = {} if keyring is None else {self._listed(KEYRING): keyring}
         away = tuple(name for name in self.checksums if name not in given and not self.has(name))
@@ -146,11 +133,7 @@ class Backup:
 
     @without_frames
     def open(self, opener: Opener, *, keyring: Path | None = None) -> Opened:
-        """Decrypt the snapshot and the keys.
-
-        Args:
-            keyring: Path of ``keyring.age`` if it is not in the backup's folder.
-        """
+        """Decrypt snapshot and keys. ``keyring`` is the path of a ``keyring.age`` elsewhere."""
         snapshot, contents = self.open_snapshot(opener)
         keys = self.open_keys(opener, file=keyring)
         return Opened(snapshot, contents, keys, str(self.directory.absolute()))
@@ -169,18 +152,13 @@ class Backup:
 
     @without_frames
     def open_keys(self, opener: Opener, *, file: Path | None = None) -> Keys:
-        """Decrypt the unseal keys and tokens.
-
-        Args:
-            file: Path of ``keyring.age`` if it is not in the backup's folder.
-        """
+        """Decrypt the unseal keys and tokens. ``file`` is the path of a ``keyring.age`` elsewhere."""
         return _keys(
             self._decrypted(KEYRING, opener, file), source=str(file or self.directory / KEYRING)
         )
 
     @without_frames
     def open_part(self, name: str, opener: Opener) -> bytes:
-        """Decrypt a further file."""
         return self._decrypted(name, opener, None)
 
     def _decrypted(self, name: str, opener: Opener, file: Path | None) -> bytes:
@@ -188,7 +166,7 @@ class Backup:
         return opener.decrypt(self._checked(name, file or path), source=name)
 
     def _listed(self, name: str) -> str:
-        """Return the name of a part, or raise if the backup was made without it."""
+        """Raise if the backup was made without it."""
         if name not in self.checksums:
             raise StackError(
                 f"this backup has no {name}",
@@ -211,19 +189,15 @@ class Backup:
 
 @without_frames
 def open_keys_file(file: Path, opener: Opener) -> Keys:
-    """Decrypt the unseal keys of a ``keyring.age`` that is kept without the rest of its backup."""
+    """Decrypt a ``keyring.age`` without the rest of its backup."""
     return _keys(opener.decrypt(_read_part(KEYRING, file), source=file.name), source=str(file))
 
 
 def newest(directory: Path, part: str | None = None, *, vault: str = "") -> Backup:
-    """Return the newest backup in a folder that has a part in that folder.
+    """Return the newest backup in a folder that has ``part``, or any part for None.
 
-    Stacks may share a folder. If it holds backups of several Vaults, the one of ``vault`` counts.
-    Without one of those, this raises instead of guessing.
-
-    Args:
-        part: ``snapshot.age`` or ``keyring.age``; None for any backup.
-        vault: Cluster id of the wanted Vault, empty if it is not known.
+    Stacks may share a folder. The backups of ``vault`` count, a cluster id. If there is none of it,
+    and some of several Vaults, this raises instead of guessing.
     """
     every = list_backups(directory)
     found = [backup for backup in every if part is None or backup.has(part)]
@@ -231,7 +205,7 @@ def newest(directory: Path, part: str | None = None, *, vault: str = "") -> Back
     if own:
         return _surely_newest(own)
     vaults = {backup.vault for backup in found}
-    # A backup without a cluster id may be of another Vault than those with one.
+    # A backup without a cluster id may be of another Vault.
     if len(vaults - {""}) > 1 or (len(vaults) > 1 and not found[0].vault):
         raise StackError(
             "backups of several Vaults are in this folder, and nobody can tell which is meant",
@@ -251,9 +225,9 @@ def newest(directory: Path, part: str | None = None, *, vault: str = "") -> Back
 
 
 def _surely_newest(found: Sequence[Backup]) -> Backup:
-    """Return the first of these, the newest by time, unless the count contradicts the time.
+    """Return the newest by time, the first, unless the count contradicts the time.
 
-    The count proves nothing if two backups have the same number: then several folders were merged.
+    The count proves nothing if two backups have the same number: then folders were merged.
     """
     first = _of_the_past(found[0])
     numbers = [backup.number for backup in found if backup.number]
@@ -271,7 +245,7 @@ def _surely_newest(found: Sequence[Backup]) -> Backup:
 
 
 def _of_the_past(newest: Backup) -> Backup:
-    """Return the backup, or raise if its time is in the future and hides newer ones."""
+    """Raise if its time is in the future, which hides newer ones."""
     now = datetime.now(UTC)
     if newest.made <= now + _CLOCKS_APART:
         return newest
@@ -290,11 +264,7 @@ def _whose(backup: Backup) -> str:
 
 
 def check_vault(backup: Backup, vault: str) -> None:
-    """Check that a backup may belong to this Vault. Its keys would not open another one.
-
-    Args:
-        vault: Cluster id of the Vault here, empty if it is not known.
-    """
+    """Check that a backup may be of this Vault, since its keys would not open another one."""
     if vault and backup.vault and backup.vault != vault:
         raise StackError(
             "this backup is of another Vault, and its keys do not open the one here; "
@@ -306,17 +276,17 @@ def check_vault(backup: Backup, vault: str) -> None:
 
 
 def list_backups(directory: Path) -> list[Backup]:
-    """Return every finished and readable backup in a folder, newest first."""
+    """Return every finished and readable backup, newest first."""
     found = []
     for path in directory.glob(f"*/{MANIFEST}"):
         if not path.parent.name.startswith(UNFINISHED):
-            with contextlib.suppress(StackError, PermissionError):  # e.g. another user's folder
+            with contextlib.suppress(StackError, PermissionError):  # another user's, for example
                 found.append(Backup.load(path.parent))
     return sorted(found, key=lambda backup: (backup.made, backup.directory.name), reverse=True)
 
 
 def check_snapshot(raw: bytes, *, source: str) -> None:
-    """Check that a raft snapshot is whole, by the checksums in its archive."""
+    """Check that a raft snapshot is whole, by its own checksums."""
     try:
         with tarfile.open(fileobj=io.BytesIO(raw), mode="r:gz") as tar:
             sums = _member(tar, "SHA256SUMS").decode().splitlines()

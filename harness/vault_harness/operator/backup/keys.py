@@ -1,4 +1,4 @@
-"""Restore the unseal keys of a backup without losing the present ones."""
+"""Restore a backup's unseal keys without losing the present ones."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class KeysRestored:
     """The result of restoring keys.
 
     Attributes:
-        proven: Whether Vault itself accepted them: they unsealed it, or one of their tokens is
-            valid. False if it could not be asked.
-        unsealed: Whether Vault was sealed, was opened with them, and now serves.
+        proven: Vault accepted them: they unsealed it, or one of their tokens is valid. False if it
+            could not be asked.
+        unsealed: They opened it just now, and it serves.
         kept: Path of the earlier keyring. None if there was none, or it had the same keys.
         kept_token: Path of the earlier operator's token, if it was another one.
     """
@@ -54,8 +54,8 @@ class SealKeyRestored:
     """What happened to the key of a static seal.
 
     Attributes:
-        action: ``none`` if the backup has none, ``there`` if it is in place already, ``written``,
-            or ``left`` if another key is in place.
+        action: ``none`` if the backup has none, ``there`` if it is in place already, or ``left`` if
+            another key is.
     """
 
     action: Literal["none", "there", "written", "left"]
@@ -69,8 +69,7 @@ def restore_seal_key(
 ) -> SealKeyRestored:
     """Put the key of a static seal where Vault finds it at its start.
 
-    Args:
-        overwrite: Replace a different key. The earlier key is kept beside it.
+    ``overwrite`` replaces a different key, which is kept beside it.
     """
     path = static_key_path(data_dir)
     if not keys.static_key:
@@ -99,18 +98,16 @@ def restore_keys(
     nodes: Sequence[VaultAdmin] = (),
     overwrite: bool = False,
 ) -> KeysRestored:
-    """Put the keyring of a backup where the tasks look for it.
+    """Put the keyring of a backup where the tasks look for it, and the key of a static seal.
 
-    The key of a static seal is restored too. Existing files are kept beside the new ones. A file
-    that is no keyring is replaced without asking. So is another keyring if Vault accepts the
-    backup's keys. If the present Vault answers, it decides whether the keys are unseal or recovery
-    keys: its seal may have changed since the backup.
+    Existing files are kept beside the new ones. A file that is no keyring is replaced without
+    asking. So is another keyring if Vault accepts the backup's keys. A Vault that answers tells
+    whether they are unseal or recovery keys: its seal may have changed since.
 
     Args:
         op: At the Vault that the keys should open; None if it is away. A sealed Vault is unsealed,
             since nothing else proves the keys.
-        nodes: One operator for each node of a cluster. A single node of a sealed cluster has no
-            quorum.
+        nodes: Each node of a cluster. A single node of a sealed one has no quorum.
         overwrite: Replace a keyring even if Vault cannot tell which one is right.
 
     Raises:
@@ -149,7 +146,6 @@ def restore_keys(
 
 
 def _present(path: Path) -> Keyring | None:
-    """Return the present keyring; None if there is no file or it is no keyring."""
     try:
         return Keyring.load(path)
     except (KeyringMissing, StackError):
@@ -157,10 +153,10 @@ def _present(path: Path) -> Keyring | None:
 
 
 def _initialised(nodes: Sequence[VaultAdmin]) -> dict[VaultAdmin, SealStatus]:
-    """Return the initialised nodes that answer, each with its seal status."""
+    """Return the initialised nodes that answer."""
     found = {}
     for node in nodes:
-        with contextlib.suppress(OperatorError):  # it is away
+        with contextlib.suppress(OperatorError):  # away
             status = node.seal_status()
             if status.initialised:
                 found[node] = status
@@ -168,7 +164,7 @@ def _initialised(nodes: Sequence[VaultAdmin]) -> dict[VaultAdmin, SealStatus]:
 
 
 def _of_its_kind(keyring: Keyring, found: Mapping[VaultAdmin, SealStatus]) -> Keyring:
-    """Return the keys with the kind that the present Vault reports, if it reports one."""
+    """Return the keys with the kind that the present Vault reports."""
     kinds = {status.kind for status in found.values() if not status.migrating}
     return replace(keyring, kind=kinds.pop()) if len(kinds) == 1 else keyring
 
@@ -179,7 +175,7 @@ def _proof(found: Mapping[VaultAdmin, SealStatus], keys: Keys) -> tuple[bool, bo
         tokens = (keys.keyring.root_token, keys.operator_token)
         return any(_lives(node, token) for node in found for token in tokens), False
     if keys.keyring.kind != "shamir":
-        return False, False  # it unseals itself: recovery keys would not open it
+        return False, False  # recovery keys would not open it
     try:
         cluster.unseal_all(list(found), keys.keyring, timeout=_UNSEAL_SECONDS)
     except DeadlineExceeded:
@@ -198,7 +194,7 @@ def _proof(found: Mapping[VaultAdmin, SealStatus], keys: Keys) -> tuple[bool, bo
 
 
 def _own_token_is_good(nodes: Sequence[VaultAdmin], directory: Path) -> bool:
-    """Return whether the operator's token in place is valid. It may be newer than the backup."""
+    """It may be newer than the backup."""
     token = operator_token(directory)
     return bool(token) and any(_lives(node, token) for node in nodes)
 

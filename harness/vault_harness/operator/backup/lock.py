@@ -1,10 +1,10 @@
-"""Encrypt backups with age, through pyrage, the Python bindings of its Rust implementation.
+"""Encrypt backups with age, through pyrage.
 
 https://age-encryption.org, https://github.com/str4d/rage, https://github.com/woodruffw/pyrage
 
-age is a small, reviewed format with authenticated encryption. It supports passphrases (scrypt) and
-public keys (X25519, SSH), and has no options to get wrong. ``age -d`` and ``rage -d`` open these
-files without this project. pyrage has wheels for every platform and needs no program on PATH.
+age is a small, reviewed format with authenticated encryption for passphrases (scrypt) and public
+keys (X25519, SSH), and has no options to get wrong. ``age -d`` and ``rage -d`` open these files
+without this project. pyrage has wheels for every platform and needs no program on PATH.
 """
 
 from __future__ import annotations
@@ -26,15 +26,14 @@ from vault_harness.errors import HarnessError, SettingsError, named, without_fra
 PASSPHRASE_VARIABLE = "HARNESS_BACKUP_PASSPHRASE"  # noqa: S105 -- the name of a variable, not a passphrase
 SHORTEST_PASSPHRASE = 12
 _MARK = "\ufeff"
-"""The byte order mark of some editors. Earlier releases took it as part of the passphrase."""
+"""Some editors' byte order mark. Earlier releases took it as part of the passphrase."""
 
 
 @dataclass(frozen=True)
 class Lock:
-    """Who can open a backup: a passphrase, or the holders of some private keys.
+    """Who can open a backup: who knows a passphrase, or has a private key.
 
-    Attributes:
-        recipients: ``age1...`` or ``ssh-ed25519 ...`` lines.
+    `recipients` are ``age1...`` or ``ssh-ed25519 ...`` lines.
     """
 
     passphrase: str | None = field(default=None, repr=False)
@@ -59,14 +58,13 @@ class Lock:
 
     @property
     def kind(self) -> str:
-        """How it is locked, in words, for a manifest."""
+        """In words, for a manifest."""
         return (
             "passphrase" if self.passphrase is not None else f"{len(self.recipients)} public key(s)"
         )
 
     @without_frames
     def encrypt(self, data: bytes) -> bytes:
-        """Return ``data`` as an age file."""
         if self.passphrase is not None:
             return bytes(_passphrase.encrypt(data, self.passphrase))
         return bytes(pyrage.encrypt(data, [_recipient(line) for line in self.recipients]))
@@ -74,14 +72,13 @@ class Lock:
 
 @dataclass(frozen=True)
 class Opener:
-    """What opens a backup: the passphrase, or private keys. Never shown by ``repr``."""
+    """A passphrase or private keys. Never shown by ``repr``."""
 
     passphrase: str | None = field(default=None, repr=False)
     identities: tuple[str, ...] = field(default=(), repr=False)
 
     @without_frames
     def decrypt(self, data: bytes, *, source: str) -> bytes:
-        """Return the content of an age file."""
         refusal = ""
         for attempt in self._attempts():
             try:
@@ -98,10 +95,10 @@ class Opener:
         )
 
     def _attempts(self) -> Iterator[Callable[[bytes], bytes]]:
-        """Yield ways to open a file, in order. Each attempt with a passphrase takes a second.
+        """Yield ways to open a file. Each attempt with a passphrase takes a second.
 
-        The same passphrase may be encoded differently: one machine types ``u`` and a combining mark
-        where another types one letter, and some editors add a byte order mark.
+        A passphrase may be encoded differently: one machine types ``u`` and a combining mark where
+        another types one letter, and some editors add a byte order mark.
         """
         if self.passphrase is None:
             keys = [_identity(text) for text in self.identities]
@@ -131,7 +128,7 @@ def lock_from(
     environ: Mapping[str, str],
     ask: Callable[[], str] | None = None,
 ) -> Lock:
-    """Make a lock from public keys, their files, a passphrase file, the environment or a prompt."""
+    """Take public keys, their files, a passphrase file, the environment or a prompt."""
     if recipients:
         return Lock(
             recipients=tuple(line for given in recipients for line in _recipient_lines(given))
@@ -148,7 +145,7 @@ def opener_from(
     environ: Mapping[str, str],
     ask: Callable[[], str] | None = None,
 ) -> Opener:
-    """Make an opener from key files, a passphrase file, the environment, or a prompt."""
+    """Take key files, a passphrase file, the environment, or a prompt."""
     if identity_files:
         return Opener(
             identities=tuple(
@@ -175,7 +172,7 @@ def _found_passphrase(
 
 def _read(path: Path, option: str) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")  # drops the byte order mark
+        return path.read_text(encoding="utf-8-sig")  # drops the mark
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
         raise SettingsError(
@@ -194,7 +191,7 @@ def _recipient_lines(given: str) -> list[str]:
 
 
 def _keys(text: str) -> list[str]:
-    """Return the private keys of a file: lines of an age key file, or one SSH key."""
+    """Return an age key file's lines, or one SSH key."""
     if "PRIVATE KEY-----" in text:
         return [text]
     return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]

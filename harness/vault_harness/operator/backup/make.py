@@ -53,10 +53,10 @@ def write_backup(
     """Write a backup completely, or not at all.
 
     Args:
-        directory: Where backups are, also of other stacks. A present folder keeps its mode.
-        name: Name of the new folder. A number is added if the name is taken.
-        others: Content of further files, by name. They are encrypted too.
-        vault: Cluster id of the Vault, empty if it could not be read.
+        directory: Shared by stacks. A present folder keeps its mode.
+        name: Of the new folder, with a number if it is taken.
+        others: Further files to encrypt, by name.
+        vault: Cluster id, empty if it could not be read.
     """
     files.make_private(directory)
     _sweep(directory)
@@ -108,18 +108,18 @@ def _unfinished(directory: Path, name: str) -> Iterator[Path]:
                     return
                 _lock_file(unfinished).unlink(missing_ok=True)
         except Timeout:
-            pass  # another run began a backup of this name in the same second
+            pass  # another run began in the same second
         except PermissionError:
             if not _lock_file(unfinished).exists():
-                raise  # this user may not write here; otherwise another user holds the name
+                raise  # may not write here; otherwise another user holds the name
         number += 1
         chosen = f"{name}-{number}"
 
 
 def _sweep(directory: Path) -> None:
-    """Remove the remains of interrupted runs. A running backup holds a lock.
+    """Remove the remains of interrupted runs, which hold no lock.
 
-    Folders that may not be locked or removed belong to another user of a shared disk, and stay.
+    Folders that may not be locked or removed belong to another user of a shared disk.
     """
     for left in directory.glob(f"{UNFINISHED}*"):
         if not left.is_dir():
@@ -149,7 +149,7 @@ def _tar(snapshot: bytes, contents: Contents) -> bytes:
 
 
 def _keys_bytes(keys: Keys) -> bytes:
-    """Serialise like `Keyring.save`, so that the output of ``age -d`` is a keyring file."""
+    """Like `Keyring.save`, so that the output of ``age -d`` is a keyring file."""
     content = {"operator_token": keys.operator_token, **keys.keyring.to_json()}
     if keys.static_key:
         content["static_key"] = keys.static_key
@@ -174,8 +174,8 @@ def make_backup(
         op: May read every secret of its namespace, and ``sys/storage/raft/snapshot``.
         keys: None leaves them out.
         mounts: KV mounts whose secrets a restore compares.
-        name: Name of the new folder; the time by default.
-        others: Returns the content of further files, by name, before the snapshot is taken.
+        name: Of the new folder; the time by default.
+        others: Returns further files, by name, before the snapshot is taken.
     """
     mounts = tuple(mounts)
     status = op.seal_status()
@@ -208,7 +208,7 @@ def backup_keys(
     vault: str = "",
     checkpoint: Checkpoint = lambda _step: None,
 ) -> Backup:
-    """Back up only the unseal keys. Works while Vault is sealed or away."""
+    """Works while Vault is sealed or away."""
     return write_backup(
         directory,
         f"{backup_name()}-keys",
@@ -223,17 +223,16 @@ def backup_keys(
 
 
 def cluster_id(op: VaultAdmin) -> str:
-    """Return the unique id of a Vault, which travels with a snapshot. Empty while it is sealed."""
+    """Return a Vault's id, which travels with a snapshot. Empty while it is sealed."""
     return str(op.request("GET", "sys/seal-status").get("cluster_id") or "")
 
 
 def backup_name() -> str:
-    """Return the current time in UTC as the name of a folder."""
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
 
 
 def take_snapshot(op: VaultAdmin) -> bytes:
-    """Take a raft snapshot. The current keys of the Vault open it."""
+    """The current keys of the Vault open it."""
     with op.asking("take a raft snapshot") as client:
         try:
             return bytes(client.sys.take_raft_snapshot().content)

@@ -1,7 +1,7 @@
-"""Find out how far the nodes of a Vault are with a backup that is restored into them.
+"""Find out how far the nodes of a Vault are with a restore.
 
 The cluster id travels with a snapshot, and any unsealed node tells it without a token. A valid
-token of the backup proves the same, but it may have expired or been revoked. Either is enough.
+token of the backup proves the same, but it may have expired or been revoked.
 """
 
 from __future__ import annotations
@@ -29,10 +29,8 @@ def await_taken(nodes: Sequence[VaultAdmin], keys: Keys, vault: str, *, timeout:
     """Wait until every node has taken a snapshot that has other keys.
 
     A node with Shamir's seal seals itself some time after the restore was answered. A node that
-    unseals itself goes on with the data of the snapshot.
-
-    Args:
-        vault: Cluster id of the snapshot, empty if it is not known.
+    unseals itself goes on with the snapshot's data. ``vault`` is its cluster id, empty if it is not
+    known.
     """
     wait_until(
         lambda: all(_has_taken(node, keys, vault) for node in nodes),
@@ -52,8 +50,8 @@ def must_start_again(nodes: Sequence[VaultAdmin]) -> bool:
 def await_on_all(nodes: Sequence[VaultAdmin], keys: Keys, vault: str) -> None:
     """Wait until every node has the whole snapshot, as the leader reports it.
 
-    If no token is valid at the leader, each node is asked about itself. A node that restarts before
-    it has the snapshot gets it later, as a standby.
+    If no token is valid there, each node is asked about itself. A node that restarts too early gets
+    the snapshot later, as a standby.
     """
     wanted: list[int] = []
 
@@ -61,7 +59,7 @@ def await_on_all(nodes: Sequence[VaultAdmin], keys: Keys, vault: str) -> None:
         leader = cluster.find_leader(nodes)
         if leader is None:
             return False
-        with contextlib.suppress(OperatorError):  # the leader is busy with the snapshot
+        with contextlib.suppress(OperatorError):  # busy with the snapshot
             indexes = _indexes(leader, nodes, keys, vault)
             if len(indexes) < len(nodes):
                 return False
@@ -80,7 +78,7 @@ def await_on_all(nodes: Sequence[VaultAdmin], keys: Keys, vault: str) -> None:
 
 
 def _indexes(leader: VaultAdmin, nodes: Sequence[VaultAdmin], keys: Keys, vault: str) -> list[int]:
-    """Return each node's position in the log of the backup's Vault, empty if a node lacks it."""
+    """Return each node's position in the backup's log, empty if a node lacks it."""
     for token in (keys.keyring.root_token, keys.operator_token):
         if lives(leader, token):
             with contextlib.closing(leader.with_token(token)) as known:
@@ -96,14 +94,11 @@ def _indexes(leader: VaultAdmin, nodes: Sequence[VaultAdmin], keys: Keys, vault:
 def having(
     nodes: Sequence[VaultAdmin], keys: Keys, vault: str, *, patience: float = CATCH_UP_SECONDS
 ) -> list[VaultAdmin]:
-    """Return the nodes that have the backup.
+    """Return the nodes that have the backup, after a wait for slow ones.
 
-    This waits for a slow node. A node whose power failed before it had the snapshot never gets it,
-    since it has the earlier certificates.
-
-    Args:
-        patience: Seconds to wait. A short time is enough right after all nodes restarted, since
-            none can get the snapshot from another one then.
+    A node whose power failed before it had the snapshot never gets it, since it has the earlier
+    certificates. After all nodes restarted, none can get it from another, so a short ``patience``
+    is enough.
     """
     if len(nodes) > 1 and is_restored(nodes, keys, vault):
         with contextlib.suppress(DeadlineExceeded):
@@ -113,20 +108,19 @@ def having(
 
 def _is_of_it(node: VaultAdmin, keys: Keys, vault: str, *, alone: bool) -> bool:
     if not alone and vault and (own := cluster_id(node)):
-        return own == vault  # a node tells it even while it knows no leader
+        return own == vault  # told even without a leader
     return _has_backup(node, keys, vault)
 
 
 def is_restored(nodes: Sequence[VaultAdmin], keys: Keys, vault: str) -> bool:
-    """Return whether a node has the backup already. For ``vault`` see `await_taken`.
+    """Return whether a node has the backup already.
 
-    Raises:
-        OperatorError: No node that answers has it, and one does not answer.
+    Raise `OperatorError` if no node that answers has it, and one does not answer.
     """
     if vault and any(cluster_id(node) == vault for node in nodes):
         return True
     refused: OperatorError | None = None
-    # A sealed node answers at once, by the keys. An open one without a leader may never answer.
+    # A sealed node answers at once. An open one without a leader may never answer.
     for node in sorted(nodes, key=lambda node: not node.seal_status().sealed):
         try:
             if _has_backup(node, keys, vault):
@@ -141,7 +135,7 @@ def is_restored(nodes: Sequence[VaultAdmin], keys: Keys, vault: str) -> bool:
 def _has_backup(node: VaultAdmin, keys: Keys, vault: str) -> bool:
     """Return whether a node belongs to the Vault of these keys already.
 
-    A node that was just given a snapshot stays unsealed for a moment before it seals itself.
+    A node that was just given a snapshot stays unsealed for a moment.
     """
     begun = time.monotonic()
     deadline, patience = begun + SETTLE_SECONDS, begun + CATCH_UP_SECONDS
@@ -154,16 +148,16 @@ def _has_backup(node: VaultAdmin, keys: Keys, vault: str) -> bool:
         except VaultIsSealed:
             continue  # it was sealing itself: the answer may take seconds
         except OperatorError:
-            # A standby without a leader cannot forward the question. Its refusal does not
-            # mean that it lacks the backup.
+            # A standby without a leader cannot forward the question, which does not mean that it
+            # lacks the backup.
             if time.monotonic() > patience:
                 raise
-            time.sleep(POLL_SECONDS)  # bounded by the patience
+            time.sleep(POLL_SECONDS)
             deadline = time.monotonic() + SETTLE_SECONDS
             continue
         if time.monotonic() > deadline:
             return False
-        time.sleep(POLL_SECONDS)  # bounded by the deadline
+        time.sleep(POLL_SECONDS)
     try:
         node.give_keys(keys.keyring)
     except OperatorError:
@@ -172,7 +166,7 @@ def _has_backup(node: VaultAdmin, keys: Keys, vault: str) -> bool:
 
 
 def _has_taken(node: VaultAdmin, keys: Keys, vault: str) -> bool:
-    with contextlib.suppress(OperatorError):  # it is busy with the snapshot
+    with contextlib.suppress(OperatorError):  # busy with the snapshot
         return node.seal_status().sealed or _knows(node, keys, vault)
     return False
 
@@ -185,7 +179,6 @@ def _knows(node: VaultAdmin, keys: Keys, vault: str) -> bool:
 
 
 def lives(op: VaultAdmin, token: str) -> bool:
-    """Return whether a token is valid. An empty one is not."""
     if not token:
         return False
     with contextlib.closing(op.with_token(token)) as known:
@@ -200,7 +193,7 @@ def _states(nodes: Sequence[VaultAdmin]) -> str:
 
 
 def check_nodes(nodes: Sequence[VaultAdmin]) -> None:
-    """Raise `StackError` if a node is away. It would come back alone, with its old data."""
+    """Raise `StackError` if a node is away: it would come back alone, with its old data."""
     away = [
         f"{node.address} {health_in_words(status)}"
         for node, status in zip(nodes, cluster.health_of_all(nodes), strict=True)
@@ -216,7 +209,7 @@ def check_nodes(nodes: Sequence[VaultAdmin]) -> None:
 
 
 Remake = Callable[[Sequence[str]], object]
-"""Rebuilds the nodes at these addresses from the data of the others."""
+"""Rebuilds the nodes at these addresses from the others."""
 
 
 def parted(
@@ -228,14 +221,10 @@ def parted(
     *,
     patience: float = CATCH_UP_SECONDS,
 ) -> tuple[list[VaultAdmin], list[VaultAdmin]]:
-    """Split nodes into those with the snapshot and those to rebuild, after an interrupted restore.
+    """Split nodes, after an interrupted restore, into those with the snapshot and those to rebuild.
 
     If more than half of the nodes lack the snapshot, the others are rebuilt from them. The restore
-    then starts over, and both lists are empty.
-
-    Args:
-        vault: Cluster id of the snapshot, empty if it is not known.
-        keyring_path: Where the earlier keys are.
+    then starts over, and both lists are empty. ``keyring_path`` has the earlier keys.
     """
     have = having(nodes, keys, vault, patience=patience)
     others = [node for node in nodes if node not in have]
@@ -248,7 +237,7 @@ def parted(
 
 
 def rebuild(nodes: Sequence[VaultAdmin], remake: Remake | None) -> None:
-    """Rebuild these nodes from the data of the others. Raise `StackError` without ``remake``."""
+    """Rebuild these nodes from the others; without ``remake`` raise `StackError`."""
     if not nodes:
         return
     addresses = [node.address for node in nodes]
@@ -262,7 +251,7 @@ def rebuild(nodes: Sequence[VaultAdmin], remake: Remake | None) -> None:
 
 
 def left_behind(node: VaultAdmin, error: OperatorError) -> StackError:
-    """Describe a node that was away and has no certificate that the others know."""
+    """The node was away and has no certificate that the others know."""
     return StackError(
         f"the backup is in place, but the node at {node.address} does not show its content: "
         f"{error.cause}",

@@ -1,7 +1,7 @@
 """Try whether a backup opens here, in a server that ends afterwards.
 
 With a seal other than Shamir's, the seal's key opens a snapshot, and only the holder can prove that
-it has the key. A Vault that gets a snapshot that it cannot open has lost its data. So another
+it has the key. A Vault that cannot open the snapshot that it gets has lost its data. So another
 server with the same seal gets it first.
 """
 
@@ -31,9 +31,8 @@ def rehearse(
     """Restore a backup into a separate server with the seal of the target Vault.
 
     Args:
-        engine: Runs that server. It must reach the holder of the seal's key.
-        seal: The seal stanza of the target Vault.
-        directory: Holds the server. The caller removes it.
+        engine: It must reach the holder of the seal's key.
+        directory: For the server. The caller removes it.
 
     Raises:
         StackError: The backup does not open with the key of that seal, or it is incomplete.
@@ -76,7 +75,7 @@ def rehearse(
 
 
 def _is_sealed(op: VaultAdmin) -> bool:
-    """Return whether the server sealed itself because it could not open the snapshot."""
+    """Return whether the server could not open the snapshot."""
     with contextlib.suppress(OperatorError):  # it ended, which proves nothing about the key
         return op.seal_status().sealed
     return False

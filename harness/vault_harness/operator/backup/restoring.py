@@ -1,12 +1,11 @@
 """Restore a backup into an empty Vault: a single server, or all nodes of a cluster.
 
-The leader gets the snapshot and answers once most nodes have it. With Shamir's seal and keys of
-another Vault, every node seals itself as it takes the snapshot. The keys of the snapshot then open
-it. With any other seal, each node opens the snapshot with the seal's key and goes on.
+The leader answers once most nodes have the snapshot. With Shamir's seal and keys of another Vault,
+every node seals itself as it takes it, and the snapshot's keys then open it. With any other seal,
+each node opens the snapshot with the seal's key and goes on.
 
 A standby of such a cluster keeps its earlier mounts and audit devices and refuses every request
-(OpenBao 2.7.2). So all nodes restart once they have the snapshot. A node that does not run can do
-neither, so all of them must run.
+(OpenBao 2.7.2). So all nodes restart once they have the snapshot, and all must run.
 """
 
 from __future__ import annotations
@@ -67,11 +66,11 @@ from vault_harness.operator.backup.progress import (
 from vault_harness.waiting import Awaited
 
 _OF = "snapshot"
-"""Field of the note beside the keys. It tells two backups of one Vault apart."""
+"""In the note beside the keys; tells two backups of one Vault apart."""
 _KEPT = "kept"
-"""Field of that note: the files kept of the overwritten Vault, which the last run reports."""
+"""In that note: files kept of the overwritten Vault, which the last run reports."""
 
-_NAMED = 5  # things in the Vault that a message lists at most
+_NAMED = 5  # in a message
 
 
 @dataclass(frozen=True)
@@ -79,14 +78,13 @@ class Restored:
     """The result of a restore.
 
     Attributes:
-        comparison: Secret by secret, against the backup. For a cluster, includes what differs at
-            any node.
-        resumed: Whether an earlier run had put the snapshot in already.
-        secret_ids: Number of old secret-ids that are valid again, by AppRole. Anyone who has one,
-            for example from a lost machine, can log in.
+        comparison: With the backup, and for a cluster with each node.
+        resumed: An earlier run had put the snapshot in already.
+        secret_ids: Number of old secret-ids that are valid again, by AppRole. Who has one, for
+            example from a lost machine, can log in.
         kept: Path of the overwritten Vault's keyring, if there was one.
-        overwritten: A raft snapshot of the overwritten Vault, which that keyring opens.
-        kept_token: Path of that Vault's operator's token, if the backup has another one.
+        overwritten: A raft snapshot of that Vault, which that keyring opens.
+        kept_token: Path of its operator's token, if the backup has another one.
     """
 
     comparison: Comparison
@@ -101,7 +99,7 @@ class Restored:
 
 @dataclass(frozen=True)
 class _Beside:
-    """The files of the overwritten Vault that are kept beside the keyring; see `Restored`."""
+    """See `Restored`."""
 
     kept: Path | None = None
     overwritten: Path | None = None
@@ -109,20 +107,18 @@ class _Beside:
 
 
 _OF_EVERY_VAULT = frozenset({"system", "identity", "cubbyhole", "token"})
-"""Types of the mounts that the server makes itself and nobody else can make."""
+"""Only the server makes mounts of these types."""
 
 _POLICIES_OF_EVERY_VAULT = frozenset({"root", "default", OPERATOR_POLICY})
-"""The last one belongs to the tasks. Their token brings it."""
+"""The last one comes with the tasks' token."""
 
 
 def put_in(op: VaultAdmin) -> tuple[str, ...]:
-    """Describe what somebody has put into a Vault, a few words each. Empty for an empty Vault.
+    """Describe what somebody has put into a Vault. Empty for an empty Vault.
 
-    Everything counts that the server does not make itself, even if no backup holds anything of the
-    kind: a restore would remove it. Audit devices do not count, since a server may start with one.
-
-    Args:
-        op: With a root token, in the root namespace.
+    Everything counts that the server does not make itself, since a restore would remove it. Audit
+    devices do not count, since a server may start with one. ``op`` has a root token, in the root
+    namespace.
     """
     found = []
     for path, what in (("sys/mounts", "mount"), ("sys/auth", "auth method")):
@@ -159,14 +155,13 @@ def restore(
     snapshot was not in yet; or the last run used another backup of that Vault.
 
     Args:
-        nodes: One operator for each node. All must run, and no token is needed.
-        keyring_path: The present Vault's keyring. The backup's keyring replaces it, and its
-            operator's token goes beside it.
-        overwrite: Replace the content of a Vault that is not empty. Its keyring, its operator's
-            token and a snapshot are kept beside the new ones.
-        rehearse: Called before anything changes. An exception from it ends the restore.
-        restart: Stops and starts the servers of all nodes. Required for several nodes that unseal
-            themselves.
+        nodes: All must run, and no token is needed.
+        keyring_path: The present Vault's, which the backup's replaces, with its operator's token
+            beside it.
+        overwrite: Replace the content of a Vault. Its keyring, its operator's token and a snapshot
+            are kept beside the new ones.
+        rehearse: Called before anything changes. An exception ends the restore.
+        restart: Restarts all servers. Required for several nodes that unseal themselves.
         remake: Rebuilds the nodes at these addresses from the others. Without it, a cluster whose
             power failed half-way cannot continue.
 
@@ -200,8 +195,8 @@ def restore(
     beside = _kept_before(way, directory) if resumed else _Beside()
     note = partial(_note, way, directory, opened)
     if noted is not None and not begun_before and is_restored(nodes, keys, contents.vault):
-        # Another backup of that Vault is in, and this one replaces it. Use the keys and tokens of
-        # the other one: it may have a root token that this one lacks.
+        # This backup replaces another one of that Vault, which may have a root token that this one
+        # lacks.
         theirs = replace(keys, keyring=noted)
         beside = _Beside(kept_token=put_keys(_open(nodes, keys), theirs, keyring_path))
     if not resumed:
@@ -216,8 +211,8 @@ def restore(
                 beside = replace(beside, overwritten=_keep_snapshot(root, keyring_path))
                 if present != keys.keyring:  # other keys, or only another root token
                     beside = replace(beside, kept=keep_beside(keyring_path))
-            # The backup's own Vault accepts its keys and tokens from the start, so they cannot tell
-            # how far this got. The existence of the note tells it.
+            # The backup's own Vault accepts its keys and tokens from the start, so only the note
+            # tells how far this got.
             own = present.keys == keys.keyring.keys
             if own:
                 way.unlink(missing_ok=True)  # note of another backup, about to be replaced
@@ -231,7 +226,7 @@ def restore(
         checkpoint("put the snapshot in")
         if start_again:
             await_on_all(nodes, keys, contents.vault)
-            assert restart is not None  # see above
+            assert restart is not None
             restart()
             checkpoint("started the nodes again")
         elif present.keys != keys.keyring.keys:
@@ -268,7 +263,6 @@ def _digest(snapshot: bytes) -> str:
 
 
 def _note(way: Path, directory: Path, opened: Opened, beside: _Beside) -> None:
-    """Note which backup is being restored: its keys and the digest of its snapshot."""
     # By name, so that the folder can be moved. Files behind a link keep their whole path.
     names = {
         what: path.name if path.parent == directory else str(path)
@@ -294,10 +288,9 @@ def _kept_before(way: Path, directory: Path) -> _Beside:
 def _unfinished(way: Path, opened: Opened) -> tuple[Keyring | None, bool]:
     """Return what an interrupted restore of that Vault has noted.
 
-    Two backups of one Vault may have other root tokens, or none: their keys tell which Vault it is.
-
-    Return the noted keyring, or None if there is none or it is of another Vault; and whether the
-    noted snapshot is this one. Older releases noted no snapshot, so only an equal keyring counts.
+    That is its keyring, or None if there is none or it is of another Vault; and whether the
+    snapshot is this one. Two backups of one Vault may have other root tokens, so their keys tell
+    which Vault it is. Older releases noted no snapshot, so only an equal keyring counts.
     """
     noted = Keyring.load(way) if way.exists() else None
     keyring = opened.keys.keyring
@@ -310,7 +303,6 @@ def _unfinished(way: Path, opened: Opened) -> tuple[Keyring | None, bool]:
 def _acting_on_what_is_here(
     nodes: Sequence[VaultAdmin], present: Keyring, keys: Keys, keyring_path: Path
 ) -> VaultAdmin:
-    """Unseal the nodes and return an operator with a valid token, before the snapshot is put in."""
     try:
         leader = cluster.unseal_all(nodes, present, timeout=RESTORE_SECONDS)
         return _acting(leader, present, keys, keyring_path.parent)
@@ -321,8 +313,8 @@ def _acting_on_what_is_here(
 def _acting(leader: VaultAdmin, present: Keyring, keys: Keys, directory: Path) -> VaultAdmin:
     """Return an operator with a valid token, before the snapshot is put in.
 
-    If the backup's own Vault took the snapshot and the answer was lost, newer tokens are gone. Then
-    the tokens of the backup are valid.
+    If the backup's own Vault took the snapshot and the answer was lost, newer tokens are gone, and
+    the backup's are valid.
     """
     try:
         return admin_with_token(leader.address, present, directory, ca_cert=leader.ca_cert)
@@ -334,7 +326,7 @@ def _acting(leader: VaultAdmin, present: Keyring, keys: Keys, directory: Path) -
 
 
 def _another_first(error: HarnessError, keyring_path: Path, keys: Keys) -> HarnessError:
-    """Add to this error the command that finishes another backup's interrupted restore, if any."""
+    """Add to this error the command that finishes another backup's interrupted restore."""
     unfinished = unfinished_restore(keyring_path)
     if unfinished is None or unfinished.keys_here or unfinished.is_of(keys.keyring):
         return error
@@ -349,8 +341,8 @@ def _another_first(error: HarnessError, keyring_path: Path, keys: Keys) -> Harne
 def _let_catch_up(nodes: Sequence[VaultAdmin], keys: Keys, contents: Contents) -> None:
     """Wait for a node that was away when the leader took the snapshot.
 
-    It gets the snapshot with the certificates that the nodes still use. After a restart the others
-    use the backup's certificates, and it cannot rejoin.
+    It needs the certificates that the nodes still use. After a restart they use the backup's, and
+    it cannot rejoin.
     """
     leader = cluster.find_leader(nodes)
     if leader is not None and is_restored([leader], keys, contents.vault):
@@ -359,7 +351,7 @@ def _let_catch_up(nodes: Sequence[VaultAdmin], keys: Keys, contents: Contents) -
 
 
 def _open(nodes: Sequence[VaultAdmin], keys: Keys) -> VaultAdmin:
-    """Unseal every node with the backup's keys, even if it seals late, and return the leader."""
+    """Unseal every node with the backup's keys, even if it seals late."""
     deadline = time.monotonic() + RESTORE_SECONDS
     while True:
         try:
@@ -370,7 +362,7 @@ def _open(nodes: Sequence[VaultAdmin], keys: Keys) -> VaultAdmin:
 
 
 def _compare_all(acting: VaultAdmin, nodes: Sequence[VaultAdmin], contents: Contents) -> Comparison:
-    """Compare with the backup through the leader, then through each other node as it catches up."""
+    """Compare through the leader, then through each other node as it catches up."""
     found = _answered(acting, contents) if len(nodes) > 1 else compare(acting, contents)
     different = list(found.different)
     for node in nodes:
@@ -392,8 +384,8 @@ def _compare_all(acting: VaultAdmin, nodes: Sequence[VaultAdmin], contents: Cont
 def _answered(node: VaultAdmin, contents: Contents, wanted: Comparison | None = None) -> Comparison:
     """Return what a node has, once it equals the leader's answer or time is up.
 
-    A cluster that was just unsealed may elect another leader. A former leader forwards requests,
-    and refuses them until it knows the new leader.
+    A cluster that was just unsealed may elect another leader. A former leader refuses requests
+    until it knows the new one.
     """
     deadline = time.monotonic() + CATCH_UP_SECONDS
     awaited = Awaited(f"{node.address} to have all secrets of the backup", CATCH_UP_SECONDS)
@@ -410,11 +402,11 @@ def _answered(node: VaultAdmin, contents: Contents, wanted: Comparison | None = 
             if error is not None:
                 raise error
             return found
-        time.sleep(POLL_SECONDS)  # bounded by the deadline
+        time.sleep(POLL_SECONDS)
 
 
 def _keep_snapshot(root: VaultAdmin, keyring_path: Path) -> Path:
-    """Save a snapshot of the Vault to be overwritten, as a new file beside the keyring."""
+    """Save a snapshot of the Vault to be overwritten beside the keyring."""
     snapshot = take_snapshot(root)
     try:
         check_snapshot(snapshot, source=f"{root.address}/v1/sys/storage/raft/snapshot")
@@ -436,7 +428,7 @@ def _keep_snapshot(root: VaultAdmin, keyring_path: Path) -> Path:
 
 
 def _check_seal(nodes: Sequence[VaultAdmin], keys: Keys, data_dir: Path) -> None:
-    """Check that this Vault has the seal and the key that the snapshot was taken with."""
+    """Check that this Vault has the snapshot's seal and key."""
     op = nodes[0]
     status = op.seal_status()
     if status.kind != keys.keyring.kind:

@@ -1,4 +1,4 @@
-"""What a saved stack has besides its Vault: its shape, and small files of its data directory."""
+"""What a saved stack has besides its Vault."""
 
 from __future__ import annotations
 
@@ -28,11 +28,7 @@ _FOLDERS = frozenset({ADOPTED_NAME, REPLACED_NAME})
 
 @dataclass(frozen=True)
 class Saved:
-    """A stack without its Vault.
-
-    Attributes:
-        files: Content by path below the data directory.
-    """
+    """A stack without its Vault; `files` are by path below the data directory."""
 
     seal: SealKind
     nodes: int
@@ -44,7 +40,6 @@ class Saved:
 
     @classmethod
     def of(cls, stack: LocalStack) -> Saved:
-        """Read the running stack."""
         record = StackRecord.load(stack.data_dir)
         return cls(
             seal=sealing.seal_here(stack.data_dir, record.seal),
@@ -62,7 +57,7 @@ class Saved:
     @classmethod
     @without_frames
     def load(cls, backup: Backup, opener: Opener) -> Saved:
-        """Read a save; refuse a file that would go outside the data directory."""
+        """Refuse a file that would go outside the data directory."""
         if not backup.has(PART):
             raise StackError(
                 f"{backup.directory} is a backup of a Vault, and no saved stack",
@@ -70,7 +65,7 @@ class Saved:
                 remedy=named("restore", "--source", backup.directory),
             )
         found = cls(**json.loads(backup.open_part(PART, opener)))
-        for name in found.files:  # anybody who knows a public key can make a save for it
+        for name in found.files:  # anybody who knows a public key can make a save
             if ".." in PurePosixPath(name).parts or not _is_saved(PurePosixPath(name)):
                 raise StackError(
                     f"this save has a file that no stack has: {name!r}",
@@ -80,14 +75,13 @@ class Saved:
         return found
 
     def to_json(self) -> bytes:
-        """Return the content of `PART`."""
         return json.dumps(asdict(self)).encode()
 
     def start(self, stack: LocalStack, keys: Keys) -> None:
         """Start the stack that is here, or a new one of the same shape."""
         if holds_data(stack.data_dir):
             left = stack.unfinished_restore()
-            # The servers start, and only the rest of the restore opens them.
+            # Only the rest of the restore opens the servers.
             half_way = left is not None and not left.keys_here
             with contextlib.suppress(*([HarnessError] if half_way else [])):
                 stack.up()
@@ -97,7 +91,7 @@ class Saved:
         stack.up(ha=self.nodes > 1, tls=self.tls, client_certs=self.client_certs, seal=self.seal)
 
     def put_files(self, data_dir: Path) -> None:
-        """Write the files, and note the blueprint. The caller holds the lock."""
+        """The caller holds the lock."""
         for name, content in self.files.items():
             path = data_dir / name
             files.make_private(path.parent)
@@ -127,7 +121,7 @@ def _files(data_dir: Path) -> Iterator[Path]:
 
 
 def _is_saved(path: PurePosixPath) -> bool:
-    """Return whether a save has a file: ids, adopted policies, copies of what was replaced."""
+    """Return whether it is an id, an adopted policy, or a copy of what was replaced."""
     parts: Sequence[str] = path.parts
     if len(parts) > 2 and parts[0] == NAMESPACES_NAME:
         parts = parts[2:]

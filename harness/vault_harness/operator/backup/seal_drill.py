@@ -1,7 +1,6 @@
 """Try out a seal on copies of Vault.
 
-A drill migrates a copy there and back, and nothing is lost. A restore into a Vault that unseals
-itself is rehearsed on another server with the same seal.
+A drill migrates a copy there and back, and nothing is lost.
 """
 
 from __future__ import annotations
@@ -45,14 +44,14 @@ from vault_harness.operator.backup import (
 _SECONDS = 60.0
 
 Seal = Mapping[str, Any]
-"""A seal stanza; empty for Shamir's seal."""
+"""A stanza; empty for Shamir's seal."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SealDrill:
-    """Migrates the copy of a drill to another seal and back.
+    """Migrates a drill's copy to another seal and back.
 
-    `directory` holds that seal's key, or the Vault with the key.
+    `directory` is for that seal's key, or the Vault with the key.
     """
 
     engine: Engine
@@ -61,7 +60,7 @@ class SealDrill:
     say: Callable[[str], None] = lambda _line: None
 
     def check(self, present: str) -> None:
-        """Check that the drill is possible, given the seal of the original, before the backup."""
+        """Check, before the backup, that the drill is possible."""
         if self.target == present:
             raise SettingsError(
                 f"this Vault already has the seal {present}: there is nothing to exercise",
@@ -80,7 +79,6 @@ class SealDrill:
 
     @without_frames
     def __call__(self, copy: Copy, report: DrillReport) -> None:
-        """Migrate the copy's seal there and back, and compare it with its backup each time."""
         given = copy.spec.extra.get("seal")
         before: Seal = dict(given) if isinstance(given, Mapping) else {}
         with contextlib.ExitStack() as closing:
@@ -114,7 +112,7 @@ class SealDrill:
         return node
 
     def _seal(self, closing: contextlib.ExitStack) -> Seal:
-        """Return the stanza of the target seal, with a key of its own."""
+        """Return the target seal's stanza, with a key of its own."""
         if self.target == "shamir":
             return {}
         directory = files.private_directory(self.directory)
@@ -135,16 +133,15 @@ class SealDrill:
 
 
 def needs_world(*seals: Iterable[str]) -> bool:
-    """Return whether a copy needs the outside network, because a cloud has the key of a seal.
+    """Return whether a cloud has the key of a seal, so that a copy needs the outside network.
 
     Otherwise it must not reach it: the copy is an active Vault and would end leases at databases.
-    `seals` are stanzas or names of seal kinds.
     """
     return any(kind in CLOUD_SEALS for seal in seals for kind in seal)
 
 
 def let_copy_reach_key(engine: Engine, provider: StackProvider, seal: Seal) -> None:
-    """Give the later servers of an engine, which run a copy of Vault, access to its seal's key."""
+    """Give the later servers of an engine access to the key of their copy's seal."""
     if "transit" in seal:
         provider.let_reach_holder(engine)
     if seal.keys() & set(CLOUD_SEALS):
@@ -157,7 +154,6 @@ def _kind(seal: Seal) -> SealKind:
 
 
 def _open(node: Node, copy: Copy, kind: str) -> None:
-    """Unseal a node that has only its new seal: with keys, or by waiting."""
     with contextlib.closing(VaultAdmin(node.address)) as operator:
         if kind == "shamir":
             operator.unseal(Keyring.load(copy.keyring_path), timeout=_SECONDS)
@@ -181,7 +177,7 @@ def _end(node: Node) -> None:
 
 @without_frames
 def rehearse_on(stack: StackHere, opened: Opened) -> None:
-    """Check that a backup opens with the key of a stack's seal. Does nothing for Shamir's seal."""
+    """Check that a backup opens with the key of a stack's seal, except Shamir's."""
     seal = seal_stanza(stack.data_dir)
     if not seal:
         return

@@ -1,4 +1,4 @@
-"""Find out why a service cannot read its secrets, by checking everything between them in order."""
+"""Find out why a service cannot read its secrets."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ __all__ = [
 
 
 def examine_access(data_dir: Path) -> list[CheckResult]:
-    """Return what keeps the owner from reading the data directory, before anything in it is read.
+    """Return what keeps the owner from reading the data directory.
 
     If this is empty, `examine` can look at the rest.
     """
@@ -70,9 +70,9 @@ def examine_access(data_dir: Path) -> list[CheckResult]:
 
 @without_frames
 def examine(patient: Patient) -> list[CheckResult]:
-    """Check everything, and return a result for each. Changes nothing in Vault.
+    """Check everything, and change nothing in Vault.
 
-    A check is left out if an earlier check that it needs is bad.
+    A check is left out if one that it needs is bad.
     """
     found = Examination()
     check_docker(patient, found)
@@ -90,7 +90,7 @@ def examine(patient: Patient) -> list[CheckResult]:
         return found.results
     if not check_open(patient, found):
         opened = found.seal is not None and found.seal["initialised"] and not found.seal["sealed"]
-        empty = bool(patient.keys_never_kept)  # there are no roles in it yet
+        empty = bool(patient.keys_never_kept)  # no roles yet
         if opened and found.namespace and not found.refuses and not empty:
             assert found.seal is not None
             check_roles_by_login(patient, found, str(found.seal["address"]))
@@ -111,10 +111,7 @@ def examine(patient: Patient) -> list[CheckResult]:
 
 @without_frames
 def admit(patient: Patient) -> tuple[VaultAdmin | None, list[CheckResult]]:
-    """Return an operator with a valid token at an open Vault, and the bad results on the way.
-
-    The operator is None if there is none. The caller closes it.
-    """
+    """Return an operator with a valid token, for the caller to close, and the bad results."""
     found = Examination()
     check_client_certificates(patient, found)
     if check_running(patient, found) and check_answers(patient, found):

@@ -1,4 +1,4 @@
-"""Define the result of a check, and what is checked: a stack, or how a Vault is run."""
+"""The result of a check, and what is checked: a stack, or how a Vault is run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class State(enum.StrEnum):
 
     GOOD = "good"
     BAD = "bad"
-    UNKNOWN = "unknown"  # not checked, since an earlier check is bad or the server tells nothing
+    UNKNOWN = "unknown"  # an earlier check is bad, or the server tells nothing
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class CheckResult:
     """The result of one check.
 
     Attributes:
-        name: Name of the check, for programs: ``sealed``, ``secret-id backend``, ``root token``.
+        name: For programs: ``sealed``, ``secret-id backend``, ``root token``.
         seen: What is wrong, or for a good result how it is.
         remedy: A shell command that repairs it and destroys nothing, or advice if no command can.
             Empty if it is good.
-        kind: The kind of a bad result of `examine`, from `KINDS`.
-        instead: What to do if the state is intended, with its command. Usually empty.
+        kind: From `KINDS`, of a bad result of `examine`.
+        instead: What to do if the state is intended, with its command.
     """
 
     name: str
@@ -48,28 +48,24 @@ class CheckResult:
 
     @property
     def bad(self) -> bool:
-        """Whether something must be done."""
         return self.state is State.BAD
 
 
 def good(name: str, looked_at: str, seen: str) -> CheckResult:
-    """Return a good result."""
     return CheckResult(name, State.GOOD, looked_at, seen)
 
 
 def bad(name: str, looked_at: str, seen: str, remedy: str) -> CheckResult:
-    """Return a bad result."""
     return CheckResult(name, State.BAD, looked_at, seen, remedy)
 
 
 def unknown(name: str, looked_at: str, why: str, remedy: str = "") -> CheckResult:
-    """Return the result of a check that could not be made."""
     return CheckResult(name, State.UNKNOWN, looked_at, why, remedy)
 
 
 @dataclass(frozen=True)
 class ServiceView:
-    """A server of the local stack, and whether its process or container runs."""
+    """A server of the local stack."""
 
     name: str
     running: bool
@@ -81,7 +77,7 @@ class DockerView:
 
     Attributes:
         line: The same in one line.
-        outdated_images: Images built from other code of this project.
+        outdated_images: Built from other code of this project.
     """
 
     engine: bool
@@ -96,32 +92,29 @@ def _now() -> datetime:
 
 @dataclass(frozen=True, kw_only=True)
 class Patient:
-    """What the doctor examines.
+    """What the doctor examines. Texts are empty if there is nothing.
 
     Attributes:
         data_dir: Where keyring, tokens and credentials are.
         addresses: Base URLs of Vault's nodes. Empty if nothing was started, or they are not known.
-        services: Servers of the local stack. Empty for an external Vault.
+        services: Empty for an external Vault.
         engine: ``process``, ``docker``, ``external`` or ``auto``.
         docker: Inspects Docker. Called only if needed.
-        data_gone: Whether a Vault runs whose data is missing from the data directory.
-        data_replaced: Names of running servers whose data was replaced.
-        toxiproxy: Base URL of Toxiproxy's API, empty if clients go to Vault directly.
-        proxied: Base URL by which clients reach Vault through Toxiproxy, or empty.
-        obstacles: Returns a line for each obstacle between a client and Vault: toxics, a disabled
-            proxy.
-        cut_nodes: Returns the names of nodes that are cut off from the others.
-        lost_by_ending: Returns why nobody here could open Vault again after it ends, or nothing.
-        audit_log: Vault's audit log on this machine, None if it is not a readable file.
+        data_gone: A Vault runs whose data is missing from the data directory.
+        data_replaced: Running servers whose data was replaced.
+        toxiproxy: Base URL of its API, empty if clients go to Vault directly.
+        proxied: Base URL of Vault through Toxiproxy.
+        obstacles: Returns a line for each obstacle of clients: toxics, a disabled proxy.
+        cut_nodes: Returns the nodes that are cut off from the others.
+        lost_by_ending: Returns why nobody here could open Vault again after it ends.
+        audit_log: None if it is not a readable file on this machine.
         environ: May contain a token or credentials.
-        client_certificates: Path of each client's certificate, by name. Empty if Vault asks for
-            none.
-        namespace: Empty for the root namespace.
+        client_certificates: By client. Empty if Vault asks for none.
         ids: Where credentials are, if not in ``data_dir``.
-        seal_migration: Source and target of an interrupted seal migration, or None.
+        seal_migration: Source and target of an interrupted one.
         keys_never_kept: What to do about a Vault whose `up` was interrupted after it initialised it
-            and before it kept the keys. No backup has them. Empty otherwise.
-        why_none_leads: Returns from the servers' logs why no node leads, or nothing.
+            and before it kept the keys. No backup has them.
+        why_none_leads: Returns from the servers' logs why no node leads.
     """
 
     data_dir: Path
@@ -157,12 +150,10 @@ class Patient:
 
     @property
     def ids_dir(self) -> Path:
-        """Where credentials are."""
         return self.ids or self.data_dir
 
     @property
     def keyring_path(self) -> Path:
-        """Where the unseal keys should be."""
         return self.data_dir / "init.json"
 
 
@@ -171,9 +162,8 @@ class Deployment:
     """A Vault whose practice is checked, and its files on this machine.
 
     Attributes:
-        audit_logs: Audit log of each node. Empty if they are not readable files.
-        lost_by_ending: Why nobody here could open Vault again after it ends. Empty if somebody
-            could.
+        audit_logs: One for each node. Empty if they are not readable files.
+        lost_by_ending: Why nobody here could open Vault again after it ends, or "".
     """
 
     operator: VaultAdmin
@@ -192,10 +182,10 @@ class Examination:
     Attributes:
         operator: Has a valid token at an unsealed Vault. None until one is found.
         seal: The answer of seal-status. None until a node answers.
-        root: Whether the operator has a root token.
-        namespace: Whether the patient's namespace exists and is open.
-        closed: Base URLs of nodes that answer and are sealed or not initialised.
-        refuses: Whether Vault is open but refused a request. Then no other request is worth a try.
+        root: The operator has a root token.
+        namespace: The patient's namespace exists and is open.
+        closed: Nodes that answer and are sealed or not initialised.
+        refuses: Vault is open but refused a request. Then no other request is worth a try.
     """
 
     results: list[CheckResult] = field(default_factory=list)
@@ -207,15 +197,10 @@ class Examination:
     refuses: bool = False
 
     def good(self, name: str, looked_at: str, how: str) -> None:
-        """Record a good result."""
         self.results.append(good(name, looked_at, how))
 
     def bad(self, kind: str, looked_at: str, details: Sequence[str] = (), **given: object) -> None:
-        """Record a bad result.
-
-        Args:
-            given: Fills the fields in the kind's texts.
-        """
+        """Record a bad result; ``given`` fills the fields in the kind's texts."""
         known = KINDS[kind]
         words = {name: str(value) for name, value in given.items()}
         self.results.append(
@@ -233,5 +218,4 @@ class Examination:
         )
 
     def unknown(self, name: str, looked_at: str, why: str) -> None:
-        """Record that something could not be checked."""
         self.results.append(unknown(name, looked_at, why))

@@ -12,12 +12,12 @@ from vault_harness.local.vault.kept import Kept, policy_text
 from vault_harness.local.vault.kv import Kv, free_mount, moved_mount
 from vault_harness.operator.doctor.check import Examination, Patient
 
-_DIFFERENCE_LINES, _DIFFERENCE_COLUMNS = 6, 100  # readable in a list of results
+_DIFFERENCE_LINES, _DIFFERENCE_COLUMNS = 6, 100  # readable in a list
 _VERSIONS_BACK = 10  # KV's default for max_versions
 
 
 def check_mounts(patient: Patient, found: Examination, op: VaultAdmin) -> set[str]:
-    """Check the KV mounts of the blueprint and of the environment. Return the good ones."""
+    """Return the good ones."""
     present = op.request("GET", "sys/mounts").get("data", {})
     good = set()
     for mount in patient.blueprint.mounts:
@@ -63,7 +63,6 @@ def check_mounts(patient: Patient, found: Examination, op: VaultAdmin) -> set[st
 
 
 def check_audit(patient: Patient, found: Examination, op: VaultAdmin) -> None:
-    """Check that an audit device is enabled, and that its log exists if it is on this machine."""
     try:
         devices = op.request("GET", "sys/audit").get("data", {})
     except HarnessError as error:
@@ -80,7 +79,6 @@ def check_audit(patient: Patient, found: Examination, op: VaultAdmin) -> None:
 
 
 def check_policies(patient: Patient, found: Examination, op: VaultAdmin) -> None:
-    """Check that each policy exists and equals the blueprint's or the adopted one."""
     kept = Kept(patient.ids_dir)
     keys = op.request("LIST", "sys/policies/acl").get("data", {}).get("keys", [])
     for name, policy in patient.blueprint.policies.items():
@@ -114,7 +112,6 @@ def _difference(wanted: str, present: str, name: str) -> list[str]:
 
 
 def check_secrets(patient: Patient, found: Examination, op: VaultAdmin, mounts: set[str]) -> None:
-    """Check that every secret of the blueprint exists, is readable, and has its keys."""
     for mount, path, values in patient.blueprint.paths():
         if mount not in mounts:
             continue
@@ -143,7 +140,7 @@ def _check_secret(found: Examination, where: str, kv: Kv, path: str, wanted: set
 
 
 def _last_present(kv: Kv, path: str, before: int) -> int | None:
-    """Return the newest readable version among the ones just before ``before``."""
+    """Return the newest readable version before ``before``."""
     for version in range(before - 1, max(before - 1 - _VERSIONS_BACK, 0), -1):
         if kv.read(path, version=version).state == "present":
             return version

@@ -1,8 +1,7 @@
-"""List every problem that the doctor can find: its text and the command that repairs it.
+"""Every problem that the doctor can find: its text and the command that repairs it.
 
 A remedy is a shell command that never destroys what cannot be restored. The tests produce the state
-of each kind, run its remedy, and compare every secret value before and after. If no command of ours
-repairs a problem, it has advice instead.
+of each kind, run its remedy, and compare every secret value before and after.
 """
 
 from __future__ import annotations
@@ -17,17 +16,14 @@ Command = Callable[[Mapping[str, str]], str]
 
 
 def _task(*words: str) -> Command:
-    """Return one of our tasks as a command, with fields to fill in its words."""
     return lambda given: named(words[0], *(word.format(**given) for word in words[1:]))
 
 
 def _shell(*words: str) -> Command:
-    """Return another command."""
     return lambda given: " ".join(shlex.quote(word.format(**given)) for word in words)
 
 
 def _export_lines(service: str) -> Command:
-    """Return a command that exports a service's variables into the current shell."""
     return lambda given: f'eval "$({named("env", service.format(**given))})"'
 
 
@@ -36,8 +32,8 @@ class Kind:
     """A kind of problem.
 
     Attributes:
-        name: Name of the result, for programs. Its ``{}`` fields are filled in.
-        remedy: Commands that repair it. Each runs if the one before it succeeded.
+        name: For programs, with ``{}`` fields.
+        remedy: Commands, each of which needs the success of the one before it.
         instead: What a person does to keep the present state.
     """
 
@@ -49,7 +45,6 @@ class Kind:
     instead: Command | None = None
 
     def what_to_do(self, given: Mapping[str, str], *, root: bool) -> str:
-        """Return the remedy in one line, or the advice."""
         commands = [command(given) for command in self.remedy]
         if commands and self.needs_root and not root:
             commands = [named("root.generate"), *commands, named("root.revoke")]

@@ -1,4 +1,4 @@
-"""Check this machine: the container engine, the stack's processes and files, and file modes."""
+"""Check this machine: container engine, processes, and files with their modes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from vault_harness.settings import Settings
 
 
 def look_at_docker(settings: Settings, *, timeout: float = 5.0) -> DockerView:
-    """Return whether a container engine answers, and which images are missing or outdated."""
-    # Imported here, since the docker client is slow to import and rarely needed.
+    # Slow to import, and rarely needed.
     from vault_harness.local.engine.docker.state import DockerStatus, inspect_docker
 
     state = inspect_docker(settings, timeout=timeout, ask_registry=False)
@@ -28,7 +27,6 @@ def look_at_docker(settings: Settings, *, timeout: float = 5.0) -> DockerView:
 
 _GIVEN = ("operator-token*", "*-role-id", "*-secret-id")
 
-# Present and earlier keys beside the keyring, tokens, ids.
 _PRIVATE_FILES = (
     *("init.json*", *_GIVEN),
     *("namespaces/*/*-role-id", "namespaces/*/*-secret-id"),
@@ -39,7 +37,6 @@ _PUBLIC_FILES = frozenset({"ca.pem", "certificate.pem", CLIENTS_NAME})
 
 
 def check_docker(patient: Patient, found: Examination) -> None:
-    """Check the container engine and its images, if containers are configured."""
     if patient.engine != "docker" or patient.docker is None:
         return
     docker = patient.docker()
@@ -61,7 +58,6 @@ def check_docker(patient: Patient, found: Examination) -> None:
 
 
 def check_running(patient: Patient, found: Examination) -> bool:
-    """Check the processes or containers of the local stack, and their data."""
     servers = f"processes of {patient.data_dir}"
     running = [service.name for service in patient.services if service.running]
     if patient.data_gone and "vault" in running:
@@ -85,7 +81,7 @@ def check_running(patient: Patient, found: Examination) -> bool:
     stopped = [service.name for service in patient.services if not service.running]
     if stopped:
         if "vault" in stopped and _gave_something(patient.data_dir):
-            load_keyring(patient, found)  # first: without its keys a restarted Vault stays sealed
+            load_keyring(patient, found)  # without its keys a restarted Vault stays sealed
         verb = "does" if len(stopped) == 1 else "do"
         found.bad("not-running", servers, servers=" and ".join(stopped), verb=verb)
         return "vault" not in stopped
@@ -95,7 +91,7 @@ def check_running(patient: Patient, found: Examination) -> bool:
 
 
 def _gave_something(data_dir: Path) -> bool:
-    """Return whether Vault was initialised once: there are files that only such a Vault gives."""
+    """Return whether Vault was initialised once, by the files that only such a Vault gives."""
     return any(file for pattern in _GIVEN for file in data_dir.glob(pattern))
 
 
@@ -123,7 +119,7 @@ def check_restored(patient: Patient, found: Examination) -> None:
 
 
 def leave_to_restore(patient: Patient, found: Examination) -> bool:
-    """Skip keys and secrets during a restore: their Vault may be replaced at any moment."""
+    """Skip keys and secrets during a restore, which may replace their Vault at any moment."""
     if patient.half_restored:
         why = "they may belong to another Vault until the restore is finished"
         found.unknown("keys, tokens and secrets", str(patient.data_dir), why)
@@ -131,7 +127,6 @@ def leave_to_restore(patient: Patient, found: Examination) -> bool:
 
 
 def check_files(patient: Patient, found: Examination) -> None:
-    """Check that only their owner can read keys, tokens and ids."""
     if not patient.data_dir.is_dir():
         return
     private = [
@@ -154,7 +149,7 @@ def check_files(patient: Patient, found: Examination) -> None:
 def check_access(data_dir: Path, found: Examination) -> bool:
     """Check that the owner may use the data directory and everything directly in it.
 
-    Return whether everything can be read. If not, no check that needs these files can run.
+    Return whether all can be read, as other checks need.
     """
     if not data_dir.is_dir():
         return True
@@ -172,11 +167,10 @@ def _inside(data_dir: Path) -> list[Path]:
     try:
         return sorted(path for path in data_dir.iterdir() if path.exists())
     except PermissionError:
-        return []  # `check_access` reports the directory itself
+        return []  # `check_access` reports it
 
 
 def check_client_certificates(patient: Patient, found: Examination) -> None:
-    """Check each client's certificate, if Vault asks for certificates."""
     first: datetime | None = None
     for client, path in patient.client_certificates.items():
         end = end_of(path)
@@ -193,7 +187,7 @@ def check_client_certificates(patient: Patient, found: Examination) -> None:
 
 
 def _mode(path: Path) -> int:
-    """Return the file mode; 0 for a link without a target, for example on a disk that is away."""
+    """Return the mode; 0 for a link without a target, for example on a disk that is away."""
     try:
         return stat.S_IMODE(path.stat().st_mode)
     except FileNotFoundError:
@@ -201,7 +195,6 @@ def _mode(path: Path) -> int:
 
 
 def check_nodes(patient: Patient, found: Examination) -> None:
-    """Check that no node of a cluster is cut off from the others."""
     if len(patient.addresses) < 2:
         return
     where, cut = f"the nodes of {patient.data_dir}", patient.cut_nodes()

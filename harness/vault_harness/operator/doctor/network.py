@@ -1,4 +1,4 @@
-"""Check over the network: each node, its certificate and its clock, and the way of clients."""
+"""Check each node over the network, and the way of clients."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ _NOT_YET_VALID, _HAS_EXPIRED = 9, 10
 
 
 def check_way(patient: Patient, found: Examination) -> None:
-    """Check Toxiproxy, which clients pass on their way to Vault."""
     stopped = {service.name for service in patient.services if not service.running}
     if not patient.toxiproxy or "toxiproxy" in stopped:
         return
@@ -43,9 +42,9 @@ def check_way(patient: Patient, found: Examination) -> None:
 
 
 def check_environment_address(patient: Patient, found: Examination) -> None:
-    """Check that clients in this shell go to this stack. Tasks do so anyway."""
+    """Check that clients in this shell go to this stack, as tasks do anyway."""
     wanted = patient.environ.get("VAULT_ADDR")
-    if not wanted or patient.engine == "external":  # an external engine takes it as its address
+    if not wanted or patient.engine == "external":  # it is an external engine's own
         return
     ways = [way for way in (patient.proxied, *patient.addresses) if way]
     if leads_to_one_of(wanted, ways):
@@ -56,7 +55,6 @@ def check_environment_address(patient: Patient, found: Examination) -> None:
 
 
 def check_answers(patient: Patient, found: Examination) -> bool:
-    """Check that each node answers over the network, and its clock."""
     answers = [_ask(patient, found, address) for address in patient.addresses]
     return any(answers)
 
@@ -90,7 +88,7 @@ def _ask(patient: Patient, found: Examination, address: str) -> bool:
     except (requests.JSONDecodeError, KeyError, TypeError):
         found.bad("not-vault", where, answer=f"HTTP {answer.status_code}")
         return False
-    except requests.RequestException as error:  # an answer that is cut short or is not HTTP
+    except requests.RequestException as error:  # cut short, or not HTTP
         found.bad("not-vault", where, answer=f"no answer to read: {type(error).__name__}")
         return False
     found.good("answers", where, f"it answers, version {status.get('version', 'unknown')}")
@@ -123,7 +121,7 @@ def _note_frozen(patient: Patient, found: Examination, where: str) -> None:
 
 
 def _is_out_of_time(patient: Patient, found: Examination, address: str) -> bool:
-    """Return whether the certificate is trusted but expired or not valid yet. Report which."""
+    """Return whether a trusted certificate has expired or is not valid yet, and report it."""
     try:
         shown_by(address, ca_cert=patient.ca_cert, timeout=patient.timeout)
     except ssl.SSLCertVerificationError as error:
@@ -135,12 +133,11 @@ def _is_out_of_time(patient: Patient, found: Examination, address: str) -> bool:
             found.bad(f"certificate-early{elsewhere}", address)
             return True
     except OSError:
-        pass  # the certificate was not trusted a moment ago
+        pass
     return False
 
 
 def _check_certificate(patient: Patient, found: Examination, address: str) -> None:
-    """Check that the certificate stays valid for some time."""
     try:
         shown = shown_by(address, ca_cert=patient.ca_cert, timeout=patient.timeout)
     except OSError as error:
@@ -170,7 +167,7 @@ def _check_clock(patient: Patient, found: Examination, address: str, date: str |
     with contextlib.suppress(ValueError):
         theirs: datetime = parsedate_to_datetime(date).astimezone(UTC)
         off = (patient.now() - theirs).total_seconds()
-        # The header has whole seconds, so on average it is half a second old.
+        # Whole seconds, so on average it is half a second old.
         if abs(off - 0.5) > MOST_CLOCK_SECONDS + 0.5:
             way = "ahead of" if off > 0 else "behind"
             found.bad("clock", f"Date of {address}", seconds=f"{abs(off):.0f}", way=way)

@@ -1,8 +1,8 @@
 """Check AppRoles and the credentials of services, if possible without a login.
 
-Five failed logins lock a role for everybody for 15 minutes. An operator's token can look a
-secret-id up, which does not count as a login. Without such a token, each role logs in once. After a
-failure, the same secret-id is not tried again for 15 minutes.
+Five failed logins lock a role for everybody for 15 minutes. To look a secret-id up, with an
+operator's token, is no login. Without such a token, each role logs in once, and after a failure not
+again with the same secret-id for 15 minutes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ _TRIES = "doctor-logins.json"
 
 
 def check_roles(patient: Patient, found: Examination, op: VaultAdmin) -> None:
-    """Check that every AppRole exists, with its policies and valid credentials, and not locked."""
     try:
         locked = {role.role_id for role in approle.locked(op)}
     except HarnessError as error:
@@ -106,7 +105,7 @@ def _check_environment(patient: Patient, found: Examination, op: VaultAdmin) -> 
 
 
 def check_roles_by_login(patient: Patient, found: Examination, address: str) -> None:
-    """Log in once with each role's files, if there is no operator's token."""
+    """Log in once with each role's files."""
     tries = _Tries(patient)
     for role in patient.blueprint.approles:
         role_file, secret_file = approle.credential_files(role, patient.ids_dir)
@@ -128,7 +127,7 @@ def check_roles_by_login(patient: Patient, found: Examination, address: str) -> 
 
 
 def _try_login(op: VaultAdmin, found: Examination, role: str, role_id: str, secret_id: str) -> bool:
-    """Record whether a role's files log in. Return False if Vault refused them."""
+    """Return False if Vault refused."""
     name, where = f"secret-id {role}", f"one login as {role} at {op.address}"
     try:
         with op.asking(f"log in as {role}") as client:
@@ -150,7 +149,7 @@ def _try_login(op: VaultAdmin, found: Examination, role: str, role_id: str, secr
 
 
 class _Tries:
-    """Logins that failed recently, by a hash of their credentials. The next run reads them."""
+    """Logins that failed recently, by a hash of their credentials, for the next run."""
 
     def __init__(self, patient: Patient) -> None:
         self._path = patient.data_dir / _TRIES
@@ -162,12 +161,11 @@ class _Tries:
             self._failed = {}
 
     def failed_lately(self, role_id: str, secret_id: str) -> bool:
-        """Return whether this pair was refused within the time in which Vault counts failures."""
+        """Return whether this was refused within the time in which Vault counts failures."""
         at = self._failed.get(_fingerprint(role_id, secret_id))
         return at is not None and 0 <= self._now - at < LOCKOUT_SECONDS
 
     def note_failure(self, role_id: str, secret_id: str) -> None:
-        """Record a failed login."""
         recent = {k: at for k, at in self._failed.items() if self._now - at < LOCKOUT_SECONDS}
         self._failed = {**recent, _fingerprint(role_id, secret_id): self._now}
         files.write_private(self._path, json.dumps(self._failed) + "\n")

@@ -1,4 +1,4 @@
-"""Check that Vault is open and that a valid token exists. Every look into Vault needs both."""
+"""Check that Vault is open and that a valid token exists, which all later checks need."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ from vault_harness.namespaces import above
 from vault_harness.operator.doctor.check import Examination, Patient
 
 _ELECTION_SECONDS = 10.0
-"""Time for nodes to elect a leader."""
+"""For an election."""
 
 
 def check_open(patient: Patient, found: Examination) -> bool:
-    """Check that Vault is initialised and unsealed, and look for a keyring and a valid token."""
     assert found.seal is not None
     address = str(found.seal["address"])
     where = f"{address}/v1/sys/seal-status"
@@ -41,7 +40,7 @@ def check_open(patient: Patient, found: Examination) -> bool:
         found.bad("sealed" if keyring else "sealed-without-keys", where)
         return False
     found.good("sealed", where, "it is unsealed")
-    for closed in found.closed:  # another node is open, and clients are sent to it
+    for closed in found.closed:  # clients go to an open node
         found.bad("node-sealed", f"{closed}/v1/sys/seal-status", address=closed)
     _check_leader(patient, found)
     found.namespace = _check_namespace(patient, found, address, keyring)
@@ -49,7 +48,7 @@ def check_open(patient: Patient, found: Examination) -> bool:
 
 
 def _check_leader(patient: Patient, found: Examination) -> None:
-    """Check that a node leads. Without a leader, OpenBao's standbys still answer reads."""
+    """Check that a node leads. Without one, OpenBao's standbys still answer reads."""
     if len(patient.addresses) < 2:
         return
     with cluster.operators(patient.addresses, ca_cert=patient.ca_cert) as nodes:
@@ -66,7 +65,7 @@ def _check_leader(patient: Patient, found: Examination) -> None:
 def _check_namespace(
     patient: Patient, found: Examination, address: str, keyring: Keyring | None
 ) -> bool:
-    """Check that the namespace exists and is open. This needs no token."""
+    """Check the namespace, which needs no token."""
     name = patient.namespace
     if not name:
         return True
@@ -120,11 +119,11 @@ def _check_keyring(patient: Patient, found: Examination) -> Keyring | None:
 
 
 def load_keyring(patient: Patient, found: Examination) -> Keyring | None:
-    """Load the keyring of the stack. Without a readable one, return None and report it."""
+    """Return None and report it if there is no readable keyring."""
     try:
         return Keyring.load(patient.keyring_path)
     except HarnessError as error:
-        if patient.engine != "external":  # the keys of an external Vault are elsewhere
+        if patient.engine != "external":  # its keys are elsewhere
             missing = isinstance(error, KeyringMissing)
             kind = "keyring-missing" if missing else "keyring-broken"
             if missing and patient.keys_never_kept:
@@ -156,7 +155,7 @@ def _check_token(
             return True
         if not isinstance(error, KeyringMissing):  # Vault did not answer, so tokens are unknown
             note_refusal(patient, found, where, error)
-        elif patient.keys_never_kept:  # nobody kept its keys, so nobody has a token either
+        elif patient.keys_never_kept:  # nor a token
             found.unknown("token", where, error.cause)
         elif patient.engine != "external":
             kind = "no-token" if _keys_make_root(patient, address) else "no-token-for-root"
@@ -168,14 +167,14 @@ def _check_token(
 
 
 def _why(patient: Patient, otherwise: str) -> str:
-    """Return why no node leads, from the servers' logs, or ``otherwise``."""
+    """Return why no node leads, from the servers' logs."""
     with contextlib.suppress(HarnessError, OSError):
         return patient.why_none_leads() or otherwise
     return otherwise
 
 
 def note_refusal(patient: Patient, found: Examination, where: str, error: HarnessError) -> None:
-    """Report that an open Vault refuses a request. No token and no key repairs that."""
+    """Report that an open Vault refuses a request, which no token and no key repairs."""
     found.refuses = True
     if isinstance(error, VaultIsSealed):
         found.bad("sealed", where)
@@ -189,7 +188,7 @@ def note_refusal(patient: Patient, found: Examination, where: str, error: Harnes
 
 
 def _keys_make_root(patient: Patient, address: str) -> bool:
-    """Return whether this server makes a root token from unseal keys alone. Begins no attempt."""
+    """Return whether this server makes a root token from unseal keys alone; begin no attempt."""
     with contextlib.closing(VaultAdmin(address, None, patient.ca_cert, patient.timeout)) as op:
         try:
             op.request("GET", "sys/generate-root/attempt")

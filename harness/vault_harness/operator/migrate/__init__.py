@@ -1,4 +1,4 @@
-"""Move an application's secrets from a dotenv file into Vault, and back."""
+"""Move secrets from a dotenv file into Vault, and back."""
 
 from vault_harness.operator.migrate.dotenv import DotEnv, assignment, parse, read
 from vault_harness.operator.migrate.doubts import Note, Variable

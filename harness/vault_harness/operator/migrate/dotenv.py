@@ -1,6 +1,6 @@
-r"""Read and write dotenv files without losing a byte.
+r"""Read dotenv files without losing a byte.
 
-The grammar is python-dotenv's. This module corrects what python-dotenv gets wrong for a migration:
+The grammar is python-dotenv's, without what is wrong for a migration:
 
 - It opens a path with newline translation, so ``\r\n`` inside a quoted value becomes ``\n``.
 - It strips every kind of Unicode space from an unquoted value, not only blanks and tabs.
@@ -32,7 +32,7 @@ _HEAD = re.compile(
     r"\s*(?:export[^\S\r\n]+)?(?P<name>'[^']+'|[^=#\s]+)[^\S\r\n]*=(?P<rest>.*)\Z", re.DOTALL
 )
 _COMMENT = re.compile(r"[ \t]+#.*\Z", re.DOTALL)
-# One piece of a POSIX shell word: '...', "...", an escaped character, or plain characters.
+# '...', "...", an escaped character, or plain characters of a POSIX shell word.
 _SHELL_PIECE = re.compile(
     r"""'(?P<single>[^']*)'|"(?P<double>(?:\\.|[^"\\])*)"|\\(?P<escaped>[^\r\n])|(?P<plain>[^\s'"\\$`#;&|<>()]+)""",
     re.DOTALL,
@@ -47,10 +47,10 @@ _BYTE_ORDER_MARKS = (
 
 @dataclass(frozen=True)
 class DotEnv:
-    """The content of a dotenv file.
+    """A dotenv file.
 
     Attributes:
-        variables: By name. For a name that occurs twice, the last assignment.
+        variables: The last assignment of each name.
         notes: Duplicates, and what dotenv readers disagree on.
     """
 
@@ -72,11 +72,11 @@ def read(
     Args:
         encoding: None takes UTF-8, or what the byte order mark says.
         interpolate: Replace ``${NAME}`` and ``${NAME:-default}`` outside single quotes.
-        environ: Values of names that the file does not have, for interpolation.
+        environ: Values of other names, for interpolation.
     """
     try:
         if path.exists() and not path.is_file():
-            # A pipe can be read once, and a migration compares the file with its copy later.
+            # A pipe can be read once, and a migration compares the file later.
             raise SettingsError(
                 f"{path} is {'a folder' if path.is_dir() else 'not a regular file'}",
                 looked_at=str(path.absolute()),
@@ -91,14 +91,14 @@ def read(
             f"{told} cannot be read: {error.strerror}",
             looked_at=str(path.absolute()) if told == str(path) else "--env-file",
             remedy="Name the dotenv file with --env-file.",
-        ) from None  # the system's error repeats the path, which may be a secret
+        ) from None  # it repeats the path, which may be a secret
     found = parse(decode(raw, source=str(path), encoding=encoding), source=str(path))
     return expand(found, environ or {}) if interpolate else found
 
 
 @without_frames
 def decode(raw: bytes, *, source: str, encoding: str | None = None) -> str:
-    """Decode the bytes of a dotenv file. Line ends stay, a byte order mark goes."""
+    """Decode a dotenv file. Line ends stay, a byte order mark goes."""
     for mark, marked_as in _BYTE_ORDER_MARKS:
         if raw.startswith(mark):
             raw, encoding = raw[len(mark) :], encoding or marked_as
@@ -115,14 +115,14 @@ def decode(raw: bytes, *, source: str, encoding: str | None = None) -> str:
         raise SettingsError(
             f"{source}, line {line}: this is not {encoding} text",
             looked_at=f"byte {error.start} of the file",
-            # "from None" below, since the original error holds the whole file with its secrets.
+            # "from None", since the original error holds the whole file with its secrets.
             remedy="Say what it is written in: --encoding latin-1, say. Nothing was changed.",
         ) from None
 
 
 @without_frames
 def parse(text: str, *, source: str = ".env") -> DotEnv:
-    """Parse a dotenv text without interpolation."""
+    """Parse without interpolation."""
     assignments: list[Variable] = []
     lines: dict[str, list[int]] = {}
     notes: list[Note] = []
@@ -156,11 +156,7 @@ def parse(text: str, *, source: str = ".env") -> DotEnv:
 
 
 def expand(dotenv: DotEnv, environ: Mapping[str, str]) -> DotEnv:
-    """Replace ``${NAME}``, from the lines above first, then from ``environ``.
-
-    This follows the file as a shell does. If a name occurs twice, lines between the two see the
-    first value.
-    """
+    """Replace ``${NAME}``, from the lines above first, then from ``environ``, as a shell does."""
     known: dict[str, str | None] = dict(environ)
     expanded: list[Variable] = []
     for variable in dotenv.assignments:
@@ -175,7 +171,7 @@ def expand(dotenv: DotEnv, environ: Mapping[str, str]) -> DotEnv:
 
 
 def assignment(name: str, value: str) -> str:
-    """Return one line ``NAME=value`` that shells, Compose and dotenv libraries read alike."""
+    """Return one line that shells, Compose and dotenv libraries read alike."""
     if re.fullmatch(r"[\w./:@%+,~-]*", value, re.ASCII):
         return f"{name}={value}\n"
     if not set("'\\\r\n") & set(value):
@@ -190,7 +186,7 @@ def assignment(name: str, value: str) -> str:
 
 
 def _last(assignments: Iterable[Variable]) -> dict[str, Variable]:
-    """Return the last assignment of each name, in the order of those last assignments."""
+    """Return the last assignments, in order."""
     found: dict[str, Variable] = {}
     for each in assignments:
         found.pop(each.name, None)
@@ -199,7 +195,7 @@ def _last(assignments: Iterable[Variable]) -> dict[str, Variable]:
 
 
 def _statements(text: str) -> Iterator[Variable | str]:
-    """Yield each assignment, or a description of what is wrong with a line."""
+    """Yield each assignment, or what is wrong with a line."""
     reader = Reader(io.StringIO(text, newline=""))
     while reader.has_next():
         chars, line = reader.position.chars, reader.position.line
@@ -217,7 +213,7 @@ def _statements(text: str) -> Iterator[Variable | str]:
                 )
             elif _opens_quote(binding.original.string):
                 yield f"line {start}: a quote is opened and never closed"
-                return  # the end of the value is unknown, so the lines below mean nothing
+                return  # where the value ends is unknown
             elif _HEAD.match(binding.original.string):
                 yield f"line {start}: something follows the closing quote"
             else:
@@ -228,7 +224,6 @@ def _statements(text: str) -> Iterator[Variable | str]:
 
 
 def _checked(binding: Binding, line: int) -> Variable | str:
-    """Return the assignment in a statement, or a description of what is wrong with it."""
     assert binding.key is not None
     head = _HEAD.match(binding.original.string)
     if binding.value is None or head is None:
@@ -241,7 +236,7 @@ def _checked(binding: Binding, line: int) -> Variable | str:
     quote = rest[:1] if rest[:1] in {"'", '"'} else ""
     value = binding.value
     if not quote:
-        # Parsed from the text: python-dotenv strips Unicode spaces that belong to the value.
+        # python-dotenv strips Unicode spaces that belong to the value.
         value = _COMMENT.sub("", re.split(r"\r\n|\n|\r", head["rest"])[0]).strip(" \t")
         if "-----BEGIN " in value and "-----END " not in value:
             return f"line {line}: a key of several lines that is not in quotes"
@@ -249,12 +244,12 @@ def _checked(binding: Binding, line: int) -> Variable | str:
 
 
 def _line_breaks(original: str) -> int:
-    """Count the empty lines at the start of a statement's text."""
+    """Count the empty lines before a statement."""
     return len(re.findall(r"\r\n|\n|\r", original[: len(original) - len(original.lstrip())]))
 
 
 def _opens_quote(original: str) -> bool:
-    """Return whether an unreadable statement starts a quoted value without ending it."""
+    """Return whether a quoted value does not end."""
     head = _HEAD.match(original)
     rest = head["rest"].lstrip(" \t") if head else ""
     return (
@@ -265,7 +260,7 @@ def _opens_quote(original: str) -> bool:
 
 
 def _shell_assignment(text: str, start: int) -> tuple[str, tuple[Piece, ...], int] | None:
-    """Parse an assignment in POSIX shell form: name, pieces of the value, and end; or None."""
+    """Parse a POSIX shell's assignment into name, pieces of the value, and end."""
     head = re.compile(r"\s*(?:export[ \t]+)?([A-Za-z_]\w*)=", re.ASCII).match(text, start)
     if head is None:
         return None
@@ -279,7 +274,7 @@ def _shell_assignment(text: str, start: int) -> tuple[str, tuple[Piece, ...], in
             pieces.append((single if single is not None else escaped or plain, False))
         at = piece.end()
     end = _SHELL_END.match(text, at)
-    # Two stray quotes on different lines also match. A value that contains an assignment is wrong.
+    # Two stray quotes on different lines also match.
     value = "".join(written for written, _ in pieces)
     if not end or at == head.end() or ASSIGNMENT_INSIDE.search(value):
         return None
@@ -287,7 +282,7 @@ def _shell_assignment(text: str, start: int) -> tuple[str, tuple[Piece, ...], in
 
 
 def _double_quoted(text: str) -> Iterator[Piece]:
-    """Split the text between double quotes. An escaped dollar begins no variable."""
+    """An escaped dollar begins no variable."""
     value, at = "", 0
     for found in re.finditer(r'\\([$`"\\]|\r?\n)', text):
         value += text[at : found.start()]

@@ -1,7 +1,7 @@
-"""Find what dotenv readers (libraries, Compose, shells) disagree on in an assignment.
+"""Find what dotenv readers (libraries, Compose, shells) disagree on.
 
-A migration continues and reports each by its line. An application whose reader read the line
-differently gets another value from Vault.
+A migration goes on and reports each line. An application whose reader read it differently gets
+another value from Vault.
 """
 
 from __future__ import annotations
@@ -14,19 +14,18 @@ ASSIGNMENT_INSIDE = re.compile(r"[\r\n][ \t]*(?:export[ \t]+)?[A-Za-z_]\w*=")
 
 
 Piece = tuple[str, bool]
-"""Text of a value, and whether a shell expands ``${NAME}`` in it."""
+"""Text, and whether a shell expands ``${NAME}`` in it."""
 
 
 @dataclass(frozen=True)
 class Variable:
-    """One assignment.
+    """One assignment. Its ``repr`` shows no value.
 
     Attributes:
-        value: Never shown by ``repr``.
         line: Where it starts, from 1.
-        quote: The quote around the value, empty for none, ``shell`` for several pieces.
-        written: The text after the ``=``, never shown by ``repr``.
-        pieces: Pieces of the value if there are several, never shown by ``repr``.
+        quote: Around the value, empty for none, ``shell`` for several pieces.
+        written: The text after the ``=``.
+        pieces: Empty for a single one.
     """
 
     name: str
@@ -38,13 +37,12 @@ class Variable:
 
     @property
     def parts(self) -> tuple[Piece, ...]:
-        """The pieces of the value, at least one."""
         return self.pieces or ((self.value, self.quote != "'"),)
 
 
 @dataclass(frozen=True)
 class Note:
-    """Something unusual in the file. It stops no migration and never contains a value."""
+    """Something unusual in the file, without a value."""
 
     line: int
     name: str
@@ -55,7 +53,6 @@ class Note:
 
 
 def doubts(variable: Variable) -> Iterator[Note]:
-    """Yield one note for each thing that readers disagree on in this assignment."""
     for applies, text in _DOUBTS:
         if applies(variable):
             yield Note(variable.line, variable.name, text)

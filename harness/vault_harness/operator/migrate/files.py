@@ -1,4 +1,4 @@
-"""Write and restore the files of a migration: copies of originals, and ``.env.vault``."""
+"""Write and restore a migration's files: copies of originals, and ``.env.vault``."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from vault_harness.operator.migrate.record import MigrationRecord, place, stamp
 class ClientSettings:
     """The content of ``.env.vault``.
 
-    Attributes:
-        address: Vault as the application reaches it.
-        client_cert: File with the certificate and key for a Vault that asks for them.
+    `address` is the application's. `client_cert` has certificate and key for a Vault that asks for
+    them.
     """
 
     address: str
@@ -31,7 +30,6 @@ class ClientSettings:
     namespace: str = ""
 
     def render(self) -> str:
-        """Return the text of the file. It holds no secret."""
         lines = {
             "USE_VAULT": "true",
             "VAULT_ADDR": self.address,
@@ -51,9 +49,9 @@ class ClientSettings:
 
 
 def write_env_vault(record: MigrationRecord, path: Path, text: str, checkpoint: Checkpoint) -> None:
-    """Write the file that tells clients how to reach Vault. Keep a copy of the earlier file."""
+    """Write the file that tells clients how to reach Vault, and copy the earlier one."""
     if same(path, text.encode()) and record.env_vault is None:
-        return  # an earlier migration wrote it, and undoing this one must leave it
+        return  # an earlier migration's, which the undo of this one must leave
     if path.exists() and record.env_vault is None:
         kept = path.with_name(f"{path.name}.backup-{stamp()}")
         copy(kept, path.read_bytes())
@@ -67,17 +65,14 @@ def write_env_vault(record: MigrationRecord, path: Path, text: str, checkpoint: 
 
 
 def take_back_files(record: MigrationRecord, env_file: Path, kept: list[str]) -> Path:
-    """Restore the files, except those that somebody changed since.
-
-    Return the path of ``.env.vault``, even if it is removed.
-    """
+    """Restore the files, except those that somebody changed since; return ``.env.vault``."""
     env_vault = Path(record.env_vault or env_file.with_name(f"{env_file.name}.vault"))
     vault_text = env_vault.read_bytes() if env_vault.exists() else None
     if not env_file.exists() or (vault_text and env_file.read_bytes() == vault_text):
-        # The guide tells people to copy .env.vault over .env, so give the original back.
+        # The guide tells people to copy .env.vault over .env.
         _put_back(_where_it_is(env_file, but=env_vault), Path(record.backup), kept)
     elif not same(Path(record.backup), env_file.read_bytes()):
-        # The guide also tells them to remove from it what is in Vault. Only the copy has that.
+        # The guide also tells them to remove what is in Vault, which only the copy has.
         kept.append(f"{env_file.name}: it was changed since, it stays; as it was: {record.backup}")
     if vault_text is not None and record.env_vault is not None:
         if hashlib.sha256(vault_text).hexdigest() != record.env_vault_sha256:
@@ -90,7 +85,7 @@ def take_back_files(record: MigrationRecord, env_file: Path, kept: list[str]) ->
 
 
 def _where_it_is(file: Path, *, but: Path) -> Path:
-    """Return where to write a file: the target of a link, unless that is the other file."""
+    """Return the target of a link, unless that is the other file."""
     place = file.resolve() if file.is_symlink() else file
     return file if place == but.resolve() or not place.parent.is_dir() else place
 
@@ -103,7 +98,6 @@ def _put_back(file: Path, copy_of_it: Path, kept: list[str]) -> None:
 
 
 def copy(path: Path, content: bytes) -> None:
-    """Write a new file with mode 0600, under its name only when it is complete."""
     files.write_private(path, content)
 
 

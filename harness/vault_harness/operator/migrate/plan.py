@@ -23,11 +23,7 @@ _PATH = re.compile(r"[^/:*\s]+(?:/[^/:*\s]+)*\Z")
 
 @dataclass(frozen=True, order=True)
 class Place:
-    """One key of one secret.
-
-    Attributes:
-        path: Under the mount, without ``data/``, for example ``backend/django``.
-    """
+    """One key of one secret; its path has no ``data/``: ``backend/django``."""
 
     path: str
     key: str
@@ -38,7 +34,7 @@ class Place:
 
 @dataclass(frozen=True)
 class VariableMap:
-    """Names and prefixes of variables, and where they belong.
+    """Where variables belong.
 
     Attributes:
         prefixes: Start of a name to path. An exact name wins, then the longest prefix.
@@ -51,7 +47,7 @@ class VariableMap:
 
     @classmethod
     def guide(cls, *, paths: Iterable[str] | None = None) -> VariableMap:
-        """Return the map of the integration guide, limited to ``paths`` if given."""
+        """Return the integration guide's map, limited to ``paths`` if given."""
         whole, _ = _load(_GUIDE)
         if paths is None:
             return whole
@@ -64,7 +60,7 @@ class VariableMap:
 
     @classmethod
     def of_secrets(cls, secrets: Mapping[str, Iterable[str]]) -> VariableMap:
-        """Map every key that exactly one of these secrets has. They are given as path to keys."""
+        """Map every key that exactly one of these secrets has."""
         places: dict[str, list[str]] = {}
         for path, keys in secrets.items():
             for key in keys:
@@ -72,7 +68,7 @@ class VariableMap:
         return cls({key: Place(paths[0], key) for key, paths in places.items() if len(paths) == 1})
 
     def before(self, other: VariableMap) -> VariableMap:
-        """Merge both maps. This map's names and prefixes win."""
+        """Merge both maps; this one wins."""
         names = {
             name: target
             for name, target in other.names.items()
@@ -85,7 +81,6 @@ class VariableMap:
         )
 
     def target(self, name: str) -> Place | None:
-        """Return where a variable belongs, or None if the map does not say."""
         if name in self.outside:
             return None
         if name in self.names:
@@ -100,7 +95,7 @@ class VariableMap:
 
 @without_frames
 def load_map(path: Path, *, default: VariableMap) -> VariableMap:
-    """Read a map from a file, merged with the default one unless the file says ``only = true``."""
+    """Read a map, merged with the default one unless it says ``only = true``."""
     own, only = _load(path)
     return own if only else own.before(default)
 
@@ -165,10 +160,8 @@ _PLACEHOLDER = re.compile(r"\{[^{}]+\}")
 class Placement:
     """Where one variable goes.
 
-    Attributes:
-        value: Never shown by ``repr``.
-        action: ``conflict`` if Vault has another value that neither seeding nor an earlier
-            migration wrote.
+    `action` is ``conflict`` if Vault has another value that neither seeding nor an earlier
+    migration wrote.
     """
 
     name: str
@@ -179,7 +172,6 @@ class Placement:
 
     @property
     def writes(self) -> bool:
-        """Whether a migration writes it."""
         return self.action in {"create", "change"}
 
 
@@ -188,8 +180,8 @@ class Plan:
     """What a migration would do.
 
     Attributes:
-        versions: By path, the latest version when the plan was made; 0 for none.
-        unknown: Variables without a place. They go nowhere.
+        versions: By path, the latest one when the plan was made; 0 for none.
+        unknown: Variables without a place.
         outside: Variables that stay in the environment on purpose.
     """
 
@@ -201,11 +193,10 @@ class Plan:
 
     @property
     def conflicts(self) -> tuple[Placement, ...]:
-        """Placements that would overwrite somebody's value."""
+        """They would overwrite somebody's value."""
         return tuple(each for each in self.placements if each.action == "conflict")
 
     def of_path(self, path: str) -> tuple[Placement, ...]:
-        """Return the placements of one secret."""
         return tuple(each for each in self.placements if each.target.path == path)
 
 
@@ -219,7 +210,7 @@ def make_plan(
     blueprint: Blueprint | None = None,
     overwrite: bool = False,
 ) -> Plan:
-    """Compare a dotenv file with the content of Vault.
+    """Compare a dotenv file with Vault.
 
     If a value changes, seeded values that contain it, such as a URL, change too, unless the file
     sets them.
@@ -275,7 +266,7 @@ def _placed(
 
 
 class _There:
-    """The content of Vault, and who wrote it. For the arguments see `make_plan`."""
+    """The content of Vault, and who wrote it; see `make_plan`."""
 
     def __init__(
         self, kv: Kv, written: Mapping[str, int], blueprint: Blueprint | None, overwrite: bool
@@ -287,13 +278,12 @@ class _There:
         self._known: dict[tuple[str, int | None], SecretVersion] = {}
 
     def read(self, path: str, version: int | None = None) -> SecretVersion:
-        """Read a secret once."""
         if (path, version) not in self._known:
             self._known[path, version] = self._kv.read(path, version=version)
         return self._known[path, version]
 
     def action(self, target: Place, value: str) -> tuple[Action, str]:
-        """Return what a migration does with a value, and for a conflict the reason."""
+        """Return what to do with a value, and the reason for a conflict."""
         now = self.read(target.path)
         if target.key not in now.data:
             return "create", ""
@@ -302,7 +292,7 @@ class _There:
             return "unchanged", ""
         if self._overwrite or self._is_ours(target, current):
             return "change", ""
-        # A value is a placeholder only if it is unchanged since seeding.
+        # A placeholder is unchanged since seeding.
         if self.read(target.path, 1).data.get(target.key) != current or not self.seeded(
             target, str(current)
         ):
@@ -376,7 +366,7 @@ class _There:
                         )
 
     def check_sizes(self, placements: Iterable[Placement]) -> None:
-        """Refuse a secret that is too large for Vault, before anything is written."""
+        """Refuse a secret that is too large, before anything is written."""
         writing: dict[str, list[Placement]] = {}
         for each in placements:
             if each.writes:

@@ -1,7 +1,4 @@
-"""Record on disk what a migration does, before it does it. The record holds no values.
-
-A second run and ``--undo`` read it.
-"""
+"""Record a migration, without values, before each step, for a second run and ``--undo``."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ _FORMAT = 1
 DIRECTORY = "migrations"
 
 Returned = Mapping[tuple[str, int, str], tuple[int, str]]
-"""Maps path, number and time of the version that an undo left to the version it restored."""
+"""From path, number and time of the version that an undo left to the version it restored."""
 
 
 @dataclass
@@ -29,13 +26,12 @@ class Written:
 
     Attributes:
         before: Latest version at the time of the plan, 0 for none.
-        before_created: When ``before`` was written. A number may occur again, for example after a
+        before_created: When it was written, since a number may occur again, for example after a
             restore.
         written: Version that the migration wrote, None until it is confirmed.
-        origin: Set if an earlier run of this migration wrote here and nobody since: the version
-            before that run, 0 for none. ``before`` is then the version of that run.
-        atop: Whether an earlier run of this migration wrote here and somebody else since.
-            ``before`` is then their version, which includes what that run wrote.
+        origin: Set if an earlier run wrote here and nobody since: the version before that run, 0
+            for none. ``before`` is then the version of that run.
+        atop: An earlier run wrote here and somebody else since, whose version is ``before``.
         left: Latest version after the undo. None before it, and in records of earlier releases.
     """
 
@@ -54,14 +50,14 @@ class Written:
 
     @property
     def back(self) -> tuple[int, str]:
-        """The version that an undo restores, and when it was written."""
+        """The version that an undo restores, and its time."""
         if self.origin is None:
             return self.before, self.before_created
         return self.origin, self.origin_created
 
     @property
     def made(self) -> tuple[int | None, str]:
-        """The newest version that the migration wrote, and when."""
+        """The newest version that the migration wrote, and its time."""
         if self.written is None and self.origin is not None:
             return self.before, self.before_created
         return self.written, self.written_created
@@ -89,7 +85,7 @@ class Written:
             self.origin, self.origin_created = None, ""
 
     def note_before(self, now: SecretVersion) -> bool:
-        """Record the version that the write is based on. Return True if it changed."""
+        """Record what the write is based on; return True if it changed."""
         if (now.version, now.created) == (self.before, self.before_created):
             return False
         if now.version != self.before and self.origin is not None:
@@ -98,11 +94,11 @@ class Written:
         return True
 
     def is_written(self, version: SecretVersion) -> bool:
-        """Return whether the migration wrote this version. An equal number alone is not enough."""
+        """Return whether the migration wrote this. An equal number alone is not enough."""
         return self._is_made(version.version, version.created)
 
     def is_own(self, version: SecretVersion, returned: Returned) -> bool:
-        """Return whether the migration wrote this version, or a later undo restored it."""
+        """Return whether the migration wrote this, or a later undo restored it."""
         number, created = version.version, version.created
         while not self._is_made(number, created):
             back = returned.get((self.path, number, created), (0, ""))
@@ -116,11 +112,9 @@ class Written:
         return number == wanted and _same(created, moment)
 
     def note_undone(self, left: SecretVersion) -> None:
-        """Record that it was undone, and the latest version after that."""
         self.undone, self.left, self.left_created = True, left.version, left.created
 
     def is_back(self, version: SecretVersion) -> bool:
-        """Return whether this is the version that an undo restores."""
         number, created = self.back
         return version.version == number and _same(version.created, created)
 
@@ -130,12 +124,12 @@ class MigrationRecord:
     """One migration of one dotenv file.
 
     Attributes:
-        env_file: Absolute path of the original, see `place`.
+        env_file: See `place`.
         mount_uuid: Distinguishes the mounts of different Vaults.
-        read_as: Encoding and interpolation used for the original.
+        read_as: Encoding and interpolation of the original.
         state: ``running``, ``done``, ``undoing`` or ``undone``.
-        number: Counts the migrations of a data directory, since the clock may be set back. 0 in
-            records of earlier releases, which are older.
+        number: Orders a data directory's migrations, since the clock may be set back. 0 in records
+            of earlier releases.
     """
 
     env_file: str
@@ -153,7 +147,6 @@ class MigrationRecord:
     file: Path | None = None
 
     def save(self) -> None:
-        """Write it atomically: a crash leaves the old state or the new one."""
         assert self.file is not None
         content = asdict(self)
         del content["file"]
@@ -164,7 +157,7 @@ class MigrationRecord:
 
 
 def _same(created: str, noted: str) -> bool:
-    """Compare two times. Records of earlier releases have none, so only the number counts there."""
+    """Records of earlier releases have no time, so only the number counts there."""
     return not noted or created == noted
 
 
@@ -174,12 +167,12 @@ def place(file: Path) -> Path:
 
 
 def stamp() -> str:
-    """Return the current time in UTC, for a file name that sorts by time."""
+    """Return the time in UTC, for a file name that sorts by time."""
     return datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
 
 
 def records(data_dir: Path, env_file: Path, mount_uuid: str) -> list[MigrationRecord]:
-    """Return the migrations of one file into one Vault, oldest first."""
+    """Return one file's migrations into one Vault, oldest first."""
     wanted = place(env_file)
     return [
         record
@@ -189,7 +182,7 @@ def records(data_dir: Path, env_file: Path, mount_uuid: str) -> list[MigrationRe
 
 
 def last_written(data_dir: Path, mount_uuid: str) -> dict[str, Written]:
-    """Return what the newest migration wrote, by path, from any file."""
+    """Return what the newest migration of any file wrote, by path."""
     return {
         step.path: step
         for record in _all(data_dir)
@@ -200,7 +193,6 @@ def last_written(data_dir: Path, mount_uuid: str) -> dict[str, Written]:
 
 
 def returned(data_dir: Path, mount_uuid: str) -> Returned:
-    """Return which version each undo in this Vault restored."""
     return {
         (step.path, step.left, step.left_created): step.back
         for record in _all(data_dir)
@@ -211,7 +203,7 @@ def returned(data_dir: Path, mount_uuid: str) -> Returned:
 
 
 def half_way(data_dir: Path, env_file: Path, mount_uuid: str) -> str:
-    """Return what was begun with a file and how to finish it; empty if nothing is unfinished."""
+    """Return what is unfinished with a file, and how to finish it."""
     found: list[MigrationRecord] = []
     with contextlib.suppress(StackError):  # an unreadable record tells nothing
         found = records(data_dir, env_file, mount_uuid)
@@ -223,13 +215,12 @@ def half_way(data_dir: Path, env_file: Path, mount_uuid: str) -> str:
 
 
 def next_number(data_dir: Path) -> int:
-    """Return the number for the next migration."""
     return 1 + max((record.number for record in _all(data_dir)), default=0)
 
 
 def _all(data_dir: Path) -> list[MigrationRecord]:
-    """Return every record, in the order in which the migrations began."""
-    # The sort is stable: records without a number stay sorted by name, so by time.
+    """Return every record, oldest first."""
+    # A stable sort: records without a number stay sorted by name, so by time.
     return sorted(_each(data_dir), key=lambda record: record.number)
 
 

@@ -43,10 +43,9 @@ class Outcome:
     """The result of a migration or of its undo.
 
     Attributes:
-        changed: Written or undone secrets: path to new version.
-        kept: What an undo left alone, one line each with the reason.
-        earlier: When the migration began that another undo would take back, see `stamp`. Empty if
-            there is none.
+        changed: Path to new version.
+        kept: What an undo left alone, with the reason.
+        earlier: `stamp` of the migration that another undo would take back, or "".
         before: Copy of the earlier ``env_vault``.
     """
 
@@ -82,10 +81,10 @@ def migrate(
 ) -> Outcome:
     """Carry a plan out: back up, write with check-and-set, read back, write ``.env.vault``.
 
-    After an error, running it again continues from the record.
+    After an error, another run continues from the record.
 
     Args:
-        env_file: The original, which is never changed.
+        env_file: Never changed.
         keep: Leave Vault's value where there is a conflict.
         read_as: ``encoding`` and ``interpolate`` of the original, for a later ``undo``.
     """
@@ -126,7 +125,7 @@ def _done_before(kv: Kv, plan: Plan, env_file: Path, data_dir: Path) -> Migratio
 def _record_of(
     kv: Kv, env_file: Path, data_dir: Path, read_as: dict[str, object], checkpoint: Checkpoint
 ) -> MigrationRecord:
-    """Return the unfinished record of this file, or a new record with a new backup."""
+    """Return the unfinished record of this file, or a new one with a new backup."""
     content = env_file.read_bytes()
     uuid = kv.uuid()
     record = next(
@@ -155,7 +154,6 @@ def _record_of(
 
 
 def _note_steps(kv: Kv, plan: Plan, record: MigrationRecord) -> None:
-    """Write down what will be written to each path."""
     for path, version in plan.versions.items():
         writing = {p.name: p.target.key for p in plan.of_path(path) if p.writes}
         if not writing:
@@ -163,7 +161,7 @@ def _note_steps(kv: Kv, plan: Plan, record: MigrationRecord) -> None:
         earlier = record.steps.get(path)
         if earlier is None or earlier.written is None:
             record.steps[path] = Written(path, writing, version)
-        else:  # this run has another map than the one that wrote, or --overwrite
+        else:  # another map than in the run that wrote, or --overwrite
             record.steps[path] = earlier.again(writing, kv.read(path, version=version or None))
     record.save()
 
@@ -175,7 +173,7 @@ def _write(
     placements: tuple[Placement, ...],
     checkpoint: Checkpoint,
 ) -> int:
-    """Write one secret over the latest version, unless somebody changed the same keys."""
+    """Write over the latest version, unless somebody changed the same keys."""
     step = record.steps[path]
     ours = {p.target.key: p.value for p in placements if p.writes}
     planned_against = kv.read(path, version=step.before).data if step.before else {}
@@ -210,7 +208,6 @@ def _write(
 
 
 def _verify(kv: Kv, plan: Plan) -> None:
-    """Read every secret back and compare it byte for byte."""
     for path in plan.versions:
         data = kv.read(path).data
         wrong = [
@@ -227,7 +224,7 @@ def _verify(kv: Kv, plan: Plan) -> None:
 
 
 def original_values(record: MigrationRecord) -> dict[str, str]:
-    """Read the variables of the original from its copy."""
+    """Read the original's variables from its copy."""
     if not Path(record.backup).is_file():
         raise StackError(
             "the migration's copy of the original is missing, and only that copy tells what an "
@@ -243,11 +240,11 @@ def original_values(record: MigrationRecord) -> dict[str, str]:
 
 
 def find_written(kv: Kv, step: Written, values: Mapping[str, str]) -> None:
-    """Find a write that happened but was not recorded, and record its version."""
+    """Find and record a write that was not recorded."""
     now = kv.read(step.path)
     if now.version > step.before:
         made = kv.read(step.path, version=step.before + 1)
-        # The file lacks values made from other values. A step with only such keys tells nothing.
+        # The file lacks values made from other values. A step with only those tells nothing.
         ours = {key: values[name] for name, key in step.variables.items() if name in values}
         if ours and ours.items() <= dict(made.data).items():
             step.written, step.written_created = made.version, made.created
@@ -255,10 +252,7 @@ def find_written(kv: Kv, step: Written, values: Mapping[str, str]) -> None:
 
 
 def _nothing_to_do(plan: Plan, env_file: Path) -> SettingsError:
-    """Describe a migration without any place.
-
-    This must be an error: a success message would make people delete the original.
-    """
+    """An error, since after a success people would delete the original."""
     names = ", ".join((*plan.unknown, *plan.outside)) or "it has no variables"
     return SettingsError(
         f"nothing in {env_file} has a place in Vault: nothing was migrated",
@@ -269,7 +263,6 @@ def _nothing_to_do(plan: Plan, env_file: Path) -> SettingsError:
 
 
 def check(plan: Plan, env_file: Path, *, keep: bool) -> None:
-    """Refuse a plan with nothing to move, or with conflicts unless `keep` leaves Vault's values."""
     if not plan.placements:
         raise _nothing_to_do(plan, env_file)
     if plan.conflicts and not keep:
@@ -294,12 +287,12 @@ def undo(
     """Take the newest migration of a file back, except where somebody wrote since.
 
     A secret that the migration created is soft-deleted, and ``kv undelete`` restores it. A changed
-    secret gets its earlier keys as a new version. The ``.env.vault`` is removed or replaced by the
-    earlier file. A second undo takes back the migration before that.
+    secret gets its earlier keys as a new version. A second undo takes back the migration before
+    that.
     """
     record, *earlier = _undoable(kv, env_file, data_dir)
     since = returned(data_dir, record.mount_uuid)
-    # The copy is needed only for writes that an interrupted run did not record.
+    # Only for writes that an interrupted run did not record.
     unsure = any(step.written is None and not step.undone for step in record.steps.values())
     values = original_values(record) if unsure else {}
     changed: dict[str, int] = {}
@@ -334,7 +327,6 @@ def undo(
 
 @without_frames
 def find_undo(kv: Kv, env_file: Path, *, data_dir: Path) -> list[str]:
-    """Return the paths of the secrets that `undo` would take back."""
     return list(_undoable(kv, env_file, data_dir)[0].steps)
 
 
@@ -351,7 +343,7 @@ def _undoable(kv: Kv, env_file: Path, data_dir: Path) -> list[MigrationRecord]:
 
 
 def _take_back(kv: Kv, step: Written, kept: list[str], since: Returned) -> SecretVersion | None:
-    """Undo one secret. Return the latest version after that, or None if it was left alone."""
+    """Return the latest version after the undo, or None if the secret was left alone."""
     assert step.written is not None
     now = kv.read(step.path)
     number, _ = step.back
@@ -378,6 +370,6 @@ def _take_back(kv: Kv, step: Written, kept: list[str], since: Returned) -> Secre
         and now.version > 1
         and step.is_own(kv.read(step.path, version=now.version - 1), since)
     ):
-        return now  # an interrupted run took it back already and did not record it
+        return now  # an interrupted run did not record it
     kept.append(f"{step.path}: somebody wrote version {now.version} since, it stays")
     return None

@@ -1,7 +1,6 @@
-"""Compare a Vault with good practice in production. A result is good if the practice is kept.
+"""Compare a Vault with good practice in production, and change nothing.
 
-The doctor checks that a stack works as its blueprint says. This checks that it is safe to run. It
-changes nothing.
+The doctor checks that a stack works as its blueprint says. This checks that it is safe to run.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ PRACTICES = {
     "backups": server.backups,
     "monitoring": server.monitoring,
 }
-"""Each practice by its name, in the order of the report."""
+"""In the order of the report."""
 
 
 @without_frames
 def go_through(deployment: Deployment) -> list[CheckResult]:
-    """Return how each practice stands. An error becomes an unknown result."""
+    """An error becomes an unknown result."""
     found = []
     for name, look in PRACTICES.items():
         try:

@@ -1,4 +1,4 @@
-"""Check practices about who may do what, and for how long."""
+"""Practices about who may do what, and for how long."""
 
 from __future__ import annotations
 
@@ -15,19 +15,17 @@ from vault_harness.operator.audit import policies_of, report
 from vault_harness.operator.doctor.check import CheckResult, Deployment, bad, good, unknown
 
 SECRET_ID_LIFE = timedelta(days=90)
-"""The longest life of a secret-id."""
 
 MOST_SECRET_IDS = 2000
-"""Above this number, secret-ids are not looked up one by one."""
+"""Above this, secret-ids are not looked up one by one."""
 
 TOKEN_LIFE, TOKEN_LONGEST = timedelta(hours=1), timedelta(days=1)
-"""Longest life of a token until it is renewed, and in total."""
+"""Until it is renewed, and in total."""
 
 VALUE_AGE = timedelta(days=90)
-"""A value older than this should have been rotated."""
 
 LOG_LENGTH = timedelta(days=1)
-"""Time that an audit log must cover before an unused right counts as too much."""
+"""An audit log must cover this before an unused right counts as too much."""
 
 _APPROLE, _KV = "approle", "kv"
 
@@ -44,7 +42,6 @@ def _roles(deployment: Deployment) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def secret_ids(deployment: Deployment) -> CheckResult:
-    """Check that every secret-id ends."""
     name, where = "secret-ids", "auth/approle/role, secret_id_ttl of each"
     roles = list(_roles(deployment))
     if not roles:
@@ -66,7 +63,7 @@ def secret_ids(deployment: Deployment) -> CheckResult:
 def _present(
     deployment: Deployment, name: str, roles: list[tuple[str, dict[str, Any]]]
 ) -> CheckResult:
-    """Check each present secret-id. A role's setting applies only to ids made after it."""
+    """Check each present one, since a role's setting applies only to ids made after it."""
     where = "auth/approle/role, each secret-id of each by its accessor"
     op, count = deployment.operator, 0
     for path, _ in roles:
@@ -92,7 +89,7 @@ def _accessors(op: VaultAdmin, path: str) -> list[str]:
 
 
 def _life_of(op: VaultAdmin, path: str, accessor: str) -> timedelta | None:
-    """Return the time from a secret-id's creation to its end; None if it never ends."""
+    """Return the whole life of a secret-id; None if it never ends."""
     try:
         answer = op.request(
             "POST", f"{path}/secret-id-accessor/lookup", secret_id_accessor=accessor
@@ -100,16 +97,16 @@ def _life_of(op: VaultAdmin, path: str, accessor: str) -> timedelta | None:
     except OperatorError:
         if accessor in _accessors(op, path):
             raise
-        return timedelta()  # it ended after it was listed
+        return timedelta()  # it ended meanwhile
     data = answer.get("data") or {}
     made, end = (_moment(str(data.get(f"{each}_time"))) for each in ("creation", "expiration"))
-    if made is None or end is None or end < made:  # an end at year 1 means that there is none
+    if made is None or end is None or end < made:  # year 1 means no end
         return None
     return end - made
 
 
 def _command_to_end(path: str, accessor: str) -> str:
-    """Return the command that ends a secret-id. The task knows only roles of the default mount."""
+    """The task knows only roles of the default mount."""
     mount, _, role = path.removeprefix("auth/").partition("/role/")
     if mount == DEFAULT_MOUNT:
         command = named("rotate.secret-id", role, "--end-others")
@@ -143,7 +140,6 @@ def tokens(deployment: Deployment) -> CheckResult:
 
 
 def policies(deployment: Deployment) -> CheckResult:
-    """Check that roles may do only what they do."""
     name, where = "policies", "sys/policies/acl of each role"
     texts = policies_of(deployment.operator)
     held = {each for _, role in _roles(deployment) for each in role.get("token_policies") or ()}
@@ -163,7 +159,7 @@ def policies(deployment: Deployment) -> CheckResult:
 
 
 def _used(deployment: Deployment, name: str, count: int) -> CheckResult:
-    """Find rights that nobody used, from the audit log."""
+    """Find unused rights in the audit log."""
     logs = [log for log in deployment.audit_logs if log.exists()]
     if not logs:
         why = "no right is boundless; the audit log that shows their use is not here"
@@ -183,7 +179,6 @@ def _used(deployment: Deployment, name: str, count: int) -> CheckResult:
 
 
 def rotation(deployment: Deployment) -> CheckResult:
-    """Check that no value is older than 90 days."""
     name = "rotation"
     op = deployment.operator
     mounts = op.request("GET", "sys/mounts").get("data") or {}
@@ -211,7 +206,6 @@ def rotation(deployment: Deployment) -> CheckResult:
 
 
 def lockout(deployment: Deployment) -> CheckResult:
-    """Check that guessing a secret-id locks the role."""
     name = "lockout"
     op = deployment.operator
     try:
@@ -230,7 +224,6 @@ def lockout(deployment: Deployment) -> CheckResult:
 
 
 def _lockout_is_off(config: dict[str, Any]) -> bool:
-    """Return whether a mount's settings in ``sys/auth`` disable the lockout."""
     settings = config.get("user_lockout_config") or {}
     return bool(settings.get("user_lockout_disable") or settings.get("lockout_disable"))
 
@@ -248,7 +241,7 @@ def _count(roles: list[tuple[str, dict[str, Any]]]) -> str:
 
 
 def _moment(text: str) -> datetime | None:
-    """Parse a time as Vault writes it, with nanoseconds."""
+    """Parse a time with Vault's nanoseconds."""
     try:
         return datetime.fromisoformat(text[:19]).replace(tzinfo=UTC)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Check practices about the servers: access, seal, monitoring and backups."""
+"""Practices about the servers."""
 
 from __future__ import annotations
 
@@ -15,31 +15,29 @@ from vault_harness.operator.backup import KEYRING, SNAPSHOT, cluster_id, list_ba
 from vault_harness.operator.doctor.check import CheckResult, Deployment, bad, good, unknown
 
 AUDIT_DEVICES = 2
-"""Vault refuses every request if no device can write, so a second one is needed."""
+"""Vault refuses every request if no device can write."""
 
 VOTERS = 3
-"""A raft cluster with this many voters survives the loss of one."""
+"""So many survive the loss of one."""
 
 SHARES, THRESHOLD = 5, 3
 """Vault's defaults for ``operator init``: two people alone cannot unseal."""
 
 BACKUP_AGE = timedelta(days=1)
-"""How old the newest backup may be."""
 
 CLOCKS = timedelta(minutes=5)
-"""How far the clock of the backup's maker may be ahead of this one."""
+"""The clock of the backup's maker may be this far ahead."""
 
 MOST_TOKENS = 2000
-"""Above this number, accessors are not looked up one by one."""
+"""Above this, accessors are not looked up one by one."""
 
 MOST_NAMED = 10
-"""A message names at most this many root tokens."""
+"""In a message."""
 
 
 def root_token(deployment: Deployment) -> CheckResult:
-    """Check that no token with the root policy is valid."""
     name, where = "root token", "auth/token/accessors, each looked up"
-    # Root tokens belong to the root namespace, even if the stack uses another one.
+    # Even if the stack uses another namespace.
     with contextlib.closing(deployment.operator.within("")) as op:
         living = accessors.living(op)
         if len(living) > MOST_TOKENS:
@@ -67,11 +65,10 @@ def root_token(deployment: Deployment) -> CheckResult:
 
 
 def _commands_to_end(strays: list[str], *, own: bool, acting: bool, namespace: str) -> list[str]:
-    """Return the commands that end root tokens. `root.revoke` ends only the one of the keyring.
+    """Return the commands that end root tokens; `root.revoke` ends only the keyring's.
 
-    Args:
-        strays: Accessors of the other tokens. An acting one comes last.
-        namespace: Where the tasks act. Root tokens belong to the root namespace.
+    ``strays`` are the accessors of the others, an acting one last. They belong to the root
+    namespace, while the tasks act in ``namespace``.
     """
     where = ["-namespace=root"] if namespace else []
     commands = [
@@ -80,13 +77,12 @@ def _commands_to_end(strays: list[str], *, own: bool, acting: bool, namespace: s
     ]
     if own:
         return [*commands, named("root.revoke")]
-    if acting:  # an external Vault, whose token is one of these
+    if acting:  # an external Vault's
         return commands
     return [named("root.generate"), *commands, named("root.revoke")]
 
 
 def _root_token(deployment: Deployment) -> str:
-    """Return the root token of the keyring on this machine, empty if there is none."""
     try:
         return Keyring.load(deployment.keyring).root_token
     except HarnessError:
@@ -94,7 +90,7 @@ def _root_token(deployment: Deployment) -> str:
 
 
 def _accessor(op: VaultAdmin, token: str | None = None) -> str:
-    """Return the accessor of a token, or of the acting one for None. Empty if it is not valid."""
+    """Return the accessor of a token, or of the acting one for None; "" if it is not valid."""
     if token == "":
         return ""
     with contextlib.ExitStack() as closing:
@@ -123,7 +119,6 @@ def audit(deployment: Deployment) -> CheckResult:
 
 
 def tls(deployment: Deployment) -> CheckResult:
-    """Check that every node uses https, and that no certificate ends soon."""
     plain = [address for address in deployment.addresses if not address.startswith("https://")]
     where = ", ".join(deployment.addresses)
     if plain:
@@ -153,7 +148,6 @@ def tls(deployment: Deployment) -> CheckResult:
 
 
 def high_availability(deployment: Deployment) -> CheckResult:
-    """Check for three voters, so that one may be lost."""
     where = "sys/storage/raft/configuration"
     try:
         voters = [peer.node_id for peer in peers(deployment.operator) if peer.voter]
@@ -167,7 +161,7 @@ def high_availability(deployment: Deployment) -> CheckResult:
 
 
 def _by_ha_status(deployment: Deployment, error: HarnessError) -> CheckResult:
-    """Judge a storage other than raft. It lists its nodes, but not which one may be lost."""
+    """Another storage than raft lists its nodes, but not which one may be lost."""
     where = "sys/ha-status"
     try:
         nodes = deployment.operator.request("GET", where).get("data", {}).get("nodes") or []
@@ -180,7 +174,7 @@ def _by_ha_status(deployment: Deployment, error: HarnessError) -> CheckResult:
 
 
 def unseal_keys(deployment: Deployment) -> CheckResult:
-    """Check for enough key shares, not all of them on the machine of the Vault that they open."""
+    """Check for enough key shares, not all of them on the machine of their Vault."""
     op = deployment.operator
     where = f"{op.address}/v1/sys/seal-status, {deployment.keyring}"
     status = op.seal_status()
@@ -188,7 +182,7 @@ def unseal_keys(deployment: Deployment) -> CheckResult:
         keyring: Keyring | None = Keyring.load(deployment.keyring)
     except HarnessError:
         keyring = None
-    # With auto-unseal these are recovery keys. They make a root token, so they matter as much.
+    # With auto-unseal these are recovery keys, which make a root token.
     if status.shares < SHARES or status.threshold < THRESHOLD:
         seen = f"{status.threshold} of {status.shares} keys are enough"
         remedy = (
@@ -207,7 +201,6 @@ def unseal_keys(deployment: Deployment) -> CheckResult:
 
 
 def auto_unseal(deployment: Deployment) -> CheckResult:
-    """Check that a node that restarts at night unseals itself."""
     where = f"{deployment.operator.address}/v1/sys/seal-status"
     kind = str(deployment.operator.request("GET", "sys/seal-status").get("type") or "")
     if not kind:
@@ -222,7 +215,6 @@ def auto_unseal(deployment: Deployment) -> CheckResult:
 
 
 def backups(deployment: Deployment) -> CheckResult:
-    """Check for a snapshot of the last day."""
     where = str(deployment.backups)
     every = [each for each in list_backups(deployment.backups) if each.has(SNAPSHOT)]
     vault = cluster_id(deployment.operator)
@@ -230,7 +222,7 @@ def backups(deployment: Deployment) -> CheckResult:
     if not found:
         seen = "there is no backup of this Vault, only of others" if every else "there is no backup"
         return bad("backups", where, seen, named("backup"))
-    # A clock was or is wrong: the age of a backup with a future date is unknown.
+    # A clock was or is wrong: the age of a backup from the future is unknown.
     dated = [each for each in found if each.made - deployment.now <= CLOCKS]
     if not dated:
         seen = f"the newest is dated after now: {found[0].made:%Y-%m-%d %H:%M} UTC"
@@ -246,7 +238,6 @@ def backups(deployment: Deployment) -> CheckResult:
 
 
 def monitoring(deployment: Deployment) -> CheckResult:
-    """Check that Prometheus or another server gets metrics."""
     where = "sys/config/state/sanitized"
     data = deployment.operator.request("GET", where).get("data") or {}
     telemetry = data.get("telemetry") or {}

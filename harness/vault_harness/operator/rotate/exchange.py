@@ -1,4 +1,4 @@
-"""Replace a value by another one, step by step, and undo that."""
+"""Replace a value by another, step by step, and undo that."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class SecretRotation:
     """The result of a rotation or a rollback.
 
     Attributes:
-        versions: By path, the version with the new value: the secret itself, and others that hold
-            the password inside a URL.
-        holding: Places that rightly still have the old password, as ``path KEY``: URLs of other
-            accounts, and values that are exactly this password.
-        missed: Places that still have it inside a text that could not be parsed.
+        versions: By path, the version with the new value: the secret itself, and others with the
+            password inside a URL.
+        holding: ``path KEY`` that rightly have the old password: URLs of other accounts, and values
+            that are exactly this password.
+        missed: Those that have it inside a text that could not be parsed.
     """
 
     target: Target
@@ -59,7 +59,7 @@ class Work:
 
 @dataclass(frozen=True)
 class _Values:
-    """The old and the new value as in KV, which may hold a number or an object."""
+    """Old and new value as in KV, which may hold a number or an object."""
 
     user: str
     old: object = field(repr=False)
@@ -71,7 +71,6 @@ class _Values:
 
 
 def to_rotate(kv: Kv, target: Target) -> SecretVersion:
-    """Return the version with the value that a rotation would replace."""
     now = kv.read(target.path)
     if now.data.get(target.key) is None:
         raise OperatorError(
@@ -86,8 +85,8 @@ def exchange(work: Work, new: object, *, ends_as: str) -> SecretRotation:
     """Change a secret in Vault and on the server, with a record of it.
 
     Raises:
-        ServerRefusedError: The server refused it. Vault has the old value again.
-        ServerUnreachableError: If the server was not asked yet, Vault has the old value again.
+        ServerRefusedError: Vault has the old value again.
+        ServerUnreachableError: Vault has the old value again if the server was not asked yet.
             Otherwise the server may have the new value, so Vault and the record keep it for the
             next run.
     """
@@ -97,7 +96,7 @@ def exchange(work: Work, new: object, *, ends_as: str) -> SecretRotation:
     account = values.account
     if work.server is not None:
         need_the_one_before(kv, target, work.server)
-        # In the end only a login tells which password counts. Without one, do not begin.
+        # Do not begin without a login, which alone tells in the end which password counts.
         work.server.accepts(account, account.old)
     present = load(work.file)
     record = RotationRecord.begin(kv, target, now, new, ends_as=ends_as)
@@ -132,8 +131,7 @@ def exchange(work: Work, new: object, *, ends_as: str) -> SecretRotation:
 def need_the_one_before(kv: Kv, target: Target, server: PasswordServer) -> None:
     """Check that Vault keeps the version before a write, if a server has the password too.
 
-    Vault gets the new password first. Until the server has it too, only the earlier version holds
-    the server's password.
+    Until the server has the new password, only that version holds the server's.
     """
     if kv.keeps_the_one_before(target.path):
         return
@@ -150,7 +148,7 @@ def need_the_one_before(kv: Kv, target: Target, server: PasswordServer) -> None:
 def _go_back(work: Work, record: RotationRecord, values: _Values) -> None:
     """Put the old value back, which the server has.
 
-    If Vault cannot be reached now, the record stays and the next run continues from it.
+    If Vault cannot be reached, the record stays for the next run.
     """
     with contextlib.suppress(HarnessError):
         _restore(work, values)
@@ -162,7 +160,7 @@ def _conclude(
 ) -> SecretRotation:
     if work.server is not None:
         if work.grace and work.server.keeps_old:
-            # Nobody knows when the last client has read the new value, so wait.
+            # Nobody knows when the last client has read the new value.
             rest(work.grace, f"clients of {work.server.title} to read the new password")
         work.server.retire_old(account)
         work.checkpoint("the old password ended")
@@ -174,21 +172,20 @@ def _conclude(
 
 
 def account_in(target: Target, now: SecretVersion) -> Account:
-    """Return the account of a secret, without a new password."""
     return Account(str(now.data.get(target.user_key, "")), str(now.data[target.key]), "")
 
 
 def holding(work: Work, account: Account) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the places that keep the old password, see `SecretRotation`.
 
-    Both are empty if no server knows the value, or if Vault does not answer.
+    Empty if no server knows the value, or if Vault does not answer.
     """
     kept: list[str] = []
     missed: list[str] = []
     kind = work.target.server
     if kind is None:
         return (), ()
-    with contextlib.suppress(OperatorError):  # the rotation itself is done
+    with contextlib.suppress(OperatorError):  # the rotation is done
         for path in work.kv.paths():
             own = work.target.key if path == work.target.path else ""
             for key, value in _with_urls(work.kv.read(path).data, account, kind).items():
@@ -214,10 +211,7 @@ def _rightly(url: str, account: Account, kind: urls.ServerKind) -> bool | None:
 def _with_urls(
     data: Mapping[str, Any], account: Account, kind: urls.ServerKind | None
 ) -> dict[str, Any]:
-    """Replace the password in every URL of a secret that logs in with it.
-
-    Another account may have the same password. A URL that names another account stays as it is.
-    """
+    """Replace the password in a secret's URLs, except those of other accounts."""
 
     def change(url: str) -> str:
         found = urls.find_login(url, account.old)
@@ -246,7 +240,7 @@ def resume(work: Work, record: RotationRecord) -> SecretRotation | None:
     """Finish an interrupted run; return None if Vault does not have its new value.
 
     Raises:
-        ServerRefusedError: The server refused it. Vault has the old value again.
+        ServerRefusedError: Vault has the old value again.
         ServerUnreachableError: The server may have either value. Vault and the record stay.
     """
     kv, target = work.kv, work.target
@@ -314,7 +308,6 @@ def _unfinished(work: Work, record: RotationRecord, error: HarnessError) -> Serv
 
 
 def _write_all(work: Work, values: _Values) -> dict[str, int]:
-    """Write the secret itself, then every other one that holds the password inside a URL."""
     target, account = work.target, values.account
 
     def change(data: dict[str, Any]) -> dict[str, Any]:
@@ -325,7 +318,7 @@ def _write_all(work: Work, values: _Values) -> dict[str, int]:
 
 
 def _write_urls(work: Work, account: Account, *, but: str = "") -> dict[str, int]:
-    """Replace the password in the URLs of every secret except ``but``."""
+    """Replace the password in every secret's URLs except ``but``."""
     kind = work.target.server
     if kind is None:
         return {}
@@ -362,8 +355,8 @@ def _update(work: Work, path: str, change: Callable[[dict[str, Any]], dict[str, 
 def _restore(work: Work, values: _Values) -> None:
     """Put the old value back wherever Vault has the new one, in the secret itself last.
 
-    The new value in the secret tells the next run that this one was interrupted. If the secret came
-    first, some URLs could keep a password that the server refuses.
+    There the new value tells the next run of the interruption. If the secret came first, some URLs
+    could keep a password that the server refuses.
     """
     back = _Values(values.user, values.new, values.old).account
     key = work.target.key
@@ -376,6 +369,6 @@ def _restore(work: Work, values: _Values) -> None:
     try:
         _write_urls(work, back, but=work.target.path)
     except HarnessError:
-        _update(work, work.target.path, change)  # most clients need this one more than the URLs
+        _update(work, work.target.path, change)  # most clients need this more than the URLs
         raise
     _update(work, work.target.path, change)

@@ -1,4 +1,4 @@
-"""Define what a server with one of Vault's passwords must do, and the errors of such servers."""
+"""What a server with one of Vault's passwords must do, and its errors."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class ServerRefusedError(HarnessError):
 
 
 class ServerUnreachableError(ServerRefusedError):
-    """A database server cannot be asked, so it is unknown which password it accepts."""
+    """It is unknown which password a database server accepts."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """An account and its passwords. An empty ``user`` means the server's default user."""
+    """An account and its passwords; ``user`` "" is the server's default user."""
 
     user: str
     old: str = field(repr=False)
@@ -33,29 +33,25 @@ class Account:
 class PasswordServer(Protocol):
     """A server that knows one of Vault's passwords.
 
-    A change has three steps, so that Vault can be written in between. Entering `changing` prepares
-    the new password. ``confirm()`` puts it into effect. Leaving without ``confirm()`` keeps the old
-    one.
-
-    Attributes:
-        keeps_old: Whether the old password works beside the new one until `retire_old`.
+    Vault is written between the steps of a change. Entering `changing` prepares the new password,
+    ``confirm()`` puts it into effect, and leaving without it keeps the old one. With `keeps_old`
+    the old password works beside the new one until `retire_old`.
     """
 
     title: str
     keeps_old: bool
 
     def changing(self, account: Account) -> Any:
-        """Return a context that prepares the change and gives ``confirm``."""
+        """Return a context that gives ``confirm``."""
 
     def accepts(self, account: Account, password: str) -> bool:
-        """Return whether a login with that password works now."""
+        """Log in with that password."""
 
     def retire_old(self, account: Account) -> None:
         """Make every other password of this account invalid."""
 
 
 def library(name: str, extra: str) -> Any:
-    """Import an optional client library."""
     try:
         module = importlib.import_module(name)
         if name == "psycopg":
@@ -69,13 +65,12 @@ def library(name: str, extra: str) -> Any:
     return module
 
 
-# The libraries' exceptions are not chained, since they may hold the connection string.
+# Not chained, since the libraries' exceptions may hold the connection string.
 
 
 def refused(
     server: PasswordServer, what: str, error: Exception, *, so_far: str = "Nothing was changed."
 ) -> ServerRefusedError:
-    """Make the error for a server that refuses a request."""
     return ServerRefusedError(
         f"{server.title} does not {what}: {_first_line(error)}",
         looked_at=repr(server),
@@ -84,7 +79,7 @@ def refused(
 
 
 def unreachable(server: PasswordServer, error: Exception) -> ServerUnreachableError:
-    """Make the error for a server that does not answer, or does not check the password."""
+    """The server does not answer, or does not check the password."""
     return ServerUnreachableError(
         f"{server.title} cannot be reached: {_first_line(error)}",
         looked_at=repr(server),

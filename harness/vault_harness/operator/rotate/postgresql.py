@@ -1,4 +1,4 @@
-"""Change the password of a PostgreSQL role, through psycopg."""
+"""Change a PostgreSQL role's password, through psycopg."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _SILENCE: Mapping[str, int] = {
     "keepalives_interval": 1,
     "keepalives_count": CONNECT_SECONDS,
 }
-"""Give up a connection after this silence.
+"""Give up a silent connection.
 
 The kernel alone waits a quarter of an hour to send, and forever for an answer, even to a commit.
 """
 
 
 class PostgreSQL:
-    """Runs ``ALTER ROLE ... PASSWORD`` with a verifier, in a transaction that is committed last."""
+    """Runs ``ALTER ROLE ... PASSWORD`` with a verifier, and commits last."""
 
     title = "PostgreSQL"
     keeps_old = False
@@ -56,7 +56,6 @@ class PostgreSQL:
 
     @contextmanager
     def changing(self, account: Account) -> Iterator[Callable[[], None]]:
-        """See `PasswordServer`."""
         psycopg = library("psycopg", "postgresql")
         with self._refusals(psycopg, "change the password"), self._connect(account) as connection:
             pg = connection.pgconn
@@ -64,7 +63,7 @@ class PostgreSQL:
             sql = psycopg.sql
             if "lock_timeout" not in self._options.get("options", ""):
                 connection.execute(f"SET LOCAL lock_timeout = '{CONNECT_SECONDS}s'")
-            # This statement takes no parameters. sql.Literal quotes the text, which is a verifier.
+            # It takes no parameters. sql.Literal quotes the text, which is a verifier.
             connection.execute(
                 sql.SQL("ALTER ROLE {} PASSWORD {}").format(
                     sql.Identifier(account.user), sql.Literal(verifier.decode())
@@ -84,7 +83,6 @@ class PostgreSQL:
                     connection.rollback()
 
     def accepts(self, account: Account, password: str) -> bool:
-        """See `PasswordServer`."""
         psycopg = library("psycopg", "postgresql")
         try:
             self._open(psycopg, account.user, password).close()
@@ -92,12 +90,12 @@ class PostgreSQL:
             if _is_wrong_password(error):
                 return False
             if "permission denied for database" in str(error):
-                return True  # PostgreSQL checks this after the password
+                return True  # checked after the password
             raise unreachable(self, error) from None
         return True
 
     def retire_old(self, account: Account) -> None:
-        """See `PasswordServer`. A role has only one password, so nothing remains of the old one."""
+        """Nothing remains of the old one."""
 
     def _connect(self, account: Account) -> Any:
         psycopg = library("psycopg", "postgresql")
@@ -114,7 +112,7 @@ class PostgreSQL:
             **_SILENCE,
         }
         return psycopg.connect(
-            # As a string, since psycopg's own arguments have the same names as some options.
+            # A string, since psycopg's own arguments have the names of some options.
             psycopg.conninfo.make_conninfo("", **{**ours, **self._options}),
             host=self._parts.hostname,
             port=self._parts.port or 5432,
@@ -137,7 +135,7 @@ class PostgreSQL:
             raise refused(self, what, error) from None
 
     def _held(self) -> ServerUnreachableError:
-        """Describe another transaction that is changing the role. Its end decides the password."""
+        """Another transaction is changing the role, and its end decides the password."""
         return ServerUnreachableError(
             "PostgreSQL cannot change the password: another transaction is changing that role "
             "and has not ended yet",
@@ -149,8 +147,8 @@ class PostgreSQL:
 def _is_wrong_password(error: Exception) -> bool:
     """Return whether a login failed because of its password.
 
-    libpq gives no SQLSTATE for a login that fails while it connects. Its messages quote names of
-    servers, roles and databases, which may contain any word.
+    libpq gives no SQLSTATE while it connects. Its messages quote names of servers, roles and
+    databases, which may contain any word.
     """
     said = re.sub(r'"[^"]*"', "", str(error))
     return "authentication failed" in said or "password" in said

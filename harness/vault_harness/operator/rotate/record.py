@@ -1,7 +1,7 @@
 """Record a rotation on disk, so that a later run can finish it or take it back.
 
 A record holds no values: KV has them. It is valid for one mount of one Vault and only for the value
-that the rotation wrote, not for a later value.
+that the rotation wrote.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vault_harness.operator.rotate.targets import Target
 DIRECTORY = "rotations"
 
 # RFC 7914's parameters for interactive use, about 50 ms. A rollback may return to a value that a
-# person chose, and a plain hash would reveal it.
+# person chose, which a plain hash would reveal.
 _SCRYPT = {"n": 2**14, "r": 8, "p": 1}
 
 
@@ -34,9 +34,9 @@ class RotationRecord:
     Attributes:
         mount_uuid: Distinguishes mounts of the same name in different Vaults.
         before: Version with the replaced value.
-        before_created: When that version was written, since numbers may occur again.
-        ends_as: Final state: ``done`` for a rotation, ``rolled back`` for a rollback.
-        previous: The finished record that this one replaces. It is restored if this rotation fails.
+        before_created: When it was written, since numbers may occur again.
+        ends_as: ``done`` for a rotation, ``rolled back`` for a rollback.
+        previous: The finished record that this one replaces, until this rotation fails.
     """
 
     mount: str
@@ -61,7 +61,6 @@ class RotationRecord:
         *,
         ends_as: str,
     ) -> RotationRecord:
-        """Make the record of a rotation from version ``now`` to the value ``new``."""
         salt = secrets.token_hex(16)
         return cls(
             mount=kv.mount,
@@ -76,25 +75,20 @@ class RotationRecord:
         )
 
     def follow(self, earlier: RotationRecord | None) -> None:
-        """Keep the finished record that this one replaces."""
         if earlier is not None:
             self.previous = {**asdict(earlier), "previous": None}
 
     def wrote(self, value: object) -> bool:
-        """Return whether this rotation wrote the value."""
         return value is not None and hmac.compare_digest(self.digest, _digest(value, self.salt))
 
     def earlier(self, kv: Kv) -> object | None:
-        """Return the replaced value with its type.
-
-        None if that version is gone, or if its number now belongs to another one.
-        """
+        """Return the replaced value; None if that version is gone, or its number is another's."""
         before = kv.read(self.path, version=self.before)
         return before.data.get(self.key) if before.created == self.before_created else None
 
     @property
     def settled(self) -> RotationRecord | None:
-        """The newest finished rotation: this one, or the previous one."""
+        """The newest finished rotation: this one, or the previous."""
         if self.state != "running":
             return self
         return None if self.previous is None else RotationRecord(**self.previous)
@@ -107,18 +101,16 @@ class RotationRecord:
             RotationRecord(**self.previous).save(file)
 
     def save(self, file: Path) -> None:
-        """Write it atomically: a crash leaves the old state or the new one."""
         _written_ahead(file).write(asdict(self))
 
 
 def record_file(directory: Path, kv: Kv, target: Target) -> Path:
-    """Return the file of a value's record. Mounts of different Vaults have different files."""
+    """Return a value's file, which is another for another Vault."""
     place = quote(f"{kv.mount}/{target.path}:{target.key}", safe=":")
     return directory / DIRECTORY / f"{kv.uuid()}-{place}.json"
 
 
 def load(file: Path) -> RotationRecord | None:
-    """Return the newest rotation of a value, or None."""
     return _written_ahead(file).read()
 
 
@@ -136,6 +128,6 @@ def _refused(file: Path) -> StackError:
 
 
 def _digest(value: object, salt: str) -> str:
-    # The NUL keeps, for example, the number 1 apart from the text "1".
+    # The NUL keeps the number 1 apart from the text "1".
     text = value if isinstance(value, str) else f"\0{json.dumps(value, sort_keys=True)}"
     return hashlib.scrypt(text.encode(), salt=bytes.fromhex(salt), **_SCRYPT).hex()

@@ -1,4 +1,4 @@
-"""Change the password of a Redis user, through redis-py."""
+"""Change a Redis user's password, through redis-py."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TLS = ("ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_keyfile")
 
 
 class Redis:
-    """Adds a second password beside the old one (ACL, Redis 6 and newer). The old one ends last."""
+    """Adds a second password (ACL, Redis 6 and newer). The old one ends last."""
 
     title = "Redis"
     keeps_old = True
@@ -44,13 +44,13 @@ class Redis:
 
     @contextmanager
     def changing(self, account: Account) -> Iterator[Callable[[], None]]:
-        """See `PasswordServer`. Both passwords open the account inside this context."""
+        """Both passwords open the account inside this context."""
         redis = library("redis", "redis")
         user = account.user or "default"
         with self._refusals(redis, "change the password"), self._connect(redis, account) as client:
             if "nopass" in (client.acl_getuser(user) or {}).get("flags", []):
                 raise refused(self, "change the password", ValueError("the account has none"))
-            # A verifier, so that no password appears in the server's slow log or in MONITOR.
+            # A verifier: no password appears in the slow log or in MONITOR.
             client.execute_command("ACL", "SETUSER", user, f"#{_sha256(account.new)}")
             confirmed = False
 
@@ -66,7 +66,6 @@ class Redis:
                     client.execute_command("ACL", "SETUSER", user, f"!{_sha256(account.new)}")
 
     def accepts(self, account: Account, password: str) -> bool:
-        """See `PasswordServer`."""
         redis = library("redis", "redis")
         try:
             with self._open(redis, account.user, password) as client:
@@ -74,16 +73,16 @@ class Redis:
         except redis.AuthenticationError:
             return False
         except redis.exceptions.NoPermissionError:
-            return True  # Redis checks rights after the password
+            return True  # checked after the password
         except redis.RedisError as error:
             raise unreachable(self, error) from None
         return True
 
     def retire_old(self, account: Account) -> None:
-        """See `PasswordServer`. Removes every password of the account except the new one.
+        """Remove every password of the account except the new one.
 
-        The server's ``requirepass`` stays. The line of the user overrides it, and setting it would
-        put the password itself into the configuration file.
+        ``requirepass`` stays: the user's line overrides it, and setting it would put the password
+        itself into the configuration file.
         """
         redis = library("redis", "redis")
         user, keep = account.user or "default", _sha256(account.new)
@@ -100,7 +99,7 @@ class Redis:
             self._persist(redis, client)
 
     def _forgotten(self) -> ServerRefusedError:
-        """Describe a server that lost the new password. Without the old one nobody could log in."""
+        """The server lost the new password. Without the old one nobody could log in."""
         return ServerRefusedError(
             "Redis does not have the new password any more, so the old one stays valid",
             looked_at=repr(self),
@@ -114,7 +113,7 @@ class Redis:
             try:
                 client.execute_command(*command)
             except redis.ResponseError:
-                continue  # no such file: the password is given at each start
+                continue  # no such file: each start gives the password
             return
 
     def _connect(self, redis: Any, account: Account, password: str | None = None) -> Any:
@@ -133,7 +132,7 @@ class Redis:
             ssl=self._parts.scheme == "rediss",
             socket_timeout=CONNECT_SECONDS,
             socket_connect_timeout=CONNECT_SECONDS,
-            # By default the library tries four times, with pauses, even after a wrong password.
+            # By default it tries four times, with pauses, even after a wrong password.
             retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),
             decode_responses=True,
             **self._options,
@@ -154,5 +153,5 @@ class Redis:
 
 
 def _sha256(password: str) -> str:
-    """Return what Redis stores of a password (``ACL SETUSER ... #<hash>``)."""
+    """Hash as in ``ACL SETUSER ... #<hash>``."""
     return hashlib.sha256(password.encode()).hexdigest()

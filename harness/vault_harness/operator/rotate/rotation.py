@@ -1,7 +1,7 @@
 """Give secrets new values in KV, and on the server that knows the password too.
 
 Clients can log in at any moment. The next run finishes an interrupted one: the record names the
-earlier versions, KV has both values, and a login at the server tells which one it accepts.
+earlier versions, KV has both values, and a login tells which one the server accepts.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _Of = TypeVar("_Of")
 _Came = TypeVar("_Came")
 
 _SAID = (ServerUnreachableError,)
-"""Errors whose text already names the task to continue with."""
+"""Their text already names the task to continue with."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class SecretPlan:
     """What a rotation would do.
 
     Attributes:
-        resumes: Whether it would only finish an earlier run, whose new value is in that version.
-        missed: Places that it could not follow, see `SecretRotation`.
+        resumes: It would only finish an earlier run, whose new value is in that version.
+        missed: See `SecretRotation`.
     """
 
     version: int
@@ -61,9 +61,9 @@ class How:
     """How a value is exchanged.
 
     Attributes:
-        servers: Returns the server of a kind, or None if none is configured.
+        servers: Returns None if no server of a kind is configured.
         grace: Seconds for which the old password stays valid on a server with two passwords
-            (Redis). Choose it longer than clients cache a value.
+            (Redis). It should be longer than clients cache a value.
         checkpoint: Called with the name of each completed step.
     """
 
@@ -73,11 +73,10 @@ class How:
 
 
 IN_VAULT_ALONE = How()
-"""No server knows the value."""
 
 
 class NothingToRollBack(StackError):
-    """There is no rotation of that value in this Vault, or the value changed since."""
+    """There is no rotation of that value in this Vault, or it changed since."""
 
 
 @without_frames
@@ -91,14 +90,12 @@ def rotate_secret(
 ) -> SecretRotation:
     """Give one secret a new value, in Vault and on the server that knows it.
 
-    Args:
-        blueprint: Sets length and alphabet of the new value, if it has the secret.
+    ``blueprint`` sets length and alphabet of the new value, if it has the secret.
 
     Raises:
-        ServerRefusedError: The server refused the password. Vault has the old value again.
-        ServerUnreachableError: It is unknown which password the server accepts. Vault has the old
-            value if the server was not asked yet. Otherwise Vault keeps the new one, and the next
-            run continues.
+        ServerRefusedError: Vault has the old value again.
+        ServerUnreachableError: Vault has the old value if the server was not asked yet. Otherwise
+            Vault keeps the new one, and the next run continues.
     """
     work = _work(kv, target, directory, how)
     with telling_what_is_left(partial(_left, work, "rotate.secrets"), but=_SAID):
@@ -113,7 +110,7 @@ def rotate_secret(
 
 @without_frames
 def plan_secret(kv: Kv, target: Target, directory: Path, how: How = IN_VAULT_ALONE) -> SecretPlan:
-    """Return what `rotate_secret` would do. Changes nothing and asks no server."""
+    """Return what `rotate_secret` would do; change nothing, and ask no server."""
     now = to_rotate(kv, target)
     work = _work(kv, target, directory, how)
     record = load(work.file)
@@ -134,11 +131,7 @@ def roll_back(
 ) -> SecretRotation:
     """Return to the value before the newest rotation, in Vault and on the server.
 
-    Only the value that the rotation wrote is replaced. A later value stays. For the arguments see
-    `rotate_secret`.
-
-    Raises:
-        NothingToRollBack: There is no rotation in this Vault, or the value changed since.
+    Raise `NothingToRollBack` if there is no rotation in this Vault, or the value changed since.
     """
     work = _work(kv, target, directory, how)
     with telling_what_is_left(partial(_left, work, "rotate.rollback"), but=_SAID):
@@ -153,7 +146,7 @@ def roll_back(
 
 @without_frames
 def find_rollback(kv: Kv, target: Target, directory: Path, how: How = IN_VAULT_ALONE) -> int:
-    """Return the version that `roll_back` would return to. Changes nothing and asks no server."""
+    """Return the version that `roll_back` would return to; change nothing, and ask no server."""
     work = _work(kv, target, directory, how)
     record = load(work.file)
     if record is not None and resumable(kv, target, record):  # a rollback finishes it first
@@ -171,11 +164,7 @@ def each_of(
 ) -> Iterator[tuple[_Of, _Came | HarnessError]]:
     """Run ``turn`` for each target, and continue after an error.
 
-    Args:
-        turn: Such as `rotate_secret`, with every argument but the target.
-
-    Yields:
-        Each target with its result or error, as soon as it is known.
+    Yield each target with its result or error, as soon as it is known.
     """
     for target in targets:
         try:
@@ -190,9 +179,9 @@ def _work(kv: Kv, target: Target, directory: Path, how: How) -> Work:
 
 
 def _left(work: Work, task: str) -> str:
-    """Return what an interrupt leaves; empty if nothing changed, or everything is done."""
+    """Return what an interrupt leaves; empty if nothing changed, or all is done."""
     record = None
-    with contextlib.suppress(StackError):  # the file is not a record of this run
+    with contextlib.suppress(StackError):
         record = load(work.file)
     if record is None or record.state != "running":
         return ""

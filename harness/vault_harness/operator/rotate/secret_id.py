@@ -1,9 +1,8 @@
 """Give a role a new secret-id while its services keep running.
 
-The order matters. First the new id is made and logs in. Then the file is replaced in one step. The
-old id is destroyed last. The next run finishes an interrupted one: each new id carries the name of
-its run, so the next run finds and destroys an id that no file got. Ids of another Vault do not have
-that name, so a record of another Vault does no harm.
+The new id logs in first, then the file is replaced in one step, and the old id is destroyed last.
+Each new id carries the name of its run, so the next run finds and destroys one that no file got. A
+record of another Vault does no harm, since its ids do not have that name.
 """
 
 from __future__ import annotations
@@ -49,9 +48,9 @@ class SecretIdPlan:
 
     Attributes:
         old: Accessor that would be destroyed, if known.
-        others: Accessors of the role's other secret-ids, which services elsewhere may use.
+        others: Accessors that services elsewhere may use.
         left: Accessors from an interrupted run that no file got. They would be destroyed too.
-        resumes: Whether it would only finish an earlier run, whose new secret-id is in the file.
+        resumes: It would only finish an earlier run, whose new secret-id is in the file.
     """
 
     role: str
@@ -64,7 +63,7 @@ class SecretIdPlan:
 
 @dataclass
 class _Run:
-    """A rotation in progress: its name, the accessor it replaces, and when it replaced the file."""
+    """A rotation in progress; ``old`` is the accessor it replaces."""
 
     name: str
     old: str | None
@@ -76,7 +75,7 @@ def plan_secret_id(
     op: VaultAdmin, role: str, directory: Path, *, mount: str = approle.DEFAULT_MOUNT
 ) -> SecretIdPlan:
     """Return what `rotate_secret_id` would do, and change nothing."""
-    role = role.lower()  # Vault and the file names use lower case
+    role = role.lower()  # as in Vault and the file names
     approle.role_id(op, role, mount=mount)
     _, file = approle.credential_files(role, directory)
     begun = _record(role, directory).read()
@@ -108,27 +107,25 @@ def rotate_secret_id(
 
     Args:
         directory: Where ``<role>-role-id`` and ``<role>-secret-id`` are.
-        grace: Seconds for which the old secret-id stays valid after the file was replaced. Use it
-            for services that get the id by value. After an interrupt, the next run waits for the
-            rest.
-        end_others: Destroy every other secret-id of the role too, for example those of a lost
-            machine.
+        grace: Seconds for which the old secret-id stays valid after the file was replaced, for
+            services that get the id by value. After an interrupt, the next run waits for the rest.
+        end_others: Destroy the role's other secret-ids too, such as those of a lost machine.
 
     Raises:
-        OperatorError: Vault refused, or a login with the new secret-id failed. Then the file and
-            the old secret-id are unchanged.
+        OperatorError: Vault refused, or the new secret-id does not log in. Then the file and the
+            old secret-id are unchanged.
     """
-    role = role.lower()  # see `plan_secret_id`
+    role = role.lower()
     work = _Work(op, role, _record(role, directory), mount, grace, end_others)
     with telling_what_is_left(lambda: _left(work)):
         return _rotate(work, directory, checkpoint)
 
 
 def _left(work: _Work) -> str:
-    """Return what an interrupt leaves; empty if nothing changed, or everything is done."""
+    """Return what an interrupt leaves; empty if nothing changed, or all is done."""
     if not work.record.file.exists():
         return ""
-    # Repeat the options: without --grace the old id would end at once.
+    # With the options: without --grace the old id would end at once.
     words = [work.role, *(["--grace", f"{work.grace:g}"] if work.grace else [])]
     words += ["--end-others"] if work.end_others else []
     return (
@@ -139,7 +136,7 @@ def _left(work: _Work) -> str:
 
 def _rotate(work: _Work, directory: Path, checkpoint: Checkpoint) -> SecretIdRotation:
     op, role, mount = work.op, work.role, work.mount
-    role_id = approle.role_id(op, role, mount=mount)  # first: a missing role leaves no record
+    role_id = approle.role_id(op, role, mount=mount)  # a missing role leaves no record
     role_file, file = approle.credential_files(role, directory)
     left = work.record.read()
     destroyed: list[str] = []
@@ -147,14 +144,14 @@ def _rotate(work: _Work, directory: Path, checkpoint: Checkpoint) -> SecretIdRot
         mine = _accessors_of(op, role, left.name, mount)
         current = _accessor(op, role, approle.read_id(file), mount)
         if current is not None and current in mine:
-            # The caller may not have passed the file on yet. Do it before the old id ends.
+            # The caller may not have passed the file on yet, and must before the old id ends.
             checkpoint("found the new one in the file")
             destroyed += _finish(work, left, current, mine - {current}, checkpoint)
             return SecretIdRotation(role, file, current, tuple(destroyed), resumed=True)
         for accessor in sorted(mine):
             approle.destroy(op, role, accessor, mount=mount)
             destroyed.append(accessor)
-    # If the file is lost or invalid, replace the id that the interrupted run was to replace.
+    # If the file is lost or invalid, replace what the interrupted run was to replace.
     old = _accessor(op, role, approle.read_id(file), mount) or (
         left.old if left is not None else None
     )
@@ -184,8 +181,6 @@ def _rotate(work: _Work, directory: Path, checkpoint: Checkpoint) -> SecretIdRot
 
 @dataclass(frozen=True)
 class _Work:
-    """What the steps need."""
-
     op: VaultAdmin
     role: str
     record: WrittenAhead[_Run]
@@ -197,11 +192,11 @@ class _Work:
 def _finish(
     work: _Work, run: _Run, current: str, spare: set[str], checkpoint: Checkpoint
 ) -> list[str]:
-    """Destroy what the new secret-id replaces. The new id has logged in and is in the file."""
+    """Destroy what the new secret-id replaces."""
     op, role, mount = work.op, work.role, work.mount
     left = (run.replaced or time.time()) + work.grace - time.time()
     if run.old and left > 0:
-        # Nobody knows when the last service got the new id, so wait.
+        # Nobody knows when the last service got the new id.
         rest(min(left, work.grace), f"services of {role} to be given the new secret-id")
     present = set(approle.accessors(op, role, mount=mount)) - {current}
     ending = sorted(
@@ -221,7 +216,7 @@ def _new(op: VaultAdmin, role: str, run: str, mount: str) -> approle.SecretId:
 
 
 def _login(work: _Work, role_id: str, secret_id: str, run: str) -> None:
-    """Log in once and revoke the token. If the id works only once, log in with a second one."""
+    """Log in once and revoke the token; with a second id if an id works only once."""
     op, role, mount = work.op, work.role, work.mount
     known = approle.lookup(op, role, secret_id, mount=mount) or {}
     if known.get("secret_id_num_uses") == 1:
@@ -253,7 +248,7 @@ def _is_locked(op: VaultAdmin, role_id: str) -> bool:
     try:
         return any(each.role_id == role_id for each in approle.locked(op))
     except OperatorError:
-        return False  # this token may not tell, so the refusal itself is reported
+        return False  # this token may not tell
 
 
 def _accessor(op: VaultAdmin, role: str, secret_id: str, mount: str) -> str | None:
@@ -264,7 +259,6 @@ def _accessor(op: VaultAdmin, role: str, secret_id: str, mount: str) -> str | No
 
 
 def _accessors_of(op: VaultAdmin, role: str, run: str, mount: str) -> set[str]:
-    """Return the accessors of the secret-ids that a run made."""
     found = set()
     for accessor in approle.accessors(op, role, mount=mount):
         # None if it expired after it was listed.
@@ -275,5 +269,4 @@ def _accessors_of(op: VaultAdmin, role: str, run: str, mount: str) -> set[str]:
 
 
 def _record(role: str, directory: Path) -> WrittenAhead[_Run]:
-    """Return the record of a rotation of a role's secret-id."""
     return WrittenAhead(directory / DIRECTORY / f"secret-id-{role}.json", _Run)

@@ -1,7 +1,6 @@
 """Find the database servers that the environment names.
 
-The client libraries psycopg and redis-py talk to them. Both are optional parts of this package
-(``pip install 'vault-harness[postgresql,redis]'``).
+psycopg and redis-py are optional (``pip install 'vault-harness[postgresql,redis]'``).
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ def configured(kind: str, environ: Mapping[str, str]) -> PasswordServer | None:
 
     ``HARNESS_POSTGRESQL_URL=postgresql://[admin[:password]@]host:port/database`` and
     ``HARNESS_REDIS_URL=redis://[admin[:password]@]host:port``. Without a user, the rotated account
-    changes its own password and logs in with the old one. Options after a ``?`` belong to the
-    library, such as ``sslmode`` or ``ssl_ca_certs``.
+    changes its own password. Options after a ``?`` belong to the library, such as ``sslmode`` or
+    ``ssl_ca_certs``.
     """
     variable = POSTGRESQL_VARIABLE if kind == "postgresql" else REDIS_VARIABLE
     url = environ.get(variable)
@@ -60,12 +59,12 @@ def configured(kind: str, environ: Mapping[str, str]) -> PasswordServer | None:
 def _parts(variable: str, url: str) -> SplitResult:
     """Split the URL, and check that each part can be read.
 
-    The error shows no part of it: any part may hold a piece of a password with special characters.
+    The error shows no part, which may hold a piece of a password with special characters.
     """
     try:
         parts = urlsplit(url)
         split_wrongly = parts.port == 0 or parts.fragment or "@" in parts.path + parts.query
-    except ValueError:  # not chained, since its text quotes a part of the URL
+    except ValueError:  # not chained, since it quotes a part of the URL
         split_wrongly = True
     if split_wrongly:
         raise SettingsError(

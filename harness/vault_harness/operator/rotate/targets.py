@@ -1,4 +1,4 @@
-"""List what can be rotated: the targets of a data file, and any ``path:KEY``."""
+"""What can be rotated: the targets of a data file, and any ``path:KEY``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vault_harness.errors import SettingsError
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.urls import ServerKind
 
-# Letters and digits need no quoting in URLs, connection strings and configuration files.
+# They need no quoting in URLs, connection strings and configuration files.
 _ALPHABET = string.ascii_letters + string.digits
 _DEFAULT_LENGTH = 32
 
@@ -36,7 +36,6 @@ class Target:
     length: int = _DEFAULT_LENGTH
 
     def new_value(self, blueprint: Blueprint | None, mount: str) -> str:
-        """Make a new random value."""
         if blueprint is not None:
             value = blueprint.secrets.get(mount, {}).get(self.path, {}).get(self.key)
             if value is not None and value.generated:
@@ -45,7 +44,6 @@ class Target:
 
 
 def known_targets() -> dict[str, Target]:
-    """Return the targets of the guide, by name."""
     data: dict[str, dict[str, Any]] = tomllib.loads(
         Path(__file__).with_name("targets.toml").read_text(encoding="utf-8")
     )
@@ -53,7 +51,7 @@ def known_targets() -> dict[str, Target]:
 
 
 def find_targets(wanted: str) -> list[Target]:
-    """Return the targets for a word of the command line: a name, ``all``, or ``path:KEY``."""
+    """Return the targets for a name, ``all``, or ``path:KEY``."""
     known = known_targets()
     if wanted == "all":
         return list(known.values())

@@ -1,8 +1,4 @@
-"""Make the page of a report, which needs only a browser.
-
-`render` turns one or more journals into a single HTML text that contains style, script and data. It
-can be opened from a file, sent by mail, and kept as an artifact.
-"""
+"""Make the page of a report, one HTML file that needs only a browser."""
 
 from vault_harness.judge.report.html.page import render, write_page
 

@@ -48,37 +48,32 @@ TRACE = 6000
 """Characters shown of a traceback's end."""
 
 MOST = 3000
-"""Events of one kind that are shown of a scenario. A browser cannot draw a hundred thousand."""
+"""Events of one kind shown of a scenario. A browser cannot draw a hundred thousand."""
 
 FEWER = (MOST, 1000, 300, 100, 30)
-"""Limits that are tried in turn until the page is small enough."""
 
 EVENTS = 150_000
-"""A limit that leaves more events than this is skipped, since packing them takes too long."""
+"""A limit that leaves more events than this is skipped: packing them takes too long."""
 
 LARGEST = 1_700_000
-"""The most characters of a run's packed histories. With the list, the page then has 2 MB."""
+"""Characters of a run's packed histories. With the list, the page then has 2 MB."""
 
 _OF_A_LIFE = ("login", "renew", "revoke")
-"""Requests that begin, extend or end the life of a token."""
 
 _SAID = frozenset({"message", "seen", "why"})
 """Fields with a client's own words, which may have any length."""
 
 _COUNTED = ("operations", "exchanges", "connections", "audit", "touches", "uses", "handshakes")
-"""Kinds of events without a natural limit."""
 
 _AGES = 1e12
-"""The largest time shown, in seconds. A journal edited by hand may have a larger one."""
+"""Largest time shown, in seconds. A journal edited by hand may have a larger one."""
 
 _TIMES = frozenset({"began", "ended", "at", "done", "opened", "closed_at"})
 
 _OWN, _END = "Also found", "Found as the client was closed"
 _LEAKS, _UNMET = "Secrets that came out", "Conditions that were not met"
-"""Headings of folded parts."""
 
 _NO_REASON = {"skipped": "It was not asked.", "error": "The harness broke down."}
-"""The text in place of a missing reason."""
 
 _AT_THE_END = (
     "The promise of this scenario was kept. This was found in the closing act, which ends every "
@@ -92,10 +87,7 @@ _KEPT_AND_LEAKED = (
 
 
 def rows(events: object, fields: Sequence[str]) -> list[list[Any]]:
-    """Return each event as the list of these fields, with times in whole milliseconds.
-
-    A missing field becomes None, so that journals of other versions can be shown.
-    """
+    """A missing field becomes None, so that journals of other versions can be shown."""
     return [[_short(name, event.get(name)) for name in fields] for event in _objects(events)]
 
 
@@ -104,7 +96,6 @@ def _objects(events: object) -> list[Mapping[str, Any]]:
 
 
 def said(text: object, letters: int = SEEN) -> str:
-    """Return a client's words cut to a length, in one line, without control characters."""
     return one_line(in_short(text, letters))
 
 
@@ -123,7 +114,7 @@ def _short(name: str, value: object) -> object:
 
 
 def _milliseconds(seconds: float) -> int:
-    """Return a time in whole milliseconds that the page rounds to the same hundredth as the texts.
+    """Return milliseconds that the page rounds to the same hundredth as the texts.
 
     Otherwise 0.9648 s would become 0.97 s on the page and 0.96 s in a text.
     """
@@ -132,12 +123,7 @@ def _milliseconds(seconds: float) -> int:
 
 
 class _Few:
-    """Choose the events of one scenario that are shown.
-
-    Args:
-        about: The moments of the findings.
-        most: How many events of one kind are shown.
-    """
+    """Chooses the events of one scenario that are shown."""
 
     def __init__(self, about: Sequence[float], most: int) -> None:
         self._about = about
@@ -158,7 +144,7 @@ class _Few:
         return [found[number] for number in sorted(kept)]
 
     def exchanges(self, events: object) -> list[Mapping[str, Any]]:
-        """Return the requests; those of a token's life are chosen apart from the many reads."""
+        """Choose the requests of a token's life apart from the many reads."""
         found = _objects(events)
         ours = [one for one in found if one.get("kind") in _OF_A_LIFE]
         others = [one for one in found if one.get("kind") not in _OF_A_LIFE]
@@ -167,7 +153,6 @@ class _Few:
         return [*self.of(ours, "began"), *self.of(others, "began")]
 
     def times(self, moments: object) -> list[int]:
-        """Return the first moments, in milliseconds."""
         found = moments if isinstance(moments, list) else []
         told = [_milliseconds(at) for at in found if isinstance(at, (int, float))]
         self.left += len(told[self._most :])
@@ -181,7 +166,6 @@ def scenario(
 
     Args:
         most: How many events of one kind are shown, and lines of a log in proportion.
-        shared: How many scenarios of the run broke each rule.
     """
     found = [*_objects(entry.get("findings")), *_objects(entry.get("leaks"))]
     few = _Few([at for one in found if isinstance(at := one.get("at"), (int, float))], most)
@@ -215,11 +199,10 @@ def scenario(
 
 
 Told = dict[str, Any]
-"""An event in a story: ``seen``, ``at`` in milliseconds, ``promise``, ``harm``, ``note``."""
+"""An event: ``seen``, ``at`` in milliseconds, ``promise``, ``harm``, ``note``."""
 
 
 def _story(entry: Mapping[str, Any], shared: Mapping[str, int]) -> dict[str, Any]:
-    """Return the one reason of a verdict, and everything else under headings."""
     findings = _objects(entry.get("findings"))
     unmet = [text for text in why_not_exercised(entry) if text != FIRST_THAT]
     folds: dict[str, list[Told]] = {
@@ -242,10 +225,9 @@ def _story(entry: Mapping[str, Any], shared: Mapping[str, int]) -> dict[str, Any
 
 
 def _reason(entry: Mapping[str, Any], folds: Mapping[str, list[Told]]) -> Told | None:
-    """Return the reason of a verdict; None for a pass, which needs none.
+    """Return None for a pass without a leak.
 
-    Harm comes first, then the scenario's own promise. A finding of the closing act is the reason
-    only if there is no other.
+    Harm comes first, then the scenario's own promise, then findings of the closing act.
     """
     word = str(entry.get("word", "error"))
     found: Told | None = None
@@ -267,7 +249,7 @@ def _reason(entry: Mapping[str, Any], folds: Mapping[str, list[Told]]) -> Told |
 
 
 def _runs(entry: Mapping[str, Any]) -> object:
-    """Return the runs of a scenario: those of --repeat, or those that confirmed its verdict."""
+    """Return the runs of --repeat, or those that confirmed the verdict."""
     return entry.get("runs") or entry.get("confirmation")
 
 
@@ -279,7 +261,6 @@ def _run(one: Mapping[str, Any]) -> str:
 
 
 def shared_rules(entries: Iterable[Mapping[str, Any]]) -> Counter[str]:
-    """Count the failing scenarios of a run in which each rule was broken."""
     return Counter(
         rule
         for entry in entries
@@ -298,12 +279,10 @@ def _told(finding: Mapping[str, Any]) -> Told:
 
 
 def _trace(text: object) -> str:
-    """Return the end of a traceback, line by line."""
     return "\n".join(map(one_line, str(text or "")[-TRACE:].split("\n")))
 
 
 def _set_aside(events: object) -> list[Told]:
-    """Return the findings that do not count, each with the reason."""
     return [
         {**_told(one["finding"]), "note": f"It does not count: {said(one.get('why'))}."}
         for one in _objects(events)
@@ -312,10 +291,7 @@ def _set_aside(events: object) -> list[Told]:
 
 
 def _log(lines: object, most: int) -> str:
-    """Return what the subject logged, each line with its time if known.
-
-    Of a long log only the beginning and the end are shown. The journal has all of it.
-    """
+    """Of a long log only the beginning and the end are shown."""
     told = [_line(line.get("at"), line.get("text")) for line in _objects(lines)]
     part = max(1, LOG_LINES * most // MOST)
     if (more := len(told) - 2 * part) > 0:
@@ -329,7 +305,6 @@ def _line(at: object, text: object) -> str:
 
 
 def histories(journals: Sequence[Journal], ids: Sequence[str]) -> str:
-    """Return what happened in each scenario in each run, packed, with as many events as fit."""
     found = [{str(one["id"]): one for one in journal["scenarios"]} for journal in journals]
     shared = [shared_rules(run.values()) for run in found]
     largest = LARGEST * len(found)
@@ -352,16 +327,12 @@ def histories(journals: Sequence[Journal], ids: Sequence[str]) -> str:
 
 
 def _count(runs: Sequence[Mapping[str, Mapping[str, Any]]], most: int) -> int:
-    """Return the number of events if at most `most` of a kind are shown."""
     events = (one.get(kind) for run in runs for one in run.values() for kind in _COUNTED)
     return sum(min(most, len(found)) for found in events if isinstance(found, list))
 
 
 def packed(content: object) -> str:
-    """Return plain data as text for a page: JSON, compressed, in base64.
-
-    The same data give the same text: the compressed file has no time in it.
-    """
+    """Return JSON, compressed, in base64. Equal data give equal text."""
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     data = text.encode("utf-8", "backslashreplace")  # an old journal may hold half a surrogate pair
     return base64.b64encode(gzip.compress(data, mtime=0)).decode("ascii")

@@ -1,4 +1,4 @@
-"""Put the page together: the summary of each run, the list of scenarios, and all data."""
+"""Put the page together."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vault_harness.judge.report.summary import RunSummary, all_causes, summary_o
 from vault_harness.judge.report.timing import one_line
 
 WORDS = ("fail", "error", "flaky", "not exercised", "pass", "skipped")
-"""Verdicts in the order of the list. Those that need attention come first."""
+"""In the order of the list. Those that need attention come first."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,8 @@ class RunColumn:
     """One journal: its summary, and its column in the list.
 
     Attributes:
-        letter: The letter of its column; empty if it is the only one.
-        headline: The grade in words, or how many scenarios passed.
+        letter: Empty if it is the only column.
         under: The line between headline and causes.
-        about: Further facts about the run, a line each.
         unfinished: The summary of a run that did not end; otherwise empty.
         marks: Why a verdict counts as another one: known, fixed, SHOULD.
     """
@@ -50,7 +48,7 @@ class RunColumn:
 
     @property
     def name(self) -> str:
-        """Return the letter of its column and the subject, which two runs may share."""
+        """Return a name that two runs of one subject do not share."""
         return f"{self.letter} {self.subject}".strip()
 
 
@@ -67,7 +65,7 @@ class Row:
 
     @property
     def rank(self) -> int:
-        """Return the place of the worst verdict in `WORDS`; excused failures come later."""
+        """Excused failures come later."""
         places = [
             WORDS.index(word) + 0.5 * bool(mark)
             for word, mark in zip(self.words, self.marks, strict=True)
@@ -77,11 +75,7 @@ class Row:
 
 
 def render(journals: Sequence[data.Journal]) -> str:
-    """Return the page on these journals as one text. Several runs stand side by side.
-
-    Raises:
-        SettingsError: There are more journals than letters for their columns.
-    """
+    """Several runs stand side by side."""
     if len(journals) > len(ascii_uppercase):
         raise SettingsError(
             f"a page shows at most {len(ascii_uppercase)} runs side by side",
@@ -115,7 +109,6 @@ def render(journals: Sequence[data.Journal]) -> str:
 
 
 def write_page(journals: Sequence[data.Journal], target: Path) -> Path:
-    """Write the page to a file, replacing it atomically, and return its path."""
     files.write_text(target, render(journals))
     return target
 
@@ -154,7 +147,6 @@ def _run(journal: data.Journal, letter: str) -> RunColumn:
 
 
 def _of_the_client(journal: data.Journal) -> list[str]:
-    """Return the client's version and the times that it declares."""
     client = journal.get("client") or {}
     version, times = client.get("version"), client.get("declares") or {}
     declared = ", ".join(f"{name} {value:g} s" for name, value in sorted(times.items()))
@@ -163,7 +155,6 @@ def _of_the_client(journal: data.Journal) -> list[str]:
 
 
 def _about(journal: data.Journal) -> list[str]:
-    """Return the grade, what the client claims, and what keeps the grade down."""
     if not journal.get("scenarios") or "complete" not in journal:
         return []
     from vault_harness.judge.report.score import claims_of, score_of

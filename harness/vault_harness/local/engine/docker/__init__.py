@@ -1,4 +1,4 @@
-"""Servers in containers: for one run, or for the stack that outlives its task.
+"""Servers in containers.
 
-The package above does not import this one, because the docker client is slow to load.
+The package above does not import this one: the docker client is slow to load.
 """

@@ -1,4 +1,4 @@
-"""HAProxy in a container in front of a cluster: its configuration and health check."""
+"""HAProxy in a container in front of a cluster."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from vault_harness.local.engine.docker.inside import API_PORT
 from vault_harness.local.engine.provider import BALANCER_NAME, NODE_NAME
 
 STATUS_PORT = 8205
-"""The port of its own health check, inside the container."""
+"""For HAProxy's own health check, inside the container."""
 
 INSIDE_BALANCER = PurePosixPath("/balancer")
-"""Its folder inside the container."""
 
 _CONFIGURATION_NAME = "haproxy.cfg"
 _OWN_NAME = "own.pem"
@@ -26,7 +25,6 @@ _BY_HAND = (NODE_NAME, f"{NODE_NAME}-2", f"{NODE_NAME}-3")
 def write_balancer_configuration(
     directory: Path, nodes: Iterable[str], tls: TlsFiles | None
 ) -> None:
-    """Write configuration and client certificate into the balancer's folder."""
     files.private_directory(directory)
     own = tls.own(BALANCER_NAME) if tls else None
     if own is not None:
@@ -43,7 +41,6 @@ def alive_path(nodes: Iterable[str], tls: TlsFiles | None) -> str:
 
 
 def configuration(nodes: Iterable[str], tls: TlsFiles | None, *, path: str | None = None) -> str:
-    """Return the text of the configuration file."""
     names = tuple(nodes)
     return balancer_configuration(
         Backends(
@@ -59,5 +56,5 @@ def configuration(nodes: Iterable[str], tls: TlsFiles | None, *, path: str | Non
 
 
 def balancer_by_hand() -> str:
-    """Return the file of ``compose/config``, for compose files that are started by hand."""
+    """Return the file of ``compose/config``, for compose files started by hand."""
     return configuration(_BY_HAND, None, path="/alive")

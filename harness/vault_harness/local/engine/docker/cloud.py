@@ -1,8 +1,7 @@
 """Credentials and plugin for a server in a container that a cloud unseals.
 
-Credentials become files where possible: mode 0600 here, mounted read-only. The engine sees only
-their paths. Amazon's access keys are written to such a file. Values that the SDK takes only from
-variables go from the environment straight to the container; ``docker inspect`` shows them.
+Credentials become files where possible: mode 0600 here, mounted read-only. Values that the SDK
+takes only from variables go straight to the container; ``docker inspect`` shows them.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _BESIDE_ACCESS_KEYS = frozenset(
         *("AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
     }
 )
-"""Variables that the SDK would prefer over the file of access keys."""
+"""The SDK would prefer these over the file of access keys."""
 
 _NAMES_A_FILE = frozenset(
     {
@@ -53,12 +52,12 @@ _NAMES_A_FILE = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """Files and variables of a server for its cloud, besides its stanza.
+    """What a server gets for its cloud, besides its stanza.
 
     Attributes:
-        files: Paths here to paths inside, mounted read-only.
+        files: Paths here to paths inside, read-only.
         places: Variables that name such paths.
-        passed: Names of variables whose values come from the environment at the start.
+        passed: Names of variables; values come from the environment at the start.
     """
 
     files: Mapping[Path, str] = field(default_factory=dict)
@@ -66,22 +65,21 @@ class Told:
     passed: tuple[str, ...] = ()
 
     def environment(self) -> dict[str, str]:
-        """Return the variables of a container that starts now."""
         values = {name: os.environ[name] for name in self.passed if name in os.environ}
         return {**self.places, **values}
 
 
 def told(spec: NodeSpec, directory: Path, *, kept: Path | None = None) -> Told:
-    """Return the files and variables of a node that a cloud unseals; nothing for any other node.
+    """Return what a node that a cloud unseals gets; nothing for another node.
 
     Kept access keys apply unless other variables name complete credentials. They are never removed.
 
     Args:
         spec: The result of `with_cloud_seal`.
-        directory: Folder for the file made of access keys in the environment.
-        kept: Folder of such a file from an earlier start; None for the same folder.
+        directory: Gets the file of access keys in the environment.
+        kept: Folder of that file from an earlier start; None for `directory`.
     """
-    # Only names: a traceback of an error raised here shows no values.
+    # Names only: a traceback shows no values.
     given = {name for name in spec.passes if os.environ.get(name)}
     named_keys = given & _ACCESS_KEYS.keys()
     _check_whole(named_keys)
@@ -112,7 +110,7 @@ def told(spec: NodeSpec, directory: Path, *, kept: Path | None = None) -> Told:
 
 
 def _names_credentials(given: Collection[str]) -> bool:
-    """Return whether variables name complete AWS credentials other than access keys."""
+    """Return whether variables name other complete credentials."""
     return (
         _SHARED in given
         or all(name in given for name in _ROLE)
@@ -141,7 +139,6 @@ def _write_access_keys(directory: Path) -> None:
 
 
 def plugin_file(spec: NodeSpec) -> dict[Path, str]:
-    """Return OpenBao's plugin for the seal, and its path inside the container."""
     folder, declared = spec.extra.get("plugin_directory"), spec.extra.get("plugin")
     if not isinstance(folder, str) or not isinstance(declared, Mapping):
         return {}
@@ -150,17 +147,16 @@ def plugin_file(spec: NodeSpec) -> dict[Path, str]:
 
 
 def plugin_inside(extra: Mapping[str, object]) -> dict[str, object]:
-    """Return the plugin declaration with the paths inside the container."""
     return {**extra, "plugin_directory": PLUGINS} if "plugin_directory" in extra else dict(extra)
 
 
 def in_compose(what: Told) -> dict[str, str | None]:
-    """Return the variables of a Compose service; None takes the value from the environment."""
+    """Return a Compose service's variables; None takes the value from the environment."""
     return {**what.places, **dict.fromkeys(what.passed)}
 
 
 def variables_before(compose_file: Path) -> Told | None:
-    """Return what nodes got at the last start, from its compose file; None without the file."""
+    """Return what nodes got at the last start; None without a compose file."""
     try:
         services: Any = json.loads(compose_file.read_text())["services"]
         service = next(iter(services.values()))
@@ -182,7 +178,7 @@ def variables_before(compose_file: Path) -> Told | None:
 def check_same_variables(compose_file: Path, spec: NodeSpec) -> None:
     """Refuse to recreate a server without the credentials or plugin that it was started with.
 
-    Compose replaces a container whose variables differ. It keeps mounted files in any case.
+    Compose replaces a container whose variables differ. Mounted files stay.
     """
     before = variables_before(compose_file)
     if before is None:

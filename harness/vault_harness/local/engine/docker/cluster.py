@@ -1,4 +1,4 @@
-"""Kill, start, add and remove nodes of a cluster in containers; see `StackProvider`."""
+"""Operations on single nodes of a cluster in containers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,6 @@ class DockerCluster(DockerCutting):
         self._lead_to(layout)
 
     def kill_node(self, name: str) -> list[str]:
-        """Kill a node (SIGKILL). A container that restarts all the time is stopped instead."""
         with connected() as client:
             found = [each for each in self._containers(client) if service_of(each) == name]
             alive = [each for each in found if each.status in {"running", "paused", "restarting"}]
@@ -61,7 +60,6 @@ class DockerCluster(DockerCutting):
         return [f"container {container.name}" for container in alive]
 
     def start_node(self, name: str) -> None:
-        """Start a node that does not run."""
         self._refuse_elsewhere()
         remembered = self._memory.load()
         self._check_told_again(balanced=True)
@@ -78,7 +76,6 @@ class DockerCluster(DockerCutting):
         self._cut_again()
 
     def add_node(self) -> NodeEndpoint:
-        """Start one more node."""
         self._refuse_elsewhere()
         remembered = self._memory.load()
         members = known_members(remembered, self._data_dir)
@@ -115,7 +112,6 @@ class DockerCluster(DockerCutting):
         return self._remember(remembered, layout, environment).nodes[-1]
 
     def remove_node(self, name: str) -> list[str]:
-        """End a node and delete its folder."""
         remembered = self._memory.load()
         members = known_members(remembered, self._data_dir)
         with connected() as client:
@@ -132,7 +128,6 @@ class DockerCluster(DockerCutting):
         return [*ended, str(directory)]
 
     def start_recorder(self) -> RecorderEndpoint:
-        """Raise `CapabilityMissing`: there is no recorder in a container."""
         raise CapabilityMissing(
             f"the {self.name} engine has no faults of single requests",
             looked_at="HARNESS_ENGINE",
@@ -145,11 +140,10 @@ class DockerCluster(DockerCutting):
         """Return None: none is ever started."""
 
     def stop_recorder(self) -> list[str]:
-        """Do nothing: none is ever started."""
         return []
 
     def _lead_to(self, layout: Layout) -> None:
-        """Make the balancer read its configuration again; open connections stay."""
+        """Make the balancer read its configuration again; connections stay."""
         if not self._have_balancer_read():
             self.compose()("up", "-d", BALANCER_NAME)
         self._await_answers({BALANCER_NAME: layout.probes()[BALANCER_NAME]})

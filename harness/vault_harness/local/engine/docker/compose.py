@@ -19,7 +19,7 @@ BALANCER_FILE = "ha.yml"
 NODES_FILE = "nodes.yml"
 SEAL_FILE = "seal-static.yml"
 NODE_FILE = "node.yml"
-"""The file that the compose files of nodes extend."""
+"""The compose files of nodes extend it."""
 
 LABEL_PROJECT = "com.docker.compose.project"
 LABEL_SERVICE = "com.docker.compose.service"
@@ -28,16 +28,15 @@ _LAST_LINES = 12
 
 
 NETWORK = "vault"
-"""The network's name in the compose files. The engine puts the project's name before it."""
+"""Name in the compose files. The engine puts the project's name before it."""
 
 
 def project_name(data_dir: Path) -> str:
-    """Return a project name for a data directory, so that two checkouts never share a volume."""
+    """Return a project name, so that two checkouts never share a volume."""
     return "vault-harness-" + hashlib.sha256(str(data_dir).encode()).hexdigest()[:8]
 
 
 def find_compose() -> tuple[str, ...]:
-    """Return the command that runs Compose."""
     command = ("docker", "compose")
     if shutil.which("docker") and _works(command):
         return command
@@ -50,7 +49,7 @@ def find_compose() -> tuple[str, ...]:
 
 
 def env_file_text(project: str, environment: Mapping[str, str], files: Iterable[Path]) -> str:
-    """Return the content of an ``--env-file`` that makes docker compose address this stack."""
+    """Return an ``--env-file`` that makes docker compose address this stack."""
     variables = {
         "COMPOSE_PROJECT_NAME": project,
         "COMPOSE_FILE": os.pathsep.join(map(str, files)),
@@ -75,7 +74,6 @@ class Compose:
 
     Args:
         environment: Variables of the compose files, added to those of this process.
-        files: The compose files, in order.
     """
 
     def __init__(self, project: str, environment: Mapping[str, str], files: Iterable[Path]) -> None:
@@ -85,11 +83,11 @@ class Compose:
         self._command = find_compose()
 
     def __call__(self, *arguments: str, services: bool = False, timeout: float = 180.0) -> str:
-        """Run Compose and return its output. On failure the error contains its last lines.
+        """Run Compose and return its output.
 
         Args:
-            arguments: Command and arguments, without global options: ``"up", "-d"``.
-            services: Whether to include the example services.
+            arguments: Without global options: ``"up", "-d"``.
+            services: Include the example services.
         """
         files = [*self._files, *([resources() / SERVICES_FILE] if services else [])]
         options = [part for file in files for part in ("-f", str(file))]

@@ -1,4 +1,4 @@
-"""A container: the operations that nodes and Toxiproxy share, its state and its log."""
+"""A container: what nodes and Toxiproxy share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 
-# Lines of a server's log in an error: enough for a panic and its cause.
+# Lines of a log in an error: enough for a panic and its cause.
 _TAIL = 30
 
 
@@ -29,12 +29,10 @@ class Order:
 
     Attributes:
         name: Unique on the engine; also its name on the network.
-        entrypoint: Replaces the image's own.
         publish: Ports inside to loopback ports here; 0 lets the engine choose.
         mounts: Directories here to paths inside, writable.
         files: Files here to paths inside, read-only.
         user: ``uid:gid`` inside.
-        working_dir: Replaces the image's own.
         knows_host: Whether ``host.docker.internal`` leads to this machine.
     """
 
@@ -53,14 +51,13 @@ class Order:
     knows_host: bool = False
 
     def options(self) -> dict[str, Any]:
-        """Return the arguments of the engine's client."""
         from testcontainers.core.labels import create_labels
 
         options: dict[str, Any] = {
             "image": self.image,
             "name": self.name,
             "network": self.network,
-            # Ryuk, if it runs, removes containers by the labels of testcontainers.
+            # Ryuk, if it runs, removes containers by these labels.
             "labels": create_labels(self.image, dict(self.labels)),
             "command": list(self.command),
             "environment": dict(self.environment),
@@ -68,7 +65,7 @@ class Order:
                 f"{inside}/tcp": (LOOPBACK, outside or None)
                 for inside, outside in self.publish.items()
             },
-            # z: lets the container use it under SELinux; no effect elsewhere.
+            # z: for SELinux; no effect elsewhere.
             "volumes": {
                 str(source): {"bind": target, "mode": f"{mode},z"}
                 for mode, sources in (("rw", self.mounts), ("ro", self.files))
@@ -100,7 +97,7 @@ class Container:
         self._options = order.options()
 
     def start(self) -> None:
-        """Create and start the container, or start it again. Does not wait."""
+        """Start it without waiting."""
         from docker.errors import APIError
 
         try:
@@ -116,11 +113,9 @@ class Container:
         self._inner.stop(timeout=max(1, int(timeout)))
 
     def signal(self, name: str) -> None:
-        """Send a signal to the server."""
         self._inner.kill(signal=name)
 
     def kill(self, *, timeout: float = 10.0) -> None:
-        """Send SIGKILL and wait until the container has ended."""
         from docker.errors import APIError
 
         if not self.is_running():
@@ -134,12 +129,10 @@ class Container:
         self._inner.wait(timeout=timeout)
 
     def pause(self) -> None:
-        """Freeze all processes in it."""
         if self._status() != "paused":
             self._inner.pause()
 
     def resume(self) -> None:
-        """Undo `pause`."""
         if self._status() == "paused":
             self._inner.unpause()
 
@@ -169,17 +162,15 @@ class Container:
         return self._client.networks.get(self._options["network"])
 
     def is_running(self) -> bool:
-        """Return whether the server runs, frozen or not."""
         return self._status() in {"running", "paused", "restarting"}
 
     def address(self) -> str:
-        """Return its address on its network."""
         self._inner.reload()
         networks = self._inner.attrs["NetworkSettings"]["Networks"]
         return str(networks[self._options["network"]]["IPAddress"])
 
     def published(self) -> dict[int, int]:
-        """Return ports inside to loopback ports here, as they are now."""
+        """Return ports inside to loopback ports here."""
         self._inner.reload()
         ports = self._inner.attrs["NetworkSettings"]["Ports"] or {}
         return {
@@ -189,7 +180,6 @@ class Container:
         }
 
     def logs(self, *, tail: int | None = None) -> str:
-        """Return the server's output, or its last `tail` lines."""
         from docker.errors import APIError
 
         if self._container is None:
@@ -201,7 +191,6 @@ class Container:
         return raw.decode(errors="replace").rstrip("\n")
 
     def wait_until(self, ready: Callable[[], bool], what: str, *, timeout: float) -> None:
-        """Wait until ``ready()`` is true. An error contains the last lines of the log."""
         deadline = time.monotonic() + timeout
         looks, awaited = 0, Awaited(f"the container {self.name}, until {what}", timeout)
         while not ready():
@@ -224,7 +213,6 @@ class Container:
             time.sleep(0.01)
 
     def remove(self) -> None:
-        """Remove it and its anonymous volumes. A second call does nothing."""
         from docker.errors import NotFound
 
         container, self._container = self._container, None
@@ -271,10 +259,7 @@ def _refused(name: str, error: Exception) -> EngineError:
 
 
 def state_of(name: str, container: Any, *, node: bool, away: str) -> ServiceState:
-    """Return the state of a server, given its container or None.
-
-    `away` says why the engine could not be asked; empty if it answered.
-    """
+    """Return a server's state. `away` says why the engine did not answer."""
     if container is None:
         return ServiceState(
             name=name, running=False, detail=away, node=node, aside=name == HOLDER_NAME
@@ -290,7 +275,6 @@ def state_of(name: str, container: Any, *, node: bool, away: str) -> ServiceStat
 
 
 def log_lines(container: Any, tail: int | str, follow: bool) -> Iterator[str]:
-    """Yield the last lines of a container's log, and new ones if `follow` is set."""
     if not follow:
         text: bytes = container.logs(tail=tail)
         yield from text.decode(errors="replace").splitlines()

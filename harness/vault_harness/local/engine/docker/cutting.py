@@ -1,8 +1,8 @@
-"""Cut a node of a cluster in containers off from the others; see `StackProvider`.
+"""Cut a node of a cluster in containers off from the others.
 
-Each container has its own network namespace. There, routes to the other nodes are made unreachable,
-which stops traffic in both directions. The balancer, Toxiproxy, the holder of the key and this
-machine stay reachable. The routes end with the container, so nothing needs cleaning up.
+In the node's own network namespace, routes to the other nodes are made unreachable, which stops
+both directions. Balancer, Toxiproxy, key holder and this machine stay reachable. The routes end
+with the container, so nothing needs cleaning up.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from vault_harness.local.engine.members import known_members, node_directory
 from vault_harness.local.engine.provider import Endpoints
 
 _NOTE = "cut.json"
-"""File in a node's folder: the start of its container, and the addresses it is cut off from."""
+"""In a node's folder: its container's start, and the addresses it is cut off from."""
 
 _GONE = "No such process"
 """The kernel's error for a missing route."""
@@ -36,13 +36,12 @@ _SECONDS = 30
 
 
 class DockerCutting(DockerSealing):
-    """The stack in containers, with nodes that can be cut off from each other."""
+    """The stack in containers, with nodes that can be cut off."""
 
     def make_cuttable(self) -> None:
         """Do nothing: every container can be cut off."""
 
     def cut_node(self, name: str, *, hears: bool = False, is_heard: bool = False) -> None:
-        """Make its routes to all other nodes unreachable, also to nodes that came later."""
         if hears or is_heard:
             raise CapabilityMissing(
                 f"{name} cannot be cut off in only one direction",
@@ -54,7 +53,7 @@ class DockerCutting(DockerSealing):
             container, others = self._of(client, name)
             addresses = sorted({*self._noted(name, container), *others})
             note = {"started": _life(container), "addresses": addresses}
-            # Noted first: after a crash, join_node may then undo too much, never too little.
+            # Noted first: after a crash, join_node may undo too much, never too little.
             files.write_private(self._note(name), json.dumps(note))
             try:
                 for address in addresses:
@@ -64,7 +63,6 @@ class DockerCutting(DockerSealing):
                 raise
 
     def join_node(self, name: str) -> bool:
-        """Remove the unreachable routes."""
         addresses: list[str] = []
         with connected() as client:
             for container in self._containers(client):
@@ -76,7 +74,7 @@ class DockerCutting(DockerSealing):
         return bool(addresses)
 
     def cut_nodes(self) -> list[str]:
-        """Return the nodes whose notes say so. Notes of an earlier container start do not count."""
+        """Return the nodes with a note of their container's present start."""
         members = known_members(self._record_if_readable(), self._data_dir)
         if not any(self._note(name).exists() for name in members):
             return []
@@ -88,7 +86,6 @@ class DockerCutting(DockerSealing):
         return [name for name in members if name in found and self._noted(name, found[name])]
 
     def start(self, *, nodes: int = 1) -> Endpoints:
-        """Start what does not run. Nodes that were cut off stay so, also from restarted nodes."""
         endpoints = super().start(nodes=nodes)
         self._cut_again()
         return endpoints
@@ -99,7 +96,6 @@ class DockerCutting(DockerSealing):
             self.cut_node(name)
 
     def _of(self, client: Any, name: str) -> tuple[Any, list[str]]:
-        """Return the container of a node, and the addresses of the other nodes."""
         members = known_members(self._record_if_readable(), self._data_dir)
         present = {service_of(each): each for each in self._containers(client)}
         if name not in present:
@@ -122,7 +118,7 @@ class DockerCutting(DockerSealing):
         return node_directory(self._data_dir, name) / _NOTE
 
     def _noted(self, name: str, container: Any) -> list[str]:
-        """Return the addresses that a node is cut off from since its container started."""
+        """Return what a node is cut off from since its container started."""
         try:
             note = json.loads(self._note(name).read_text())
             same = note["started"] == _life(container)
@@ -132,13 +128,13 @@ class DockerCutting(DockerSealing):
 
 
 def _life(container: Any) -> str:
-    """Return a text that differs for each start of a container, which also renews its network."""
+    """Return a text that differs for each start, which also renews the network."""
     state = container.attrs["State"]
     return f"{container.id} {state['StartedAt']}" if state.get("Running") else ""
 
 
 def _route(client: Any, node: Any, verb: str, address: str) -> None:
-    """Add or remove an unreachable route; repeating either is harmless.
+    """Add or remove an unreachable route; repeating is harmless.
 
     A helper container in the node's network does it: the node itself may not change routes.
     """

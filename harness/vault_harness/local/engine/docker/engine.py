@@ -1,4 +1,4 @@
-"""The docker engine: Vault and Toxiproxy in containers on a private network for each run."""
+"""The docker engine: containers on a private network for each run."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ __all__ = ["DockerEngine", "DockerState", "DockerStatus", "docker_state", "inspe
 
 
 def docker_state(settings: Settings, *, lasting: bool = False) -> str | None:
-    """Return in one line why docker cannot be used here; None if it can, perhaps after a pull.
+    """Return why docker cannot be used here; None if it can, perhaps after a pull.
 
     A `lasting` stack needs Compose too.
     """
@@ -67,16 +67,12 @@ def docker_state(settings: Settings, *, lasting: bool = False) -> str | None:
 class DockerEngine(Closable):
     """Runs servers in containers and removes them at the end; see `Engine`.
 
-    Nothing stays behind. `close` removes by label. After ``kill -9``, a watcher process does it,
-    and Ryuk if its image is present. After a power failure, the next start or ``invoke down`` does
-    it.
+    `close` removes by label. After ``kill -9``, a watcher process does it, and Ryuk if its image is
+    present. After a power failure, the next start or ``invoke down`` does it.
     """
 
     def __init__(self, settings: Settings, *, directory: Path, outward: bool = True) -> None:
-        """Connect, find the images, and create the network.
-
-        Without `outward`, servers reach only each other and this machine.
-        """
+        """Connect. Without `outward`, servers reach only each other and this machine."""
         self.settings = settings
         self._directory = files.private_directory(directory)
         self._lock = threading.Lock()
@@ -103,21 +99,17 @@ class DockerEngine(Closable):
 
     @property
     def name(self) -> EngineName:
-        """``docker``."""
         return "docker"
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """All, except those that need shared files or a shared network, if the engine is remote."""
         return IN_CONTAINERS if self.network.is_local else IN_CONTAINERS_ELSEWHERE
 
     @property
     def dialect(self) -> Dialect:
-        """The product of its image."""
         return self.vault_image.dialect
 
     def node(self, spec: NodeSpec) -> DockerNode:
-        """Return a node by that specification, not started yet. Detached nodes need Compose."""
         if spec.detached:
             raise _no_detached()
         name = self._unique(spec.name)
@@ -140,7 +132,6 @@ class DockerEngine(Closable):
     def toxiproxy(
         self, *, seed: int | None = None, port: int = 0, detached: bool = False
     ) -> DockerToxiproxy:
-        """Start a Toxiproxy server and wait until it answers. Detached servers need Compose."""
         if detached:
             raise _no_detached()
         name = self._unique("toxiproxy")
@@ -168,31 +159,28 @@ class DockerEngine(Closable):
         )
 
     def reachable_from_toxiproxy(self, port: int) -> str:
-        """Return ``host:port`` of a port of this process on the run's network."""
         return self.network.reachable(port)
 
     def bind_host(self) -> str:
-        """Return the gateway of the run's network, which only this machine and the run reach."""
         return self.network.bind_host()
 
     def admit(self, container: str, *, name: str) -> None:
-        """Put a container of another owner, by id, on the run's network until its end."""
+        """Put another owner's container, by id, on the run's network."""
         self.network.admit(container, name=name)
 
     def ask_cloud_as(self, directory: Path) -> None:
-        """Let nodes that are made later use the access keys kept in a folder, if there are any.
+        """Let nodes that are made later use the access keys kept in a folder, if any.
 
-        Credentials in the environment come first. The kept ones are not copied.
+        Credentials in the environment come first.
         """
         self._access_keys = directory
 
     def close(self) -> None:
-        """Remove all containers and the network. A second call does nothing."""
         with self._lock:
             if self._closed:
                 return
             self._closed = True
-        # Removing takes 0.3 s each, so it is done in parallel.
+        # In parallel: each takes 0.3 s.
         with ThreadPoolExecutor(max_workers=8) as pool:
             list(pool.map(DockerNode.close, self._nodes))
         remove_run(self._client, self.run.name)
@@ -201,14 +189,13 @@ class DockerEngine(Closable):
         self._reaper.dismiss()
 
     def remove(self) -> None:
-        """Close the engine and delete its directory."""
         self.close()
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _unique(self, name: str) -> str:
         with self._lock:
             self._count += 1
-            # It is also a host name: letters, digits and hyphens.
+            # Also a host name: letters, digits and hyphens.
             plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:30]
             return f"vault-harness-{self.run.name}-{self._count}-{plain}"
 
@@ -226,8 +213,8 @@ class DockerEngine(Closable):
                 name=name,
                 network=self.network.name,
                 labels=self.run.labels(kind="vault", node=spec.name),
-                # The images' own entry points change the owner of mounted directories and switch
-                # users. This server runs as the owner from the start.
+                # The images' entry points change the owner of mounted directories and switch users.
+                # This server runs as the owner from the start.
                 entrypoint=[self.vault_image.dialect.program],
                 working_dir=INSIDE,
                 command=["server", f"-config={INSIDE}/{CONFIGURATION_NAME}"],

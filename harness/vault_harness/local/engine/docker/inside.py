@@ -1,8 +1,8 @@
-"""The layout of a Vault server inside its container, for runs and for Compose.
+"""The layout of a Vault server inside its container.
 
-A container mounts the same directory that a child process would use at `INSIDE`: configuration,
-raft data and audit log, all owned by this user. So a stack can switch engines and keep data and
-keys, a backup opens under either engine, and the user can read the audit log.
+A container mounts the directory that a child process would use, with all files owned by this user.
+So a stack can switch engines and keep data and keys, a backup opens under either engine, and the
+user can read the audit log.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ API_PORT = 8200
 CLUSTER_PORT = 8201
 
 INSIDE = "/vault/node"
-"""The node's directory inside the container; also the server's working directory."""
+"""The node's directory inside; also the server's working directory."""
 
 CONFIGURATION_NAME = "vault.json"
 
@@ -45,21 +45,21 @@ _FOLDER = "/vault/seal"
 """Holds the files that a seal stanza names."""
 
 _FILE = "file:///"
-"""Prefix of absolute paths. A relative path is in the server's directory, the same everywhere."""
+"""Prefix of absolute paths. Relative paths are the same everywhere."""
 
-# All interfaces of the container. Only its network and the published port lead to them.
+# All interfaces: only the container's network and the published port lead to them.
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 -- inside a container of our own
 
 
 def write_configuration(
     spec: NodeSpec, dialect: Dialect, *, address: str, host: str, join: Iterable[str] = ()
 ) -> None:
-    """Write into a node's directory what its server needs to start.
+    """Write what a node's server needs to start.
 
     Args:
         address: Base URL for clients on this machine, used in redirects.
         host: The container's name on its network.
-        join: API addresses of nodes to join, on that network.
+        join: API addresses on that network.
     """
     if spec.storage == "raft":
         files.private_directory(spec.directory / DATA_NAME)
@@ -71,7 +71,6 @@ def write_configuration(
 def configuration(
     spec: NodeSpec, dialect: Dialect, *, address: str, host: str, join: Iterable[str] = ()
 ) -> dict[str, object]:
-    """Return the content of the configuration file."""
     tls = f"{INSIDE}/{_TLS_NAME}" if spec.tls else ""
     asks = tls if spec.tls and spec.tls.clients else ""
     place = Place(
@@ -94,13 +93,13 @@ def configuration(
 
 
 def by_hand(dialect: Dialect) -> str:
-    """Return the file of ``compose/config`` for compose files that are started by hand."""
+    """Return the file of ``compose/config``, for compose files started by hand."""
     spec = NodeSpec(name=NODE_NAME, directory=Path(), storage="raft")
     return as_text(_with_data_here(configuration(spec, dialect, address="", host=NODE_NAME)))
 
 
 def by_hand_joining(dialect: Dialect) -> str:
-    """Return that file for the other nodes of a cluster; variables name the single node."""
+    """Return that file for a cluster's other nodes."""
     spec = NodeSpec(
         name="",
         directory=Path(),
@@ -121,7 +120,7 @@ def _with_data_here(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def static_seal_by_hand() -> str:
-    """Return the file with which Vault unseals itself by the key mounted at ``/static.key``."""
+    """Return the file for unsealing by the key mounted at ``/static.key``."""
     key = seen_inside(
         {"static": {"current_key_id": "by-hand", "current_key": "file:///static.key"}}
     )
@@ -129,7 +128,6 @@ def static_seal_by_hand() -> str:
 
 
 def copy_tls_files(spec: NodeSpec) -> None:
-    """Copy the TLS files into the node's directory, where the server sees them."""
     if spec.tls is None:
         return
     inside = files.private_directory(spec.directory / _TLS_NAME)
@@ -141,14 +139,13 @@ def copy_tls_files(spec: NodeSpec) -> None:
 
 
 def container_user(client: docker.DockerClient) -> str:
-    """Return ``uid:gid`` for a server inside, so that this user owns its files outside."""
+    """Return ``uid:gid`` for the server, so that this user owns its files."""
     if any("rootless" in option for option in client.info().get("SecurityOptions") or ()):
         return "0:0"  # a rootless engine maps its root to the user who started it
     return f"{os.getuid()}:{os.getgid()}"
 
 
 def seal_of(spec: NodeSpec) -> Mapping[str, Any]:
-    """Return the seal stanza of a node; empty for Shamir's seal."""
     seal = spec.extra.get("seal")
     return seal if isinstance(seal, Mapping) else {}
 
@@ -156,14 +153,13 @@ def seal_of(spec: NodeSpec) -> Mapping[str, Any]:
 def seal_files(seal: Mapping[str, Any]) -> dict[Path, str]:
     """Return the files that a stanza names, with their paths inside.
 
-    A stanza contains paths of this machine. A container gets exactly these files, read-only, and no
-    other file of their folder. No key is in an image, an environment or a command line.
+    A container gets exactly these files, read-only. No key is in an image, an environment or a
+    command line.
     """
     return {path: inside for _, _, path, inside in _named(seal)}
 
 
 def seen_inside(seal: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the stanza with the paths inside the container."""
     stanzas = {kind: dict(parameters) for kind, parameters in seal.items()}
     for kind, parameter, _, inside in _named(seal):
         stanzas[kind][parameter] = f"file://{inside}"
@@ -171,14 +167,13 @@ def seen_inside(seal: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def mounts(files: Mapping[Path, str]) -> list[dict[str, Any]]:
-    """Return volumes of a Compose service for files here and their paths inside."""
     return [
         {
             "type": "bind",
             "source": str(path).replace("$", "$$"),
             "target": inside,
             "read_only": True,
-            # A missing file must not be created as a folder owned by root.
+            # Or a missing file would be created as a folder owned by root.
             "bind": {"create_host_path": False, "selinux": "z"},
         }
         for path, inside in files.items()

@@ -1,7 +1,7 @@
 """Tell which run or stack a container belongs to.
 
-Labels tell which run made a container, network or volume, and whether that run lives. The record of
-a stack tells whether its containers belong to a folder that was moved, copied or has two names.
+Labels name the run that made a container, network or volume. A stack's record tells whether its
+containers belong to a folder that was moved, copied or has two names.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ LABEL_BORN = "vault-harness.born"
 LABEL_HOST = "vault-harness.host"
 
 FOLDER = "HARNESS_DATA_DIR"
-"""The variable of the compose files for the data directory."""
+"""The compose files' variable for the data directory."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OwnerProcess:
-    """One process that makes containers, distinct from every other, also across reboots.
+    """One process that makes containers, distinct also across reboots.
 
     Attributes:
-        born: Start time in seconds since the epoch, because pids are reused.
-        host: Boot id and pid namespace, because a pid means something only there.
+        born: Seconds since the epoch. Pids are reused.
+        host: Boot id and pid namespace. A pid means something only there.
     """
 
     name: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
@@ -49,7 +49,6 @@ class OwnerProcess:
     host: str = field(default_factory=lambda: this_host())
 
     def labels(self, **more: str) -> dict[str, str]:
-        """Return the labels for everything that this run makes."""
         return {
             LABEL_RUN: self.name,
             LABEL_PID: str(self.pid),
@@ -61,7 +60,7 @@ class OwnerProcess:
 
 @dataclass(frozen=True)
 class Removed:
-    """The number of removed objects, by kind."""
+    """Numbers of removed objects."""
 
     containers: int = 0
     networks: int = 0
@@ -78,7 +77,7 @@ class Removed:
 
 
 def this_host() -> str:
-    """Return an id of this boot of this machine, and of this pid namespace."""
+    """Return an id of this boot and of this pid namespace."""
     boot, namespace = platform.node(), ""
     with contextlib.suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -87,7 +86,7 @@ def this_host() -> str:
 
 
 def is_dead(labels: Mapping[str, str]) -> bool:
-    """Return whether the process behind these labels has ended; False if unknown."""
+    """Return whether the process of these labels has ended; False if unknown."""
     if labels.get(LABEL_HOST) != this_host():
         return False
     try:
@@ -106,7 +105,7 @@ def is_dead(labels: Mapping[str, str]) -> bool:
 
 
 def sweep(client: docker.DockerClient) -> Removed:
-    """Remove what dead runs left. Keeps what living runs and other machines own."""
+    """Remove what dead runs of this machine left."""
     containers = [item for item in _containers(client) if is_dead(item.labels)]
     networks = [item for item in client.networks.list(filters=_FILTER) if is_dead(_labels(item))]
     volumes = [item for item in client.volumes.list(filters=_FILTER) if is_dead(_labels(item))]
@@ -114,7 +113,7 @@ def sweep(client: docker.DockerClient) -> Removed:
 
 
 def sweep_leftovers(*, timeout: float = 10.0) -> Removed:
-    """Sweep as `sweep` does; do nothing without an engine."""
+    """Sweep, if there is an engine."""
     try:
         with connected(timeout=timeout) as client:
             return sweep(client)
@@ -123,7 +122,6 @@ def sweep_leftovers(*, timeout: float = 10.0) -> Removed:
 
 
 def remove_run(client: docker.DockerClient, name: str) -> Removed:
-    """Remove everything of one run."""
     filters = {"label": f"{LABEL_RUN}={name}"}
     return _remove(
         list(_containers(client, filters)),
@@ -157,7 +155,7 @@ def _remove(containers: list[Any], networks: list[Any], volumes: list[Any]) -> R
 
 
 def _empty(network: Any) -> None:
-    """Disconnect containers on a run's network that the run does not own."""
+    """Disconnect containers that the run does not own."""
     from docker.errors import APIError
 
     with contextlib.suppress(APIError):  # another process was quicker
@@ -172,8 +170,8 @@ def _gone(remove: Any) -> int:
     try:
         remove()
     except APIError as error:
-        # 404: another process removed it. 409: another process is removing it. 403: a container
-        # still uses it; the next sweep tries again.
+        # 404: another process removed it. 409: it is being removed. 403: a container still uses it;
+        # the next sweep tries again.
         if error.status_code not in {403, 404, 409}:
             raise
         return 0
@@ -181,7 +179,7 @@ def _gone(remove: Any) -> int:
 
 
 def project_here(data_dir: Path, known: KnownServers) -> str:
-    """Return the Compose project of a folder: the recorded one, unless the folder is a copy."""
+    """Return a folder's Compose project: the recorded one, unless the folder is a copy."""
     project, _ = recorded(known)
     if not project or copied_from(data_dir, known) is not None:
         return project_name(data_dir)
@@ -189,7 +187,7 @@ def project_here(data_dir: Path, known: KnownServers) -> str:
 
 
 def as_started(data_dir: Path, known: KnownServers) -> Path:
-    """Return a folder under the name that its containers were started with, if that still works.
+    """Return a folder by the name that its containers were started with, if it still works.
 
     Under another name Compose would replace all containers.
     """
@@ -201,7 +199,7 @@ def as_started(data_dir: Path, known: KnownServers) -> Path:
 
 
 def recorded(known: KnownServers) -> tuple[str, Path | None]:
-    """Return the project and folder of the last start; empty and None without one."""
+    """Return project and folder of the last start; empty and None without one."""
     node = known.services.get(NODE_NAME) or {}
     folder = (node.get("environment") or {}).get(FOLDER)
     return str(node.get("project") or ""), Path(str(folder)) if folder else None
@@ -210,7 +208,7 @@ def recorded(known: KnownServers) -> tuple[str, Path | None]:
 def copied_from(data_dir: Path, known: KnownServers) -> Path | None:
     """Return the folder that this one was copied from, whose containers the record names.
 
-    None if the containers belong to this folder, also after a move: then the other one is gone.
+    None after a move: the other folder is gone then.
     """
     _, folder = recorded(known)
     if folder is None:
@@ -224,9 +222,9 @@ def copied_from(data_dir: Path, known: KnownServers) -> Path | None:
 
 
 def original_of_copy(data_dir: Path, known: KnownServers) -> Path | None:
-    """Return the folder in which the record's servers were started, if it is not this one.
+    """Return where the record's servers were started, if not here.
 
-    Until a full start here, the compose files still name that folder.
+    Until a full start here, the compose files name that folder.
     """
     _, folder = recorded(known)
     if folder is None or folder == data_dir:

@@ -1,4 +1,4 @@
-"""The layout of the stack of ``up`` in containers: services, ports and compose files."""
+"""Services, ports and compose files of the stack in containers."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ from vault_harness.local.engine.provider import (
 from vault_harness.settings import Settings, resources
 
 NODES_FILE_NAME = "compose.nodes.json"
-"""Compose file in a cluster's data directory: all nodes except the first."""
+"""Compose file of all nodes except the first."""
 
 HOLDER_FILE_NAME = "compose.holder.json"
-"""Compose file in the data directory: the Vault that holds the key of the stack's seal."""
+"""Compose file of the Vault that holds the seal's key."""
 
 SEAL_FILE_NAME = "compose.seal.json"
-"""Compose file in the data directory: the key files of a stack that unseals itself."""
+"""Compose file with the key files of a stack that unseals itself."""
 
 OWN_FILE_NAMES = (NODES_FILE_NAME, HOLDER_FILE_NAME, SEAL_FILE_NAME)
 
@@ -59,7 +59,7 @@ _PROXY_PORT = 8201
 _INSIDE_PROXY = f"[::]:{_PROXY_PORT}"  # as both servers report it
 
 Place = tuple[str, int]
-"""A service, and a port of its container."""
+"""A service, and a port inside."""
 
 _VARIABLES: Mapping[Place, str] = {
     (NODE_NAME, API_PORT): "VAULT_PORT",
@@ -75,10 +75,10 @@ class Layout:
     """The services of one stack.
 
     Attributes:
-        members: Names of the nodes, which are also the names of their services.
+        members: Names of the nodes, also of their services.
         balanced: Whether a load balancer is in front of them.
-        ports: The port of this machine for each place.
-        tls: Vault's TLS files; None for plain HTTP.
+        ports: On this machine.
+        tls: None for plain HTTP.
     """
 
     data_dir: Path
@@ -89,11 +89,10 @@ class Layout:
 
     @property
     def services(self) -> tuple[str, ...]:
-        """All services, in the order in which users see them."""
+        """In the order in which users see them."""
         return services_of(self.members, balanced=self.balanced)
 
     def endpoints(self) -> Endpoints:
-        """Return the addresses of all servers."""
         way = {
             "proxy": self._url(TOXIPROXY, _PROXY_PORT),
             "proxy_listen": _INSIDE_PROXY,
@@ -125,7 +124,7 @@ class Layout:
         )
 
     def probes(self) -> dict[str, str]:
-        """Return for each service a URL that answers 200 once it serves."""
+        """Return each service's URL that answers 200 once it serves."""
         found = {name: seal_status_url(self._url(name, API_PORT)) for name in self.members}
         if self.balanced:
             status = base_url(f"{LOOPBACK}:{self.ports[BALANCER_NAME, STATUS_PORT]}")
@@ -134,7 +133,6 @@ class Layout:
         return found
 
     def variables(self) -> dict[str, str]:
-        """Return the variables of the compose files: folders and ports."""
         ports = {
             variable: str(self.ports[place])
             for place, variable in _VARIABLES.items()
@@ -143,16 +141,12 @@ class Layout:
         return {**folders(self.data_dir, self.tls), **ports}
 
     def nodes_text(self) -> str:
-        """Return the compose file of all nodes except the first, in JSON, a subset of YAML."""
+        """Return `NODES_FILE_NAME`, in JSON, a subset of YAML."""
         return _file_of(
             {name: self._service(name) for name in self.members if name != NODE_NAME},
         )
 
     def seal_text(self, seal: Mapping[str, Any], cloud: Told | None = None) -> str:
-        """Return the compose file with the key files of each node's seal.
-
-        `cloud` has the files and variables for the cloud that holds the key.
-        """
         files, variables = seal_files(seal), dict[str, str | None]()
         if cloud is not None:
             files, variables = {**files, **cloud.files}, in_compose(cloud)
@@ -188,12 +182,9 @@ def _node_service(directory: Path, port: int, *, scheme: str) -> dict[str, Any]:
 
 
 def holder_text(data_dir: Path, port: int) -> str:
-    """Return the compose file of the Vault that holds the key, which speaks plain HTTP.
-
-    `port` is its port on this machine.
-    """
+    """Return `HOLDER_FILE_NAME`. That Vault speaks plain HTTP."""
     service = _node_service(data_dir / HOLDER_NAME, port, scheme="http")
-    # For its own health check, without the TLS settings that the stack's Vault may have.
+    # For its health check, without the TLS settings of the stack's Vault.
     tls = ("VAULT_CACERT", "VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY")
     service["environment"] |= {"VAULT_ADDR": base_url(f"{LOOPBACK}:{API_PORT}")}
     service["environment"] |= dict.fromkeys(tls, "")
@@ -204,13 +195,12 @@ def holder_text(data_dir: Path, port: int) -> str:
 def services_of(
     members: tuple[str, ...], *, balanced: bool, holder: bool = False
 ) -> tuple[str, ...]:
-    """Return the services of a stack with these nodes, its balancer and its key holder."""
     more = [*([BALANCER_NAME] if balanced else []), *([HOLDER_NAME] if holder else [])]
     return (*members, *more, TOXIPROXY)
 
 
 def folders(data_dir: Path, tls: TlsFiles | None) -> dict[str, str]:
-    """Return the variables of the compose files that do not depend on the engine."""
+    """Return the compose variables that do not depend on the engine."""
     inside = f"{INSIDE}/{TLS_DIRECTORY}"
     over_tls = {"VAULT_SCHEME": "https", "NODE_CACERT": f"{inside}/ca.pem"}
     shown = {"NODE_CLIENT_CERT": f"{inside}/{OPERATOR}.pem"}
@@ -225,7 +215,6 @@ def folders(data_dir: Path, tls: TlsFiles | None) -> dict[str, str]:
 
 
 def compose_files(data_dir: Path) -> list[Path]:
-    """Return the compose files of the stack of a data directory, in order."""
     own = [path for name in OWN_FILE_NAMES if (path := data_dir / name).exists()]
     balanced = data_dir / NODES_FILE_NAME in own
     shared = [*FILES, *([BALANCER_FILE] if balanced else [])]
@@ -240,14 +229,10 @@ def choose_ports(
     *,
     balanced: bool,
 ) -> dict[Place, int]:
-    """Return the ports of the settings, which must be free; for 0 those of last time or free ones.
+    """Return the settings' ports, which must be free; for 0 the last or free ones.
 
-    Ports of our own containers are asked of the containers, because the record may be lost.
-
-    Args:
-        remembered: The addresses of last time.
-        present: Our own containers.
-        balanced: Whether a load balancer takes the port of Vault.
+    Our own containers (`present`) tell their ports, because the record may be lost. A load balancer
+    takes Vault's port.
     """
     front = (BALANCER_NAME if balanced else NODE_NAME, API_PORT)
     asked: dict[Place, tuple[int, str]] = {
@@ -277,7 +262,6 @@ def choose_ports(
 
 
 def published(containers: list[Any]) -> dict[Place, int]:
-    """Return the port of this machine for each place in the running containers."""
     found = {}
     for container in containers:
         for name, bindings in (container.attrs["NetworkSettings"].get("Ports") or {}).items():
@@ -289,7 +273,6 @@ def published(containers: list[Any]) -> dict[Place, int]:
 
 
 def service_of(container: Any) -> str:
-    """Return the service that a container belongs to."""
     return str(container.labels.get(LABEL_SERVICE))
 
 
@@ -307,12 +290,9 @@ def _last_ports(remembered: KnownServers, front: Place) -> dict[Place, int]:
 def write_own_files(data_dir: Path, *, nodes: str | None, seal: str | None) -> None:
     """Write the compose files of nodes and seal.
 
-    The order keeps two rules, even if this is interrupted. No node lacks its key. The seal file
-    names no node that the nodes file lacks: Compose rejects a service without an image.
-
-    Args:
-        nodes: All nodes except the first; None for a single node.
-        seal: The key files of all nodes; None for Shamir's seal.
+    The order keeps two rules, even if interrupted: no node lacks its key, and the seal file names
+    no node that the nodes file lacks, because Compose rejects a service without an image. `nodes`
+    is None for a single node, `seal` for Shamir's seal.
     """
     paths = (data_dir / NODES_FILE_NAME, nodes), (data_dir / SEAL_FILE_NAME, seal)
     fewer = seal is None or _services(seal) < _services(_read(data_dir / SEAL_FILE_NAME))
@@ -321,7 +301,6 @@ def write_own_files(data_dir: Path, *, nodes: str | None, seal: str | None) -> N
 
 
 def keep_file(path: Path, text: str | None) -> None:
-    """Write a file, or delete it if `text` is None."""
     if text is None:
         path.unlink(missing_ok=True)
     else:

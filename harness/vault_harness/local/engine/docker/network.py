@@ -1,4 +1,4 @@
-"""The private network of a run, between this process and its containers."""
+"""The private network of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vault_harness.local.engine.docker.labels import OwnerProcess
 if TYPE_CHECKING:
     import docker
 
-# The name of the host in a container, if the engine runs in a virtual machine.
+# The host's name in a container, if the engine runs in a virtual machine.
 _DESKTOP_HOST = "host.docker.internal"
 
 
@@ -21,20 +21,20 @@ class PrivateNetwork:
     """A bridge network for the containers of one run.
 
     Attributes:
-        gateway: The address of this machine on it.
-        is_local: Whether the bridge is an interface of this machine, so that this process can
-            listen on the gateway and reach containers directly. False for an engine in a virtual
-            machine or on another host.
+        gateway: This machine's address on it.
+        is_local: Whether the bridge is an interface here, so that this process can listen on the
+            gateway and reach containers. False for an engine in a virtual machine or on another
+            host.
     """
 
     def __init__(
         self, client: docker.DockerClient, run: OwnerProcess, *, outward: bool = True
     ) -> None:
-        """Create the network. Without `outward`, it reaches only containers and this machine."""
+        """Create it. Without `outward`, it reaches only containers and this machine."""
         from testcontainers.core.labels import create_labels
 
         self.name = f"vault-harness-{run.name}"
-        # Ryuk, if it runs, removes networks by the labels of testcontainers.
+        # Ryuk, if it runs, removes networks by these labels.
         labels = create_labels("", run.labels(kind="network"))
         self._network: Any = _with_subnet_of_its_own(client, self.name, labels, outward=outward)
         self._network.reload()
@@ -42,20 +42,15 @@ class PrivateNetwork:
         self.is_local = _can_bind(self.gateway)
 
     def bind_host(self) -> str:
-        """Return the address that a port of this process must bind so that containers reach it."""
+        """Return the address that a port must bind so that containers reach it."""
         return self.gateway if self.is_local else "127.0.0.1"
 
     def reachable(self, port: int) -> str:
-        """Return ``host:port`` at which a container reaches such a port."""
+        """Return such a port's ``host:port`` for a container."""
         return f"{self.gateway if self.is_local else _DESKTOP_HOST}:{port}"
 
     def admit(self, container: str, *, name: str) -> None:
-        """Connect a container of another owner, under a name, until the network is removed.
-
-        Args:
-            container: Its id. It is not changed otherwise.
-            name: Its name for containers of the run.
-        """
+        """Connect another owner's container, by id, under a name for the run's containers."""
         from docker.errors import APIError
 
         try:
@@ -68,7 +63,7 @@ class PrivateNetwork:
             ) from error
 
     def remove(self) -> None:
-        """Remove it. If something still uses it, the next sweep removes it."""
+        """Remove it. If it is in use, the next sweep does."""
         from docker.errors import APIError
 
         with contextlib.suppress(APIError):
@@ -78,9 +73,9 @@ class PrivateNetwork:
 def _with_subnet_of_its_own(
     client: docker.DockerClient, name: str, labels: dict[str, str], *, outward: bool
 ) -> Any:
-    """Create a network with an explicit subnet, which lets a container keep its address.
+    """Create a network with an explicit subnet, so that a container can keep its address.
 
-    A first network, made and removed again, tells which subnet is free.
+    A first network, removed again, tells which subnet is free.
     """
     from docker.errors import APIError
     from docker.types import IPAMConfig, IPAMPool
@@ -104,15 +99,15 @@ def _with_subnet_of_its_own(
         try:
             return client.networks.create(name, driver="bridge", labels=labels, ipam=ipam)
         except APIError as error:
-            # 403, "Pool overlaps": another run got the subnet in between. Try again.
+            # 403, "Pool overlaps": another run got the subnet in between.
             if error.status_code != 403:
                 raise
 
 
 def _nowhere(subnet: str) -> dict[str, str]:
-    """Return a default route to an address that no machine has.
+    """Return a default route to nowhere.
 
-    An ``internal`` network would not do: ports of its containers cannot be published.
+    An ``internal`` network would not do: its containers cannot publish ports.
     """
     last = ipaddress.ip_network(subnet).broadcast_address - 1
     return {"DefaultGatewayIPv4": str(last)}

@@ -34,12 +34,12 @@ _TRIES = 5
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a node in a container needs to know of its engine.
+    """What a node needs of its engine.
 
     Attributes:
-        translate: Turns an address of another node here into its address for containers.
-        start_timeout: Seconds for the API to answer.
-        shares_files: Whether engine and harness are on one machine and share files.
+        translate: Turns another node's address here into one for containers.
+        start_timeout: Seconds.
+        shares_files: Whether engine and harness share files.
     """
 
     translate: Callable[[str], str]
@@ -48,10 +48,10 @@ class Surroundings:
 
 
 class DockerNode:
-    """One Vault server in a container; see `vault_harness.local.engine.shape.Node`.
+    """One Vault server in a container; see `Node`.
 
-    Its directory is mounted and holds ``vault.json`` (configuration), ``audit.log`` and ``data/``
-    (raft). The engine keeps the server's output.
+    Its directory is mounted and holds ``vault.json``, ``audit.log`` and ``data/`` (raft). The
+    engine keeps the output.
 
     Args:
         make: Makes the container, given the published port.
@@ -88,67 +88,54 @@ class DockerNode:
 
     @property
     def name(self) -> str:
-        """The name, unique within one stack."""
         return self.spec.name
 
     @property
     def address(self) -> str:
-        """The base URL on this machine's loopback."""
         return base_url(self._lease.listen, tls=self.spec.tls is not None)
 
     @property
     def inner_address(self) -> str:
-        """The base URL on the run's network, for other nodes."""
         return base_url(self.upstream, tls=self.spec.tls is not None)
 
     @property
     def cluster_address(self) -> str:
-        """``host:port`` on the run's network, for other nodes."""
         return f"{self._host}:{CLUSTER_PORT}"
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """This machine's loopback, and the node's name on the run's network."""
         return ("localhost", LOOPBACK, self._host)
 
     @property
     def ca_cert(self) -> Path | None:
-        """The CA certificate of its specification."""
         return self.spec.tls.ca if self.spec.tls else None
 
     @property
     def upstream(self) -> str:
-        """``host:port`` on the run's network."""
         return f"{self._host}:{API_PORT}"
 
     @property
     def container_name(self) -> str:
-        """The container's name."""
         return self._container.name
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """What this engine can do to it."""
         able = IN_CONTAINERS if self._around.shares_files else IN_CONTAINERS_ELSEWHERE
         return able - {Capability.DURABLE} if self.spec.storage == "inmem" else able
 
     @property
     def configuration_path(self) -> Path:
-        """The server's configuration file on this machine."""
         return self._directory / CONFIGURATION_NAME
 
     @property
     def audit_path(self) -> Path | None:
-        """The audit log on this machine."""
         return self._directory / AUDIT_LOG_NAME if self.spec.audit else None
 
     @property
     def server_audit_path(self) -> str | None:
-        """The audit log's name in the server's working directory."""
         return AUDIT_LOG_NAME if self.spec.audit else None
 
     def start(self, *, timeout: float | None = None) -> None:
-        """Start it and wait until its API answers. Does nothing if it runs."""
         with self._lock:
             if self._container.is_running():
                 return
@@ -167,61 +154,50 @@ class DockerNode:
             )
 
     def stop(self, *, timeout: float = 10.0) -> None:
-        """Stop it with SIGTERM, then SIGKILL."""
         with self._lock:
             if self._container.is_running():
                 self._container.stop(timeout)
 
     def kill(self) -> None:
-        """Kill it (SIGKILL)."""
         with self._lock:
             self._container.kill()
 
     def pause(self) -> None:
-        """Freeze it (cgroup freezer); its sockets stay open."""
         with self._lock:
             self._must_run("pause")
             self._container.pause()
 
     def resume(self) -> None:
-        """Undo `pause`. Does nothing if it is not paused."""
         with self._lock:
             self._container.resume()
 
     def restart(self, *, timeout: float | None = None) -> None:
-        """Stop it, then start it at the same address."""
         with self._lock:
             self.stop()
             self.start(timeout=timeout)
 
     def reload(self) -> None:
-        """Make it read its configuration and reopen its audit log (SIGHUP)."""
         with self._lock:
             self._must_run("reload")
             copy_tls_files(self.spec)
             self._container.signal("SIGHUP")
 
     def disconnect(self) -> None:
-        """Take it off the run's network, so that clients wait for an answer in vain."""
         with self._lock:
             self._must_run("cut off")
             self._container.disconnect()
 
     def reconnect(self) -> None:
-        """Undo `disconnect`, at the same address."""
         with self._lock:
             self._container.reconnect()
 
     def is_running(self) -> bool:
-        """Return whether the server runs, paused or not."""
         return self._container.is_running()
 
     def logs(self, *, tail: int | None = None) -> str:
-        """Return the server's output, or its last `tail` lines."""
         return self._container.logs(tail=tail)
 
     def close(self) -> None:
-        """Remove its container and release its port. Its directory stays."""
         with self._lock:
             self._container.remove()
             self._lease.release()

@@ -1,8 +1,8 @@
-"""Remove the containers of a run when its process has ended, as Ryuk does.
+"""Remove a run's containers when its process has ended, as Ryuk does.
 
-``python -m vault_harness.local.engine.docker.reaper PID BORN RUN`` starts beside a run. It survives
-Ctrl-C and ``kill -9`` of the run, waits for the end of that process, and removes what has the run's
-label. If it is killed too, the next start or ``invoke down`` removes the rest.
+``python -m vault_harness.local.engine.docker.reaper PID BORN RUN`` survives Ctrl-C and ``kill -9``
+of the run, waits for its end, and removes what has its label. If it is killed too, the next start
+or ``invoke down`` removes the rest.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ class Reaper:
     """The watcher process of one run."""
 
     def __init__(self, run: OwnerProcess) -> None:
-        """Start the watcher."""
         self._process = subprocess.Popen(
             [
                 sys.executable,
@@ -46,11 +45,9 @@ class Reaper:
 
     @property
     def pid(self) -> int:
-        """The pid of the watcher."""
         return self._process.pid
 
     def dismiss(self) -> None:
-        """End the watcher, when nothing is left to remove."""
         self._process.terminate()
         try:
             self._process.wait(timeout=5)
@@ -99,7 +96,6 @@ def _reap(name: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Watch a run and clean up after it. The arguments are pid, start time and name of the run."""
     pid, born, name = arguments
     _await_end(int(pid), float(born))
     _reap(name)

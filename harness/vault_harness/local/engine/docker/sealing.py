@@ -1,4 +1,4 @@
-"""The Vault that unseals a stack in containers; see `StackProvider`."""
+"""The Vault that unseals a stack in containers."""
 
 from __future__ import annotations
 
@@ -41,19 +41,17 @@ from vault_harness.local.engine.shape import Engine, NodeSpec
 
 
 class DockerSealing(DockerStack):
-    """The stack in containers, with the Vault that holds the key of its seal.
+    """The stack in containers, with the Vault that holds its seal's key.
 
-    The holder is a service of the same project and network. No task leads clients to it.
+    The holder is a service of the same project. No task leads clients to it.
     """
 
     def whose_server(self) -> tuple[Dialect, str]:
-        """Return the product and name of the Vault image; see `StackProvider`."""
         with connected() as client:
             image, _ = require(client, self._settings)
         return image.dialect, f"the image {image.name}"
 
     def let_reach_holder(self, engine: Engine) -> None:
-        """Put the holder on the engine's network; see `StackProvider`."""
         if not isinstance(engine, DockerEngine):
             raise holder_out_of_reach(self.name, engine)
         with connected() as client:
@@ -67,7 +65,6 @@ class DockerSealing(DockerStack):
         engine.admit(found[0].id, name=HOLDER_NAME)
 
     def start_holder(self) -> NodeEndpoint:
-        """Start the Vault that holds the seal's key; see `StackProvider`."""
         remembered = self._memory.load()
         directory = files.private_directory(self._data_dir / HOLDER_NAME)
         with connected() as client:
@@ -99,7 +96,6 @@ class DockerSealing(DockerStack):
         return holder
 
     def check_seal(self, stanza: Mapping[str, Any]) -> SealCheck:
-        """Test a stanza with a server in a container; see `StackProvider`."""
         with (
             run_directory() as directory,
             DockerEngine(self._settings, directory=directory / "engine") as engine,
@@ -109,12 +105,10 @@ class DockerSealing(DockerStack):
             return check_seal(stanza, engine.node, engine.dialect, origin)
 
     def let_ask_cloud(self, engine: Engine) -> None:
-        """Lend the engine the stack's access keys; see `StackProvider`."""
         if isinstance(engine, DockerEngine):
             engine.ask_cloud_as(self._data_dir / SEAL_DIRECTORY)
 
     def end_holder(self) -> list[str]:
-        """End the Vault that holds the seal's key; see `StackProvider`."""
         ended = self._remove_container(HOLDER_NAME)
         self._keep_file(HOLDER_FILE_NAME, None)
         if (self._data_dir / ENV_FILE_NAME).exists():
@@ -122,7 +116,6 @@ class DockerSealing(DockerStack):
         return ended
 
     def end_vault(self) -> list[str]:
-        """Stop only Vault; see `StackProvider`."""
         members = known_members(self._memory.load(), self._data_dir)
         with connected() as client:
             alive = [
@@ -135,7 +128,7 @@ class DockerSealing(DockerStack):
         return [f"container {container.name}" for container in alive]
 
     def _holder(self, present: list[Any]) -> NodeEndpoint:
-        """Return the holder's address: where it runs, else at its last port, else at a free one."""
+        """Return its address: where it runs, else its last port, else a free one."""
         port = published(present).get((HOLDER_NAME, API_PORT)) or self._port_before()
         if not port:
             lease = PortLease()

@@ -83,17 +83,16 @@ if TYPE_CHECKING:
 __all__ = ["DockerStack"]
 
 ENV_FILE_NAME = "compose.env"
-"""File in the data directory with variables for running Compose on this stack by hand."""
+"""Variables for running Compose on this stack by hand."""
 
 STOP_SECONDS = "10"
 
 
 class DockerStack:
-    """Vault and Toxiproxy in containers of a Compose project, found again by the project's name.
+    """Vault and Toxiproxy in containers of a Compose project.
 
-    A node's directory is the same as under the process engine; see `_inside`. A cluster has several
-    Vaults behind an HAProxy, which reach each other by service name. `DockerCluster` works on
-    single nodes, `DockerSealing` runs the Vault that unseals them.
+    A node's directory is the same as under the process engine; see `inside`. Nodes of a cluster
+    reach each other by service name.
     """
 
     def __init__(self, settings: Settings, memory: Memory) -> None:
@@ -103,27 +102,23 @@ class DockerStack:
 
     @property
     def project(self) -> str:
-        """The Compose project of this folder. A copied folder does not own the original's."""
+        """The Compose project. A copied folder does not own the original's."""
         return project_here(self._data_dir, self._record_if_readable())
 
     @property
     def name(self) -> EngineName:
-        """``docker``."""
         return "docker"
 
     @property
     def audit_path(self) -> Path | None:
-        """The audit log of the first node, in its mounted directory."""
         return self._audit_log(NODE_NAME)
 
     @property
     def server_audit_path(self) -> str | None:
-        """The audit log's name in the server's working directory."""
         return AUDIT_LOG_NAME
 
     @property
     def audit_paths(self) -> dict[str, Path]:
-        """The audit log of each node."""
         members = known_members(self._record_if_readable(), self._data_dir)
         return {name: self._audit_log(name) for name in members}
 
@@ -131,10 +126,7 @@ class DockerStack:
         return node_directory(self._data_dir, name) / AUDIT_LOG_NAME
 
     def check_start(self, *, nodes: int = 1) -> None:
-        """Check that nobody else uses a port of the settings; our own containers may.
-
-        A copy of a folder whose containers run is refused.
-        """
+        """Refuse ports that others use, and a copy of a folder whose containers run."""
         remembered = self._memory.load()
         members = self._planned(remembered, nodes)
         cluster = known_cluster(remembered, self._data_dir)
@@ -149,7 +141,6 @@ class DockerStack:
         return planned_members(known_members(remembered, self._data_dir), nodes)
 
     def start(self, *, nodes: int = 1) -> Endpoints:
-        """Start what does not run, and wait until all servers answer."""
         remembered = self._memory.load()
         known = remembered.endpoints
         known_before = known_members(remembered, self._data_dir)
@@ -174,7 +165,7 @@ class DockerStack:
             images = self._images(client, balanced=balanced)
             dialect = dialect_of(images)
             for name in members:
-                # Missing mount directories would be created by the engine, owned by root.
+                # The engine would create missing mount directories, owned by root.
                 directory = files.private_directory(node_directory(self._data_dir, name))
                 check_product(directory, dialect, looked_at=f"the image {images['VAULT_IMAGE']}")
             layout = self._layout(remembered, present, members, balanced=balanced)
@@ -185,8 +176,8 @@ class DockerStack:
             self._write_node(layout, name, dialect)
         self._write_project(layout, environment, full_start=not running)
         if balanced and BALANCER_NAME in before and members != known_before:
-            # It runs and knows only the old nodes. It must read before the new nodes are recorded:
-            # otherwise a failure in between would leave it with the old list for good.
+            # It knows only the old nodes. It must read before the new nodes are recorded: a failure
+            # in between would leave it with the old list for good.
             self._have_balancer_read()
         # Before the start: `down` must find what a crash leaves behind.
         endpoints = self._remember(remembered, layout, environment)
@@ -207,10 +198,7 @@ class DockerStack:
         return endpoints
 
     def _have_balancer_read(self) -> bool:
-        """Make the balancer read its configuration again; open connections stay.
-
-        Returns False if it does not run.
-        """
+        """Make the balancer read its configuration, if it runs; connections stay."""
         with connected() as client:
             running = [
                 container
@@ -222,10 +210,7 @@ class DockerStack:
         return bool(running)
 
     def _refuse_copy(self, client: docker.DockerClient) -> None:
-        """Refuse to start a copy of a folder whose containers run.
-
-        Two copies of one Vault would end each other's leases.
-        """
+        """Refuse a copy of a running folder: two copies of a Vault end each other's leases."""
         known = self._record_if_readable()
         origin = copied_from(self._data_dir, known)
         if origin is None:
@@ -307,17 +292,16 @@ class DockerStack:
         return with_cloud_seal(spec, self._settings)
 
     def _check_told_again(self, *, balanced: bool) -> None:
-        """Refuse a start that would take cloud credentials from the servers."""
         spec = self._spec(NODE_NAME, balanced=balanced, tls=tls_files(self._data_dir))
         check_same_variables(self._data_dir / SEAL_FILE_NAME, spec)
 
     def _write_project(
         self, layout: Layout, environment: Mapping[str, str], *, full_start: bool = False
     ) -> None:
-        """Write the stack's own compose files and the balancer's configuration.
+        """Write the compose files and the balancer's configuration.
 
-        With `full_start`, the cloud settings come from the environment. Only a start of all nodes
-        may do so; otherwise they keep those of the last start.
+        With `full_start`, which only a start of all nodes may set, the cloud settings come from the
+        environment. Otherwise they stay those of the last start.
         """
         seal = seal_stanza(self._data_dir)
         cloud = None if full_start else variables_before(self._data_dir / SEAL_FILE_NAME)
@@ -363,11 +347,10 @@ class DockerStack:
             return KnownServers()
 
     def stop(self) -> list[str]:
-        """Remove containers, network and the leftovers of dead runs; keep the data."""
         return self._down()
 
     def restart_vault(self) -> None:
-        """Restart Vault, all nodes of a cluster. On a full disk it refuses and stops nothing."""
+        """Restart all nodes. Refuses on a full disk, and stops nothing then."""
         remembered = self._memory.load()
         members = known_members(remembered, self._data_dir)
         check_room(self._data_dir, members)
@@ -376,7 +359,6 @@ class DockerStack:
             self._await_answers({node.name: seal_status_url(node.address)})
 
     def reload_vault(self) -> None:
-        """Copy the certificate into each node's directory and send SIGHUP."""
         members, tls = known_members(self._memory.load(), self._data_dir), tls_files(self._data_dir)
         for name in members:
             directory = node_directory(self._data_dir, name)
@@ -387,7 +369,6 @@ class DockerStack:
                     container.kill("SIGHUP")
 
     def destroy(self) -> list[str]:
-        """Stop, and delete data, logs, configuration and ids of the services."""
         removed = self._down("--volumes") + remove_directories(self._data_dir)
         for name in (ENV_FILE_NAME, *OWN_FILE_NAMES):
             file = self._data_dir / name
@@ -397,7 +378,6 @@ class DockerStack:
         return removed
 
     def belongings(self) -> list[str]:
-        """Return containers, volumes of an earlier version, and the servers' directories."""
         label = {"label": f"{LABEL_PROJECT}={self.project}"}
         with connected() as client:
             return [
@@ -407,7 +387,6 @@ class DockerStack:
             ]
 
     def describe(self) -> list[ServiceState]:
-        """Return the state of each server."""
         remembered = self._record_if_readable()
         members = tuple(known_members(remembered, self._data_dir))
         found: dict[str, Any] = {}
@@ -421,7 +400,7 @@ class DockerStack:
         return [state_of(name, found.get(name), node=name in members, away=away) for name in names]
 
     def _service_names(self, remembered: KnownServers, *, holder: bool = False) -> tuple[str, ...]:
-        """Return the names of all servers that should run, and of an existing key holder."""
+        """Return the servers that should run, and an existing key holder."""
         return services_of(
             tuple(known_members(remembered, self._data_dir)),
             balanced=known_cluster(remembered, self._data_dir),
@@ -429,11 +408,9 @@ class DockerStack:
         )
 
     def log_names(self) -> list[str]:
-        """Return the name of each server, and ``audit``."""
         return [*self._service_names(self._record_if_readable()), "audit"]
 
     def logs(self, name: str, *, tail: int | None = None, follow: bool = False) -> Iterator[str]:
-        """Yield the lines of a log."""
         if name == "audit":
             assert self.audit_path is not None  # always a file of the data directory
             yield from lines(self.audit_path, tail=tail)
@@ -446,17 +423,17 @@ class DockerStack:
                     yield from log_lines(container, "all" if tail is None else tail, follow)
 
     def compose(self, more: Mapping[str, str] | None = None) -> Compose:
-        """Return Compose with the variables of the last `start`, and those of `more`."""
+        """Return Compose with the variables of the last `start`, and `more`."""
         environment = {**self._environment(self._record_if_readable()), **(more or {})}
         return Compose(self.project, environment, compose_files(self._data_dir))
 
     def _environment(self, remembered: KnownServers) -> dict[str, str]:
-        """Return the variables of the last start; without a record, those that need no engine."""
+        """Return the last start's variables; without a record, those that need no engine."""
         known = (remembered.services.get(NODE_NAME) or {}).get("environment") or {}
         return {**known, **folders(self._data_dir, tls_files(self._data_dir))}
 
     def _refuse_older_volume(self, client: docker.DockerClient) -> None:
-        """Refuse to start an empty Vault where an earlier version kept data in a volume."""
+        """Refuse an empty Vault where an earlier version kept data in a volume."""
         from docker.errors import NotFound
 
         volume = f"{self.project}_raft"
@@ -531,7 +508,7 @@ class DockerStack:
 
 
 def _swept(client: docker.DockerClient) -> Removed:
-    """Remove what dead runs left. An engine that refuses is ignored: the next start tries again."""
+    """Sweep. What the engine refuses, the next start tries again."""
     from docker.errors import APIError
 
     with contextlib.suppress(APIError):  # it must not prevent the end of this stack
@@ -540,21 +517,18 @@ def _swept(client: docker.DockerClient) -> Removed:
 
 
 def wake(container: Any) -> None:
-    """Make a paused or restarting container ready for a start at once."""
     if container.status == "paused":
         container.unpause()  # the start overrides the pause
     elif container.status == "restarting":
-        # The engine waits longer and longer, up to a minute, before it restarts a container that
-        # keeps ending, such as a Vault whose key was away.
+        # The engine waits up to a minute before it restarts a container that keeps ending, such as
+        # a Vault whose key was away.
         container.stop(timeout=int(STOP_SECONDS))
 
 
 def dialect_of(environment: Mapping[str, str]) -> Dialect:
-    """Return the product of the Vault image, by the variables of the compose files."""
     return OPENBAO if environment.get("VAULT_PROGRAM") == OPENBAO.program else VAULT
 
 
 def user_of(client: docker.DockerClient) -> dict[str, str]:
-    """Return the variables of the compose files for the user inside."""
     uid, _, gid = container_user(client).partition(":")
     return {"HARNESS_UID": uid, "HARNESS_GID": gid}

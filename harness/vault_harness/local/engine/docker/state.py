@@ -1,4 +1,4 @@
-"""Tell whether this machine has a container engine, and the images."""
+"""Tell whether this machine has a container engine and the images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Progress messages that appear once for each layer.
+# These appear once for each layer.
 _PULL_STEPS = frozenset({"Already exists", "Download complete", "Pull complete"})
 
 
@@ -45,7 +45,7 @@ class Image:
     Attributes:
         local: Whether `invoke images` built it.
         flavour: ``openbao`` or ``vault``; ``embedded`` or ``real``; ``haproxy``.
-        outdated: Whether its copy of this project's code differs from the checkout.
+        outdated: Whether its copy of our code differs from the checkout.
     """
 
     name: str
@@ -58,17 +58,16 @@ class Image:
 
     @property
     def dialect(self) -> Dialect:
-        """The product of the Vault in it."""
         return dialect.OPENBAO if self.flavour == "openbao" else dialect.VAULT
 
 
 @dataclass(frozen=True, kw_only=True)
 class DockerState:
-    """The status of docker on this machine, with details.
+    """Docker on this machine.
 
     Attributes:
-        line: The status for a user, one line without a full stop.
-        pullable: Whether a registry has all of them. False if no registry was asked.
+        line: The status for a user.
+        pullable: Whether a registry has all missing images. False if none was asked.
     """
 
     status: DockerStatus
@@ -80,18 +79,17 @@ class DockerState:
 
     @property
     def usable(self) -> bool:
-        """Whether the docker engine can be used here, perhaps after a pull."""
+        """Whether docker can be used here, perhaps after a pull."""
         return self.status is DockerStatus.READY or self.pullable
 
 
 def inspect_docker(
     settings: Settings, *, timeout: float = 5.0, ask_registry: bool = True
 ) -> DockerState:
-    """Look at the engine and its images. Changes and pulls nothing.
+    """Look at the engine and its images. Pulls nothing.
 
     Args:
-        timeout: Seconds for each request to the engine, also for those that ask a registry.
-        ask_registry: Whether to ask if missing images could be pulled.
+        timeout: Seconds for each request, also for those that ask a registry.
     """
     try:
         client = connect(timeout=timeout)
@@ -118,7 +116,7 @@ def resolve(client: docker.DockerClient, settings: Settings) -> tuple[Image | No
 
 
 def require(client: docker.DockerClient, settings: Settings) -> tuple[Image, Image]:
-    """Return the images as `resolve` does, and pull missing ones."""
+    """Return the images of `resolve`; pull missing ones."""
     vault, toxiproxy = resolve(client, settings)
     if vault is None:
         vault = _pull(client, settings.vault_image)
@@ -129,7 +127,7 @@ def require(client: docker.DockerClient, settings: Settings) -> tuple[Image, Ima
 
 
 def require_balancer(client: docker.DockerClient, settings: Settings) -> Image:
-    """Return the image of HAProxy, which only a cluster needs; pull it if missing."""
+    """Return HAProxy's image; pull it if missing."""
     found = _present(client, settings.haproxy_image)
     if found is None and not _chosen(settings, "haproxy_image"):
         found = _present(client, LOCAL_BALANCER)
@@ -137,7 +135,6 @@ def require_balancer(client: docker.DockerClient, settings: Settings) -> Image:
 
 
 def refuse_outdated(*images: Image) -> None:
-    """Refuse images with other code of this project than the code that runs."""
     for image in images:
         if image.outdated:
             raise ImageMissing(
@@ -148,7 +145,6 @@ def refuse_outdated(*images: Image) -> None:
 
 
 def find_image(client: docker.DockerClient, name: str) -> Image | None:
-    """Return an image of this engine by name, or None."""
     return _present(client, name)
 
 
@@ -210,7 +206,7 @@ def _image(name: str, found: Any) -> Image:
     if flavour is not None:
         outdated = found.labels.get(Labels.CODE, "") != own_code(flavour)
         return Image(name=name, local=True, flavour=flavour, outdated=outdated)
-    # The official images of both products name the product in their environment.
+    # Official images name the product in their environment.
     environment = (found.attrs.get("Config") or {}).get("Env") or []
     if "NAME=openbao" in environment or "openbao" in name:
         return Image(name=name, local=False, flavour="openbao")
@@ -235,7 +231,7 @@ def _pull(client: docker.DockerClient, name: str) -> Image:
     from docker.utils import parse_repository_tag
     from requests.exceptions import RequestException
 
-    # A warning, because it must show with default settings: a pull may take minutes.
+    # A warning shows with default settings. A pull may take minutes.
     _log.warning("pulling the image %s ...", name)
     try:
         repository, tag = parse_repository_tag(name)

@@ -1,4 +1,4 @@
-"""Toxiproxy in a container, with a pool of published ports for its proxies."""
+"""Toxiproxy in a container."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ from vault_harness.local.engine.ports import answers, ask
 API_PORT = 8474
 POOL = range(20000, 20016)
 
-# All interfaces of the container. Only the run's network and the published ports lead to them.
+# All interfaces: only the run's network and the published ports lead to them.
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 -- inside a container of our own
 
 
 class DockerToxiproxy:
-    """A Toxiproxy server in a container; see `vault_harness.local.engine.shape.ToxiproxyProcess`.
+    """A Toxiproxy server in a container; see `ToxiproxyProcess`.
 
-    Clients use the container's address on the run's network, and no port is published. A published
-    port goes through ``docker-proxy``, which accepts connections itself and hides refusals, resets
-    and dropped packets. Ports are published only for an engine in a virtual machine or on another
-    host.
+    Clients use its address on the run's network: behind a published port, ``docker-proxy`` accepts
+    connections itself and hides refusals, resets and dropped packets. Ports are published only for
+    an engine in a virtual machine or on another host.
     """
 
     def __init__(
@@ -62,12 +61,10 @@ class DockerToxiproxy:
 
     @property
     def api(self) -> str:
-        """Base URL of its HTTP API."""
         return base_url(self.reachable(f"{_EVERYWHERE}:{API_PORT}"))
 
     @property
     def flavour(self) -> Literal["embedded", "real"]:
-        """Whether the server is the embedded or the real one."""
         return self._flavour
 
     def listen(self) -> str:
@@ -75,7 +72,7 @@ class DockerToxiproxy:
         with self._lock:
             used = self._used()
             # A port that was handed out is reserved, even without a proxy yet. If no other is left,
-            # the oldest reservation is given up first.
+            # the oldest reservation ends first.
             for port in [
                 *(port for port in POOL if port not in self._handed_out),
                 *self._handed_out,
@@ -93,7 +90,6 @@ class DockerToxiproxy:
         )
 
     def reachable(self, listen: str) -> str:
-        """Return ``host:port`` at which a client here reaches a proxy on a port of the pool."""
         port = int(listen.rpartition(":")[2])
         if self._direct is not None:
             return f"{self._direct}:{port}"
@@ -106,14 +102,11 @@ class DockerToxiproxy:
         return f"{LOOPBACK}:{self._published[port]}"
 
     def reachable_from_nodes(self, listen: str) -> str:
-        """Return its name on the run's network, which stays the same after a restart."""
+        """Return its name on the network, which stays the same after a restart."""
         return f"{self._container.name}:{listen.rpartition(':')[2]}"
 
     def disconnect(self) -> None:
-        """Take it off the run's network: clients' packets are dropped, also those to its API.
-
-        Raises `CapabilityMissing` if the engine is elsewhere: its relay would answer instead.
-        """
+        """Take it off the network: packets are dropped, also those to its API."""
         if self._direct is None:
             raise CapabilityMissing(
                 "Toxiproxy cannot be cut off: the engine's relay would answer in its place",
@@ -123,21 +116,17 @@ class DockerToxiproxy:
         self._container.disconnect()
 
     def reconnect(self) -> None:
-        """Undo `disconnect`, at the same address."""
         self._container.reconnect()
 
     def is_running(self) -> bool:
-        """Return whether it runs."""
         return self._container.is_running()
 
     def stop(self) -> None:
-        """End it and remove its container. Does nothing if it does not run."""
         self._container.remove()
 
     close = stop
 
     def logs(self, *, tail: int | None = None) -> str:
-        """Return its output, or the last `tail` lines."""
         return self._container.logs(tail=tail)
 
     def _answers(self) -> bool:

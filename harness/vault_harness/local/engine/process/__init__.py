@@ -1,1 +1,1 @@
-"""Servers as child processes: for one run, or for the stack that outlives its task."""
+"""Servers as child processes."""

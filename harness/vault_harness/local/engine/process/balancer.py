@@ -1,4 +1,4 @@
-"""HAProxy in front of a cluster: one address for clients, which leads to the active node."""
+"""HAProxy in front of a cluster."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ _ALIVE = "/alive"
 class ProcessBalancer:
     """An HAProxy that outlives this process.
 
-    Its directory holds ``haproxy.log`` and ``haproxy.cfg``. The latter's path on the command line
-    identifies the process as ours.
+    The path of ``haproxy.cfg`` on its command line identifies it.
 
     Args:
-        port: Port for clients; 0 for a free one.
-        instead_of: Pid of a running HAProxy to replace. It ends with its connections, after at most
-            5 s, and the port stays open throughout.
+        port: For clients; 0 for a free one.
+        instead_of: Pid of a running HAProxy to replace. It ends with its connections after at most
+            5 s. The port stays open throughout.
     """
 
     def __init__(
@@ -36,7 +35,7 @@ class ProcessBalancer:
         instead_of: int | None = None,
     ) -> None:
         self._directory = files.private_directory(directory)
-        # The old process still listens on the port, so no lease is needed.
+        # The old process still has the port, so no lease is needed.
         self._clients = PortLease() if instead_of else PortLease(port)
         self._alive = PortLease()
         self.listen = f"{LOOPBACK}:{port}" if instead_of else self._clients.listen
@@ -60,7 +59,6 @@ class ProcessBalancer:
         )
 
     def start(self, *, timeout: float) -> None:
-        """Start it and wait until it answers."""
         self.server.start(timeout=timeout)
 
     def close(self) -> None:

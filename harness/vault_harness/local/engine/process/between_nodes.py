@@ -1,8 +1,7 @@
-"""The relay between the nodes of a cuttable cluster, a program beside the servers.
+"""The relay between the nodes of a cuttable cluster.
 
-``python -m vault_harness.local.engine.process.between_nodes -config FILE`` relays traffic until a
-signal ends it; see `Links`. It cannot read the traffic, which is TLS. Its API on the
-address ``api``::
+``python -m vault_harness.local.engine.process.between_nodes -config FILE`` runs until a signal; see
+`Links`. It cannot read the traffic, which is TLS. Its API on the address ``api``::
 
     GET    /            {"nodes": {"vault": "127.0.0.1:4711"}, "held": 3,
                          "cut": {"vault-2": {"hears": false, "is_heard": false}}}
@@ -12,7 +11,7 @@ address ``api``::
     DELETE /cut/NAME
 
 Only this program knows the cuts, so they end with it. The file is JSON with ``api`` and ``nodes``,
-as above. ``configuration`` is the file on the node's command line, which identifies its process.
+as above. ``configuration``, on the node's command line, identifies its process.
 """
 
 from __future__ import annotations
@@ -48,7 +47,6 @@ class BetweenNodes:
         self._lock = threading.Lock()
 
     def lead(self, name: str, told: Mapping[str, str]) -> None:
-        """Lead to a node."""
         with self._lock:
             self._configurations[name] = Path(told["configuration"])
             self._processes.pop(name, None)
@@ -56,7 +54,6 @@ class BetweenNodes:
         log.info("%s leads to %s, which listens at %s", at, name, told["upstream"] or "nothing yet")
 
     def shut(self, name: str, told: Mapping[str, bool]) -> None:
-        """Cut a node off."""
         with self._lock:
             if name not in self.links.addresses:
                 raise KeyError(name)
@@ -65,7 +62,6 @@ class BetweenNodes:
         log.info("%s is cut off; hears: %s, is heard: %s", name, hears, is_heard)
 
     def open(self, name: str) -> None:
-        """Undo `shut`."""
         with self._lock:
             self.links.open(name)
         log.info("%s is not cut off", name)
@@ -75,7 +71,7 @@ class BetweenNodes:
 
         Raises:
             OSError: Another process listens on an address.
-            KeyError: There is no such order or no such node.
+            KeyError: No such order or node.
         """
         what, _, name = path.removeprefix("/").partition("/")
         if what == "nodes" and name:
@@ -86,14 +82,12 @@ class BetweenNodes:
             raise KeyError(path)
 
     def take_back(self, path: str) -> None:
-        """Undo an order."""
         what, _, name = path.removeprefix("/").partition("/")
         if what != "cut":
             raise KeyError(path)
         self.open(name)
 
     def state(self) -> dict[str, Any]:
-        """Return the state as plain data."""
         with self._lock:
             return {
                 "nodes": self.links.addresses,
@@ -104,7 +98,7 @@ class BetweenNodes:
     def _process_of(self, name: str) -> int | None:
         known = self._processes.get(name)
         if known is None or not known.alive():
-            # A search among all processes is slow, so the result is kept.
+            # A search is slow, so the result is kept.
             configuration = self._configurations[name]
             known = next(iter(started_with(configuration)[configuration]), None)
             if known is None:
@@ -145,14 +139,13 @@ def _handler(between: BetweenNodes) -> type[OrderHandler]:
 
 
 def _raise_limit_of_files() -> None:
-    """Raise the limit of open files: each connection between two nodes needs two."""
+    """Raise the limit: each connection between two nodes needs two open files."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until a signal."""
     told = begin("vault_harness.local.engine.process.between_nodes", _SIGNALS, arguments)
     _raise_limit_of_files()
     between = BetweenNodes()

@@ -1,4 +1,4 @@
-"""Cut a node of a cluster of processes off from the others; see `StackProvider`."""
+"""Cut a node of a cluster of processes off from the others."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ from vault_harness.local.engine.provider import RELAY_NAME, KnownServers
 
 
 class Cutting(Launching):
-    """Nodes that reach each other through a relay, which can close the routes of one node.
+    """Nodes that reach each other through a relay, which can close one node's routes.
 
-    Processes share the loopback interface, so only a relay can do it. The relay's folder marks a
-    cluster as cuttable.
+    Processes share loopback, so only a relay can do it. Its folder marks a cluster as cuttable.
     """
 
     def make_cuttable(self) -> None:
-        """Let the nodes reach each other through a relay from the next start on."""
         folder = self._directory(RELAY_NAME)
         if folder.is_dir():
             return
@@ -45,7 +43,6 @@ class Cutting(Launching):
         files.private_directory(folder)
 
     def cut_node(self, name: str, *, hears: bool = False, is_heard: bool = False) -> None:
-        """Close the node's routes."""
         relay = self._relay_of(self._memory.load())
         if relay is None and self._directory(RELAY_NAME).is_dir():
             raise EngineError(
@@ -63,7 +60,6 @@ class Cutting(Launching):
         relay.shut(name, Cut(hears=hears, is_heard=is_heard))
 
     def join_node(self, name: str) -> bool:
-        """Open the node's routes again."""
         relay = self._relay_of(self._memory.load())
         if relay is None or name not in relay.state()["cut"]:
             return False
@@ -71,7 +67,6 @@ class Cutting(Launching):
         return True
 
     def cut_nodes(self) -> list[str]:
-        """Return what the relay reports; nothing if it does not answer."""
         with contextlib.suppress(HarnessError):
             record = self._memory.load()
             relay = self._relay_of(record)
@@ -81,7 +76,7 @@ class Cutting(Launching):
         return []
 
     def _relay_of(self, record: KnownServers) -> Relay | None:
-        # The port alone is not enough: another stack may use it, whose nodes have the same names.
+        # The port alone is not enough: another stack's nodes have the same names.
         known = record.services.get(RELAY_NAME, {})
         if "api" not in known or not self._running(RELAY_NAME, record):
             return None

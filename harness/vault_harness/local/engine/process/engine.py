@@ -28,13 +28,11 @@ from vault_harness.settings import Settings
 
 
 class ProcessToxiproxy:
-    """A Toxiproxy server; see `vault_harness.local.engine.shape.ToxiproxyProcess`.
-
-    Its directory holds ``toxiproxy.log`` and ``proxies.json``, the initial proxies.
+    """A Toxiproxy server; see `ToxiproxyProcess`.
 
     Args:
         seed: Makes toxicity, jitter and slices repeatable.
-        port: Port of its API; 0 for a free one.
+        port: Of its API; 0 for a free one.
     """
 
     def __init__(
@@ -74,63 +72,51 @@ class ProcessToxiproxy:
 
     @property
     def configuration_path(self) -> Path:
-        """The file of the initial proxies. Its path on the command line identifies the process."""
+        """The initial proxies. Its path on the command line identifies the process."""
         return self._directory / "proxies.json"
 
     def write_proxies(self, proxies: str) -> None:
-        """Set the initial proxies, as JSON, before the start."""
         files.write_private(self.configuration_path, proxies)
 
     @property
     def api(self) -> str:
-        """The base URL of its HTTP API."""
         return base_url(self._lease.listen)
 
     @property
     def flavour(self) -> Literal["embedded", "real"]:
-        """Whether the server is the embedded or the real one."""
         return self._program.flavour
 
     def listen(self) -> str:
-        """Reserve a free ``host:port`` for a new proxy."""
         lease = PortLease()
         with self._lock:
             self._leases.append(lease)
         return lease.listen
 
     def reachable(self, listen: str) -> str:
-        """Return the same address: all servers share the loopback interface."""
         return listen
 
     def reachable_from_nodes(self, listen: str) -> str:
-        """Return the same address."""
         return listen
 
     def start(self, *, timeout: float) -> None:
-        """Start it and wait until it answers."""
         self.server.start(timeout=timeout)
 
     def disconnect(self) -> None:
-        """Raise `CapabilityMissing`."""
         raise no_network("Toxiproxy")
 
     def reconnect(self) -> None:
         """Do nothing."""
 
     def is_running(self) -> bool:
-        """Return whether it runs."""
         return self.server.is_running()
 
     def stop(self) -> None:
-        """Stop it with SIGTERM, then SIGKILL."""
         self.server.stop(timeout=5.0)
 
     def logs(self, *, tail: int | None = None) -> str:
-        """Return its output, or the last `tail` lines."""
         return self.server.logs(tail=tail)
 
     def close(self) -> None:
-        """Release its ports, and end it unless it is detached."""
         if not self._detached:
             self.server.kill()
         with self._lock:
@@ -143,7 +129,6 @@ class ProcessEngine(Closable):
     """Runs servers as child processes that end with this one; see `Engine`."""
 
     def __init__(self, settings: Settings, *, directory: Path) -> None:
-        """Find the programs."""
         self.settings = settings
         self.program = find_vault(settings)
         program = self.program
@@ -155,21 +140,17 @@ class ProcessEngine(Closable):
 
     @property
     def name(self) -> EngineName:
-        """``process``."""
         return "process"
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """All that processes allow."""
         return ON_PROCESSES
 
     @property
     def dialect(self) -> Dialect:
-        """The product of its program."""
         return self.program.dialect
 
     def node(self, spec: NodeSpec) -> ProcessNode:
-        """Return a node by that specification, not started yet."""
         spec = with_cloud_seal(spec, self.settings)
         node = ProcessNode(spec, self.program, start_timeout=self.settings.start_timeout)
         with self._lock:
@@ -179,7 +160,6 @@ class ProcessEngine(Closable):
     def toxiproxy(
         self, *, seed: int | None = None, port: int = 0, detached: bool = False
     ) -> ProcessToxiproxy:
-        """Start a Toxiproxy server and wait until it answers."""
         with self._lock:
             self._count += 1
             directory = self._directory / f"toxiproxy-{self._count}"
@@ -196,18 +176,15 @@ class ProcessEngine(Closable):
         return server
 
     def reachable_from_toxiproxy(self, port: int) -> str:
-        """Return ``host:port`` of a port of this process."""
         return f"{LOOPBACK}:{port}"
 
     def bind_host(self) -> str:
-        """Return the loopback address."""
         return LOOPBACK
 
     def close(self) -> None:
-        """End everything that this engine started, except detached servers."""
+        """End what this engine started, except detached servers."""
         self._closers.close()
 
     def remove(self) -> None:
-        """Close the engine and delete its directory."""
         self.close()
         shutil.rmtree(self._directory, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Find servers that another task started, by the record or by their command line."""
+"""Find servers that another task started."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ _JOINED = "-config="
 
 
 def recorded(name: str, record: KnownServers, configuration: Path) -> DetachedProcess | None:
-    """Return the recorded process, which may have ended; None if it is not one of ours.
+    """Return the recorded process, which may have ended; None if it is not ours.
 
-    The command line of our process names `configuration`. It counts for more than the start time,
-    because the clock may have been changed. The record of a copied folder names the servers of the
-    original.
+    The command line of our process names `configuration`. That counts for more than the start time,
+    because the clock may have changed. The record of a copied folder names the original's servers.
     """
     service: dict[str, Any] = record.services.get(name, {})
     if "pid" not in service or of_another(name, record, configuration) is not None:
@@ -36,10 +35,9 @@ def recorded(name: str, record: KnownServers, configuration: Path) -> DetachedPr
 
 
 def of_another(name: str, record: KnownServers, configuration: Path) -> Path | None:
-    """Return the configuration file of another stack whose server a record names, or None.
+    """Return another stack's configuration file whose server a record names, or None.
 
-    The command line of our own process would name `configuration`. After a move, the recorded
-    servers are our own: their old file is gone.
+    After a move the recorded servers are our own: their old file is gone.
     """
     service: dict[str, Any] = record.services.get(name, {})
     if "pid" not in service:
@@ -56,10 +54,7 @@ def of_another(name: str, record: KnownServers, configuration: Path) -> Path | N
 
 
 def started_with(*configurations: Path) -> dict[Path, list[DetachedProcess]]:
-    """Return the processes that run with each of these configuration files.
-
-    Looks at all processes only once: a machine has hundreds, and a stack up to ten.
-    """
+    """Look at all processes only once: a machine has hundreds."""
     found: dict[Path, list[DetachedProcess]] = {path: [] for path in configurations}
     for process in psutil.process_iter(["cmdline", "create_time"]):
         given = _configurations(process.info["cmdline"] or [])
@@ -70,19 +65,13 @@ def started_with(*configurations: Path) -> dict[Path, list[DetachedProcess]]:
 
 
 def _configurations(arguments: Sequence[str]) -> set[str]:
-    """Return the files that a command line passes as configuration.
-
-    Other arguments do not count: an editor with the file open must not be killed.
-    """
+    """Count only configuration options: an editor with the file open must not be killed."""
     given = {value for option, value in pairwise(arguments) if option in _OPTIONS}
     return given | {each.removeprefix(_JOINED) for each in arguments if each.startswith(_JOINED)}
 
 
 def _is_same(given: str, configuration: Path) -> bool:
-    """Return whether both are one file, perhaps under another name of its folder.
-
-    Compares the folders, because a copy made of hard links shares its files with the original.
-    """
+    """Compare folders: a copy made of hard links shares its files with the original."""
     there = Path(given)
     if there == configuration:
         return True

@@ -1,4 +1,4 @@
-"""Start, keep and end the servers of a stack of processes, each by its name."""
+"""Start, keep and end the servers of a stack of processes."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ _PROGRAM = "vault_harness.judge.by_hand"
 
 
 class ProcessRecorder(OwnProgram):
-    """An HTTP recorder that takes orders for faults; see `StackProvider`.
+    """An HTTP recorder that takes orders for faults.
 
     Args:
-        upstream: ``host:port`` of Vault, or of the balancer of a cluster.
+        upstream: ``host:port`` of Vault, or of a cluster's balancer.
         tls: The folder with Vault's certificate; None for plain HTTP.
     """
 
@@ -79,14 +79,13 @@ class Launching(Places):
 
     @property
     def name(self) -> EngineName:
-        """``process``."""
         return "process"
 
     def _keep(self, name: str, record: KnownServers) -> bool:
         """Return whether a server already runs; if so, wait until it answers.
 
-        A server without data of its own is ended if it does not answer, so that a new one can take
-        its place. A Vault is not: it may be unsealed, and its keys may be lost.
+        A server without data is ended if it does not answer. A Vault is not: it may be unsealed,
+        and its keys may be lost.
         """
         process = recorded(name, record, self._configuration(name))
         if process is None or not process.alive():
@@ -114,10 +113,10 @@ class Launching(Places):
         return True
 
     def _refuse_another(self, name: str, record: KnownServers) -> None:
-        """Refuse to start a copy of a folder whose servers run.
+        """Refuse a copy of a folder whose servers run.
 
-        Two copies of one Vault would end each other's leases, and nodes of a cluster would talk to
-        those of the other folder.
+        Two copies of one Vault would end each other's leases, and nodes would talk to those of the
+        other folder.
         """
         given = of_another(name, record, self._configuration(name))
         if given is not None:
@@ -132,7 +131,7 @@ class Launching(Places):
         """Start one server.
 
         Args:
-            record: Updated and saved at once, because the next server may fail.
+            record: Saved at once, because the next server may fail.
             members: All nodes of its cluster; empty for a single Vault.
         """
         files.private_directory(self._data_dir)
@@ -182,7 +181,7 @@ class Launching(Places):
             port=port,
             # The port that other nodes know, if it is free and not another engine's.
             cluster_port=free_port_of(others) if relay is None else 0,
-            # The holder of a key is on the same loopback, and only Vault talks to it.
+            # The holder is on the same loopback, and only Vault talks to it.
             tls=None if name == HOLDER_NAME else tls_files(self._data_dir),
             extra=extra,
             audit=name != HOLDER_NAME,
@@ -205,7 +204,6 @@ class Launching(Places):
         return node.server
 
     def _running_relay(self, record: KnownServers, members: list[str]) -> Relay | None:
-        """Return the relay between these nodes, started if needed; None without one."""
         if not members or not self._directory(RELAY_NAME).is_dir():
             return None
         if not self._keep(RELAY_NAME, record):
@@ -214,7 +212,7 @@ class Launching(Places):
 
     @staticmethod
     def _check_seen(name: str, server: Server) -> None:
-        """Check that a relay can find out which connections belong to a node."""
+        """Check that a relay can see a node's connections."""
         process = server.process
         if process is not None and not files_are_seen(process.pid):
             raise CapabilityMissing(
@@ -244,7 +242,7 @@ class Launching(Places):
 
     @staticmethod
     def _check_free(name: str, listen: str) -> None:
-        """Check that a node can have the address that the other nodes know."""
+        """Check that a node can have the address that others know."""
         try:
             PortLease(int(listen.rpartition(":")[2])).release()
         except PortTaken as error:
@@ -354,6 +352,6 @@ class Launching(Places):
         return found
 
     def _own(self, name: str) -> Path | None:
-        """Return the client certificate of that name; None if Vault requires none."""
+        """Return that client certificate; None if Vault requires none."""
         tls = tls_files(self._data_dir)
         return tls.own(name) if tls is not None else None

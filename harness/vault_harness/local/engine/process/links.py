@@ -1,14 +1,14 @@
 """The routes between the nodes of a cluster of processes, each direction of which can be closed.
 
-Raft has one address for each node, which all other nodes dial. A simple proxy before each node
-could stop what the node receives from everybody. It could not stop what the node sends, nor tell
-the other nodes apart. So each node announces the address of a relay (``cluster_addr``). The relay
-asks the kernel which process owns the other end of a connection, which only Linux tells every user.
+Raft has one address for each node. A proxy before each node could stop what the node receives, but
+not what it sends, nor tell the other nodes apart. So each node announces a relay's address
+(``cluster_addr``). The relay asks the kernel which process owns the other end of a connection,
+which only Linux tells every user.
 
-A closed route works like a cut network: it loses and refuses nothing. Bytes wait, ends of
-connections wait, and a new connection gets no answer. When the route opens, the bytes arrive late
-and in order. One thing differs from a real network. If one direction is closed, the other one goes
-on; a real sender would stop when its window is full.
+A closed route works like a cut network: it loses and refuses nothing. Bytes and ends of connections
+wait, and a new connection gets no answer. When the route opens, the bytes arrive late and in order.
+Unlike on a real network, the other direction goes on; a real sender would stop when its window is
+full.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TABLE = Path("/proc/net/tcp")
 def files_are_seen(pid: int) -> bool:
     """Return whether this user may see the connections of a process.
 
-    If the program has capabilities of its own (``setcap``), only root may.
+    If the program has capabilities (``setcap``), only root may.
     """
     try:
         next(Path(f"/proc/{pid}/fd").iterdir(), None)
@@ -46,7 +46,7 @@ def files_are_seen(pid: int) -> bool:
 
 
 Direction = tuple[str, str]
-"""A direction: from which node to which."""
+"""From which node to which."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +54,8 @@ class Cut:
     """What still passes between a node that is cut off and the others.
 
     Attributes:
-        hears: Whether the node still receives.
-        is_heard: Whether the others still receive from it.
+        hears: The node still receives.
+        is_heard: The others still receive from it.
     """
 
     hears: bool = False
@@ -65,12 +65,12 @@ class Cut:
 class Links:
     """Relays before each node, for the length of the block.
 
-    `process_of` returns the pid of a node, or None if it does not run.
+    `process_of` returns a node's pid, or None if it does not run.
     """
 
     def __init__(self, process_of: Callable[[str], int | None]) -> None:
         self.held: Counter[Direction] = Counter()
-        """How often data had to wait, by direction."""
+        """How often data had to wait."""
         self._process_of = process_of
         self._upstreams: dict[str, tuple[str, int] | None] = {}
         self._cut: dict[str, Cut] = {}
@@ -83,7 +83,6 @@ class Links:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[Links]:
-        """Relay until the block ends, then close all connections."""
         self._thread.start()
         try:
             yield self
@@ -96,14 +95,13 @@ class Links:
                 self._loop.close()
 
     def lead(self, name: str, upstream: str = "", *, listen: str = "") -> str:
-        """Let a node's address lead to its listener for other nodes, and end a cut of that node.
+        """Let a node's address lead to its listener, and end a cut of that node.
 
-        Returns ``host:port`` at which the others reach the node, the same each time.
+        Returns ``host:port`` for the other nodes, the same each time.
 
         Args:
             upstream: ``host:port`` of the listener; empty if it has none yet.
-            listen: ``host:port`` that the other nodes know; empty for any. Ignored if the node has
-                an address already.
+            listen: ``host:port`` that the others know; empty for any. Ignored if the node has one.
         """
         host, _, port = upstream.rpartition(":")
         self._upstreams[name] = (host, int(port)) if port else None
@@ -119,21 +117,14 @@ class Links:
 
     @property
     def cut(self) -> dict[str, Cut]:
-        """The nodes that are cut off, and what still passes."""
         return dict(self._cut)
 
     def shut(self, name: str, *, hears: bool = False, is_heard: bool = False) -> None:
-        """Cut a node off from all others.
-
-        Args:
-            hears: Let the node still receive.
-            is_heard: Let the others still receive from it.
-        """
+        """Cut a node off from all others; see `Cut`."""
         self._cut[name] = Cut(hears=hears, is_heard=is_heard)
         self._run(self._set())
 
     def open(self, name: str) -> None:
-        """Undo `shut`; other nodes that are cut off stay so."""
         self._cut.pop(name, None)
         self._run(self._set())
 
@@ -181,7 +172,7 @@ class Links:
     async def _relay(
         self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        # In a thread: a busy machine has thousands of connections, and other relays must not wait.
+        # In a thread: a busy machine has thousands of connections; other relays must not wait.
         source = await asyncio.to_thread(
             self._who, writer.get_extra_info("peername")[1], writer.get_extra_info("sockname")
         )
@@ -211,8 +202,8 @@ class Links:
     ) -> bytes | None:
         """Return what a dialler has sent when its routes open; None if it hung up before.
 
-        Nodes dial again all the time. A connection that hung up is dropped here, or a long cut
-        would keep two open files for each dial.
+        Nodes dial again all the time. Without this, a long cut would keep two open files for each
+        dial.
         """
         said = b""
         opening = asyncio.ensure_future(self._pass_all(directions))

@@ -33,16 +33,15 @@ from vault_harness.local.programs import Program
 _BIND_CONFLICT: Final = "address already in use"
 _BIND_TRIES: Final = 5
 _SHORT_LIVED: Final = {"GOGC": "800", "GOMEMLIMIT": "512MiB"}
-"""Garbage collection settings for a server that ends with this process, mostly within a minute.
-Collecting after its start would take a fourth of the start's processor time to save five megabytes.
-A server that lives longer collects when it reaches the limit."""
+"""For a server that ends with this process, mostly within a minute. Collecting garbage after its
+start would take a fourth of the start's processor time to save five megabytes. A server that lives
+longer collects when it reaches the limit."""
 
 
 class ProcessNode:
-    """One Vault server as a child process; see `vault_harness.local.engine.shape.Node`.
+    """One Vault server as a child process; see `Node`.
 
-    Its directory holds ``vault.json`` (configuration), ``vault.log``, ``audit.log`` and ``data/``
-    (raft).
+    Its directory holds ``vault.json``, ``vault.log``, ``audit.log`` and ``data/`` (raft).
     """
 
     def __init__(self, spec: NodeSpec, program: Program, *, start_timeout: float = 15.0) -> None:
@@ -80,79 +79,64 @@ class ProcessNode:
 
     @property
     def name(self) -> str:
-        """The name, unique within one stack."""
         return self.spec.name
 
     @property
     def address(self) -> str:
-        """The base URL."""
         return base_url(self._api.listen, tls=self.spec.tls is not None)
 
     @property
     def inner_address(self) -> str:
-        """The same base URL: all nodes share the loopback interface."""
         return self.address
 
     @property
     def cluster_address(self) -> str:
-        """``host:port`` for other nodes."""
         return self._cluster.listen
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """This machine's loopback."""
         return ("localhost", LOOPBACK)
 
     @property
     def ca_cert(self) -> Path | None:
-        """The CA certificate of its specification."""
         return self.spec.tls.ca if self.spec.tls else None
 
     @property
     def upstream(self) -> str:
-        """``host:port`` for Toxiproxy, which is on the same loopback."""
         return self._api.listen
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """What this engine can do to it."""
         if self.spec.storage == "inmem":
             return ON_PROCESSES - {Capability.DURABLE}
         return ON_PROCESSES
 
     @property
     def dialect(self) -> Dialect:
-        """The product that it runs."""
         return self.program.dialect
 
     @property
     def server(self) -> Server:
-        """The server process."""
         return self._server
 
     @property
     def configuration_path(self) -> Path:
-        """The server's configuration file."""
         return self._directory / "vault.json"
 
     @property
     def audit_path(self) -> Path | None:
-        """The audit log."""
         return self._directory / AUDIT_LOG_NAME if self.spec.audit else None
 
     @property
     def server_audit_path(self) -> str | None:
-        """The audit log's name in the server's working directory."""
         return AUDIT_LOG_NAME if self.spec.audit else None
 
     @property
     def process_id(self) -> int | None:
-        """The pid of the running server, or None."""
         process = self._server.process
         return process.pid if process is not None and process.alive() else None
 
     def start(self, *, timeout: float | None = None) -> None:
-        """Start it and wait until its API answers. Does nothing if it runs."""
         with self._lock:
             if self.is_running():
                 return
@@ -165,7 +149,7 @@ class ProcessNode:
             raise port_taken(self._api.port)
 
     def _start_once(self, *, timeout: float) -> None:
-        """Try to start it once. `_has_run` tells afterwards whether its ports were free."""
+        """Try once. `_has_run` tells whether its ports were free."""
         self._write_configuration()
         try:
             self._server.start(timeout=timeout)
@@ -194,57 +178,47 @@ class ProcessNode:
         self._server = self._make_server()
 
     def stop(self, *, timeout: float = 10.0) -> None:
-        """Stop it with SIGTERM, then SIGKILL."""
         with self._lock:
             self._server.stop(timeout=timeout)
             self._paused = False
 
     def kill(self) -> None:
-        """Kill it (SIGKILL)."""
         with self._lock:
             self._server.kill()
             self._paused = False
 
     def pause(self) -> None:
-        """Freeze it (SIGSTOP)."""
         with self._lock:
             self._server.freeze()
             self._paused = True
 
     def resume(self) -> None:
-        """Undo `pause`."""
         with self._lock:
             if self._paused and self.is_running():
                 self._server.signal(signal.SIGCONT)
             self._paused = False
 
     def restart(self, *, timeout: float | None = None) -> None:
-        """Stop it, then start it at the same address."""
         with self._lock:
             self.stop()
             self.start(timeout=timeout)
 
     def reload(self) -> None:
-        """Make it read its configuration and reopen its audit log (SIGHUP)."""
         self._server.signal(signal.SIGHUP)
 
     def disconnect(self) -> None:
-        """Raise `CapabilityMissing`."""
         raise no_network(self.name)
 
     def reconnect(self) -> None:
         """Do nothing."""
 
     def is_running(self) -> bool:
-        """Return whether the server runs."""
         return self._server.is_running()
 
     def logs(self, *, tail: int | None = None) -> str:
-        """Return the server's output, or its last `tail` lines."""
         return self._server.logs(tail=tail)
 
     def close(self) -> None:
-        """Release its ports, and end it unless it is detached."""
         if not self.spec.detached:
             self.kill()
         self._api.release()

@@ -1,4 +1,4 @@
-"""Programs of this package that run beside the servers, such as the relay between nodes."""
+"""Programs of this package that run beside the servers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from vault_harness.settings import PACKAGE_ROOT
 class OwnProgram:
     """A module that reads a configuration file and takes orders over HTTP.
 
-    `told` is what the configuration contains besides addresses, as plain data.
+    `told` is the configuration without addresses, as plain data.
     """
 
     def __init__(self, name: str, module: str, *, directory: Path, **told: Any) -> None:
@@ -47,14 +47,13 @@ class OwnProgram:
         )
 
     def _address(self, key: str) -> str:
-        """Reserve a free ``host:port`` and put it into the configuration under a key."""
+        """Reserve a free ``host:port`` and put it into the configuration."""
         lease = PortLease()
         self._leases.append(lease)
         self._told[key] = lease.listen
         return lease.listen
 
     def start(self, *, timeout: float) -> None:
-        """Start it and wait until it answers."""
         files.write_private(self._configuration, json.dumps(self._told))
         self.server.start(timeout=timeout)
 
@@ -73,9 +72,9 @@ class Led:
     """A node behind a relay.
 
     Attributes:
-        configuration: The file that the node's command line names.
+        configuration: The file on the node's command line.
         listen: ``host:port`` that other nodes know; empty for any.
-        upstream: ``host:port`` of its listener for them; empty while it has none.
+        upstream: ``host:port`` of its listener; empty while it has none.
     """
 
     configuration: str
@@ -84,7 +83,7 @@ class Led:
 
 
 class ProcessRelay(OwnProgram):
-    """A relay between the nodes of a cluster; see `StackProvider`."""
+    """A relay between the nodes of a cluster."""
 
     def __init__(self, *, directory: Path, nodes: Mapping[str, Led]) -> None:
         first = {name: asdict(node) for name, node in nodes.items()}
@@ -92,30 +91,27 @@ class ProcessRelay(OwnProgram):
 
 
 class Relay:
-    """The client of a running relay."""
+    """The client of a running relay.
+
+    Raises `EngineError` if the relay refuses or does not answer.
+    """
 
     def __init__(self, api: str) -> None:
         self._api = api
 
     def lead(self, name: str, led: Led) -> str:
-        """Let the relay lead to a node, and end a cut of that node.
-
-        Returns ``host:port`` at which other nodes reach it. Raises `EngineError` if the relay
-        refuses or does not answer.
-        """
+        """Let the relay lead to a node; see `Links.lead`."""
         state = self._order("PUT", f"/nodes/{name}", asdict(led))
         return str(state["nodes"][name])
 
     def shut(self, name: str, cut: Cut) -> None:
-        """Cut a node off. Raises as `lead` does."""
         self._order("PUT", f"/cut/{name}", asdict(cut))
 
     def open(self, name: str) -> None:
-        """Undo `shut`. Raises as `lead` does."""
         self._order("DELETE", f"/cut/{name}")
 
     def state(self) -> dict[str, Any]:
-        """Return the relay's state; see `between_nodes`. Raises as `lead` does."""
+        """Return the state; see `between_nodes`."""
         return self._order("GET", "/")
 
     def _order(self, verb: str, path: str, told: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The servers of a stack of processes, with their folders and addresses. Runs nothing."""
+"""Folders and addresses of the servers of a stack of processes. Runs nothing."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _LOGS = {
 class Places:
     """Names, folders and addresses of the servers of a data directory.
 
-    They come from the record, or from the servers' own files if the record is lost.
+    From the record, or from the servers' own files if the record is lost.
     """
 
     def __init__(self, data_dir: Path) -> None:
@@ -91,7 +91,7 @@ class Places:
         return self._directory(name) / log_name(name)
 
     def _members(self, record: KnownServers) -> list[str]:
-        """Return the names of the nodes, from their folders if there is no record."""
+        """Return the nodes' names, from their folders if there is no record."""
         if record.endpoints is not None:
             return [node.name for node in record.endpoints.nodes]
         found = (self._data_dir / NODES_DIRECTORY).glob(f"*/{DATA_NAME}/*")
@@ -103,14 +103,10 @@ class Places:
         return len(self._members(record)) > 1
 
     def _is_cuttable(self, record: KnownServers) -> bool:
-        """Return whether the nodes reach each other through a relay, which can cut one off."""
         return self._is_cluster(record) and self._directory(RELAY_NAME).is_dir()
 
     def _known(self, name: str, record: KnownServers) -> tuple[str, str]:
-        """Return ``host:port`` of a node's API and its cluster address; empty if unknown.
-
-        The address is the current or the last one, also from the server's own configuration.
-        """
+        """Return a node's last ``host:port`` for clients and for nodes; empty if unknown."""
         service = record.services.get(name, {})
         if "upstream" in service:
             return str(service["upstream"]), str(service.get("cluster") or "")
@@ -131,7 +127,7 @@ class Places:
         return [*relay, *self._members(record), *balancer, *holder, TOXIPROXY, *recorder]
 
     def _all_names(self, record: KnownServers) -> list[str]:
-        """Return those names and all that a crashed start may have left."""
+        """Return those names, and what a crashed start may have left."""
         folders = sorted(path.name for path in (self._data_dir / NODES_DIRECTORY).glob("*"))
         aside = (BALANCER_NAME, HOLDER_NAME, RECORDER_NAME, RELAY_NAME)
         return list(dict.fromkeys([*self._names(record), *folders, *aside]))
@@ -146,7 +142,6 @@ class Places:
 
 
 def title_of(name: str) -> str:
-    """Return the name of a server for errors."""
     return _TITLES.get(name, f"Vault {name}")
 
 
@@ -156,16 +151,15 @@ def keeps_nothing(name: str) -> bool:
 
 
 def configuration_name(name: str) -> str:
-    """Return the file that a server's command line names, which identifies its process."""
+    """Return the file on the server's command line, which identifies the process."""
     return _CONFIGURATION.get(name, "vault.json")
 
 
 def log_name(name: str) -> str:
-    """Return the file with a server's output."""
     return _LOGS.get(name, "vault.log")
 
 
 def free_port_of(address: str) -> int:
-    """Return the port of a loopback address if it is free, else 0 for any free port."""
+    """Return a loopback address's port if it is free, else 0."""
     host, _, port = address.rpartition("//")[2].rpartition(":")
     return int(port) if host == LOOPBACK and not listens(int(port)) else 0

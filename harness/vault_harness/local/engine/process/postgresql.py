@@ -1,4 +1,4 @@
-"""A PostgreSQL of the harness, as a child process, for scenarios about leases."""
+"""A PostgreSQL of the harness, for scenarios about leases."""
 
 from __future__ import annotations
 
@@ -19,31 +19,28 @@ from vault_harness.local.programs import PostgresqlPrograms, find_postgresql
 from vault_harness.waiting import wait_until
 
 ADMIN = "harness"
-"""The superuser's name."""
 
 _INITDB_SECONDS = 60.0
 _STOP_SECONDS = 5.0
 _LOG_LINES = 12
 
-# Its data ends with the run, so nothing is synced to disk.
+# Its data ends with the run.
 _SETTINGS = ("fsync=off", "full_page_writes=off", "shared_buffers=16MB", "max_connections=200")
 
 _SAYS_HOW_OFTEN = 16
-"""The first version in which the number of SCRAM iterations can be set."""
+"""The first version in which ``scram_iterations`` can be set."""
 
 
 class Postgresql(Closable):
-    """A PostgreSQL whose superuser has a random password, on loopback by default.
+    """A PostgreSQL on loopback that ends with this process.
 
     Every connection needs a password, as in production. New passwords are hashed once instead of
-    thousands of times. The server ends with this process. `close` or a later run deletes its
-    folder.
+    thousands of times. `close` or a later run deletes its folder.
 
     Args:
         host: The address to listen at. Its network may connect too.
-        start_timeout: Seconds until it must accept connections.
-        started: Whether to wait for the start. If not, only the data directory is begun, which
-            takes a second, and `start` waits for it.
+        start_timeout: Seconds.
+        started: Wait for the start. If not, only the data directory is begun, which takes a second.
     """
 
     user = ADMIN
@@ -58,7 +55,7 @@ class Postgresql(Closable):
     ) -> None:
         self._programs = programs
         self.host = host
-        # A folder of its own: under root it must be open to the user that the server runs as.
+        # A folder of its own: under root it must be open to the server's user.
         self._held = run_directory()
         self._folder = self._held.__enter__()
         self._log = self._folder / "postgresql.log"
@@ -81,7 +78,6 @@ class Postgresql(Closable):
 
     @property
     def password(self) -> str:
-        """The superuser's password."""
         return self._password
 
     @property
@@ -97,7 +93,7 @@ class Postgresql(Closable):
         return self._data.parent / "password"
 
     def _begin_data(self) -> LeashedProcess:
-        """Begin a data directory, which stores the superuser's password only as a hash."""
+        """Begin a data directory. It stores the password only as a hash."""
         home = files.private_directory(self._data.parent)
         files.write_private(self._password_file, self._password)
         user = self._programs.user
@@ -126,7 +122,7 @@ class Postgresql(Closable):
         self._write_rules()
 
     def _write_rules(self) -> None:
-        """Extend initdb's access rules: every user with a password may connect."""
+        """Let every user with a password connect."""
         file = self._data / "pg_hba.conf"
         rules = file.read_text()
         if self.host != LOOPBACK:  # containers connect from addresses of their own
@@ -142,14 +138,13 @@ class Postgresql(Closable):
     def _cheap_logins(self) -> str:
         """Return the setting that makes logins cheap.
 
-        SCRAM hashes a password 4096 times for each login, which is three quarters of a client's
-        cost. Passwords here are random and live for seconds, and lease scenarios log in ten times a
+        SCRAM hashes a password 4096 times for each login, three quarters of a client's cost.
+        Passwords here are random and live for seconds, and lease scenarios log in ten times a
         second.
         """
         return "scram_iterations=1" if self._says_how_often else "password_encryption=md5"
 
     def start(self) -> None:
-        """Start it with its data. Does nothing if it runs."""
         if self._process is not None:
             return
         if (initdb := self._initdb) is not None:
@@ -169,7 +164,7 @@ class Postgresql(Closable):
         )
 
     def _ready(self) -> bool:
-        """Return whether it accepts connections, by its own status file, as pg_ctl does."""
+        """Read the server's status file, as pg_ctl does."""
         if self._process is not None and not self._process.alive():
             raise ServerDied(
                 "PostgreSQL ended before it was ready", looked_at=f"its log:\n{self._said()}"
@@ -186,7 +181,7 @@ class Postgresql(Closable):
         return _tail(said)
 
     def stop(self) -> None:
-        """End it with all sessions, and keep its data. Does nothing if it does not run."""
+        """End it with all sessions; keep its data."""
         process, self._process = self._process, None
         if process is not None:
             process.signal(signal.SIGINT)  # "fast" shutdown, which does not wait for sessions
@@ -195,7 +190,6 @@ class Postgresql(Closable):
             process.release()
 
     def close(self) -> None:
-        """End it and delete its data."""
         if self._initdb is not None:
             self._initdb.kill()
         self.stop()
@@ -211,7 +205,7 @@ def _tail(text: str) -> str:
 
 
 class SharedPostgresql:
-    """One server for all scenarios of a run. Each has its own users, and none breaks the server.
+    """One server for all scenarios of a run, each with its own users.
 
     A given `server` belongs to the process from which this one was forked. Without it, a server
     starts when the first scenario needs it.
@@ -224,7 +218,7 @@ class SharedPostgresql:
         self._server: Postgresql | None = None
 
     def lacking(self) -> str:
-        """Return in one line why no server is possible here, or ``""``."""
+        """Return why no server is possible here, or ``""``."""
         if importlib.util.find_spec("psycopg") is None:
             return "psycopg is not installed (pip install vault-harness[postgresql])"
         try:
@@ -234,7 +228,6 @@ class SharedPostgresql:
         return ""
 
     def server(self) -> Postgresql:
-        """Start the server if necessary and return it."""
         if self._given is not None:
             self._given.await_ready()
             return self._given
@@ -259,7 +252,6 @@ class SharedPostgresql:
         return self._server
 
     def close(self) -> None:
-        """Stop the server, if it was started here."""
         with self._lock:
             server, self._server = self._server, None
         if server is not None:

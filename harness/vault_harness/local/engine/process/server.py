@@ -1,4 +1,4 @@
-"""A child server of any kind: start it, probe it, end it, read its log."""
+"""A child server of any kind."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ _FREEZE_SECONDS = 5.0
 
 @dataclass(kw_only=True, eq=False)
 class Server:
-    """A server process and its log file.
+    """A server process and its log.
 
     Attributes:
-        command: Never contains a secret, because every user can read a command line.
-        log: Its output is appended there.
-        probe: URL that answers 200 once the server is ready.
+        command: Never contains a secret: every user can read a command line.
+        log: Output is appended.
+        probe: URL that answers 200 once it is ready.
         environment: Added to the few usual variables. Never contains a secret.
         passes: Names of our variables that it gets too; the values are not kept here.
-        process: The process that was started last, or a running one that somebody else started.
+        process: The last one started, or one that somebody else started.
         own: Client certificate and key for the probe.
     """
 
@@ -56,12 +56,10 @@ class Server:
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
 
     def is_running(self) -> bool:
-        """Return whether the process exists, paused or not."""
         process = self.process
         return process is not None and process.alive()
 
     def spawn(self) -> Process:
-        """Start the process without waiting for its API. Does nothing if it runs."""
         with self._lock:
             if self.process is not None:
                 if self.process.alive():
@@ -86,16 +84,16 @@ class Server:
             raise
 
     def wait_ready(self, *, timeout: float, began: float | None = None) -> None:
-        """Wait until it answers; see `start`.
+        """Wait until it answers.
 
-        `began` is the start of the wait on the clock `time.monotonic`, now by default.
+        `began` is the start of the wait by `time.monotonic`, now by default.
         """
         began = time.monotonic() if began is None else began
         deadline = began + timeout
         awaited = Awaited(f"{self.title} to answer, by GET {self.probe}")
         while True:
             if answers(self.probe, own=self.own):
-                # Another server may have answered, if ours ended because its port was taken.
+                # If its port was taken, another server may have answered.
                 self.check_alive()
                 return
             self.check_alive()
@@ -107,12 +105,11 @@ class Server:
                     looked_at=f"GET {self.probe}, and its log {self.log}:\n{self.last_lines()}",
                     remedy="look at the log; give a busy machine longer by HARNESS_START_TIMEOUT",
                 )
-            # Between two checks, bounded by the deadline. The pause grows: many servers that start
-            # at once take seconds, and constant checks would slow them down.
+            # Bounded by the deadline. The pause grows: many servers that start at once take
+            # seconds, and constant checks would slow them down.
             time.sleep(min(MOST_POLL_SECONDS, max(POLL_SECONDS, POLL_SHARE * (now - began))))
 
     def check_alive(self) -> None:
-        """Raise `ServerDied` if it has ended."""
         process = self.process
         if process is not None and process.alive():
             return
@@ -136,7 +133,7 @@ class Server:
             process = self.process
             if process is None:
                 return
-            # A paused process would only see SIGTERM once it is resumed.
+            # A paused process sees SIGTERM only once it is resumed.
             for number in (signal.SIGTERM, signal.SIGCONT):
                 process.signal(number)
             if not process.wait(timeout):
@@ -144,13 +141,11 @@ class Server:
             process.release()
 
     def kill(self) -> None:
-        """Kill it (SIGKILL)."""
         with self._lock:
             if self.process is not None:
                 self.process.kill()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the running server."""
         with self._lock:
             self.check_alive()
             assert self.process is not None  # check_alive raised otherwise
@@ -159,8 +154,7 @@ class Server:
     def freeze(self) -> None:
         """Freeze it (SIGSTOP), and wait until all of its threads stand still.
 
-        A thread inside a system call runs on until that returns. On a busy machine it may answer
-        one more request.
+        A thread in a system call runs on until that returns, and may answer one more request.
         """
         self.signal(signal.SIGSTOP)
         process = self.process
@@ -173,17 +167,15 @@ class Server:
         )
 
     def logs(self, *, tail: int | None = None) -> str:
-        """Return its output, or the last `tail` lines."""
         return files.tail(self.log, tail)
 
     def last_lines(self) -> str:
-        """Return the end of its log, indented for an error message."""
         lines = self.logs(tail=_LOG_LINES_IN_ERRORS).splitlines() or ["(empty)"]
         return "\n".join(f"    {line}" for line in lines)
 
 
 def _stands_still(pid: int) -> bool:
-    """Return whether no thread of a process runs, also because it has ended."""
+    """Return whether no thread runs, also because the process has ended."""
     threads = Path(f"/proc/{pid}/task")
     if threads.is_dir():
         return all(_state(thread) in "TtZX" for thread in threads.iterdir())
@@ -194,7 +186,7 @@ def _stands_still(pid: int) -> bool:
 
 
 def _state(thread: Path) -> str:
-    """Return the state letter of a thread. The name before it may contain anything."""
+    """Return a thread's state letter. The name before it may contain anything."""
     try:
         return (thread / "stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

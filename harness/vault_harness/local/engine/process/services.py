@@ -25,13 +25,12 @@ _STOP_SECONDS = 5.0
 
 
 class ServiceProcesses:
-    """The example services of one data directory, each a process with a folder of its own."""
+    """The example services of one data directory."""
 
     def __init__(self, data_dir: Path) -> None:
         self._directory = data_dir / "services"
 
     def running(self) -> dict[str, list[DetachedProcess]]:
-        """Return the processes of each service that runs."""
         paths = sorted(self._directory.glob(f"*/{_CONFIGURATION}"))
         here = {path.parent.name: path for path in paths}
         if not here:
@@ -42,14 +41,14 @@ class ServiceProcesses:
     def start(
         self, name: str, variables: Mapping[str, str], port: int, *, setting: str, held: ExitStack
     ) -> bool:
-        """Start a service with these variables, and do not wait until it answers.
+        """Start a service unless it runs with these variables. Does not wait for it.
 
-        A running one with the same variables stays. Return whether a new one was started.
+        Returns whether a new one was started.
 
         Args:
             port: 0 means its last port, or any free one.
             setting: The variable of the port, for errors.
-            held: Keeps a free port for the service. Close it when the service listens there.
+            held: Keeps a free port. Close it when the service listens there.
         """
         processes, known = self.running().get(name, []), self._known(name)
         last = int(known.get("PORT", 0))
@@ -81,7 +80,7 @@ class ServiceProcesses:
         return True
 
     def stop(self, names: Collection[str] | None = None) -> list[str]:
-        """End these services, all by default, and return the names of those that ran."""
+        """End these services, all by default, and return those that ran."""
         running = self.running()
         if names is not None:
             running = {name: found for name, found in running.items() if name in names}
@@ -89,11 +88,9 @@ class ServiceProcesses:
         return list(running)
 
     def url(self, name: str) -> str:
-        """Return the base URL of a service."""
         return base_url(f"{LOOPBACK}:{self._known(name)['PORT']}")
 
     def log(self, name: str) -> Path:
-        """Return the file with the output of a service."""
         return self._directory / name / "service.log"
 
     def _known(self, name: str) -> dict[str, Any]:

@@ -15,15 +15,14 @@ from typing import Protocol
 import psutil
 
 # The shell forks a watchdog and becomes the server. The watchdog reads from a pipe whose only
-# writing end is in the harness's process. When that process ends in any way, the pipe closes. The
-# watchdog then kills the process group, whose number is the server's ($$). Unlike a parent-death
-# signal this works from any thread, and not only on Linux.
+# writing end the harness has. When the harness ends in any way, the pipe closes, and the watchdog
+# kills the process group, whose number is the server's ($$). Unlike a parent-death signal this
+# works from any thread, and not only on Linux.
 _LEASHED = 'exec 3<&0 </dev/null; (read -r _ <&3; kill -9 "-$$") & exec "$@" 3<&-'
 # The shell ends at once. The server becomes a child of init, which reaps it.
 _DETACHED = '"$@" </dev/null >&2 & echo $!'
 
-# The variables that a server needs. It gets no others: /proc shows the environment of a running
-# process, and a developer's environment may hold tokens.
+# A server gets no other variables: /proc shows its environment, and a developer's may hold tokens.
 _KEPT = (
     "PATH",
     "HOME",
@@ -41,10 +40,7 @@ _KEPT = (
 def child_environment(
     extra: Mapping[str, str] | None = None, passes: Sequence[str] = ()
 ) -> dict[str, str]:
-    """Return the environment for a server: a few harmless variables of ours, and `extra`.
-
-    `passes` names more variables of ours, which it gets if they are set.
-    """
+    """Return a server's environment: harmless variables of ours, `passes`, and `extra`."""
     names = (*_KEPT, *passes)
     return {name: os.environ[name] for name in names if name in os.environ} | dict(extra or {})
 
@@ -63,13 +59,13 @@ class Process(Protocol):
         """Return its exit code, or None if unknown."""
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the server only. Does nothing if it has ended."""
+        """Send a signal to the server only, if it runs."""
 
     def kill(self) -> None:
-        """Kill it and its process group, and wait until it is gone."""
+        """Kill it and its process group, and wait."""
 
     def wait(self, timeout: float) -> bool:
-        """Wait for its end. Return False if it still runs after `timeout` seconds."""
+        """Wait for its end. Return False after `timeout` seconds."""
 
     def release(self) -> None:
         """Release resources after its end."""
@@ -86,7 +82,7 @@ class LeashedProcess:
         environment: Mapping[str, str],
         cwd: Path | None = None,
     ) -> None:
-        """Start `command` in `cwd`, by default the log's folder, with its output added to `log`."""
+        """Start it in `cwd`, by default the log's folder."""
         reading, self._leash = os.pipe()
         try:
             with log.open("ab") as output:
@@ -108,30 +104,25 @@ class LeashedProcess:
 
     @property
     def pid(self) -> int:
-        """The process id, also that of its process group."""
         return self._popen.pid
 
     def alive(self) -> bool:
-        """Return whether it runs."""
         return self._popen.poll() is None
 
     def exit_code(self) -> int | None:
-        """Return its exit code, negative for a signal; None while it runs."""
+        """Return its exit code, negative for a signal."""
         return self._popen.poll()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the server only."""
         self._popen.send_signal(number)
 
     def kill(self) -> None:
-        """Kill it and its process group."""
         if self.alive():
             os.killpg(self.pid, signal.SIGKILL)
             self._popen.wait()
         self.release()
 
     def wait(self, timeout: float) -> bool:
-        """Wait for its end."""
         try:
             self._popen.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -145,7 +136,7 @@ class LeashedProcess:
             self._leash = -1
 
     def _forked(self) -> None:
-        """Close the pipe in a forked child, which would otherwise keep the server alive."""
+        """Close the pipe in a fork, which would otherwise keep the server alive."""
         self.release()
 
 
@@ -161,7 +152,7 @@ def _close_in_forks(process: LeashedProcess) -> None:
 
 
 class DetachedProcess:
-    """A server that outlives this process. Pid and start time identify it, as pids are reused."""
+    """A server that outlives this process. Pid and start time identify it."""
 
     def __init__(self, pid: int, born: float) -> None:
         self._pid = pid
@@ -171,7 +162,6 @@ class DetachedProcess:
     def start(
         cls, command: Sequence[str], *, log: Path, environment: Mapping[str, str]
     ) -> DetachedProcess:
-        """Start `command` in a session of its own, with its output appended to `log`."""
         with log.open("ab") as output:
             shell = subprocess.run(
                 ["/bin/sh", "-c", _DETACHED, "vault-harness", *command],
@@ -191,7 +181,6 @@ class DetachedProcess:
 
     @property
     def pid(self) -> int:
-        """The process id."""
         return self._pid
 
     def _process(self) -> psutil.Process | None:
@@ -206,12 +195,10 @@ class DetachedProcess:
             return None
 
     def paused(self) -> bool:
-        """Return whether it is frozen (SIGSTOP)."""
         process = self._process()
         return process is not None and process.status() == psutil.STATUS_STOPPED
 
     def alive(self) -> bool:
-        """Return whether this process still runs."""
         return self._process() is not None
 
     def exit_code(self) -> int | None:
@@ -219,18 +206,15 @@ class DetachedProcess:
         return None
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to it."""
         process = self._process()
         if process is not None:
             process.send_signal(number)
 
     def kill(self) -> None:
-        """Kill it (SIGKILL)."""
         self.signal(signal.SIGKILL)
         self.wait(10.0)
 
     def wait(self, timeout: float) -> bool:
-        """Wait for its end."""
         process = self._process()
         if process is None:
             return True
@@ -245,10 +229,9 @@ class DetachedProcess:
 
 
 def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
-    """Let the kernel end this process when its parent ends. Does nothing except on Linux.
+    """Let the kernel end this process when its parent ends. Only on Linux.
 
-    Worker processes, such as those of pytest-xdist, outlive a killed parent for some seconds
-    otherwise.
+    Otherwise workers, such as those of pytest-xdist, outlive a killed parent for seconds.
     """
     if sys.platform != "linux":
         return

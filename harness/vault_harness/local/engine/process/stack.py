@@ -51,17 +51,15 @@ from vault_harness.local.engine.shape import Engine, NodeSpec
 from vault_harness.local.programs import find_vault
 
 _DATABASES = "*.db"
-"""A server with raft storage keeps these files open from start to end, sealed or not."""
+"""A raft server keeps these files open from start to end, sealed or not."""
 
 
 def data_was_replaced(pid: int, data: Path) -> bool:
     """Return whether the files that a server has open were replaced, such as by an older copy.
 
-    Such a server goes on with deleted files. Its data is lost when it ends, and its next start uses
-    the folder's files.
-
-    False also if the server has no such files open, if the folder is empty, and if nobody can tell:
-    only Linux shows the open files of a process, and only to its user.
+    Such a server goes on with deleted files. Its data is lost when it ends. False also if it has no
+    such files open, if the folder is empty, and if nobody can tell: only Linux shows a process's
+    open files, and only to its user.
     """
     here = {each for file in data.rglob(_DATABASES) if (each := _identity(file)) is not None}
     if not here:
@@ -87,31 +85,24 @@ def _identity(file: Path) -> tuple[int, int] | None:
 class ProcessStack(Cutting):
     """Vault and Toxiproxy as detached processes, found again by pid and start time.
 
-    If the record is lost, their command lines identify them, because they name our configuration
-    files. A cluster has several Vaults behind an HAProxy.
+    If the record is lost, the configuration files on their command lines identify them.
     """
 
     @property
     def audit_path(self) -> Path | None:
-        """The audit log of the first node."""
         return self._directory(NODE_NAME) / AUDIT_LOG_NAME
 
     @property
     def audit_paths(self) -> dict[str, Path]:
-        """The audit log of each node."""
         nodes = self._members(self._record_if_readable())
         return {name: self._directory(name) / AUDIT_LOG_NAME for name in nodes}
 
     @property
     def server_audit_path(self) -> str | None:
-        """The audit log's name in the server's working directory; see `ProcessNode`."""
         return AUDIT_LOG_NAME
 
     def check_start(self, *, nodes: int = 1) -> None:
-        """Check that nobody else uses a port of the settings; our own servers may.
-
-        A copy of a folder whose servers run is refused.
-        """
+        """Refuse ports that others use, and a copy of a folder whose servers run."""
         record, settings = self._memory.load(), self._settings
         for name in self._names(record):
             self._refuse_another(name, record)
@@ -127,7 +118,6 @@ class ProcessStack(Cutting):
                 raise port_taken(port, setting=setting)
 
     def start(self, *, nodes: int = 1) -> Endpoints:
-        """Start what does not run, and wait until all servers answer."""
         record = self._memory.load()
         known = self._members(record)
         members = planned_members(known, nodes)
@@ -157,17 +147,15 @@ class ProcessStack(Cutting):
         return record.endpoints
 
     def whose_server(self) -> tuple[Dialect, str]:
-        """Return the product and origin of the server program; see `StackProvider`."""
         program = find_vault(self._settings)
         return program.dialect, f"{program.path} ({program.found})"
 
     def let_reach_holder(self, engine: Engine) -> None:
-        """Check that the engine runs processes, which share loopback; see `StackProvider`."""
+        """Check that the engine runs processes, which share loopback."""
         if engine.name != self.name:
             raise holder_out_of_reach(self.name, engine)
 
     def start_holder(self) -> NodeEndpoint:
-        """Start the Vault that holds the seal's key; see `StackProvider`."""
         record = self._memory.load()
         if not self._keep(HOLDER_NAME, record):
             self._launch(HOLDER_NAME, record)
@@ -182,18 +170,15 @@ class ProcessStack(Cutting):
         )
 
     def end_holder(self) -> list[str]:
-        """End the Vault that holds the seal's key; see `StackProvider`."""
         return self._end_and_note([HOLDER_NAME])
 
     def end_vault(self) -> list[str]:
-        """Stop only Vault; see `StackProvider`."""
         return self._end_and_note(self._members(self._memory.load()))
 
     def let_ask_cloud(self, engine: Engine) -> None:
-        """Do nothing: credentials come from the environment; see `StackProvider`."""
+        """Do nothing: credentials come from the environment."""
 
     def check_seal(self, stanza: Mapping[str, Any]) -> SealCheck:
-        """Test a stanza with a server; see `StackProvider`."""
         program = find_vault(self._settings)
 
         def make(spec: NodeSpec) -> ProcessNode:
@@ -219,13 +204,12 @@ class ProcessStack(Cutting):
             )
 
     def stop(self) -> list[str]:
-        """End all servers, also those of a crashed start, and the services; keep the data."""
         record = self._record_if_readable()
         services = ServiceProcesses(self._data_dir).stop()  # first: each revokes its token
         ended = [*services, *self._end(self._all_names(record), record)]
         if record.engine is not None:
-            # A full disk must not keep servers alive. The old record then names processes that are
-            # gone, which is harmless.
+            # A full disk must not keep servers alive. The old record then names dead processes,
+            # which is harmless.
             with contextlib.suppress(OSError):
                 self._memory.save(record)
         return ended
@@ -237,7 +221,7 @@ class ProcessStack(Cutting):
             return KnownServers()  # command lines identify the servers
 
     def restart_vault(self) -> None:
-        """Restart Vault, all nodes of a cluster. On a full disk it refuses and stops nothing."""
+        """Restart all nodes. Refuses on a full disk, and stops nothing then."""
         record = self._memory.load()
         nodes = self._members(record)
         check_room(self._data_dir, nodes)
@@ -265,7 +249,6 @@ class ProcessStack(Cutting):
     # -- the HTTP recorder ------------------------------------------------------------------------
 
     def start_recorder(self) -> RecorderEndpoint:
-        """Start the recorder, or keep a running one."""
         record = self._memory.load()
         if not self._keep(RECORDER_NAME, record):
             self._launch(RECORDER_NAME, record)
@@ -274,14 +257,12 @@ class ProcessStack(Cutting):
         return found
 
     def known_recorder(self) -> RecorderEndpoint | None:
-        """Return the recorder of the record, or None."""
         known = self._record_if_readable().services.get(RECORDER_NAME)
         if known is None:
             return None
         return RecorderEndpoint(listen=str(known["listen"]), api=str(known["api"]))
 
     def stop_recorder(self) -> list[str]:
-        """End the recorder, also one that the record does not name."""
         record = self._memory.load()
         known = RECORDER_NAME in record.services
         ended = self._end([RECORDER_NAME], record)
@@ -292,7 +273,6 @@ class ProcessStack(Cutting):
     # -- the nodes of a cluster -------------------------------------------------------------------
 
     def kill_node(self, name: str) -> list[str]:
-        """Kill a node (SIGKILL)."""
         record = self._memory.load()
         found = self._running(name, record)
         for process in found:
@@ -302,13 +282,11 @@ class ProcessStack(Cutting):
         return [f"{title_of(name)} (pid {process.pid})" for process in found]
 
     def start_node(self, name: str) -> None:
-        """Start a node that does not run."""
         record = self._memory.load()
         if not self._keep(name, record):
             self._launch(name, record, self._members(record))
 
     def add_node(self) -> NodeEndpoint:
-        """Start one more node."""
         record = self._memory.load()
         members = self._members(record)
         name = next_name(members, self._data_dir)
@@ -323,7 +301,6 @@ class ProcessStack(Cutting):
         return record.endpoints.nodes[-1]
 
     def remove_node(self, name: str) -> list[str]:
-        """End a node and delete its folder."""
         record = self._memory.load()
         self._lead_to(record, [member for member in self._members(record) if member != name])
         ended = self._end([name], record)
@@ -346,11 +323,9 @@ class ProcessStack(Cutting):
         self._memory.save(record)
 
     def destroy(self) -> list[str]:
-        """Stop, and delete data, logs and configuration."""
         return self.stop() + remove_directories(self._data_dir)
 
     def belongings(self) -> list[str]:
-        """Return the running servers, and the directories of all servers."""
         record = self._record_if_readable()
         return [
             *ServiceProcesses(self._data_dir).running(),
@@ -363,7 +338,6 @@ class ProcessStack(Cutting):
         ]
 
     def describe(self) -> list[ServiceState]:
-        """Return the state of each server."""
         record = self._record_if_readable()
         states = []
         names, members = self._names(record), self._members(record)
@@ -388,11 +362,9 @@ class ProcessStack(Cutting):
         return data_was_replaced(process.pid, self._directory(name) / DATA_NAME)
 
     def log_names(self) -> list[str]:
-        """Return the name of each server, and ``audit``."""
         return [*self._names(self._record_if_readable()), "audit"]
 
     def logs(self, name: str, *, tail: int | None = None, follow: bool = False) -> Iterator[str]:
-        """Yield the lines of a log."""
         path = self._log_path(name)
         yield from lines(path, tail=tail)
         if follow:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 BACKLOG = 4096
 """Connections that may wait to be accepted; the kernel may lower it."""
 RESOLVE_TIMEOUT = 5.0
-"""Seconds that a host name look-up may take."""
 KEEPALIVE_IDLE = 15
 """Seconds of silence before the kernel probes a peer, as upstream."""
 
@@ -36,12 +35,11 @@ class Address:
 
 
 def join(host: str, port: int) -> str:
-    """Return ``host:port``, with brackets around an IPv6 host."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def split(text: str) -> tuple[str, str]:
-    """Split ``host:port`` into host and port. The empty text is any host and port 0."""
+    """Split ``host:port``. The empty text is any host and port 0."""
     if not text:
         return "", "0"
     host, colon, port = text.rpartition(":")
@@ -73,7 +71,6 @@ def port_number(text: str) -> int:
 
 
 def is_ip(host: str) -> bool:
-    """Return whether the host is an IP address."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -82,10 +79,7 @@ def is_ip(host: str) -> bool:
 
 
 class Resolver:
-    """Looks up host names, each in a thread of its own.
-
-    A look-up that hangs delays only requests for the same name, which share it.
-    """
+    """Looks up host names in threads. One that hangs delays only requests for the same name."""
 
     def __init__(self) -> None:
         self._running: dict[str, asyncio.Future[list[str]]] = {}
@@ -107,7 +101,6 @@ class Resolver:
         return found
 
     async def resolve(self, text: str) -> Address:
-        """Return the address for a ``host:port`` text."""
         host, port = split(text)
         number = port_number(port)
         return Address((await self.addresses(host))[0], number)
@@ -141,8 +134,8 @@ class Resolver:
 def listen(address: Address) -> tuple[socket.socket, str]:
     """Listen, and return the socket and its real address.
 
-    No host, ``0.0.0.0`` and ``::`` mean all addresses of both families, reported as ``[::]``, or as
-    ``0.0.0.0`` without IPv6. Accepted sockets inherit no-delay and keep-alive.
+    No host, ``0.0.0.0`` and ``::`` mean all addresses, reported as ``[::]`` if there is IPv6.
+    Accepted sockets inherit no-delay and keep-alive.
     """
     host = address.host
     try:
@@ -191,7 +184,7 @@ def tune(sock: socket.socket) -> None:
 
 
 def reason(error: OSError) -> str:
-    """Return the operating system's error text as Go words it."""
+    """Return the error text as Go words it."""
     if error.errno is None:
         return str(error).lower()
     if error.errno == errno.EADDRNOTAVAIL:

@@ -1,7 +1,7 @@
 """The HTTP API: routes, requests and answers.
 
-A handler first decodes the request and resolves addresses. Then it acts without waiting. So
-requests do not interleave, and none waits for a peer.
+A handler resolves addresses first, then acts without waiting. So requests do not interleave, and
+none waits for a peer.
 """
 
 from __future__ import annotations
@@ -58,10 +58,8 @@ Handler = Callable[..., Awaitable[Answer]]
 class Api:
     """All proxies, and the answers to requests about them.
 
-    Args:
-        seed: Seed of all random draws. The same seed and order of connections give the same draws.
-        proxy_metrics: Whether ``/metrics`` shows bytes for each proxy.
-        runtime_metrics: Accepted for compatibility. Go's runtime has no counterpart here.
+    The same `seed` and order of connections give the same random draws. `runtime_metrics` is
+    only for compatibility.
     """
 
     def __init__(
@@ -116,7 +114,6 @@ class Api:
         return plain_error(404, "404 page not found")
 
     def stop(self) -> None:
-        """Stop every proxy."""
         for proxy in self.proxies.values():
             proxy.stop("server stopped")
 
@@ -136,8 +133,6 @@ class Api:
         self._ids += 1
         request_id = ("X-Toxiproxy-Request-Id", f"{self._id_prefix}{self._ids:010d}")
         return replace(answer, headers=(*answer.headers, request_id))
-
-    # Proxies.
 
     async def _version(self, _request: Request) -> Answer:
         body = f'{{"version": "{VERSION}"}}\n'.encode()
@@ -199,7 +194,7 @@ class Api:
         return _json(201, {"proxies": [bodies.show_proxy(proxy) for proxy in proxies] or None})
 
     async def populate(self, body: bytes) -> list[Proxy]:
-        """Make or keep all proxies of a JSON array, in order. An invalid array changes nothing."""
+        """Make or keep all proxies of a JSON array. An invalid array changes nothing."""
         entries = bodies.decode_proxies(body)
         resolved = await asyncio.gather(
             *(self._resolve(entry.get("listen", "")) for entry in entries)
@@ -244,8 +239,6 @@ class Api:
     def _disabled(self) -> set[str]:
         return {proxy.listen for proxy in self.proxies.values() if not proxy.enabled}
 
-    # Toxics.
-
     async def _toxics(self, _request: Request, name: str) -> Answer:
         return _json(200, bodies.show_proxy(self._proxy(name))["toxics"])
 
@@ -288,7 +281,7 @@ class Api:
         values, wrong_attribute = bodies.attributes(toxic.kind, entry, toxic.values)
         wrong = wrong or wrong_attribute
         # As upstream, keep the attributes that could be read even if another could not. They are
-        # checked and applied as a whole, so that the attributes shown are those in effect.
+        # applied as a whole, so that the attributes shown are those in effect.
         toxicity = toxic.toxicity if wrong else bodies.toxicity(entry, toxic.toxicity)
         try:
             toxic.change(values, toxicity)
@@ -304,8 +297,6 @@ class Api:
         proxy.remove_toxic(self._toxic(proxy, toxic))
         return Answer(204)
 
-    # Observing.
-
     async def _metrics(self, _request: Request) -> Answer:
         live = self._live() if self._proxy_metrics else None
         text = traffic.HANDLER_ERRORS if live is None else self._traffic.metrics(live)
@@ -318,8 +309,6 @@ class Api:
     def _live(self) -> Iterator[Connection]:
         for proxy in self.proxies.values():
             yield from proxy.connections
-
-    # Looking up.
 
     def _new(self, name: str, listen: str, upstream: str) -> Proxy:
         common = Common(self._resolver, self._seed, self._traffic.ended)
@@ -349,7 +338,6 @@ class Api:
 
 
 def plain_error(status: int, text: str) -> Answer:
-    """Return an error in plain text, as Go's router does."""
     return Answer(status, f"{text}\n".encode(), TEXT, (("X-Content-Type-Options", "nosniff"),))
 
 

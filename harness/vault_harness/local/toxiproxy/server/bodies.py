@@ -1,8 +1,7 @@
 """Bodies of the API: required fields of requests, and how proxies and toxics are shown.
 
 Reading is as lenient as upstream's Go: keys match in any case, ``null`` means the default, unknown
-keys and text after the first value are ignored. Values of a wrong type are refused: integers must
-be written as integers.
+keys and text after the first value are ignored. Integers must be written as integers.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from vault_harness.local.toxiproxy.server.proxy import Proxy
 from vault_harness.local.toxiproxy.server.stage import Stage, Toxic
 
 Shape = Mapping[str, type]
-"""Known fields and their types."""
 
 PROXY: Shape = {"name": str, "listen": str, "upstream": str, "enabled": bool}
 TOXIC: Shape = {"name": str, "type": str, "stream": str, "toxicity": float, "attributes": dict}
@@ -25,19 +23,14 @@ TOXIC_UPDATE: Shape = {"toxicity": float, "attributes": dict}
 INT64 = range(-(2**63), 2**63)
 FLOAT32_MAX = (2 - 2**-23) * 2.0**127
 TOXICITY_DIGITS = 8
-"""Decimals of a toxicity that are kept, about as many as upstream's float32 has."""
+"""About as many decimals as upstream's float32 has."""
 ESCAPED = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"})
-"""Characters that Go escapes in strings, so that an answer is safe in a web page."""
+"""Characters that Go escapes, so that an answer is safe in a web page."""
 
 
 @dataclass
 class Problem(Exception):
-    """An error that the API answers with.
-
-    Attributes:
-        text: Upstream's error text.
-        proxies: Proxies that were made before the error (populate only).
-    """
+    """An error that the API answers with. `proxies` were made before it (populate only)."""
 
     status: int
     text: str
@@ -45,12 +38,10 @@ class Problem(Exception):
 
 
 def bad_body(detail: object) -> Problem:
-    """Return the error 400 for an unusable body."""
     return Problem(400, f"bad request body: {detail}")
 
 
 def parse(body: bytes) -> object:
-    """Return the first JSON value of a body."""
     text = body.decode("utf-8", "replace").lstrip(" \t\r\n")
     if not text:
         raise bad_body("EOF")
@@ -62,7 +53,7 @@ def parse(body: bytes) -> object:
 
 
 def fields(value: object, shape: Shape) -> tuple[dict[str, Any], str | None]:
-    """Return the known, valid and non-null fields of an object, and the first error or None."""
+    """Return the known, valid and non-null fields, and the first error."""
     found: dict[str, Any] = {}
     if value is None:
         return found, None
@@ -81,12 +72,10 @@ def fields(value: object, shape: Shape) -> tuple[dict[str, Any], str | None]:
 
 
 def decode(body: bytes, shape: Shape) -> dict[str, Any]:
-    """Return the fields of a body that is a JSON object."""
     return _checked(parse(body), shape)
 
 
 def decode_proxies(body: bytes) -> list[dict[str, Any]]:
-    """Return the proxies of a body that is a JSON array, each with a name and an upstream."""
     value = parse(body)
     if value is None:
         return []
@@ -99,7 +88,6 @@ def decode_proxies(body: bytes) -> list[dict[str, Any]]:
 
 
 def require(entry: Mapping[str, object], where: str = "") -> None:
-    """Check that a proxy has a name and an upstream."""
     for name in ("name", "upstream"):
         if not entry.get(name):
             raise Problem(400, f"missing required field: {name}{where}")
@@ -108,18 +96,15 @@ def require(entry: Mapping[str, object], where: str = "") -> None:
 def attributes(
     kind: type[Stage], entry: Mapping[str, object], present: Mapping[str, int]
 ) -> tuple[dict[str, int], str | None]:
-    """Merge a toxic's new attributes into the present ones; also return the first error or None."""
     found, wrong = fields(entry.get("attributes"), dict.fromkeys(kind.fields, int))
     return {**present, **found}, wrong
 
 
 def toxicity(entry: Mapping[str, float], default: float) -> float:
-    """Return the toxicity of an entry."""
     return round(float(entry.get("toxicity", default)), TOXICITY_DIGITS)
 
 
 def show_proxy(proxy: Proxy) -> dict[str, object]:
-    """Return a proxy as the API shows it."""
     return {
         "name": proxy.name,
         "listen": proxy.listen,
@@ -130,7 +115,6 @@ def show_proxy(proxy: Proxy) -> dict[str, object]:
 
 
 def show_toxic(toxic: Toxic) -> dict[str, object]:
-    """Return a toxic as the API shows it."""
     share = toxic.toxicity
     return {
         "attributes": toxic.values,

@@ -34,11 +34,9 @@ class Route:
 
 @dataclass(frozen=True)
 class Common:
-    """What all connections of a server share.
+    """What all connections share.
 
-    Attributes:
-        seed: Random draws depend only on it, the proxy, the toxic and the ordinal.
-        ended: Called once for each connection, when both of its sockets are closed.
+    Random draws depend only on `seed`, the proxy, the toxic and the ordinal.
     """
 
     resolver: Resolver
@@ -48,12 +46,7 @@ class Common:
 
 @dataclass(frozen=True)
 class Client:
-    """An accepted client.
-
-    Attributes:
-        name: Its ``ip:port``.
-        ordinal: Its number among the connections of its proxy, from 1.
-    """
+    """An accepted client: `name` is ``ip:port``, `ordinal` its number at its proxy, from 1."""
 
     socket: socket.socket
     name: str
@@ -61,11 +54,7 @@ class Client:
 
 
 class Connection:
-    """An accepted client, until both sockets are closed.
-
-    Args:
-        toxics: The toxics of its proxy, by direction; read when the upstream is connected.
-    """
+    """An accepted client, until both sockets are closed."""
 
     def __init__(
         self,
@@ -105,7 +94,6 @@ class Connection:
         self._over()
 
     def record(self) -> dict[str, object]:
-        """Return what the API shows of it; times in Unix seconds."""
         up, down = self.links or (None, None)
         return {
             "id": f"{self.route.proxy}-{self._ordinal}",
@@ -124,7 +112,6 @@ class Connection:
     # For links: see `Owner`.
 
     def generator(self, toxic: str) -> random.Random:
-        """Return the random number generator of a toxic on this connection."""
         found = self._generators.get(toxic)
         if found is None:
             seed = f"{self._common.seed}\0{self.route.proxy}\0{toxic}\0{self._ordinal}"
@@ -132,7 +119,6 @@ class Connection:
         return found
 
     def acted(self, toxic: str) -> None:
-        """Remember that a toxic had an effect."""
         self._acted[toxic] = None
 
     def note_end(self, reason: str) -> None:
@@ -149,8 +135,6 @@ class Connection:
         other.source.finish()
         if other.sink.over:
             self._over()
-
-    # Internals.
 
     async def _connect(self) -> None:
         try:
@@ -182,7 +166,7 @@ class Connection:
 
 
 async def dial(upstream: str, resolver: Resolver) -> socket.socket:
-    """Connect to the first address of an upstream that answers. The socket is non-blocking."""
+    """Connect to the first address of an upstream that answers."""
     host, port = addresses.split(upstream)
     number = addresses.port_number(port)
     failure = AddressError("no address")
@@ -205,8 +189,7 @@ async def _connect(host: str, port: int) -> socket.socket:
         await asyncio.get_running_loop().sock_connect(sock, (host, port))
         if sock.getsockname() == sock.getpeername():
             # Nobody listens, and the kernel chose the dialled port for this end: TCP lets a socket
-            # connect to itself. A reset leaves no trace, so that the upstream can listen there at
-            # once.
+            # connect to itself. After a reset the upstream can listen there at once.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
             raise ConnectionRefusedError(errno.ECONNREFUSED, "connected to itself")
     except BaseException:

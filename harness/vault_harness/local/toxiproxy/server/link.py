@@ -1,7 +1,6 @@
 """One direction of a connection: a source, a chain of toxics, a sink.
 
-The source reads chunks from one socket as long as the chain has room. The sink writes them to the
-other socket, and pauses the chain while the peer does not read.
+The source reads while the chain has room. The sink pauses the chain while the peer does not read.
 """
 
 from __future__ import annotations
@@ -31,16 +30,11 @@ class Owner(Host, Protocol):
     """The part of the connection that its links use."""
 
     def link_over(self, link: Link) -> None:
-        """Take note that the link has written its last byte."""
+        """The link has written its last byte."""
 
 
 class Source:
-    """Reads chunks from a socket.
-
-    Attributes:
-        next: The receiver of the chunks.
-        over: Whether the end has been passed on.
-    """
+    """Reads chunks from a socket. `over`: the end was passed on."""
 
     __slots__ = ("_closed", "_loop", "_reading", "_sock", "next", "over", "received")
 
@@ -62,7 +56,6 @@ class Source:
             self._loop.remove_reader(self._sock.fileno())
 
     def resume(self) -> None:
-        """Continue reading."""
         if not (self._reading or self.over):
             self._reading = True
             self._loop.add_reader(self._sock.fileno(), self._readable)
@@ -96,9 +89,7 @@ class Source:
 class Sink:
     """Writes chunks to a socket, and keeps those that it does not take yet.
 
-    Attributes:
-        prev: The sender that is paused while chunks are kept.
-        over: Whether everything is written, or nothing more can be.
+    `prev` is paused meanwhile. `over`: all is written, or nothing more can be.
     """
 
     __slots__ = (
@@ -133,7 +124,6 @@ class Sink:
         self.over = False
 
     def push(self, data: bytes, when: float) -> None:  # noqa: ARG002 - only toxics need the age
-        """Write a chunk, or keep it until the peer reads."""
         if self.over:
             return
         self._kept.append(data)
@@ -141,7 +131,6 @@ class Sink:
             self._write()
 
     def end(self) -> None:
-        """Finish when everything is written."""
         self._ended = True
         if not self.waiting:
             self._finish()
@@ -193,7 +182,7 @@ class Sink:
 
 
 class Link:
-    """One direction of one connection. `dest` is the socket to close when the link is over."""
+    """One direction of one connection. `dest` is closed when it is over."""
 
     __slots__ = ("_owner", "dest", "direction", "sink", "source", "stages")
 
@@ -214,22 +203,17 @@ class Link:
         )
         self.source.next, self.sink.prev = self.sink, self.source
 
-    # Life.
-
     def start(self, toxics: Iterable[Toxic]) -> None:
-        """Build the chain and start reading."""
         for toxic in toxics:
             self._append(toxic).start()
         self.source.resume()
 
     def stop(self) -> None:
-        """Drop all data on its way. The connection closes the sockets."""
+        """Drop all data on its way."""
         self.source.stop()
         self.sink.stop()
         for stage in self.stages.values():
             stage.discard()
-
-    # Toxics.
 
     def add(self, toxic: Toxic) -> None:
         """Put a toxic at the end of the chain, and restart the one before it."""
@@ -245,7 +229,6 @@ class Link:
         stage.start()
 
     def update(self, toxic: Toxic) -> None:
-        """Restart a changed toxic."""
         stage = self.stages.get(toxic)
         if stage is not None and not stage.closed:
             stage.interrupt()

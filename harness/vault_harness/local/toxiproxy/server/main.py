@@ -25,7 +25,7 @@ from vault_harness.local.toxiproxy.server.protocol import Protocol
 BOOL_WORDS = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
 
 ROOM = 4096
-"""Bytes that a ready pipe takes at once (POSIX: ``PIPE_BUF``); longer lines are cut."""
+"""A ready pipe takes so many bytes at once (POSIX: ``PIPE_BUF``); longer lines are cut."""
 STANDARD_OUTPUT = 1
 LEVELS = {
     "trace": logging.DEBUG,
@@ -42,10 +42,7 @@ _log = logging.getLogger(__name__)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the real server's flags: one or two dashes, value after ``=`` or a space.
-
-    Exits with 2 for an unknown flag or a wrong value, with 0 after help.
-    """
+    """Read the real server's flags: one or two dashes, value after ``=`` or a space."""
     parser = argparse.ArgumentParser(
         prog="python -m vault_harness.local.toxiproxy", allow_abbrev=False, add_help=False
     )
@@ -79,10 +76,7 @@ def _int(text: str) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the server until SIGTERM or SIGINT.
-
-    Returns 0 after a signal, 1 if the API could not listen.
-    """
+    """Run the server until SIGTERM or SIGINT. Return 1 if the API could not listen."""
     options = parse(arguments)
     if options.version:
         sys.stdout.write(f"toxiproxy-server version {VERSION}\n")
@@ -109,7 +103,7 @@ async def _run(options: argparse.Namespace) -> int:
     name = addresses.join(*sock.getsockname()[:2])
     http = await asyncio.start_server(Protocol(api).serve, sock=sock)
     _log.info("Starting Toxiproxy HTTP server", {"address": name})
-    gc.freeze()  # imported modules stay, so the collector need not look at them
+    gc.freeze()  # the collector need not look at imported modules
     await stopped.wait()
     _log.info("Shutdown started")
     http.close()
@@ -124,8 +118,7 @@ async def _listen(options: argparse.Namespace) -> socket.socket:
 
 
 async def _populate(api: Api, config: str) -> None:
-    # As upstream: a problem with the file does not prevent the start, with the proxies that could
-    # be made.
+    # As upstream: a bad file does not prevent the start.
     try:
         proxies = await api.populate(Path(config).read_bytes())
     except OSError as error:
@@ -139,14 +132,11 @@ async def _populate(api: Api, config: str) -> None:
 
 
 class JsonLines(logging.Handler):
-    """Writes each record as a line of JSON if there is room for it, and never blocks the server.
+    """Writes each record as a line of JSON if there is room, and never blocks the server.
 
-    A full pipe that nobody reads would stop a server that waits for it. So a line without room is
-    dropped, and the next line says how many were.
-
-    The fields of a line are the mapping that `logging` accepts instead of arguments::
-
-        logging.getLogger(__name__).info("Started proxy", {"name": "vault"})
+    A full pipe that nobody reads would stop a server that waits for it. A line without room is
+    dropped, and the next line says how many were. The fields are a mapping instead of `logging`
+    arguments.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -155,7 +145,6 @@ class JsonLines(logging.Handler):
         self._dropped = 0
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format level, time (UTC), message, and the record's fields."""
         seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line: dict[str, object] = {
             "level": NAMES.get(record.levelno, record.levelname.lower()),
@@ -175,7 +164,6 @@ class JsonLines(logging.Handler):
         return text
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the record, or count it as dropped."""
         try:
             if select.select([], [self._descriptor], [], 0)[1]:
                 # Directly: a line in the buffer of sys.stdout would stay there if nobody reads.
@@ -188,7 +176,6 @@ class JsonLines(logging.Handler):
 
 
 def set_up_log() -> None:
-    """Log to standard output from the level of ``LOG_LEVEL`` on, ``info`` by default."""
     name = os.environ.get("LOG_LEVEL", "info").lower()
     root = logging.getLogger()
     root.handlers = [JsonLines(STANDARD_OUTPUT)]

@@ -20,9 +20,8 @@ WRITE_TIMEOUT = 30.0
 IDLE_TIMEOUT = 60.0
 """Seconds that a connection may be idle between requests."""
 MAX_HEAD = 1024 * 1024
-"""Most bytes of request line and headers, as upstream."""
+"""Bytes of request line and headers, as upstream."""
 MAX_BODY = 16 * 1024 * 1024
-"""Most bytes of a request body."""
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +33,6 @@ class Protocol:
         self._api = api
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one client until it leaves, misbehaves, or is silent for too long."""
         rest: bytes | None = b""
         try:
             while rest is not None:

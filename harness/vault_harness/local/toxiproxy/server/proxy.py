@@ -1,7 +1,4 @@
-"""A proxy and its life cycle.
-
-Nothing here waits for a peer, so the API always answers. The caller resolves addresses first.
-"""
+"""A proxy and its life cycle. Nothing here waits for a peer, so the API always answers."""
 
 from __future__ import annotations
 
@@ -22,7 +19,6 @@ ACCEPTS = 16
 """Connections accepted at once before others get their turn."""
 OUT_OF_FILES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 OUT_OF_FILES_PAUSE = 0.1
-"""Seconds without accepting after the process ran out of file descriptors."""
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +29,7 @@ class Proxy:
     Attributes:
         listen: The given address until the first start, then the real one.
         toxics: By direction, in order of effect.
-        connections: All live connections, also those that are still connecting.
+        connections: Also those that are still connecting.
     """
 
     def __init__(self, name: str, listen: str, upstream: str, *, common: Common) -> None:
@@ -49,10 +45,7 @@ class Proxy:
         self._listener: socket.socket | None = None
         self._loop = asyncio.get_running_loop()
 
-    # Life cycle.
-
     def start(self, address: Address | AddressError) -> None:
-        """Listen. Does nothing if it listens already."""
         if self.enabled:
             return
         if isinstance(address, AddressError):
@@ -66,7 +59,6 @@ class Proxy:
         )
 
     def stop(self, reason: str = "proxy disabled") -> None:
-        """Close the listener and all connections at once. Does nothing if it does not listen."""
         if not self.enabled or self._listener is None:
             return
         self.enabled = False
@@ -86,8 +78,8 @@ class Proxy:
     ) -> None:
         """Change addresses, which drops all connections, and start or stop.
 
-        An invalid address changes nothing. If nothing can listen at a new address, the proxy is
-        disabled there.
+        An invalid address changes nothing. If nothing can listen at a new one, the proxy is
+        disabled.
         """
         if isinstance(address, AddressError):
             raise address
@@ -100,29 +92,22 @@ class Proxy:
         else:
             self.stop()
 
-    # Toxics.
-
     def all_toxics(self) -> list[Toxic]:
-        """Return upstream toxics first, each direction in its order."""
         return [*self.toxics["upstream"], *self.toxics["downstream"]]
 
     def toxic(self, name: str) -> Toxic | None:
-        """Return the toxic of that name, or None."""
         return next((toxic for toxic in self.all_toxics() if toxic.name == name), None)
 
     def add_toxic(self, toxic: Toxic) -> None:
-        """Put a toxic at the end of its direction, also on live connections."""
         self.toxics[toxic.direction].append(toxic)
         for link in self._links(toxic.direction):
             link.add(toxic)
 
     def update_toxic(self, toxic: Toxic) -> None:
-        """Restart a changed toxic on live connections."""
         for link in self._links(toxic.direction):
             link.update(toxic)
 
     def remove_toxic(self, toxic: Toxic) -> None:
-        """Remove a toxic, also from live connections."""
         self.toxics[toxic.direction].remove(toxic)
         for link in self._links(toxic.direction):
             link.remove(toxic)
@@ -130,8 +115,6 @@ class Proxy:
     def _links(self, direction: Direction) -> Iterator[Link]:
         for connection in list(self.connections):
             yield from (link for link in connection.links if link.direction == direction)
-
-    # Connections.
 
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(ACCEPTS):

@@ -1,11 +1,10 @@
 """The base of all toxics: their settings, and the stage that acts on one connection.
 
-A chain is a row of stages between a source and a sink, one row for each direction of a connection.
-Stages push chunks to each other by plain calls, so a chain without waits costs little. A stage that
-waits sets a timer and is *busy*. A stage whose successor has no room is *blocked*. A stage without
-room pauses its predecessor, back to the source, which stops reading.
+A chain of stages pushes chunks from source to sink by plain calls. A stage that waits for a timer
+is *busy*. One whose successor has no room is *blocked*. One without room pauses its predecessor,
+back to the source.
 
-Pausing is only a request: `push` always accepts the chunk. So a toxic can be updated or removed at
+Pausing is only a request: `push` always accepts the chunk. So a toxic can be changed or removed at
 once and pass on all that it holds, however slow the peer is.
 """
 
@@ -26,17 +25,16 @@ Direction = Literal["upstream", "downstream"]
 CHUNK = 32 * 1024
 """Most bytes of one chunk, as upstream.
 
-Larger chunks would raise throughput. But all other connections, timers and requests wait while a
-chunk is copied, and a late fault is a wrong fault.
+Everything else waits while a chunk is copied, and a late fault is a wrong fault.
 """
 
 
 class InvalidAttributes(ValueError):
-    """Attributes that would make the toxic misbehave; the text says why."""
+    """Attributes that would make the toxic misbehave."""
 
 
 class Receiver(Protocol):
-    """Accepts chunks and the end of the stream: the next stage, or the sink."""
+    """The next stage, or the sink."""
 
     prev: Sender
 
@@ -44,11 +42,11 @@ class Receiver(Protocol):
         """Accept a chunk that was read from the source at `when` (monotonic seconds)."""
 
     def end(self) -> None:
-        """Accept the end of the stream, which comes behind all data."""
+        """Accept the end of the stream, behind all data."""
 
 
 class Sender(Protocol):
-    """Can be paused: the previous stage, or the source."""
+    """The previous stage, or the source."""
 
     next: Receiver
 
@@ -64,16 +62,16 @@ class Host(Protocol):
 
     @property
     def loop(self) -> AbstractEventLoop:
-        """The event loop, for timers."""
+        """For timers."""
 
     def generator(self, toxic: str) -> random.Random:
-        """Return the toxic's random generator on this connection, fixed by the server's seed."""
+        """Return the toxic's random generator, fixed by the server's seed."""
 
     def acted(self, toxic: str) -> None:
-        """Take note that the toxic affected this connection."""
+        """The toxic affected this connection."""
 
     def note_end(self, reason: str) -> None:
-        """Take note why the connection is about to close; the first reason counts."""
+        """The connection is about to close; the first reason counts."""
 
 
 @dataclass(slots=True, eq=False)
@@ -81,11 +79,8 @@ class Toxic:
     """One toxic of one proxy, as the API shows it.
 
     Attributes:
-        name: Unique within its proxy.
         stream: The direction in the caller's spelling.
-        direction: The direction in lower case.
-        toxicity: Share of connections that it affects, 0 to 1 (float32; not range-checked).
-        values: All attributes of its type, all integers.
+        toxicity: Share of connections that it affects, 0 to 1 (not range-checked).
     """
 
     kind: type[Stage]
@@ -97,7 +92,6 @@ class Toxic:
     values: Mapping[str, int]
 
     def __post_init__(self) -> None:
-        """Check the attributes, and keep a copy of them."""
         self.kind.check(self.values)
         self.values = dict(self.values)
 
@@ -111,18 +105,14 @@ class Toxic:
 class Stage:
     """One toxic on one direction of one connection.
 
-    A subclass is a toxic. It sets ``type`` and ``fields`` and overrides `work`, and if needed
-    `begin`, `ending` and `check`. It may call `emit` (pass a chunk on), `wait` (be busy for some
-    time), `done` (accept the next chunk), `finish` (pass the end of the stream on) and `close` (end
-    the connection).
+    A toxic is a subclass that overrides `work`, and if needed `begin`, `ending` and `check`.
     """
 
     type: ClassVar[str]
-    """The name of the toxic in the API."""
     fields: ClassVar[tuple[str, ...]] = ()
-    """Its attributes, in the order in which they are shown. All are integers, 0 by default."""
+    """In the order in which they are shown. All are integers, 0 by default."""
     capacity: ClassVar[int] = 0
-    """How many chunks may queue behind the current one before the source is paused."""
+    """Chunks that may queue behind the current one before the source is paused."""
     closes_when_removed: ClassVar[bool] = False
     """Whether removing the toxic closes the connections of its direction."""
     resets: ClassVar[bool] = False
@@ -173,13 +163,12 @@ class Stage:
         raise NotImplementedError
 
     def ending(self) -> None:
-        """Process the end of the stream, after all data has been passed on."""
+        """Process the end of the stream, behind all data."""
         self.finish()
 
     # For toxics to call.
 
     def emit(self, data: bytes, when: float) -> None:
-        """Pass a chunk on."""
         self.next.push(data, when)
 
     def wait(self, seconds: float, callback: Callable[[], None]) -> None:
@@ -188,14 +177,12 @@ class Stage:
         self.timer = self.host.loop.call_later(seconds, callback)
 
     def done(self) -> None:
-        """Be free again and process the next chunk."""
         self.busy = False
         self.timer = None
         self.current = None
         self._pump()
 
     def finish(self) -> None:
-        """Pass on the end of the stream."""
         if not self.closed:
             self._stop()
             self.next.end()
@@ -210,17 +197,14 @@ class Stage:
 
     @property
     def random(self) -> random.Random:
-        """The random numbers of this toxic on this connection."""
         return self.host.generator(self.toxic.name)
 
     def touch(self) -> None:
-        """Take note that the toxic affected this connection."""
         self.host.acted(self.toxic.name)
 
     # For neighbours to call.
 
     def push(self, data: bytes, when: float) -> None:
-        """Accept a chunk from the predecessor."""
         if self.closed:
             return
         if self.busy or self.blocked or self.waiting:
@@ -233,18 +217,15 @@ class Stage:
             self.next.push(data, when)
 
     def end(self) -> None:
-        """Accept the end of the stream from the predecessor."""
         self.ended = True
         if not (self.busy or self.waiting or self.closed):
             self._end_reached()
 
     def pause(self) -> None:
-        """Become blocked: the successor has no room."""
         self.blocked = True
         self._signal()
 
     def resume(self) -> None:
-        """Become unblocked: the successor has room again."""
         self.blocked = False
         self._pump()
 
@@ -269,7 +250,7 @@ class Stage:
             self.emit(*held)
 
     def drain(self) -> None:
-        """Pass on everything, also the end of the stream, because the toxic is removed."""
+        """Pass on everything, because the toxic is removed."""
         self.interrupt()
         self.acting = False
         while self.waiting and not self.closed:
@@ -278,7 +259,6 @@ class Stage:
             self.finish()
 
     def discard(self) -> None:
-        """Drop everything, because the connection is gone."""
         self._stop()
 
     def _end_reached(self) -> None:
@@ -325,4 +305,3 @@ class Stage:
 
 
 now = time.monotonic
-"""The clock of chunks, in monotonic seconds."""

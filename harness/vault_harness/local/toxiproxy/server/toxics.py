@@ -1,4 +1,4 @@
-"""The eight toxics of the API. The docstring of each says what its attributes mean."""
+"""The eight toxics of the API."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ class Noop(Stage):
     __slots__ = ()
 
     def work(self, data: bytes, when: float) -> None:
-        """Pass the chunk on."""
         self.emit(data, when)
 
 
@@ -43,7 +42,6 @@ class Latency(Stage):
     __slots__ = ()
 
     def work(self, data: bytes, when: float) -> None:
-        """Wait for the rest of the delay."""
         values = self.toxic.values
         delay = values["latency"]
         jitter = values["jitter"]
@@ -67,7 +65,6 @@ class Latency(Stage):
 
 
 SLICE = 0.1
-"""Seconds between the parts of a long chunk."""
 
 
 class Bandwidth(Stage):
@@ -88,17 +85,14 @@ class Bandwidth(Stage):
 
     @classmethod
     def check(cls, values: Mapping[str, int]) -> None:
-        """Refuse a negative rate."""
         if values["rate"] < 0:
             raise InvalidAttributes("rate must not be negative")
 
     def begin(self) -> None:
-        """Start without a debt."""
         self.debt = 0.0  # seconds to wait for the data that was accepted
         self.since = now()
 
     def work(self, data: bytes, when: float) -> None:
-        """Send the chunk in parts, each at its time."""
         self.touch()
         self.current = (data, when)
         rate = self.toxic.values["rate"]
@@ -161,11 +155,9 @@ class SlowClose(Stage):
     __slots__ = ()
 
     def work(self, data: bytes, when: float) -> None:
-        """Pass the chunk on."""
         self.emit(data, when)
 
     def ending(self) -> None:
-        """Wait, then pass on the end."""
         delay = self.toxic.values["delay"]
         if delay <= 0:
             self.finish()
@@ -192,14 +184,12 @@ class Timeout(Stage):
     __slots__ = ()
 
     def begin(self) -> None:
-        """Start the timer."""
         self._cancel()
         timeout = self.toxic.values["timeout"]
         if timeout > 0:
             self.timer = self.host.loop.call_later(timeout / 1000, self._expire)
 
     def work(self, data: bytes, when: float) -> None:  # noqa: ARG002 - dropped
-        """Drop the chunk and restart the timer."""
         self.touch()
         self.begin()
 
@@ -236,11 +226,9 @@ class ResetPeer(Stage):
             self.armed = False
 
     def work(self, data: bytes, when: float) -> None:  # noqa: ARG002 - dropped
-        """Drop the chunk and start the wait."""
         self._arm()
 
     def ending(self) -> None:
-        """Treat the end of the stream as a chunk."""
         if not self.busy:
             self._arm()
 
@@ -276,7 +264,6 @@ class Slicer(Stage):
 
     @classmethod
     def check(cls, values: Mapping[str, int]) -> None:
-        """Refuse sizes that cannot be cut."""
         average, variation = values["average_size"], values["size_variation"]
         if average < 1:
             raise InvalidAttributes("average_size must be at least 1: pieces of no bytes never end")
@@ -284,7 +271,6 @@ class Slicer(Stage):
             raise InvalidAttributes("size_variation must be between 0 and average_size")
 
     def work(self, data: bytes, when: float) -> None:
-        """Cut, and send the first piece."""
         values = self.toxic.values
         average, variation = values["average_size"], values["size_variation"]
         if len(data) - average > variation or values["delay"] > 0:
@@ -304,7 +290,6 @@ class Slicer(Stage):
         self._send()
 
     def interrupt(self) -> None:
-        """Pass the rest on as one piece."""
         if self.busy:
             data, when = self.chunk
             if self.sent < len(data):
@@ -326,7 +311,7 @@ class Slicer(Stage):
 
     def _proceed(self) -> None:
         if now() < self.due:
-            # Too short for a timer, so check again in the next round of the loop.
+            # Too short for a timer.
             self.timer = self.host.loop.call_soon(self._proceed)
         elif self.cuts:
             self._send()
@@ -367,11 +352,9 @@ class LimitData(Stage):
     __slots__ = ("passed",)
 
     def begin(self) -> None:
-        """Keep an earlier count."""
         self.passed = getattr(self, "passed", 0)
 
     def work(self, data: bytes, when: float) -> None:
-        """Cut the chunk at the limit."""
         remaining = self.toxic.values["bytes"] - self.passed
         if len(data) < remaining:
             self.passed += len(data)
@@ -388,4 +371,3 @@ TOXICS: Mapping[str, type[Stage]] = {
     toxic.type: toxic
     for toxic in (Noop, Latency, Bandwidth, SlowClose, Timeout, ResetPeer, Slicer, LimitData)
 }
-"""Every toxic by its type."""

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from vault_harness.local.toxiproxy.server.connection import Connection, Route
 
 RECENT = 2000
-"""Number of ended connections that are remembered for each proxy."""
+"""For each proxy."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
 HANDLER_ERRORS = """\
 # HELP promhttp_metric_handler_errors_total Total number of internal errors encountered by the \
@@ -22,7 +22,7 @@ promhttp_metric_handler_errors_total{cause="gathering"} 0
 """
 
 Bytes = Counter[tuple[str, Route]]
-"""Bytes by direction and route."""
+"""By direction and route."""
 
 
 class Traffic:
@@ -35,7 +35,6 @@ class Traffic:
         self._sent: Bytes = Counter()
 
     def ended(self, connection: Connection) -> None:
-        """Keep the record of an ended connection."""
         recent = self._recent.setdefault(connection.route.proxy, deque(maxlen=RECENT))
         recent.append(connection.record())
         _count(connection, self._received, self._sent)
@@ -43,10 +42,6 @@ class Traffic:
     def records(
         self, live: Iterable[Connection], proxies: Collection[str] = ()
     ) -> list[dict[str, object]]:
-        """Return the records of recent and live connections.
-
-        `proxies` names the proxies to look at; all of them if empty.
-        """
         ended = [self._recent.get(name, ()) for name in proxies or self._recent]
         return [
             *(record for records in ended for record in records),
@@ -54,7 +49,6 @@ class Traffic:
         ]
 
     def metrics(self, live: Iterable[Connection]) -> str:
-        """Return byte counts in Prometheus' text format."""
         received, sent = Counter(self._received), Counter(self._sent)
         for connection in live:
             _count(connection, received, sent)

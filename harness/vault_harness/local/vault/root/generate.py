@@ -33,8 +33,8 @@ class RootRevoked:
     """The result of revoking the root token.
 
     Attributes:
-        before: Whether the root token was invalid before.
-        acts: Whether the operator's token is valid. Always True unless ``before``.
+        before: Whether it was invalid before.
+        acts: Whether the operator's token is valid.
     """
 
     token_file: Path
@@ -52,16 +52,11 @@ def revoke_root(
     namespace: str = "",
     checkpoint: Callable[[str], None] = lambda _step: None,
 ) -> RootRevoked:
-    """Revoke the root token, after an operator's token exists and works.
-
-    Args:
-        root: Acts with the root token of the keyring.
-        keyring_path: The keyring. Its root token is removed.
-    """
+    """Revoke the keyring's root token, after an operator's token works."""
     keyring = Keyring.load(keyring_path)
     found = alive(root)
     if found is None:
-        # A run that could not write the keyring any more revoked it, or somebody did it by hand.
+        # An interrupted run revoked it, or somebody did it by hand.
         keyring.without_root().save(keyring_path)
         token = operator_token(directory)
         with contextlib.closing(root.with_token(token)) as op:
@@ -92,8 +87,8 @@ def revoke_root(
 
 
 _ATTEMPT_NAME = "root-attempt"
-# HashiCorp Vault needs only the unseal keys. OpenBao disables that endpoint since 2.5.3. Since 2.6
-# it has the second one, which needs a token beside the keys.
+# HashiCorp Vault needs only the unseal keys. OpenBao disables that endpoint since 2.5.3; since 2.6
+# it has the second one, which also needs a token.
 _ENDPOINTS = ("sys/generate-root", "sys/generate-root-token")
 
 
@@ -106,14 +101,10 @@ def generate_root(
     cancel: bool = False,
     checkpoint: Callable[[str], None] = lambda _step: None,
 ) -> bool:
-    """Make a new root token and put it into the keyring. Return False if the present one is valid.
+    """Make a new root token, unless the keyring's is valid. Return whether it did.
 
-    An attempt that our own interrupted run left is replaced. An attempt of somebody else is left
-    alone, unless ``cancel``.
-
-    Args:
-        op: With the operator's token for OpenBao, without a token for HashiCorp Vault.
-        cancel: End an attempt that somebody else began, even if no token is needed.
+    Only ``cancel`` replaces an attempt of somebody else. `op` has the operator's token for OpenBao,
+    and no token for HashiCorp Vault.
     """
     keyring = Keyring.load(keyring_path)
     if keyring.root_token:
@@ -161,7 +152,7 @@ def _root_token(
     cancel: bool,
     checkpoint: Callable[[str], None],
 ) -> str:
-    """Make a root token. The nonce file stays until the caller has saved or revoked the token."""
+    """Make a root token. The nonce file stays until the caller has saved or revoked it."""
     keyring = Keyring.load(keyring_path)
     if len(keyring.keys) < keyring.threshold:
         raise KeyringMissing(
@@ -201,7 +192,6 @@ def _root_token(
 
 
 def _endpoint(op: VaultAdmin) -> tuple[str, dict[str, Any]]:
-    """Return the endpoint that this server has, and the state of an attempt there."""
     refusal: OperatorError | None = None
     for endpoint in _ENDPOINTS:
         try:
@@ -221,7 +211,6 @@ def _endpoint(op: VaultAdmin) -> tuple[str, dict[str, Any]]:
 
 
 def _cancel(op: VaultAdmin, directory: Path) -> None:
-    """End an attempt, no matter who began it."""
     endpoint, status = _endpoint(op)
     _end_stale(op, endpoint, status, _mark(directory), cancel=True)
     _mark(directory).unlink(missing_ok=True)
@@ -244,7 +233,7 @@ def _end_stale(
 
 
 def _data(answer: dict[str, Any]) -> dict[str, Any]:
-    """Unwrap an answer: OpenBao's newer endpoint puts it into ``data``, the older one does not."""
+    """Unwrap an answer: only OpenBao's newer endpoint puts it into ``data``."""
     return answer.get("data") or answer
 
 

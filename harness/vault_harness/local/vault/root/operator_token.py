@@ -1,4 +1,4 @@
-"""Choose the token for the tasks: the root token while it is valid, else the operator's token."""
+"""Choose the token for the tasks: a valid root token, else the operator's token."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from vault_harness.local.vault.keyring import Keyring
 
 OPERATOR_POLICY = "operator"
 OPERATOR_TOKEN_NAME = "operator-token"  # noqa: S105 -- the name of a file
-# A periodic token stays valid if it is renewed once in each period. Every task renews it.
+# A periodic token stays valid if it is renewed once in each period, as every task does.
 _PERIOD = "768h"
 
 
 @contextlib.contextmanager
 def needing_root(op: VaultAdmin, command: str) -> Iterator[None]:
-    """Add a remedy to the error if the operator's token may not do what only root may."""
+    """Add a remedy to the error if the operator's token may not do what root may."""
     try:
         yield
     except OperatorError as error:
@@ -37,11 +37,7 @@ def needing_root(op: VaultAdmin, command: str) -> Iterator[None]:
 
 
 def operator_policy(mounts: Iterable[str], namespace: str = "") -> str:
-    """Return the operator's policy for these KV mounts, in HCL.
-
-    Args:
-        namespace: Namespace of the mounts. The policy itself is in the root namespace.
-    """
+    """Return the policy for KV mounts in a namespace, in HCL, for the root namespace."""
     text = Path(__file__).with_name("operator.hcl").read_text(encoding="utf-8")
     head, *blocks = text.split("\n\n")
     per_mount = [block for block in blocks if "MOUNT/" in block]
@@ -55,16 +51,12 @@ def operator_policy(mounts: Iterable[str], namespace: str = "") -> str:
 
 
 def _path(block: str) -> str:
-    """Return the path in a block of a policy."""
     found = re.search(r'path "([^"]*)"', block)
     return found[1] if found else ""
 
 
 def operator_token(directory: Path) -> str:
-    """Return the operator's token in a data directory, empty if there is none.
-
-    A file that a broken disk damaged counts as none: such a text cannot be sent.
-    """
+    """Return the token in a data directory; empty if there is none or it is damaged."""
     try:
         token = (directory / OPERATOR_TOKEN_NAME).read_text(errors="replace").strip()
     except FileNotFoundError:
@@ -76,11 +68,7 @@ def operator_token(directory: Path) -> str:
 def install_operator(
     root: VaultAdmin, mounts: Iterable[str], directory: Path, *, namespace: str = ""
 ) -> VaultAdmin:
-    """Create the operator's policy, and a token with it in the data directory.
-
-    A different policy of that name is kept as a copy. The token is an orphan, or it would end with
-    the root token that made it.
-    """
+    """Create the operator's policy and token. An orphan does not end with the root token."""
     rules = operator_policy(mounts, namespace)
     Kept(directory).keep_policy(root, OPERATOR_POLICY, rules)
     root.request("POST", f"sys/policies/acl/{OPERATOR_POLICY}", policy=rules)
@@ -117,11 +105,7 @@ def install_operator(
 def admin_with_token(
     address: str, keyring: Keyring | None, directory: Path, *, ca_cert: Path | None = None
 ) -> VaultAdmin:
-    """Return the API with the root token if it is valid, else with the operator's token.
-
-    Raises:
-        KeyringMissing: Neither token is valid. The message says how to get one.
-    """
+    """Return the API with the root token if it is valid, else with the operator's."""
     root_token = keyring.root_token if keyring is not None else ""
     for token in (root_token, operator_token(directory)):
         if not token:
