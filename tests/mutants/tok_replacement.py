@@ -229,6 +229,14 @@ class LogsInSixTimesForTheUnrenewable(LogsInFiveTimesIn16Lives):
     times = 3
 
 
+class LogsInInALoopForTheUnrenewable(LazyClient):
+    """Logs in again at once if its token cannot be renewed, as HashiCorp's example in Go does."""
+
+    def _arm(self, seconds: float) -> None:
+        token = self._token
+        super()._arm(0.0 if token is not None and not token.renewable else seconds)
+
+
 class LogsInAtAThirdForTheUnrenewable(AtShare):
     """Logs in six times in 1.6 lives of tokens that cannot be renewed, each time in its turn."""
 
@@ -655,6 +663,7 @@ MUTANTS = by_name(
     Mutant(ChecksItsTokenUnderTheLockOfALogin, "TOK-06", "a login that hangs holds up no read"),
     Mutant(LogsInAtAQuarterForTheUnrenewable, "TOK-06", "at most 1 login"),
     Mutant(LogsInSixTimesForTheUnrenewable, "TOK-06", "at most 1 login"),
+    Mutant(LogsInInALoopForTheUnrenewable, "TOK-06", "at most 1 login"),
     Mutant(TriesAHangingLoginThreeTimesMore, "TOK-06", "at most 1 login"),
     Mutant(RenewsItsFirstTokenTwice, "TOK-06", "renewal"),
     Mutant(FindsOutByARefusal, "TOK-06", "a token that has ended").called(

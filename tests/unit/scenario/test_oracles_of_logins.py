@@ -47,6 +47,17 @@ def test_logins_after_a_fault_are_no_profile(story: Story) -> None:
     assert len(story.finds(same_token(since=10.0))) == 1
 
 
+def test_loop_of_logins_is_no_profile(story: Story) -> None:
+    """Logins for each call are accepted if their tokens are used."""
+    for n in range(6):
+        story.sent("login", 1.0 + n, ttl=60.0, token=f"token-{n}")
+        story.sent("read", 1.1 + n, token=f"token-{n}")
+    assert story.finds(logins_at_most(1)) == []
+    for n in range(7):
+        story.sent("login", 8.0 + n / 100, ttl=60.0, token=f"wasted-{n}")
+    assert len(story.finds(logins_at_most(1))) == 1
+
+
 def test_style_of_a_look_before_each_read(story: Story) -> None:
     """It may let its token end."""
     story.sent("login", 0.0, ttl=10.0)

@@ -12,6 +12,12 @@ from vault_harness.recorder.observations import Exchange
 LOGINS = 3
 """Number of logins with a young token before the first fault that show a login for each call."""
 
+USED = 0.5
+"""The part of the tokens of a client that logs in for each call with which it reads something."""
+
+UPKEEP = ("login", "renew", "lookup", "revoke")
+"""Requests that keep or end a token, and use it for nothing else."""
+
 READS = 3
 """Number of reads before the first fault that show a look at the token before each read."""
 
@@ -23,12 +29,19 @@ LOGS_IN_INSTEAD = "it renews no token: it logs in again in time instead"
 
 
 def logs_in_for_each_call(history: History) -> bool:
-    """Return whether a client logs in for each call or refresh although its token lives."""
+    """Return whether a client logs in for each call or refresh although its token lives.
+
+    Such a client uses its tokens. A loop of logins leaves most of them unused.
+    """
     logins = [e for e in history.logins(until=_calm(history)) if e.ttl]
     if not logins:
         return False
     young = [e for e in logins if e.began - logins[0].began < 0.3 * (logins[0].ttl or 0.0)]
-    return len(young) >= LOGINS * holders(history)
+    if len(young) < LOGINS * holders(history):
+        return False
+    granted = {e.token for e in history.logins() if e.ttl}
+    used = {e.token for e in history.exchanges if e.kind not in UPKEEP}
+    return len(granted & used) >= USED * len(granted)
 
 
 def looks_before_each_read(history: History) -> bool:
