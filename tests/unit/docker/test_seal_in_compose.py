@@ -159,10 +159,6 @@ def test_a_stack_without_the_holder_lacks_nothing_that_clients_need(
     assert "holder" in provider.log_names()
 
 
-def test_it_has_the_shape(provider: DockerCluster) -> None:
-    """The provider implements the protocol for seals."""
-
-
 def test_a_static_key_needs_no_engine(provider: DockerCluster, tmp_path: Path) -> None:
     """Both engines share its stanza."""
     prepare("static", provider, tmp_path)

@@ -129,11 +129,9 @@ def _captures(root: logging.Logger) -> list[_Handler]:
 def _is_a_clients(record: logging.LogRecord) -> bool:
     if record.thread == threading.main_thread().ident:
         return False
-    top, _, rest = record.name.partition(".")
-    if top == "resilient_vault_client":
-        return True
-    if top == "vault_harness":
-        return rest.partition(".")[0] == "subjects"
+    top = record.name.partition(".")[0]
+    if top in ("resilient_vault_client", "vault_harness"):
+        return top == "resilient_vault_client"
     # Libraries such as urllib3 serve the harness too, but never on threads that run a client.
     return record.threadName not in _OWN_THREADS
 
