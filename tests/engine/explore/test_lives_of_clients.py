@@ -35,7 +35,7 @@ DENIED = "python:tests.mutants.clients:LogsInOnEvery403"
 
 LOGIN = Point("login", "auth/approle/login", "start", "first")
 READ = Point("read", "secret", "steady", "first")
-NEAR = Point("read", "secret", "near max TTL", "first")
+NEAR = Point("renew", "auth/token/renew-self", "near max TTL", "first")
 RENEW = Point("renew", "auth/token/renew-self", "renewal due", "first")
 REPLACED = "the token is renewed, or replaced, before its end"
 SURVIVES = "the token survives: no login"
@@ -130,7 +130,7 @@ def test_two_processes_of_a_cluster_explore(
 ) -> None:
     monkeypatch.setenv("HARNESS_ENGINE", "process")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    with LocalCluster(n_workers=2, threads_per_worker=4, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=2, threads_per_worker=10, dashboard_address=None) as cluster:
         words = ("--subject", DENIED, "--only", "policy-narrowed", "--singles")
         where = ("--cluster", cluster.scheduler_address, "--report", str(tmp_path))
         process = harness("explore", *words, *where)

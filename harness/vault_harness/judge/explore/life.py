@@ -20,6 +20,7 @@ from vault_harness.judge.explore.shared import SharedVault, WarmLab
 from vault_harness.judge.lab import Lab
 from vault_harness.judge.run import run_scenario
 from vault_harness.judge.verdict import NotExercised
+from vault_harness.recorder.fault import RequestKind
 
 LIVES = 1.5
 """Number of token lives for which a client is watched without a fault."""
@@ -228,13 +229,16 @@ class _Life:
         if all(act.step.point.kind == "read" and not act.step.lasts for act in acts):
             return  # the fault met no renewal and no login
         # Damage to the thread that keeps the token shows only when the token of that time ends.
-        grants = [e for e in history.find("login", "renew") if e.good and e.ttl]
+        capped = self._order.schedule.max_ttl
+        replacing: tuple[RequestKind, ...] = ("login",) if capped else ("login", "renew")
+        grants = [e for e in history.find(*replacing) if e.good and e.ttl]
         before = [e for e in grants if e.began <= since]
         if not before:
             return
-        end = (before[-1].ended or 0.0) + (before[-1].ttl or 0.0) + PAST
+        life = lab.entry.max_ttl if capped else before[-1].ttl or 0.0
+        end = (before[-1].ended or 0.0) + life + PAST
         lab.until(
-            lambda: any(e.began > since and e.good for e in history.find("login", "renew")),
+            lambda: any(e.began > since and e.good for e in history.find(*replacing)),
             within=max(0.0, min(end, began + 3 * lab.ttl) - history.now()),
         )
 

@@ -182,7 +182,7 @@ class Servers:
         if self._next is not None:
             left.append(self._next.result())
         for served in left:
-            self._thread.submit(served.stopping.close).result()
+            served.stopping.close()  # not in the thread: it has ended if the interpreter ends
         self._thread.shutdown()
 
     def _stop_unused(self) -> None:
