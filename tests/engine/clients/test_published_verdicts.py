@@ -15,9 +15,8 @@ pytestmark = [
 ]
 
 # Short scenarios, since a broken promise costs four runs, and critical ones if a short one fails.
-# hvac's score is of 0.3.0. Since then a look at the token at each call fails only TOK-21.
 ASKED = {
-    "hvac": ["KV-01", "SRV-01", "TOK-11", "TOK-21"],
+    "hvac": ["KV-01", "SRV-01", "TOK-11", "POL-01", "TOK-21"],
     "go-vault-api": ["KV-01", "SRV-01", "TOK-11", "POL-01", "TOK-21"],
     "node-vault": ["KV-01", "SRV-01", "TOK-21", "POL-01"],
 }
