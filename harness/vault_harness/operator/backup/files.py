@@ -152,7 +152,7 @@ class Backup:
 
     @without_frames
     def open_keys(self, opener: Opener, *, file: Path | None = None) -> Keys:
-        """Decrypt the unseal keys and tokens. ``file`` is the path of a ``keyring.age`` elsewhere."""
+        """Decrypt the unseal keys and tokens. ``file`` is another path of ``keyring.age``."""
         return _keys(
             self._decrypted(KEYRING, opener, file), source=str(file or self.directory / KEYRING)
         )
