@@ -46,7 +46,6 @@ Frames hold the request with its headers and body, and error trackers print them
 
 from __future__ import annotations
 
-import copy
 import functools
 import traceback
 from collections.abc import Callable
@@ -91,7 +90,10 @@ class VaultError(Exception):
 
     def again(self) -> Self:
         """Return a copy without a traceback, since several threads may raise this error."""
-        return copy.copy(self)
+        # Not copy.copy: with tblib, which Dask uses, that copies traceback and cause too.
+        again = type(self).__new__(type(self), *self.args)
+        again.__dict__.update(self.__dict__)
+        return again
 
 
 class ConfigurationError(VaultError):

@@ -15,7 +15,6 @@ from zlib import crc32
 
 import psutil
 import pytest
-from distributed import LocalCluster
 
 from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import UnavailableError
@@ -128,6 +127,8 @@ def test_a_token_is_replaced_at_its_max_ttl(client: str, promises: set[str]) -> 
 def test_two_processes_of_a_cluster_explore(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from distributed import LocalCluster  # changes how exceptions are copied
+
     monkeypatch.setenv("HARNESS_ENGINE", "process")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     with LocalCluster(n_workers=2, threads_per_worker=10, dashboard_address=None) as cluster:

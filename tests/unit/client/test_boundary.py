@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copyreg
 import inspect
+from typing import Any
 
 import pytest
 
@@ -36,6 +38,22 @@ def test_error_comes_alone() -> None:
     assert error.__cause__ is error.__context__ is None
     assert [entry.name for entry in caught.traceback] == ["test_error_comes_alone", "call"]
     assert "s.token" not in repr(caught.traceback[-1].frame.f_locals)
+
+
+def test_error_comes_alone_where_exceptions_can_be_pickled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """tblib, which Dask uses, makes a copy keep the traceback and the cause."""
+
+    def whole(error: VaultSealed) -> object:
+        return pickled, (error.args, error.__dict__, error.__traceback__, error.__cause__)
+
+    def pickled(args: Any, fields: Any, trace: Any, cause: Any) -> VaultSealed:
+        error = VaultSealed(*args)
+        error.__dict__.update(fields)
+        error.__cause__ = cause
+        return error.with_traceback(trace)
+
+    monkeypatch.setitem(copyreg.dispatch_table, VaultSealed, whole)
+    test_error_comes_alone()
 
 
 def test_context_of_the_application_stays() -> None:
