@@ -50,20 +50,19 @@ from vault_harness.recorder.history import History
 from vault_harness.recorder.observations import Exchange, Operation
 
 GREEN = 200
-"""The answer of ``sys/health`` for a Vault that is unsealed and leads."""
 
 LEDGER = "backend/ledger"
 
 WRITTEN = "backend/ledger-written"
-"""The secret that the client writes while callers read `LEDGER`, which stays the same."""
+"""Written while callers read `LEDGER`, which stays the same."""
 
 DENIED, DENIALS = "ai/openai", 3
-"""A path that the client may neither read nor write, and the number of tries."""
+"""A path that the client may neither read nor write; number of tries."""
 
 INTERVAL = 3.0
 
 NEVER = 600.0
-"""Seconds by which an answer is late, longer than any client waits."""
+"""Seconds, longer than any client waits."""
 
 # Hanging and failing behind a green health check
 
@@ -116,7 +115,7 @@ def test_storage_is_gone(lab: Lab) -> None:
                 lab,
                 well=False,
                 within=bound,
-                every=1.0,  # a check may be a request
+                every=1.0,
             ):
                 text = f"it said well for {bound:g} s without a storage"
                 lab.note(Finding("health tells the truth", text, fault.began))
@@ -156,10 +155,9 @@ def test_paused_server(lab: Lab) -> None:
 
 
 def _first_answer_never_comes(lab: Lab, callers: ExitStack, lost: ExitStack) -> None:
-    """Let three callers ask for an unread secret, and lose the one answer that they wait for."""
     path, key = lab.entry.spare_path, lab.entry.spare_key
     one = lost.enter_context(lab.http.delay("read", by=NEVER, path=f"*/data/{path}", first=1))
-    one.optional = True  # a client may send one request at a time
+    one.optional = True
     want = lab.reading(every=0.5, callers=3, verb="read_cached", path=path, key=key)
     callers.enter_context(want)
     lab.until(lambda: lab.touched(one), within=lab.deadline)  # before another request for it
@@ -178,8 +176,8 @@ def test_retry_after_is_obeyed(lab: Lab) -> None:
     with reading_keys(lab, every=0.5):
         with lab.vault.rate_limited("ecommerce/", rate=2, interval=INTERVAL) as fault:
             lab.hold(fault, 7.0)
-            # In the last second of an interval the wait is 0. A client with few requests may meet
-            # only that.
+            # In an interval's last second the wait is 0; a client with few requests may meet only
+            # that.
             lab.until(lambda: bool(_answers_with_retry_after(lab.history)), within=lab.reach)
             _read_what_is_new(lab, until=lambda: bool(_answers_with_retry_after(lab.history)))
             for first in _answers_with_retry_after(lab.history)[:1]:
@@ -203,11 +201,9 @@ def test_retry_after_is_obeyed(lab: Lab) -> None:
 
 
 UNREAD = tuple(f"backend/readers/{number}" for number in range(1, 9))
-"""Secrets that nobody has read before, more than a quota admits in two intervals."""
 
 
 def _read_what_is_new(lab: Lab, *, until: Callable[[], bool]) -> None:
-    """Read unread secrets until `until` returns True, or no secret is left."""
     for path in UNREAD:
         if not until() and not has_its_files(lab):
             lab.client.read(path, KEY)
@@ -218,9 +214,9 @@ OTHERS_WAIT = 2.0
 
 
 def _others_wait_too(lab: Lab) -> None:
-    """Write a secret and read a whole one until the wait that Vault names is over.
+    """Change and read secrets until the wait that Vault names is over.
 
-    There are no other callers: of two requests at the same moment the second cannot know the wait.
+    Without other callers: of two requests at once the second cannot know the wait.
     """
     where, writes = f"{lab.entry.mount}/data/{LEDGER}*", lab.can("write")
     lab.put("v1", path=LEDGER, key="entry")
@@ -239,7 +235,7 @@ def _others_wait_too(lab: Lab) -> None:
                 end = (one.ended or one.began) + (one.retry_after or 0.0)
 
     with lab.vault.rate_limited(where, rate=1, interval=OTHERS_WAIT) as fault:
-        fault.optional = not writes  # from memory a whole secret may come at once
+        fault.optional = not writes
         if writes:
             asks_on(lambda: lab.client.write(WRITTEN, {"entry": canary(lab)}))
         if lab.can("read_all"):
@@ -256,14 +252,14 @@ def _others_wait_too(lab: Lab) -> None:
 
 
 A_LONG_WAIT = "backend/readers/told"
-"""A secret that nobody has read before. Its first read is told to wait for very long."""
+"""Nobody has read it. Its first read is told to wait for very long."""
 
 
 def _retry_after_exceeds_the_deadline(lab: Lab) -> None:
-    """Tell a read to wait longer than a call may take: the call must still end in time.
+    """Tell a read to wait for longer than a call: it must still end in time.
 
-    An HTTP library may sleep for as long as the header says. The header's name is in small letters,
-    as over HTTP/2.
+    An HTTP library may sleep for as long as the header says. Its name is in small letters, as over
+    HTTP/2.
     """
     lab.put("v1", path=A_LONG_WAIT, key=KEY)
     headers = {**JSON, "retry-after": f"{math.ceil(lab.deadline) + 1}"}
@@ -329,21 +325,18 @@ def test_renewals_turned_away(lab: Lab) -> None:
 
 
 AND_A_TRY = 1.0
-"""Seconds for a third renewal, in addition to the pause after two failed ones."""
+"""Seconds for a third renewal, beyond the pause after two failed ones."""
 
 
 def _denied_by_a_gateway(lab: Lab, failed: Exchange) -> None:
-    """Answer the next renewal with a 403 page, if it comes early enough for another try.
-
-    Vault's own 403, in JSON, would mean a dead token.
-    """
+    """Answer the next early renewal with a 403 page, which is not Vault's 403 in JSON."""
     ends = last_grant(lab.history, until=failed.began) + lab.ttl
     by = min(
         failed.began + (ends - failed.began - AND_A_TRY) / 3,
         ends - lab.declared("backoff_cap", 0.0) - AND_A_TRY,
     )
     with lab.http.fail("renew", first=1, status=403, body=a_page(403), headers=HTML) as denied:
-        denied.optional = True  # the next try may come late, or at once
+        denied.optional = True
         lab.until(
             lambda: bool(denied.touched or _renewed_since(lab.history, failed.began)),
             within=max(0.0, by - lab.history.now()),
@@ -360,7 +353,7 @@ SEALED = b'{"errors":["Vault is sealed"]}\n'
 
 
 def _turned_away_twice_more(lab: Lab, *, since: float) -> None:
-    """Answer one renewal with Vault's words for a seal, and a later one with a quota's 429.
+    """Answer one renewal as sealed, and a later one with a quota's 429.
 
     A client may believe that Vault is sealed and send nothing for a moment, so reads are judged
     only before and after.
@@ -382,7 +375,7 @@ def _turned_away_twice_more(lab: Lab, *, since: float) -> None:
 
 
 def _before_the_client_knew(lab: Lab, answered: Exchange) -> float:
-    """Return a moment before the first call began that was under way when the answer came."""
+    """Return a moment before the calls under way at the answer began."""
     calls = lab.history.calls("read", until=answered.ended)
     asked = [o.began for o in calls if o.ended is None or o.ended >= answered.began]
     return math.nextafter(min([*asked, answered.began]), 0.0)
@@ -393,8 +386,7 @@ def _turned_away(history: History, status: int) -> list[Exchange]:
 
 
 def _is_renewed_again(lab: Lab, failed: Exchange) -> bool:
-    """Wait for a good renewal after a failed one; return whether it came in time."""
-    # Counted from the failed renewal: Vault is well a moment before the end of the fault is noted.
+    # From the failed renewal on: Vault is well a moment before the fault's end is noted.
     again = failed.ended or failed.began
     ends = last_grant(lab.history, until=failed.began) + lab.ttl
     lab.judge_later(renews_again(since=again, before=ends))
@@ -432,16 +424,14 @@ def test_body_that_is_too_large(lab: Lab) -> None:
 
 
 def _is_denied(lab: Lab) -> None:
-    # A client may send no write and get no 403, because it first asks for its capabilities or a
-    # version.
+    # A client may first ask for its capabilities or a version, and get no 403 to a write.
     with lab.condition("write denied", statuses=frozenset({403}), optional=True) as denied:
         for _ in range(DENIALS):
             lab.client.write(DENIED, {"entry": canary(lab)})
             lab.watch(0.3)
     lab.judge_later(
         failures_are("denied", since=denied.began, until=denied.end, verbs=("write",)),
-        # As with reads, each write may be repeated once, and one login shows whether the policy is
-        # new.
+        # Each write may be repeated once; a login shows whether the policy is new.
         requests_at_most(2 * DENIALS, "write", since=denied.began, until=denied.end),
         logins_at_most(1, since=denied.began, until=denied.end),
     )
@@ -453,13 +443,12 @@ LAGS = b'{"errors":["required index state not present"]}'
 
 
 BACK_IN = 2
-"""Seconds until Vault is back. A 503 page says this as a date."""
+"""Seconds; a 503 page says this as a date."""
 
 LIKE_VAULTS = (404, 403)
-"""Statuses that Vault uses too: no such secret, and denied by a policy."""
+"""Statuses that Vault uses too: no such secret, and denied."""
 
 REFUSALS = (400, 401, 408, 409)
-"""Statuses that say nothing about a secret, from Vault or from a gateway."""
 
 UPGRADING = b'{"errors":["Upgrading from non-versioned to versioned data."]}'
 """Vault's answer (400) while it upgrades a mount to versioned secrets."""
@@ -471,7 +460,6 @@ PAGES = [
     (400, UPGRADING, JSON),
     *((status, a_page(status), HTML) for status in REFUSALS[1:]),
 ]
-"""Answers in Vault's place: status, body, headers."""
 
 
 @pytest.mark.scenario("SRV-08")
@@ -482,7 +470,7 @@ def test_page_of_a_load_balancer(lab: Lab) -> None:
         for status, body, headers in PAGES:
             told = _with_a_date(headers) if status == 503 else headers
             with lab.http.fail("any", status=status, body=body, headers=told) as fault:
-                # Long enough for a read, and for the other statuses long enough to show a storm.
+                # For a read, or long enough to show a storm.
                 lab.hold(fault, 0.6 if status in (*LIKE_VAULTS, *REFUSALS) else 1.2)
             lab.judge_later(
                 # Such a page is no refusal by Vault; the failure may have any name.
@@ -514,7 +502,7 @@ def test_lagging_standby_is_asked_again(lab: Lab) -> None:
     with lab.http.fail("read", first=1, status=412, body=LAGS) as fault:
         read = _read_until_it_is_met(lab, fault)
         lab.hold(fault, 0.0)
-        # A client may serve an old value that is marked as stale, as in any outage.
+        # A client may serve an old value marked as stale, as in any outage.
         if read.failed:
             text = f"a read ended {read.told}"
             lab.note(Finding("a 412 is tried again within the call", text, read.began))
@@ -529,7 +517,7 @@ def test_lagging_standby_is_asked_again(lab: Lab) -> None:
         lab.hold(fault, 0.0)
     lab.until_good_read_by_asking(within=lab.recovery_after(fault))
     lab.recovers(after=fault)
-    # The most tries that are no storm, for a client that uses its whole deadline.
+    # No storm, for a client that uses its whole deadline.
     tries = max(6, int(2 * lab.deadline))
     lab.judge(
         requests_a_call_at_most(tries, "read", since=fault.began, until=fault.end),
@@ -540,7 +528,6 @@ def test_lagging_standby_is_asked_again(lab: Lab) -> None:
 
 
 def _read_until_it_is_met(lab: Lab, fault: Fault) -> Operation:
-    """Read until the fault acts on a read, and return the last read."""
     read = lab.client.read()
     while not lab.touched(fault) and lab.history.now() < fault.began + lab.reach:
         lab.watch(0.5)
@@ -569,9 +556,9 @@ def test_standby_is_no_outage(lab: Lab) -> None:
         # A standby answers 429 by itself. Only HashiCorp's Vault has the statuses of replicas.
         for status in () if _health_answers_200(lab, since=fault.began) else (472, 473):
             with lab.http.fail("health", status=status, body=REPLICA) as replica:
-                replica.optional = True  # a client need not ask for the health
+                replica.optional = True
                 _is_well(lab)
-        lab.hold(fault, 0.0)  # a client that answers from memory comes later
+        lab.hold(fault, 0.0)
     lab.judge(
         no_failed_read(since=fault.began, until=fault.end),
         same_token(since=fault.began),
@@ -579,7 +566,7 @@ def test_standby_is_no_outage(lab: Lab) -> None:
 
 
 def _health_answers_200(lab: Lab, *, since: float) -> bool:
-    """Return whether the client asks for health with `standbyok`, so that a standby answers 200."""
+    """Return whether the client asks with `standbyok`, so that a standby answers 200."""
     asked = lab.history.find("status", since=since, where=lambda e: e.path == "sys/health")
     return any(one.status == GREEN for one in asked)
 

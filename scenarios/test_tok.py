@@ -1,4 +1,4 @@
-"""Tokens: renewal, max TTL, kinds of token, revocation, and the clean end."""
+"""Tokens: renewal, max TTL, kinds, revocation, and the clean end."""
 
 from __future__ import annotations
 
@@ -78,8 +78,6 @@ from vault_harness.recorder.observations import Exchange, Operation
 
 
 def lives_under_reads(lab: Lab, lives: float, *, of: float) -> None:
-    """Require reads for `lives` lives of `of` seconds each, counted from the first login."""
-
     def passed(history: History) -> str:
         leased = [login for login in history.logins() if login.ttl]
         if not leased:
@@ -103,25 +101,23 @@ def test_token_is_renewed_in_time(lab: Lab) -> None:
 
 
 HALF_AN_HOUR = 1800
-"""Seconds by which the clock is set. A TLS certificate is valid from an hour before it was made."""
+"""Seconds by which the clock is set; a TLS certificate is valid an hour back."""
 
 INSTANCES, ROUNDS = 4, 3
 SPREAD = 0.005
-"""The least difference between the waits of four instances, as a part of the TTL. Two of three
-rounds must reach it. A jitter of 5 % fails once in 20,000 runs, and a jitter of 3.3 % (Vault's
-LifetimeWatcher) once in 2,000.
+"""Part of the TTL: the least difference between four instances' waits, in two of three rounds. A
+jitter of 5 % fails once in 20,000 runs, and one of 3.3 % (Vault's LifetimeWatcher) once in 2,000.
 """
 APART = 0.02
-"""Instances that renew at one pace never meet if their ages differ by this part of the TTL. A slow
-start alone causes a smaller difference.
+"""Part of the TTL: instances of such different ages that renew at one pace never meet. A slow start
+alone makes a smaller difference.
 """
 OFTEN = 0.5
-"""Seconds between the calls to an instance."""
+"""Seconds."""
 MEETINGS = 2
-"""Number of rounds in which four instances that logged in apart renew together. One may be chance.
-"""
+"""Rounds in which instances that logged in apart renew together; one may be chance."""
 NEAR = 0.3
-"""Seconds before a renewal. If the machine is late in them, the renewal is late too."""
+"""Seconds before a renewal in which a late machine makes it late."""
 
 
 @pytest.mark.scenario("TOK-02")
@@ -138,10 +134,10 @@ def test_renewals_are_spread(lab: Lab) -> None:
         for instance in instances:
             if instance is not None:
                 callers.enter_context(reading(instance, every=OFTEN))
-                # Spread the calls: some clients renew within a call, and would all renew at once.
+                # Spread: clients that renew within a call would all renew at once.
                 lab.watch(OFTEN / INSTANCES)
         with contextlib.nullcontext() if brief is None else reading(brief, every=OFTEN):
-            # Close the fifth only after all have renewed once. A client that never renews is not
+            # The fifth is closed after all have renewed once. A client that never renews is not
             # judged.
             lab.history.wait_for(lambda: bool(_rounds(lab.history, but=its_own)), lab.ttl)
         closed = lab.history.now()
@@ -151,8 +147,7 @@ def test_renewals_are_spread(lab: Lab) -> None:
             lambda: len(_rounds(lab.history, but=its_own)) >= ROUNDS, looked - lab.history.now()
         )
         looked = lab.history.now()
-    # A login of one instance can look like a replacement for another's renewal. Failed reads tell
-    # the two apart.
+    # A login can look like a replacement for another's renewal; failed reads tell them apart.
     if never_renews(lab.history) and not any(o.failed for o in lab.history.calls("read")):
         raise NotClaimed(LOGS_IN_INSTEAD)
     spread, alike, rounds = [], [], _rounds(lab.history, but=its_own)
@@ -198,7 +193,7 @@ def test_renewals_are_spread(lab: Lab) -> None:
 
 @dataclass(frozen=True)
 class _Renewal:
-    """The renewal of an instance: when it came, its wait, and the time since its login."""
+    """A renewal: when it came, its wait, and the time since its login."""
 
     at: float
     waited: float
@@ -206,7 +201,6 @@ class _Renewal:
 
 
 def _rounds(history: History, *, but: str) -> list[tuple[_Renewal, ...]]:
-    """Return the renewals of each round, except those of the instance with the accessor `but`."""
     lives = history.find(
         "login", "renew", where=lambda e: e.good and e.ended is not None and e.accessor != but
     )
@@ -230,10 +224,10 @@ def _rounds(history: History, *, but: str) -> list[tuple[_Renewal, ...]]:
 def _meetings(
     history: History, rounds: list[tuple[_Renewal, ...]], *, within: float
 ) -> dict[float, float]:
-    """Return when instances that had logged in apart renewed within `within` seconds of each other.
+    """Return when instances that logged in apart renewed together.
 
-    Clients that renew at a tick of the wall clock do so. The renewals may belong to different
-    rounds. A delay of the machine counts as time between them.
+    Clients that renew at a tick of the wall clock do so. A delay of the machine counts as time
+    between them.
     """
     if not rounds:
         return {}
@@ -248,7 +242,6 @@ def _meetings(
 
 
 def _kept_apart(history: History, *, since: float, until: float) -> bool:
-    """Return whether no call or standstill was long enough to bring waiting callers together."""
     calls = history.calls("read", since=since, until=until)
     took = [call.ended - call.began for call in calls if call.ended is not None]
     return max([history.lateness(since, until), *took]) < OFTEN
@@ -287,8 +280,8 @@ def _ends_at_a_max_ttl(lab: Lab) -> None:
         no_failed_read(),
         no_refused_read(since=lab.steady_since),  # at its start a client may read without a token
         replaced_before_the_end(until=end),
-        # Each token lives for 1.5 TTLs, and is replaced after half a TTL at the earliest. A client
-        # that never renews leaves only tokens from its logins.
+        # Each lives for 1.5 TTLs, and is replaced after half a TTL at the earliest. A client that
+        # never renews leaves only tokens from its logins.
         *([] if never_renews(lab.history) else [at_most(3, alive, "tokens alive at once")]),
     )
 
@@ -318,7 +311,7 @@ def test_token_whose_life_is_shortened_is_replaced(lab: Lab) -> None:
         no_failed_read(),
         no_refused_read(since=lab.steady_since, until=end),
         replaced_before_the_end(until=end),
-        # The renewal that Vault caps, and three more, as after a refused renewal.
+        # The renewal that Vault caps, and three more.
         renewals_at_most(
             4, since=lowered.began, until=replaced[0].began if replaced else end_of_it
         ),
@@ -332,7 +325,7 @@ def test_token_that_cannot_be_renewed_is_replaced(lab: Lab) -> None:
     lab.tokens.issue_instead(renewable=False)
     lab.start()
     hangs = min(WITHIN_A_CALL * lab.deadline, BEFORE_THE_END * lab.ttl)
-    # Reads come so often that one begins while the login hangs and the old token is still good.
+    # So often that one read begins while the login hangs and the old token is good.
     with (
         lab.http.delay("login", by=LATE, first=1) as late,
         lab.http.delay("login", by=hangs, nth=2) as slow,
@@ -344,10 +337,10 @@ def test_token_that_cannot_be_renewed_is_replaced(lab: Lab) -> None:
         hung = _hanging_logins(lab.history)
     lab.judge(
         no_failed_read(),
-        no_refused_read(since=lab.steady_since),  # at its start a client may read without a token
+        no_refused_read(since=lab.steady_since),
         renewals_at_most(len(lab.history.logins()), since=0.0),
         replaced_before_the_end(until=end),
-        logins_at_most(1),
+        logins_at_most(1, since=late.began),  # a loop that began before is a failure too
         *(
             renewals_hold_up_nobody(hangs / HELD_UP, since=one.began, until=until, of="login")
             for one in hung
@@ -357,11 +350,10 @@ def test_token_that_cannot_be_renewed_is_replaced(lab: Lab) -> None:
 
 
 BEFORE_THE_END = 0.15
-"""The longest hang of a login, as a part of a life, so that it is over by `ALL_BUT_THE_END`."""
+"""Part of a life: the longest hang that is over by `ALL_BUT_THE_END`."""
 
 
 def _good_until(lab: Lab, login: Exchange) -> float:
-    """Return until when the token that was used before a login serves."""
     before = math.nextafter(login.began, 0.0)
     return last_grant(lab.history, until=before) + ALL_BUT_THE_END * lab.ttl
 
@@ -390,11 +382,10 @@ def test_batch_token_is_replaced(lab: Lab) -> None:
     lives_under_reads(lab, 1.6, of=lab.ttl)
     client.close(timeout=5.0)
     lab.judge(
-        # Some clients log in within a caller's call, which may fail.
+        # Some clients log in within a call, which may fail.
         no_failed_read(but=lambda call: any(at_the_same_time(call, login) for login in paged)),
         no_refused_read(since=lab.steady_since, until=end),
-        # One renewal or revocation does no harm: Vault answers 400, and the next token comes in
-        # time.
+        # One does no harm: Vault answers 400, and the next token comes in time.
         at_most(1, _most_of_one_token(lab.history, "renew"), "renewals of one token"),
         at_most(1, _most_of_one_token(lab.history, "revoke"), "revocations of one token"),
         replaced_before_the_end(until=end),
@@ -407,19 +398,18 @@ NO_LOGINS = (
     (SIGN_IN, HTML),
     (NOTICE, JSON),
 )
-"""Answers of a gateway to a login, with status 200: an HTML page, and JSON without `auth`."""
 
 ENOUGH = 0.2
-"""The part of a life that a failed login must leave for the next one to come in time."""
+"""Part of a life that a failed login must leave for the next one."""
 
 EARLY = 1.0
-"""Seconds by which a batch token may end early: Vault counts its end in whole seconds."""
+"""Seconds: Vault counts a batch token's end in whole ones."""
 
 
 def _answered_by_a_gateway(lab: Lab, body: bytes, headers: Mapping[str, str]) -> Exchange | None:
-    """Answer the next login with a gateway's page, and return it; None if it comes too late.
+    """Answer the next login with a gateway's page, and wait for another token or the end.
 
-    Wait until the current token is replaced all the same, or has ended.
+    Return that login; None if it comes too late.
     """
     granted = last_grant(lab.history, until=lab.history.now())
     ends = granted + lab.ttl
@@ -462,9 +452,7 @@ def test_periodic_token_is_renewed(lab: Lab) -> None:
 
 
 OPEN = 2
-"""Allowed growth in threads, files and connections over three lives: a pool may open two more, and
-a leak opens three.
-"""
+"""Growth: a pool may open two more, and a leak opens three."""
 
 
 @pytest.mark.scenario("TOK-09")
@@ -480,7 +468,7 @@ def test_periodic_token_is_replaced_after_a_freeze(lab: Lab) -> None:
         end = lab.history.now()
     lab.judge(
         logins_at_most(1, since=fault.end),
-        # The renewal that was under way, and three more, as after a refused renewal.
+        # The renewal that was under way, and three more.
         renewals_at_most(4, since=fault.end, until=end),
     )
 
@@ -492,7 +480,7 @@ OTHERS = {
     "backend/redis": "REDIS_PASSWORD",
     "shared/stripe": "STRIPE_SECRET_KEY",
 }
-"""Secrets that are read once. A client that keeps them fresh sends four requests in each round."""
+"""Read once. A client that keeps them fresh sends four requests a round."""
 
 
 @pytest.mark.scenario("TOK-10")
@@ -503,8 +491,7 @@ def test_token_of_few_uses_is_used_up(lab: Lab) -> None:
         for path, key in OTHERS.items():
             lab.put("v1", path=path, key=key)
             client.read(path, key)
-    # A client that answers from memory uses its token only when it refreshes, and may notice only
-    # then.
+    # A client that answers from memory may notice only when it refreshes.
     bound = max(5.0, lab.refresh)
     with lab.reading(every=0.25):
         lab.watch(5.0)
@@ -529,9 +516,9 @@ def test_token_of_few_uses_is_used_up(lab: Lab) -> None:
 
 
 def _spent(history: History) -> Exchange | None:
-    """Return the last use of the token that was used up first; None if none was.
+    """Return the last use of the first token that was used up, or None.
 
-    The login is no use, although the history lists it with the token that it returned.
+    The login is no use, although the history lists it with its token.
     """
     used: Counter[str] = Counter()
     for each in history.find(
@@ -556,7 +543,7 @@ def _spent_life(history: History) -> tuple[float, float]:
 def test_token_that_may_not_renew_itself_is_replaced(lab: Lab) -> None:
     """A token that may not renew itself is replaced in time, even if the next one lives shorter."""
     lab.start()
-    # A client that plans with the first token's life comes too late for the next token.
+    # A client that plans with the first token's life comes too late for the next.
     shorter = f"{_shorter_life(lab)}s"
     with (
         lab.condition(
@@ -575,7 +562,6 @@ def test_token_that_may_not_renew_itself_is_replaced(lab: Lab) -> None:
 
 
 def _shorter_life(lab: Lab) -> int:
-    """Return two thirds of a life in whole seconds, and at least the client's declared minimum."""
     return max(round(2 * lab.ttl / 3), math.ceil(lab.declared("min_ttl", 0.0)))
 
 
@@ -605,9 +591,8 @@ def test_token_that_dies_with_its_parent_costs_one_login(lab: Lab) -> None:
 def _costs_one_login(
     lab: Lab, loses: Callable[[], AbstractContextManager[Fault]], *, verb: Verb = "read"
 ) -> None:
-    """Lose the token under reads, and check that this costs one login and reads work again."""
     bound = min(0.1 * lab.ttl, 5.0)
-    ask_for_a_whole(lab)  # a token of its own for this way of reading is lost too
+    ask_for_a_whole(lab)  # a token of its own for this way is lost too
     with lab.reading(every=0.25, verb=verb), contextlib.ExitStack() as losses:
         lab.watch(0.5)
         lost = [losses.enter_context(loses())]
@@ -635,9 +620,9 @@ def _costs_one_login(
 
 
 def _meets_its_loss(lab: Lab, fault: Fault) -> float | None:
-    """Return when the dead token was first refused; None if the client used another token."""
-    dead = lab.history.now()  # at the latest: a read may have been refused earlier
-    # A client that answers from memory meets the loss only at its next renewal.
+    """Return when the dead token was first refused; None if another was used."""
+    dead = lab.history.now()  # at the latest
+    # A client that answers from memory meets the loss at its next renewal.
     lab.history.wait_for(
         lambda: bool(
             _refused(lab.history, since=fault.began) or lab.history.logins(since=fault.began)
@@ -652,22 +637,20 @@ def _meets_its_loss(lab: Lab, fault: Fault) -> float | None:
 
 
 def _refused(history: History, *, since: float) -> list[Exchange]:
-    """Return the refused requests, except revocations: these say nothing about a newer token."""
+    """Return refused requests, without revocations, which say nothing about a newer token."""
     return history.find(since=since, where=lambda e: e.status == 403 and e.kind != "revoke")
 
 
 READERS = 50
 
 LATE = 0.15
-"""Seconds by which answers are late, so that all callers ask before the first one is answered."""
+"""Seconds, so that all callers ask before the first answer."""
 
 REFUSED = 10
-"""Number of readers that must meet the dead token, if the client sends that many requests at once.
-"""
+"""Readers that must meet the dead token, if the client sends so many at once."""
 
 TWO = 2
-"""Number of readers that must meet the dead token in any case: one refusal never costs two logins.
-"""
+"""Readers that must in any case: one refusal never costs two logins."""
 
 
 @pytest.mark.scenario("TOK-12")
@@ -676,11 +659,10 @@ def test_fifty_readers_cause_one_login(lab: Lab) -> None:
     client = lab.start()
     if lab.leaves("file"):
         raise NotClaimed("its reads are looks into a file, which meet no token")
-    # Each reader reads a secret that did not exist before, so that a cache has to ask for it.
+    # New secrets, so that a cache has to ask.
     paths = [f"backend/readers/{number}" for number in range(1, READERS + 1)]
     with contextlib.ExitStack() as callers, contextlib.ExitStack() as late:
-        # Answers are late, so that all have asked before the first answer, however fast the client
-        # is.
+        # All have asked before the first answer, however fast the client is.
         slow = late.enter_context(lab.network.slow(latency=LATE))
         slow.optional = True
         with lab.reading(every=1.0, callers=READERS):
@@ -693,15 +675,14 @@ def test_fifty_readers_cause_one_login(lab: Lab) -> None:
             over = threading.Event()
             for path in paths:
                 callers.enter_context(reading(client, every=1.0, path=path, key=KEY, stop=over))
-            # Counted from the fault: a client that checks its token periodically may be refused
-            # earlier.
+            # From the fault on: a client that checks its token may be refused earlier.
             lab.logs_in_again(since=fault.began, within=0.1 * lab.ttl + lab.deadline)
             lab.until_good_read(since=dead, within=lab.deadline)
             lab.watch(1.0)
             after = lab.tokens.alive()
         late.close()
         _each_is_served(lab, paths, within=lab.deadline + lab.refresh)
-    # A client that sends a few requests at once has only these few refused.
+    # A client that sends a few requests at once has only these refused.
     few = _most_at_once(lab.history, since=fault.began, until=slow.end) // 2
     lab.must_have(refused_readers=max(TWO, min(REFUSED, few)), since=fault.began)
     lab.judge(
@@ -715,7 +696,6 @@ def test_fifty_readers_cause_one_login(lab: Lab) -> None:
 
 
 def _each_is_served(lab: Lab, paths: Iterable[str], *, within: float) -> None:
-    """Wait until each reader has its secret, and ask later whether that was in time."""
     since = lab.history.now()
     lab.until(
         lambda: {o.path for o in lab.history.calls("read", since=since) if o.good}.issuperset(
@@ -727,7 +707,6 @@ def _each_is_served(lab: Lab, paths: Iterable[str], *, within: float) -> None:
 
 
 def _most_at_once(history: History, *, since: float, until: float) -> int:
-    """Return the most reads that were under way at once while answers were late."""
     reads = history.find("read", since=since, until=until - LATE)
     return max(
         (len(history.find("read", since=o.began, until=o.began + LATE)) for o in reads), default=0
@@ -735,7 +714,7 @@ def _most_at_once(history: History, *, since: float, until: float) -> int:
 
 
 UNASKED = 0.93
-"""The part of a life in which a client with a timer has renewed, or logged in instead."""
+"""Part of a life in which a client with a timer has renewed, or logged in."""
 
 SURELY_OVER = 0.5
 """Seconds from a token's end at Vault to its end by any client's clock."""
@@ -751,7 +730,7 @@ def test_refused_renewal_ends_in_a_login(lab: Lab) -> None:
             lambda: bool(_of_its_token(lab.history, since=fault.began)),
             within=max(0.0, ends - (1 - UNASKED) * lab.ttl - lab.history.now()),
         )
-        if not by_itself:  # some clients renew within a caller's call
+        if not by_itself:  # some clients renew within a call
             lab.client.read()
             lab.require(
                 "a renewal, where a caller comes late in the life",
@@ -775,13 +754,13 @@ def test_refused_renewal_ends_in_a_login(lab: Lab) -> None:
     lab.judge(
         renewals_at_most(4, since=met, until=logins[0].began if logins else None),
         logins_at_most(1, since=met),
-        # A client that uses the token without a renewal learns of its end from a refused read.
+        # A client without renewals learns of the end from a refused read.
         no_refused_read(since=over, may_be_empty=True),
     )
 
 
 def _of_its_token(history: History, *, since: float) -> list[Exchange]:
-    """Return requests that use the client's token or ask for one; health checks need no token."""
+    """Return requests with the client's token or for one; health checks need none."""
     return history.find(since=since, where=lambda e: e.kind != "status")
 
 
@@ -790,7 +769,7 @@ def _end_of(lab: Lab) -> float:
 
 
 KEPT_FOR = 0.8
-"""The part of a life after which a client may give up a token that it could not renew."""
+"""Part of a life after which a client may give up an unrenewed token."""
 
 
 @pytest.mark.scenario("TOK-16")
@@ -809,7 +788,7 @@ def test_failed_renewal_is_tried_again(lab: Lab) -> None:
         if not (failed := _failed(lab.history, "renew", since=fault.began)):
             _tried_no_renewal(lab, fault)
             return
-        # Vault is well a moment before the end of the fault is noted: a try in that moment counts.
+        # Vault is well a moment before the fault's end is noted: a try then counts.
         again = failed[0].ended or failed[0].began
         ends = last_grant(lab.history, until=failed[0].began) + lab.ttl
         lab.history.wait_for(
@@ -824,15 +803,13 @@ def _failed(history: History, *kinds: RequestKind, since: float) -> list[Exchang
 
 
 def _tried_no_renewal(lab: Lab, fault: Fault) -> None:
-    """Judge a client that tried no renewal during the fault, and may have dropped its token.
+    """Judge a client that tried no renewal, and may have dropped its token.
 
-    Raises:
-        NotClaimed: The client never renews: it logs in instead.
-        NotExercised: The client did nothing.
+    `NotClaimed` if it never renews but logs in, `NotExercised` if it did nothing.
     """
     good_until = last_grant(lab.history, until=fault.began) + KEPT_FOR * lab.ttl
     if lab.history.find("login", since=fault.began, until=good_until):
-        # The client logs in instead of renewing, or gave up its token: the next life shows which.
+        # It logs in instead, or gave up its token: the next life shows which.
         lab.until(
             lambda: (
                 bool(lab.history.find("renew")) or len(lab.history.logins(since=fault.began)) > 1
@@ -850,25 +827,25 @@ def _tried_no_renewal(lab: Lab, fault: Fault) -> None:
 
 
 HANGS = 3.0
-"""Seconds for which the answer to a renewal is late."""
+"""Seconds by which a renewal's answer is late."""
 
 WITHIN_A_CALL = 0.75
-"""The longest hang, as a part of a call's deadline. A longer one would be an outage."""
+"""Part of a call's deadline; a longer hang would be an outage."""
 
 HELD_UP = 3
-"""A caller that waits longer than a hang divided by this is held up."""
+"""A caller that waits for a third of a hang is held up."""
 
 ALL_BUT_THE_END = 0.95
-"""The part of a life after which a reader may have to wait for another token."""
+"""Part of a life after which a reader may wait for another token."""
 
 NOT_THE_LAST = 0.9
-"""The part of a life after which no renewal hangs, except a late first renewal."""
+"""Part of a life after which only a late first renewal hangs."""
 
 AT_LAST = 0.93
-"""A renewal after this part of a life leaves no time to judge five reads beside it."""
+"""Part of a life after which five reads beside a renewal cannot be judged."""
 
 MEANWHILE = 5
-"""Callers with a secret each, so that a client cannot merge their requests."""
+"""Callers, each with a secret: a client cannot merge their requests."""
 
 
 @pytest.mark.scenario("TOK-22")
@@ -892,7 +869,7 @@ def test_renewal_that_hangs_delays_no_call(lab: Lab) -> None:
             granted = _granted_last(lab.history)
             ends = granted + lab.ttl
             # If the client gives up sooner, its renewals hang for that long in all. In the last
-            # tenth of a life a renewal has to succeed, so nothing hangs then.
+            # tenth of a life nothing hangs.
             over_by = granted + NOT_THE_LAST * lab.ttl - hangs
             lab.until(
                 lambda: _hung(lab.history) >= hangs or bool(lab.history.logins(since=first.began)),
@@ -922,9 +899,9 @@ def test_renewal_that_hangs_delays_no_call(lab: Lab) -> None:
 
 
 def _first_that_hangs(lab: Lab) -> Exchange:
-    """Return the first renewal that a fault acts on, up to `AT_LAST` of the life.
+    """Return the first renewal that meets a fault, up to `AT_LAST`.
 
-    If it leaves time for another try, it is never answered.
+    It is never answered if it leaves time for another.
     """
     granted = _granted_last(lab.history)
 
@@ -949,12 +926,11 @@ def _first_that_hangs(lab: Lab) -> Exchange:
 
 
 def _to_try_again(lab: Lab) -> float:
-    """Return how long a client needs to give up a renewal and try again, or log in."""
     return lab.deadline + lab.or_its_pause(1.5 * lab.deadline + 2.0)
 
 
 def _granted_last(history: History) -> float:
-    """Return when the current token's life last began; a renewal that hangs does not count."""
+    """Return when the token's life last began, without a renewal that hangs."""
     grants = history.find("login", "renew", where=came_through)
     last = [each for each in grants if each.interference is None][-1]
     return last.ended or last.began
@@ -969,7 +945,7 @@ def _hung(history: History) -> float:
 
 
 def _waited_for(seconds: float) -> Callable[[History], str]:
-    """Require a renewal that hung for `seconds`, or until the client gave it up."""
+    """Require a renewal that hung for `seconds`, or until it was given up."""
 
     def condition(history: History) -> str:
         took = [
@@ -1028,10 +1004,10 @@ def test_deleted_role_ends_nothing_at_once(lab: Lab) -> None:
     lab.start()
     with lab.reading(every=0.4):
         with lab.vault.role_deleted(ROLE, keeps_its_id=False) as fault:
-            ends = _end_of(lab)  # taken here, since a start may be slow
+            ends = _end_of(lab)  # here, since a start may be slow
             lab.watch(ends + 1.0 - lab.history.now())
             if lab.can("health"):
-                # A client may report the result of its last check: leave time for another one.
+                # A client may report its last check: leave time for another.
                 within = max(0.5 * lab.ttl, lab.refresh + 1.0)
                 turns(lab, well=False, within=within, every=1.0)
                 lab.judge_later(
@@ -1065,7 +1041,7 @@ def test_clock_that_is_set(lab: Lab) -> None:
                 lab.watch(1.1 * lab.ttl)
             with lab.clock.set(-HALF_AN_HOUR):
                 lab.watch(1.0)
-                # A cached value ages by the time that passes, not by the time of day.
+                # A cached value ages by passed time, not by the time of day.
                 lab.put("v2")
                 if lab.can("cached"):
                     cached, key = secret_of_the_cache(lab)
@@ -1079,11 +1055,11 @@ def test_clock_that_is_set(lab: Lab) -> None:
             gone.optional = True  # a client that answers from memory may not meet it
             with lab.clock.set(HALF_AN_HOUR):
                 lab.hold(gone, 1.0)
-                # A cached value that is no longer fresh must be served just as long by that clock.
+                # A cached value that is no longer fresh must be served just as long.
                 if lab.can("cached") and lab.declared("max_stale", 0.0) > lab.refresh:
                     met = min(lab.refresh + lab.deadline, STANDS_IN)
                     lab.until(lambda: bool(_not_fresh(lab, gone)), within=met)
-            # A call that tries again until a time of day would now take half an hour.
+            # A call that tries until a time of day would now take half an hour.
             if lab.deadline <= LONGEST_CALL:
                 lab.watch(lab.deadline + 1.0)
         lab.recovers(after=gone, within=lab.ttl)
@@ -1094,8 +1070,7 @@ def test_clock_that_is_set(lab: Lab) -> None:
         lab.judge_later(
             no_refused_use(since=leased, until=end, around_logins=AROUND),
             uses_go_on(bound, since=leased, until=end),
-            # A client that never renews a lease replaces it each time. A new token brings a new
-            # lease too.
+            # A client that never renews a lease replaces it. A new token brings a new lease too.
             credentials_apart(
                 ITS_TURN * (lab.entry.lease_ttl or 0.0),
                 since=leased,
@@ -1120,19 +1095,15 @@ def test_clock_that_is_set(lab: Lab) -> None:
 
 
 ITS_TURN = 0.3
-"""The part of a lease's life after which a client that never renews may replace it."""
+"""Part of a lease's life after which a client that never renews may replace it."""
 
 AROUND = 1.0
-"""Seconds around a login to Vault: a new token brings new credentials."""
+"""Seconds around a login: a new token brings new credentials."""
 
 
 @contextlib.contextmanager
 def _leasing(lab: Lab) -> Iterator[float | None]:
-    """Log in to the database with leases while the block runs, if the subject leases.
-
-    Yields:
-        When the logins began; None if there is no database, or the subject claims no leases.
-    """
+    """Yield when the logins to the database began; None if the subject leases nothing."""
     if not lab.has_database:
         yield None
         return
@@ -1145,10 +1116,10 @@ def _leasing(lab: Lab) -> Iterator[float | None]:
 LOGS_IN_EVERY = 0.25
 
 LONGEST_CALL = 4.0
-"""Seconds. A longer deadline would let the token end in the outage."""
+"""Seconds; with a longer deadline the token would end in the outage."""
 
 STANDS_IN = 4.0
-"""Seconds by which the outage may be extended, until a value is no longer fresh."""
+"""Seconds that the outage may be longer, until a value is no longer fresh."""
 
 
 def _not_fresh(lab: Lab, gone: Fault) -> list[Operation]:
@@ -1158,7 +1129,6 @@ def _not_fresh(lab: Lab, gone: Fault) -> list[Operation]:
 
 
 def _refused_too_soon(lab: Lab, gone: Fault) -> dict[str, float]:
-    """Return the reads that a cache refused within its declared max_stale."""
     limit = lab.declared("max_stale", 0.0) - lab.refresh  # the value may have been as old as R
     until = min(gone.end, gone.began + limit)
     until -= SLACK
@@ -1170,7 +1140,7 @@ def _refused_too_soon(lab: Lab, gone: Fault) -> dict[str, float]:
 
 
 SILENT_AFTER = 5.0
-"""Seconds after which a client that was told to end sends nothing more."""
+"""Seconds until a client that was told to end is silent."""
 
 
 @pytest.mark.scenario("TOK-19")
@@ -1188,7 +1158,7 @@ def test_clean_end_revokes_the_token(lab: Lab) -> None:
         _call_a_closed_client(lab, client)
     lab.history.wait_for(lambda: lab.tokens.alive() <= before, SILENT_AFTER)
     left = lab.tokens.alive()
-    # A renewal of the dead token, and what follows from it, would come in this time.
+    # A renewal of the dead token, and what follows, would come in this time.
     lab.watch(max(0.0, ends - lab.history.now()))
     lab.judge(
         at_most(before, left, "tokens alive five seconds after the end"),
@@ -1199,7 +1169,6 @@ def test_clean_end_revokes_the_token(lab: Lab) -> None:
 
 
 def _call_a_closed_client(lab: Lab, client: Driver) -> None:
-    """Read from a closed object, like a request that is served while its service ends."""
     if isinstance(client.subject, InProcessSubject):
         lab.history.mark("a read after the end")
         with contextlib.suppress(OperationFailed, SubjectError):
@@ -1233,7 +1202,7 @@ def test_restarts_leak_no_token(lab: Lab) -> None:
 
 def _end_after_an_outage(lab: Lab, client: Driver) -> None:
     with lab.network.down() as gone:
-        gone.optional = True  # a client that answers from memory does not meet it
+        gone.optional = True
         client.read()
     lab.until_good_read_by_asking(within=lab.recovery_after(gone))
     client.close(timeout=5.0)
@@ -1259,14 +1228,13 @@ def _end_by_a_signal(lab: Lab, client: Driver) -> None:
     """Send SIGTERM without a `close`, as a supervisor does."""
     subject = client.subject
     if not isinstance(subject, Terminable):
-        client.close(timeout=5.0)  # it has no process of its own, or its `close` is that signal
+        client.close(timeout=5.0)  # without a process of its own, or its `close` is that signal
         return
     client.closed = True
     lab.history.mark("SIGTERM alone")
     subject.terminate()
     began = lab.history.now()
-    # A call may hang when the signal comes. A program that has closed its output cannot be asked
-    # any more and may still run.
+    # A call may hang when the signal comes. A program that has closed its output may still run.
     if not lab.history.wait_for(lambda: subject.exit_code is not None, lab.deadline + 5.0):
         text = f"it still ran {lab.history.now() - began:.1f} s after it"
         lab.note(Finding("SIGTERM alone ends it", text, began, rests_on=()))
@@ -1274,7 +1242,6 @@ def _end_by_a_signal(lab: Lab, client: Driver) -> None:
 
 
 def _read_in_vain(client: Driver) -> None:
-    """Read while the subject is ended, and ignore the result."""
     with contextlib.suppress(OperationFailed, SubjectError):
         client.subject.read(PATH, KEY, timeout=8.0)
 
@@ -1283,10 +1250,9 @@ FIRST_CALLERS = 10
 
 
 CALM = 3.0
-"""Seconds without a call and without a fault."""
 
 BUSY = 0.25
-"""The part of a core that an idle client may use: a loop without a pause takes a whole one."""
+"""Part of a core: a loop without a pause takes a whole one."""
 
 
 @pytest.mark.scenario("TOK-21")
@@ -1317,12 +1283,12 @@ def test_no_login_for_each_read(lab: Lab) -> None:
     lab.judge(
         at_most(1, len(lab.history.logins()), "logins"),
         at_most(1, alive, "tokens alive"),
-        # A renewal right after the login is fine. The next is due in days, which is more
-        # milliseconds than 31 bits can count.
+        # One right after the login is fine. The next is due in days: more milliseconds than 31 bits
+        # count.
         at_most(1, _most_of_one_token(lab.history, "renew"), "renewals of one token"),
         requests_at_most(3 + calls // 4, "lookup", "capabilities", since=0.0, until=read),
         requests_at_most((1 + len(others)) * quiet(CALM), since=read, until=calm),
-        # A client without a process of its own is not asked for its processor time.
+        # Only a client with a process of its own is asked.
         processor_at_most(lab, BUSY * CALM, spent, "while nobody calls"),
         no_failed_read(),
     )

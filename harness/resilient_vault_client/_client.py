@@ -36,27 +36,25 @@ from resilient_vault_client._methods import Opened
 from resilient_vault_client._session import Session
 from resilient_vault_client.events import EventHandler, FellBack, Notifier, ServedStale
 
-# Seconds for `close` at interpreter exit, where nobody waits for an answer.
+# Seconds. At interpreter exit nobody waits for an answer.
 _EXIT_TIMEOUT = 2.0
 
 
 class VaultClient:
     """Read secrets from Vault, and keep working while Vault has problems.
 
-    The client logs in (with AppRole, a JWT, or an agent's token) at the first call. It renews its
-    token in the background, logs in again only when that is necessary, and answers from memory for
-    a while when Vault is away. One client serves any number of threads. After a fork the child uses
-    the same object and gets its own connections and token.
+    It logs in at the first call (AppRole, a JWT, or an agent's token), renews its token in the
+    background, and answers from memory for a while when Vault is away. Any number of threads can
+    use one client. A forked child uses the same object, with its own connections and token.
 
-    All settings come from the environment; see `Config` for the names. An argument overrides the
-    environment. Times are in seconds. Nothing is sent until the first call.
+    Settings come from the environment (see `Config`) and from arguments, which take precedence.
 
     Args:
-        environ: The environment to read instead of the process's own.
+        environ: Replaces the process's environment.
         on_event: Called with each `Event`, in the thread that caused it or in the call that waits
-            for it. The client logs an exception of this function and ignores it.
-        renew: False starts no thread except to look up a host name. A login that ends with its call
-            replaces an expired token, and only `close` revokes the token.
+            for it. Its exceptions are logged and ignored.
+        renew: False starts no thread except to look up a host name. A login within a call replaces
+            an expired token, and only `close` revokes the token.
         settings: Any attribute of `Config`, e.g. ``mount_point="kv"``, ``timeout=2.0``.
 
     Raises:
@@ -87,20 +85,19 @@ class VaultClient:
 
     @property
     def config(self) -> Config:
-        """Return the settings in force."""
         return self._config
 
     @property
     @boundary
     def backoff_cap(self) -> float:
-        """Return the longest pause between two attempts at present, in seconds."""
+        """Return the present longest pause between two attempts, in seconds."""
         return self._session().backoff.cap
 
     @boundary
     def authenticate(self) -> bool:
-        """Log in if there is no token yet, and return whether the client has one.
+        """Log in if there is no token yet; return whether there is one.
 
-        With ``USE_VAULT=false`` there is no login, and the result is True.
+        Return True with ``USE_VAULT=false``.
         """
         if not self._config.enabled:
             return True
@@ -123,7 +120,7 @@ class VaultClient:
     ) -> Any:
         """Return the value of one key, or the whole secret as a dictionary.
 
-        Use `read` to see how fresh the value is; `on_event` reports a value that is not fresh.
+        Use `read` to see how fresh the value is.
         """
         return self._read(path, key, None, env_var_name, timeout).value
 
@@ -159,19 +156,15 @@ class VaultClient:
 
         Args:
             path: The path in the engine, e.g. ``backend/django``.
-            key: One key, or None for all keys.
             version: An older version, for which there is no stand-in.
-            env_var_name: The variable to use if Vault cannot be reached and there is no last good
-                value; by default the key's name.
-            timeout: Seconds for this call.
+            env_var_name: The variable that stands in for a last good value; by default the key.
 
         Raises:
             VaultUnavailable: Vault gave no answer, and there is no stand-in.
             AuthenticationFailed: Vault refuses the login, and there is no last good value.
             PermissionDenied: The policy says no.
             SecretNotFound: The secret or the key does not exist.
-            SecretDeleted: The latest version was deleted.
-            SecretDestroyed: The latest version was destroyed.
+            SecretDeleted, SecretDestroyed: This happened to the latest version.
         """
         return self._read(path, key, version, env_var_name, timeout)
 
@@ -196,10 +189,10 @@ class VaultClient:
         *,
         timeout: float | None = None,
     ) -> int:
-        """Write a secret, once, and return the number of its new version.
+        """Write a secret, once, and return its new version.
 
-        ``data`` holds all keys and values. With ``cas`` the write succeeds only over that version
-        (0: only if the secret does not exist), so that it overwrites nobody's newer value.
+        With ``cas`` the write succeeds only over that version (0: only if the secret does not
+        exist).
 
         Raises:
             WriteConflict: Another client wrote first.
@@ -218,13 +211,11 @@ class VaultClient:
     def lease(self, path: str, *, on_change: Listener | None = None) -> Lease:
         """Return a lease on a dynamic credential, which the client renews and replaces in time.
 
-        Nothing is sent yet: `Lease.current` asks Vault for the first credential. ``path`` includes
-        the mount: ``database/creds/app``.
+        Nothing is sent yet. ``path`` includes the mount: ``database/creds/app``.
 
-        The client calls ``on_change`` with each further `Credential`, so that a pool can switch to
-        it. The previous credential works for two more seconds, unless it has ended. ``on_change``
-        runs in the thread that got the credential; its exceptions are logged and ignored. Each call
-        of `lease` adds its ``on_change``: call `lease` once, and keep the result.
+        ``on_change`` gets each further `Credential`, in the thread that got it, so that a pool can
+        switch. The previous credential works for two more seconds, unless it has ended. Exceptions
+        of ``on_change`` are logged and ignored. Each call adds its ``on_change``: call once.
 
         Raises:
             InvalidPath: The path cannot exist.
@@ -243,23 +234,20 @@ class VaultClient:
     ) -> StaticCredential:
         """Return username and password of a static role, whose password Vault rotates.
 
-        The client asks Vault again after the `ttl` that Vault reported, and at the latest after
-        ``cache_ttl``. In an outage it returns the last password for ``max_stale`` seconds, marked
-        stale.
+        The client asks again after the `ttl` that Vault reported, or earlier after ``cache_ttl``.
+        In an outage it returns the last password for ``max_stale`` seconds.
 
         Args:
             path: The path with the mount: ``database/static-creds/app``.
             failed: A password that the database has just refused. If it is the current one, the
-                client asks Vault at once and accepts no stand-in.
-            timeout: Seconds for this call.
+                client asks at once and accepts no stand-in.
 
         Raises:
-            VaultUnavailable: Vault gave no answer, and there is no stand-in.
-            AuthenticationFailed: Vault refuses the login, and there is no stand-in.
+            VaultUnavailable, AuthenticationFailed: There is no stand-in.
             PermissionDenied: The policy says no.
             RequestRefused: The role does not exist.
             SecretNotFound: Nothing is mounted at that path.
-            ConfigurationError: The path is not one of a static role, or ``USE_VAULT`` is false.
+            ConfigurationError: The path is not a static role's, or ``USE_VAULT`` is false.
         """
         path = clean_path(path)
         if not self._config.enabled:
@@ -287,12 +275,10 @@ class VaultClient:
     def _static(
         self, session: Session, path: str, failed: str | None, deadline: Deadline
     ) -> StaticCredential:
-        """Ask Vault for a static role's credential; one thread asks for all."""
         with session.static.refreshing(path, deadline):
             fresh = session.static.fresh(path)
             if fresh is not None and fresh.data["password"] != failed:
                 return credential(fresh, "cache")
-            # A stand-in exists, so half of the time is enough to wait for Vault.
             left = deadline.remaining()
             patience = left / 2 if session.static.stand_in(path) is not None else left
             return credential(session.fetch_static(path, deadline, patience=patience), "vault")
@@ -313,7 +299,7 @@ class VaultClient:
 
     @boundary
     def health(self, *, timeout: float | None = None) -> Health:
-        """Report whether secrets can be read; ask Vault if the last evidence is old."""
+        """Report whether secrets can be read; ask Vault if the evidence is old."""
         if not self._config.enabled:
             return Health(ok=True, enabled=False)
         if self._closed:
@@ -323,7 +309,7 @@ class VaultClient:
 
     @boundary
     def close(self, timeout: float = 5.0) -> None:
-        """Revoke the token and stop the thread within ``timeout`` seconds, even if Vault hangs."""
+        """Revoke the token and stop the thread in time, even if Vault hangs."""
         timeout = seconds_of_a_call(timeout, timeout)
         self._closed = True
         self._finalizer.detach()
@@ -343,7 +329,6 @@ class VaultClient:
         self.close()
 
     def _session(self) -> Session:
-        """Return the session of this process; the first call makes it."""
         pid = getpid()
         session = self._sessions.get(pid)
         if session is not None:
@@ -355,9 +340,8 @@ class VaultClient:
     def _new_session(self, pid: int) -> Session:
         """Make the session of this process.
 
-        There is no lock, because a fork could leave it locked for ever in the child. If several
-        threads arrive together, one of them wins. A thread that arrives together with `close`
-        notices that afterwards.
+        There is no lock, which a fork could leave locked in the child for ever. Of several threads
+        one wins; a thread that arrives with `close` notices that afterwards.
         """
         parents = {other: one for other, one in self._sessions.copy().items() if other != pid}
         memory = next((one.memory.copy() for one in parents.values()), None)
@@ -398,7 +382,6 @@ class VaultClient:
         session = self._session()
         seconds = seconds_of_a_call(timeout, self._config.timeout)
         stand_in = session.memory.stand_in(path) if version is None else None
-        # A stand-in exists, so half of the time is enough to wait for Vault.
         rich = stand_in is not None or (version is None and self._has(variable))
         try:
             entry = session.fetch(
@@ -446,7 +429,6 @@ class VaultClient:
         variable: str | None,
         failure: VaultError,
     ) -> Secret:
-        """Return a last good value, or the variable if Vault cannot be reached, or raise."""
         if self._closed:
             raise ClientClosed("the client was closed meanwhile", path=path)
         entry: Remembered | None = session.memory.stand_in(path)
@@ -479,11 +461,10 @@ def get_vault_secret(
     client: VaultClient | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Any:
-    """Return one secret from Vault, or the variable if Vault is off or cannot be reached.
+    """Return a secret, or the variable if Vault is off or cannot be reached.
 
-    Without a ``client`` each call logs in, reads, and revokes the token. For more than a few
-    secrets make one client and pass it. ``environ`` replaces the process's environment if there is
-    no ``client``. Raises the errors of `VaultClient.read`.
+    Without a ``client`` each call logs in, reads, and revokes the token; pass one for more than a
+    few secrets. ``environ`` counts only without a ``client``. Raises as `VaultClient.read`.
     """
     with contextlib.ExitStack() as stack:
         if client is None:
@@ -503,7 +484,6 @@ def _check_json(data: Mapping[str, Any], path: str) -> None:
 
 
 def _end(client: weakref.ref[VaultClient], sessions: dict[int, Session]) -> None:
-    """End a client that nobody closed, when the client or the interpreter goes away."""
     session = sessions.pop(getpid(), None)
     if session is None:
         return

@@ -1,4 +1,4 @@
-"""The client's settings, read from an environment and checked before use."""
+"""The client's settings, checked before use."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|)")
 
 
-# About thirty years. Locks and sockets accept at most about three hundred years.
+# About thirty years; locks and sockets accept about three hundred.
 _MOST_SECONDS = 1e9
 
 
 class Settings(TypedDict, total=False):
-    """The settings that can be given as arguments; names and types are those of `Config`."""
+    """The settings that can be arguments, named as in `Config`."""
 
     enabled: bool | None
     address: str | None
@@ -58,38 +58,36 @@ class Config:
     """Settings of one client; times are in seconds.
 
     Attributes:
-        enabled: ``USE_VAULT``; False reads environment variables and never talks to Vault.
+        enabled: ``USE_VAULT``; False reads environment variables only.
         address: ``VAULT_ADDR``, e.g. ``https://vault.example.com:8200``.
         namespace: ``VAULT_NAMESPACE``.
-        mount_point: ``VAULT_MOUNT_POINT``: the mount of the KV version 2 engine; by default
-            ``secret``, as in Vault's documentation.
-        auth_mount: ``VAULT_AUTH_MOUNT``: the mount of the login method; by default ``approle``, or
-            ``jwt`` with a JWT.
-        role_id, secret_id: As arguments only; ``VAULT_ROLE_ID`` and ``VAULT_SECRET_ID`` are read at
+        mount_point: ``VAULT_MOUNT_POINT``: of the KV version 2 engine; ``secret``, as in Vault's
+            documentation.
+        auth_mount: ``VAULT_AUTH_MOUNT``: of the login method; ``approle``, or ``jwt`` with a JWT.
+        role_id, secret_id: Arguments only; ``VAULT_ROLE_ID`` and ``VAULT_SECRET_ID`` are read at
             every login.
         role_id_file, secret_id_file: ``VAULT_ROLE_ID_FILE``, ``VAULT_SECRET_ID_FILE``: read at
             every login, and preferred to the two variables; an argument overrides both.
-        wrapped_secret_id_file: ``VAULT_WRAPPED_SECRET_ID_FILE``: a file with a wrapping token for
-            the secret-id; it is unwrapped once.
-        token_file: ``VAULT_TOKEN_FILE``: a file with a token that an agent keeps alive. The client
-            then does not log in, and neither renews nor revokes the token.
-        jwt_file, jwt_role: ``VAULT_JWT_FILE``, ``VAULT_JWT_ROLE``: a file with a JWT that the
-            platform replaces, read at every login, and the role to log in as. For the JWT method,
-            and for Kubernetes with its mount.
+        wrapped_secret_id_file: ``VAULT_WRAPPED_SECRET_ID_FILE``: holds a wrapping token for the
+            secret-id, which is unwrapped once.
+        token_file: ``VAULT_TOKEN_FILE``: holds a token that an agent keeps alive. The client
+            neither logs in nor renews or revokes that token.
+        jwt_file, jwt_role: ``VAULT_JWT_FILE``, ``VAULT_JWT_ROLE``: a JWT that the platform
+            replaces, read at every login, and the role to log in as. For the JWT method, and for
+            Kubernetes with its mount.
         ca_cert, client_cert, client_key: ``VAULT_CACERT``, ``VAULT_CLIENT_CERT``,
-            ``VAULT_CLIENT_KEY``: files, read again when they change; the key is not encrypted.
-            Without a CA file the client trusts the system's authorities, as OpenSSL finds them.
+            ``VAULT_CLIENT_KEY``: read again when they change; the key is not encrypted. Without a
+            CA file the client trusts the system's authorities, as OpenSSL finds them.
         verify: False with ``VAULT_SKIP_VERIFY=true``, for experiments only.
-        timeout: ``VAULT_CLIENT_TIMEOUT``: the longest time for one call in total.
-        cache_ttl: ``VAULT_CACHE_TTL``: `get_secret_cached` asks Vault again after this time.
-        max_stale: ``VAULT_MAX_STALE``: the greatest age of a last good value that is used in an
-            outage.
-        backoff_cap: ``VAULT_BACKOFF_CAP``: the longest pause between two attempts during an outage.
-            The client uses a fifth of the token's life if that is shorter.
-        state_dir: ``VAULT_STATE_DIR``: a folder in which all processes of a machine count failed
-            logins together, restarts included. Without it each process counts for itself.
+        timeout: ``VAULT_CLIENT_TIMEOUT``: the longest time for one call.
+        cache_ttl: ``VAULT_CACHE_TTL``: `get_secret_cached` asks again after this time.
+        max_stale: ``VAULT_MAX_STALE``: the greatest age of a last good value in an outage.
+        backoff_cap: ``VAULT_BACKOFF_CAP``: the longest pause between two attempts, or a fifth of
+            the token's life if that is shorter.
+        state_dir: ``VAULT_STATE_DIR``: a folder in which a machine's processes count failed logins
+            together, restarts included. Without it each counts for itself.
         redirect_hosts: ``VAULT_REDIRECT_HOSTS``: further ``host:port`` (comma separated) that may
-            see the token when Vault redirects to them. The cluster's leader always may.
+            see the token after a redirect. The cluster's leader always may.
         testing: ``VAULT_CLIENT_TESTING``: for an application's own tests. One attempt per call, no
             pauses, no thread in the background.
     """
@@ -122,10 +120,7 @@ class Config:
     @classmethod
     @boundary
     def from_environ(cls, environ: Mapping[str, str], **given: Any) -> Self:
-        """Read the settings; a ``given`` value that is not None overrides the environment.
-
-        Raise `ConfigurationError` if a setting is missing or invalid; the message names it.
-        """
+        """Read the settings; a ``given`` value that is not None comes first."""
         _check_names(given, [one.name for one in fields(cls)])
         found: dict[str, Any] = {
             "enabled": _flag(environ, "USE_VAULT"),
@@ -167,7 +162,7 @@ class Config:
         return config.checked()
 
     def checked(self) -> Self:
-        """Return this configuration; raise `ConfigurationError` if a setting is invalid."""
+        """Return this configuration, or raise `ConfigurationError`."""
         seconds_of_a_call(self.timeout, self.timeout)
         for name, least in (("timeout", 0.001), ("cache_ttl", 0.0), ("max_stale", 0.0)):
             _check_number(name, getattr(self, name), least)
@@ -180,7 +175,7 @@ class Config:
                 "environment variables instead"
             )
         senseless = _is_no_address(self.address)
-        # Check this first, since the message must not repeat the part before the @.
+        # First, since no message must repeat the part before the @.
         if "@" in (self.address if senseless else urllib.parse.urlsplit(self.address).netloc):
             raise ConfigurationError(
                 "VAULT_ADDR holds a user name: Vault takes tokens only; it must look like "
@@ -216,10 +211,7 @@ def _check_names(given: Mapping[str, object], known: list[str]) -> None:
 
 
 def _of_its_kind(name: str, value: object, kind: str) -> object:
-    """Convert an argument to the type that `Config` has for it.
-
-    The error does not repeat the argument, which may be a secret.
-    """
+    """Convert an argument to its type; an error does not repeat it, since it may be secret."""
     if kind.startswith("Path") and isinstance(value, str | os.PathLike):
         return Path(value)
     if kind.startswith("frozenset") and isinstance(value, Collection):
@@ -250,17 +242,14 @@ def _is_no_address(address: str) -> bool:
 
 
 def ascii_host(host: str) -> str:
-    """Return the host name as the resolver needs it; raise ValueError for an impossible one."""
+    """Return the name as the resolver needs it; raise ValueError for an impossible one."""
     name = host.encode("idna").decode()  # also checks ASCII names, as the resolver would
     return host if host.isascii() else name
 
 
 def seconds_of_a_call(given: float | None, usual: float) -> float:
-    """Return the seconds for a call, given or usual; a negative number means no time.
-
-    Raise `ConfigurationError` unless it is a number that the system's clocks can take.
-    """
-    seconds: Any = usual if given is None else given  # a caller may have given anything
+    """Return the seconds for a call; a negative number means none."""
+    seconds: Any = usual if given is None else given  # may be anything
     number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
     if not number or not -math.inf < seconds <= _MOST_SECONDS:
         raise ConfigurationError(

@@ -13,10 +13,7 @@ from resilient_vault_client._errors import UnexpectedAnswer
 
 
 def granted(renewal: object) -> float:
-    """Return the seconds of life that a renewal grants, which may be 0.
-
-    Raise `UnexpectedAnswer` if the answer does not say: a gateway may have answered.
-    """
+    """Return the seconds that a renewal grants, maybe 0; raise `UnexpectedAnswer` without any."""
     seconds = renewal.get("lease_duration") if isinstance(renewal, dict) else None
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise UnexpectedAnswer("the answer to the renewal grants nothing: is it Vault's?")
@@ -24,7 +21,7 @@ def granted(renewal: object) -> float:
 
 
 def number(value: Any, what: str) -> float:
-    """Return a number from an answer, or 0 if it is missing; raise `UnexpectedAnswer` otherwise."""
+    """Return a number from an answer, 0 if missing; raise `UnexpectedAnswer` if it is none."""
     try:
         found = float(value or 0)
     except (TypeError, ValueError, OverflowError):
@@ -37,26 +34,22 @@ def number(value: Any, what: str) -> float:
 class Token:
     """One token from its login to its end.
 
-    A token object never changes into another, so a thread knows which token Vault has refused. Its
-    lock is reentrant, because a signal handler may use the token in the middle of a use.
+    An object never changes into another token, so a thread knows which one Vault refused. The lock
+    is reentrant, since a signal handler may use the token in the middle of a use.
 
-    Args:
-        auth: The ``auth`` part of the answer to the login.
-        started: When the login was sent, by `clock`: the token is no older than that.
+    Times are by `clock`; `started` is when the login was sent.
 
     Attributes:
-        text: The token itself, for requests only.
         ttl: Seconds of its first life, or of a longer later one; None for ever.
-        granted_at: When the request for its present life was sent, by `clock`.
-        took: How many seconds that request took; a renewal must be early by at least as much.
-        expires_at: When it ends, by `clock`.
-        renewing: Whether a renewal is under way, which may already have extended its life.
-        renewable: Whether a renewal makes sense; never for a batch token or one with few uses.
-        revocable: Whether it can be revoked; a batch token cannot.
-        capped: Whether a renewal gave less than was asked for, because the maximum is near.
-        uses_left: The number of requests left; None for any number.
-        lost: Why it is useless: ``rejected``, ``expired``, ``used_up``; otherwise None.
-        proven: Whether Vault has accepted it.
+        granted_at: When its present life was requested.
+        took: Seconds for that request; a renewal must be earlier by at least as much.
+        renewing: A renewal is under way, and may already have extended its life.
+        renewable: False for a batch token or one with few uses.
+        revocable: False for a batch token.
+        capped: A renewal gave less than was asked for, because the maximum is near.
+        uses_left: None for any number.
+        lost: ``rejected``, ``expired``, ``used_up``, or None.
+        proven: Vault has accepted it.
     """
 
     def __init__(self, auth: dict[str, Any], *, started: float) -> None:
@@ -80,31 +73,25 @@ class Token:
 
     @property
     def remaining(self) -> float:
-        """Return the seconds of life left."""
         return max(0.0, self.expires_at - clock())
 
     @property
     def usable(self) -> bool:
-        """Return whether a request with it can succeed, as far as the client knows."""
         alive = self.renewing or clock() < self.expires_at
         return alive and self.lost is None and self.uses_left != 0
 
     def lose(self, reason: str) -> bool:
-        """Mark the token dead. Return True if it was alive."""
+        """Mark the token dead; return True if it was alive."""
         news = self.lost is None
         self.lost = self.lost or reason
         return news
 
     @property
     def idle(self) -> bool:
-        """Return whether no request uses it now."""
         return self._in_use == 0
 
     def renewed(self, auth: object, started: float) -> None:
-        """Note a renewal; a life shorter than the first one means that the maximum is near.
-
-        Raise `UnexpectedAnswer`, and change nothing, if the answer grants no life.
-        """
+        """A life shorter than the first means that the maximum is near."""
         lease = granted(auth)
         self.capped = lease < (self.ttl or 0)
         if lease > (self.ttl or 0):
@@ -114,12 +101,10 @@ class Token:
         self.expires_at = started + lease
 
     def begin(self) -> None:
-        """Note that a request is about to use it."""
         with self._lock:
             self._in_use += 1
 
     def end(self) -> None:
-        """Note that a request is over."""
         with self._lock:
             self._in_use -= 1
 
@@ -135,7 +120,7 @@ class Token:
             return True
 
     def take_back(self) -> None:
-        """Return a use, because Vault did not get the request."""
+        """Return a use: Vault did not get the request."""
         with self._lock:
             if self.uses_left is not None:
                 self.uses_left += 1
@@ -145,43 +130,35 @@ class Token:
 class Credential:
     """The content of a lease, usually name and password of a user made for this client.
 
-    `path` is the requested path, e.g. ``database/creds/app``. `data` holds everything Vault
-    returned, by its names; they differ between engines.
+    `data` holds what Vault returned, by its names, which differ between engines.
     """
 
     path: str
     data: dict[str, Any] = field(repr=False)
 
     def copy(self) -> Credential:
-        """Return a copy for one more caller, who may change it."""
         return Credential(path=self.path, data=copy.deepcopy(self.data))
 
     @property
     def username(self) -> str:
-        """Return the user's name."""
         return str(self.data.get("username", ""))
 
     @property
     def password(self) -> str:
-        """Return the user's password."""
         return str(self.data.get("password", ""))
 
 
 class Grant:
     """A lease as Vault granted it.
 
-    The lease marks its token as in use, since Vault ends both together. A replaced token is revoked
-    only when its leases are no longer needed.
-
-    Args:
-        started: When the request was sent, by `clock`: the lease is no older.
+    It marks its token as in use, since Vault ends both together: a replaced token is revoked only
+    when its leases are not needed. Times are by `clock`; `started` is when the request was sent.
 
     Attributes:
         increment: Seconds of its first life, which each renewal asks for.
-        granted_at: When the request for its present life was sent.
-        renewable: Whether a renewal makes sense.
-        capped: Whether a renewal gave less than was asked for, because the maximum is near.
-        lost: Why the lease is useless: ``not_found``, ``refused``; otherwise None.
+        granted_at: When its present life was requested.
+        capped: A renewal gave less than was asked for, because the maximum is near.
+        lost: ``not_found``, ``refused``, or None.
     """
 
     def __init__(self, path: str, answer: dict[str, Any], token: Token, started: float) -> None:
@@ -199,35 +176,29 @@ class Grant:
 
     @property
     def expires_at(self) -> float:
-        """Return when it ends, by `clock`: by itself, or with its token if that is sooner.
+        """Return its end by `clock`, or its token's if sooner.
 
-        Vault grants a renewal beyond the token's end, and still ends the lease with the token.
+        Vault grants a renewal beyond the token's end, and still ends both together.
         """
         return min(self._expires_at, self.token.expires_at)
 
     @property
     def life(self) -> float:
-        """Return the seconds of life that Vault granted last, ignoring the token's end."""
+        """Return the seconds that Vault granted last, ignoring the token's end."""
         return self._expires_at - self.granted_at
 
     @property
     def remaining(self) -> float:
-        """Return the seconds of life left."""
         return max(0.0, self.expires_at - clock())
 
     @property
     def usable(self) -> bool:
-        """Return whether its credential works, as far as the client knows."""
         # A token under renewal may already live longer; a lease does not.
         now, token = clock(), self.token
         alive = now < self._expires_at and (token.renewing or now < token.expires_at)
         return alive and self.lost is None and token.lost is None
 
     def renewed(self, answer: dict[str, Any], started: float) -> None:
-        """Note a renewal; a life shorter than the first one means that the maximum is near.
-
-        Raise `UnexpectedAnswer`, and change nothing, if the answer grants no life.
-        """
         life = granted(answer)
         self.capped = life < self.increment
         self.granted_at = started
@@ -236,7 +207,7 @@ class Grant:
     def moves_to(self, token: Token) -> bool:
         """Move to the same token read again, since each read of a token file makes a new object.
 
-        Return False for a different token, with which this lease cannot live on.
+        Return False for a different token.
         """
         if token.text != self.token.text:
             return False
@@ -249,11 +220,10 @@ class Grant:
 
     @property
     def outlives_token(self) -> bool:
-        """Return whether only the known end of its token makes it unusable."""
+        """Return whether only its token's end makes it unusable."""
         return self.lost is None and clock() < self._expires_at and not self.usable
 
     def let_go(self) -> None:
-        """Release its token, since nobody uses the credential any more."""
         if self._holds:
             self._holds = False
             self.token.end()

@@ -60,10 +60,9 @@ class Authenticated(Event):
     """A login worked.
 
     Attributes:
-        reason: Why it was needed: ``start``, ``expired``, ``rejected``, ``used_up``, ``max_ttl``,
-            ``not_renewable``, ``policy``.
+        reason: ``start``, ``expired``, ``rejected``, ``used_up``, ``max_ttl``, ``not_renewable``,
+            ``policy``.
         ttl: Seconds that the new token lives; None for ever.
-        renewable: Whether the token can be renewed.
     """
 
     reason: str
@@ -105,7 +104,7 @@ class TokenLost(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class TokenRevoked(Event):
-    """The client revoked one of its tokens, because it is not needed any more."""
+    """The client revoked a token that is not needed any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +151,8 @@ class Denied(Event):
 class Leased(Event):
     """Vault made a credential at ``path``, which lives ``ttl`` seconds.
 
-    `reason` is why it was needed: ``start``, ``not_found``, ``refused``, ``token``, ``max_ttl``,
-    ``not_renewable``, ``expired``.
+    `reason` is ``start``, ``not_found``, ``refused``, ``token``, ``max_ttl``, ``not_renewable`` or
+    ``expired``.
     """
 
     path: str
@@ -219,19 +218,19 @@ _LEVELS: dict[type[Event], int] = {
     Recovered: logging.INFO,
 }
 
-# These are logged once per outage, since one line per read would bury the rest.
+# Logged once per outage, since a line per read would bury the rest.
 _FREQUENT = (ServedStale, FellBack)
 
 _WITH_ERROR = (LoginFailed, RenewalFailed, LeaseRenewalFailed, OutageBegan, ServedStale, FellBack)
 
-# In one outage the log names at most this many paths, each once.
+# Paths that the log names in one outage, each once.
 _MOST_WARNINGS = 100
 
 
 class Notifier:
     """Report events; neither the log nor the callback can do harm.
 
-    ``handler`` runs in the thread of the event, so it should be quick.
+    ``handler`` runs in the event's thread, so it should be quick.
     """
 
     def __init__(self, handler: EventHandler | None) -> None:
@@ -240,21 +239,20 @@ class Notifier:
         self._waiting = threading.local()
 
     def notify(self, event: Event) -> None:
-        """Log the event and pass it on; an exception of the callback is logged and ignored."""
+        """Log the event and pass it on; log and ignore the callback's exceptions."""
         event = _from_outside(event)
         _log.log(self._level(event), "vault: %s", event)
         self.pass_on(event)
 
     def pass_on(self, event: Event) -> None:
-        """Report an already logged event to the callback."""
+        """Report an already logged event."""
         waiting: list[Event] | None = getattr(self._waiting, "events", None)
         if waiting is None:
             self._tell(event)
         elif not isinstance(event, OutageBegan):
             waiting.append(event)
         else:
-            # The earlier outage is over. If `Recovered` came later, it would seem to mean the new
-            # outage.
+            # The earlier outage is over; a later `Recovered` would seem to end the new one.
             over = [one for one in waiting if isinstance(one, Recovered)]
             waiting[:] = [one for one in waiting if not isinstance(one, Recovered)]
             for one in (*over, event):
@@ -264,9 +262,8 @@ class Notifier:
     def later(self) -> Iterator[None]:
         """Delay the callback to the end of a block that holds a lock.
 
-        The callback may use the client, and would wait for its own thread's lock. The beginning of
-        an outage is still told at once, since it may last as long as the block; the end of an
-        earlier outage is told before it.
+        The callback may use the client, and would wait for its own thread's lock. An outage is told
+        at once, since it may last as long as the block, and after an earlier one's end.
         """
         if getattr(self._waiting, "events", None) is not None:
             yield  # this is inside another such block, whose lock is held too
@@ -282,9 +279,9 @@ class Notifier:
 
     @contextlib.contextmanager
     def heard_by(self, other: Callable[[Event], bool]) -> Iterator[None]:
-        """Offer this thread's events to the thread of a waiting call.
+        """Offer this thread's events to a waiting call's.
 
-        ``other`` takes an event to that thread; it returns False if no call waits there.
+        ``other`` returns False if no call waits there.
         """
         try:
             self._waiting.other = other
@@ -315,7 +312,7 @@ class Notifier:
 
 
 def _from_outside(event: Event) -> Event:
-    """Return the event with its error as an application may see it, without frames."""
+    """Return the event with its error as an application may see it."""
     if isinstance(event, _WITH_ERROR):
         return dataclasses.replace(event, error=event.error.again())
     return event

@@ -1,9 +1,10 @@
-"""What a mutant is, and broken clients that several groups use: outages, denials, threads, writes.
+"""What a mutant is, and broken clients that several groups use.
 
-A mutant is a client that is broken on purpose, in a way that was seen in the wild. It deviates in a
-few lines from a correct client: `tests.subjects.lazy_client`, or the reference client where the
-fault needs a cache or a fallback. Each group of scenarios has one or more modules beside this one,
-and `tests.mutants.catalogue` joins them. Each mutant can be tried by hand::
+A mutant is a client that is broken on purpose, in a way seen in the wild. It deviates in a few
+lines from a correct client: `tests.subjects.lazy_client`, or the reference client if the fault
+needs a cache or a fallback. `tests.mutants.catalogue` joins the groups' modules.
+
+To try one by hand::
 
     ./dev scenarios --only TOK-01 --subject python:tests.mutants.tok_renewal:RenewsOnce
 """
@@ -58,10 +59,10 @@ def _subject(factory: Callable[[Mapping[str, str]], Any], *, process: bool) -> s
 
 @dataclass(frozen=True)
 class Tolerated:
-    """A client at the very edge of what a scenario allows. It keeps the promise.
+    """A client at the very edge of what a scenario allows.
 
     Attributes:
-        scenario: The id of the scenario that must pass it.
+        scenario: Must pass it.
         base: The correct client, as a subject, from which it deviates.
         process: Whether it runs in a process of its own.
     """
@@ -77,7 +78,7 @@ class Tolerated:
         return _subject(self.factory, process=self.process)
 
     def called(self, name: str) -> Self:
-        """Return the client under another name than its class has."""
+        """Return the client under another name than its class's."""
         return replace(self, name=name)
 
 
@@ -86,8 +87,8 @@ class Mutant:
     """A broken client, and how it must be caught.
 
     Attributes:
-        scenario: The id of the scenario that must fail it.
-        reason: A text that must be in one of the findings.
+        scenario: Must fail it.
+        reason: Must be in one of the findings.
         base: The correct client, as a subject, from which it deviates.
         process: Whether it runs in a process of its own.
     """
@@ -104,7 +105,6 @@ class Mutant:
         return _subject(self.factory, process=self.process)
 
     def called(self, name: str) -> Self:
-        """Return the client under another name than its class has."""
         return replace(self, name=name)
 
 
@@ -119,7 +119,6 @@ def by_name(*clients: Client) -> dict[str, Client]:
 
 
 def _hyphened(name: str) -> str:
-    """Return the words of a class's name: ``LogsInOnEvery403`` has five."""
     return "-".join(re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]*|[0-9]+[a-z]*", name)).lower()
 
 
@@ -141,15 +140,13 @@ class GivesUpRenewing(LazyClient):
 
 
 class LogsInOnEvery403(LazyClient):
-    """Takes every denial for a dead token."""
-
     def _was_dead(self, *_: Any, **__: Any) -> bool:
         self._token = None
         return True
 
 
 class LogsInThreeTimes(LazyClient):
-    """Logs in three times for a lost token, and leaves two of the tokens to Vault."""
+    """For a lost token; leaves two of the tokens to Vault."""
 
     _logins = 0
 
@@ -182,7 +179,7 @@ class LogsInOnceMoreLater(LazyClient):
 
 
 class LogsInLaterAfterAFailure(LazyClient):
-    """Recovers at once, but a late thread still takes another token."""
+    """A late thread takes another token."""
 
     later = 0.8
     _failed = False
@@ -207,8 +204,6 @@ class LogsInLaterAfterAFailure(LazyClient):
 
 
 class RenewsTwiceAtOnce(LazyClient):
-    """Has two renewers of one token that do not know of each other."""
-
     def _renewed(self, token: Token, deadline: float) -> bool:
         if not token.renewable:
             return super()._renewed(token, deadline)
@@ -241,7 +236,7 @@ class ReadsItsSecretIdOnce(LazyClient):
 
 
 class _NoGate(Gate):
-    """A gate that is always open."""
+    """Always open."""
 
     @contextlib.contextmanager
     def passage(self, *_: Any, **__: Any) -> Iterator[None]:
@@ -249,14 +244,10 @@ class _NoGate(Gate):
 
 
 class RetriesWithoutAPause(LazyClient):
-    """Retries as fast as it is refused."""
-
     gate_type = _NoGate
 
 
 class _Latch(Gate):
-    """A gate that closes for good."""
-
     def _enter(self, deadline: float) -> bool:
         if self._failures >= 3:
             raise UnavailableError("too many failures")
@@ -264,13 +255,13 @@ class _Latch(Gate):
 
 
 class NeverRecovers(LazyClient):
-    """After three failures in a row its circuit opens, and nothing closes it."""
+    """After three failures in a row its circuit opens for good."""
 
     gate_type = _Latch
 
 
 class TreatsASealAsADeadToken(LazyClient):
-    """Drops its token when Vault is sealed, and logs in again afterwards."""
+    """Drops its token, and logs in again after the seal."""
 
     def _ask(
         self, method: str, path: str, deadline: float, token: Token, body: object = None
@@ -283,7 +274,7 @@ class TreatsASealAsADeadToken(LazyClient):
 
 
 class LeavesAThreadForEachFailure(LazyClient):
-    """Starts a thread at each failure to wait for Vault's return, and ends none."""
+    """Each waits for Vault's return, and none ends."""
 
     def _ask(
         self, method: str, path: str, deadline: float, token: Token, body: object = None
@@ -328,8 +319,6 @@ class Shaken(LazyClient):
 
 
 class Remembers(LazyClient):
-    """Keeps the last good value of each key."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._kept: dict[tuple[str, str], str] = {}
@@ -340,8 +329,6 @@ class Remembers(LazyClient):
 
 
 class HasATenSecondDeadline(LazyClient):
-    """Declares ten seconds for each call, and uses them."""
-
     within = 10.0
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -353,7 +340,7 @@ class HasAThirtySecondDeadline(HasATenSecondDeadline):
 
 
 class LooksByItself(LazyClient):
-    """Polls something at a pace of its own, with or without callers."""
+    """Polls at a pace of its own, with or without callers."""
 
     every = 1.0
 
@@ -378,8 +365,6 @@ class LooksByItself(LazyClient):
 
 
 class AtShare(LazyClient):
-    """Renews its token at a fixed share of its life."""
-
     share = 0.5
 
     def _arm(self, seconds: float) -> None:
@@ -411,7 +396,7 @@ class _Hasty(_Paced):
 
 
 class AsksAgainLater(Gate):
-    """Retries at a fixed time after a failure. It may ignore the first failures."""
+    """Retries at a fixed time after a failure; may ignore the first."""
 
     pause = 0.0
     forgives = 0
@@ -422,19 +407,17 @@ class AsksAgainLater(Gate):
 
 
 class AsksOften(LazyClient):
-    """In an outage it asks two and a half times a second: two for its caller, one by itself."""
+    """In an outage it asks twice a second for its caller, and half a time by itself."""
 
     gate_type = _Paced
 
 
 class AsksTooOften(LazyClient):
-    """In an outage it asks a hundred times a second."""
-
     gate_type = _Hasty
 
 
 class _Reconnects(Wire):
-    """Reconnects when a connection ends without an answer, as long as the call has time."""
+    """Reconnects after a connection without an answer, within the call's time."""
 
     pause = 0.34
 
@@ -457,7 +440,7 @@ class ReconnectsTooOften(LazyClient):
 
 
 class LogsInOnTheFirst403(LazyClient):
-    """Logs in once to see whether the role has another policy."""
+    """To see whether the role has another policy."""
 
     times = 1
     _done = 0
@@ -471,13 +454,13 @@ class LogsInOnTheFirst403(LazyClient):
 
 
 class LogsInOnTwo403s(LogsInOnTheFirst403):
-    """Logs in twice to see whether the role has another policy."""
+    """To see whether the role has another policy."""
 
     times = 2
 
 
 class LeavesFiveThreads(LazyClient):
-    """Keeps a few threads from an outage, and starts no more in the next one."""
+    """Keeps a few threads from one outage, and starts no more in the next."""
 
     left = 5
     _started = 0
@@ -499,7 +482,7 @@ class LeavesNineThreads(LeavesFiveThreads):
 
 
 class CachesForTheRefreshTime(LazyClient):
-    """Returns what it has read for nearly five seconds."""
+    """Keeps a value for nearly five seconds."""
 
     keeps = 4.8
 
@@ -517,16 +500,13 @@ class CachesForTheRefreshTime(LazyClient):
 
 
 class CachesForTooLong(CachesForTheRefreshTime):
-    """Returns what it has read for three seconds too long.
-
-    The age of a value when it changes is random, so a smaller excess would rarely show.
-    """
+    """For three seconds too long. A value's age is random, so less would rarely show."""
 
     keeps = 8.0
 
 
 class _Four(Credentials):
-    """Tries a refused secret-id four times in all."""
+    """Tries a refused secret-id four times."""
 
     tries = 4
 
@@ -539,7 +519,7 @@ class _Five(_Four):
 
 
 class TriesFourTimesInOneCall(LazyClient):
-    """Stops one try before the lock, all in a single call."""
+    """One try before the lock, all in a single call."""
 
     credentials_type: type[Credentials] = _Four
 
@@ -560,8 +540,6 @@ class TriesFiveTimesInOneCall(TriesFourTimesInOneCall):
 
 
 class RepeatsEachDeniedRead(LazyClient):
-    """Repeats a denied read once, with a token that is good for everything else."""
-
     at_the_first = 1
     _denied_calls = 0
 
@@ -579,7 +557,7 @@ class RepeatsItsFirstDeniedReadThreeTimes(RepeatsEachDeniedRead):
 
 
 class LooksAtEachDenial(LazyClient):
-    """Looks up its token at each denial, and remembers nothing of it."""
+    """Looks up its token, and remembers nothing of it."""
 
     at_the_first = 1
     _denials = 0
@@ -604,7 +582,7 @@ KEPT = ("backend/database", "backend/redis", "backend/celery")
 
 
 class KeepsThreeSecretsFresh(LazyClient):
-    """Polls secrets that no caller asks for four times a second, with any answer."""
+    """Polls secrets that no caller asks for four times a second."""
 
     every = 0.23
 
@@ -629,7 +607,7 @@ class KeepsThreeSecretsTooFresh(KeepsThreeSecretsFresh):
 
 
 class HasItsChangeMerged(LazyClient):
-    """Changes one key without a read: Vault merges it into the secret (PATCH)."""
+    """Changes a key without a read: Vault merges it (PATCH)."""
 
     capabilities = LazyClient.capabilities | {"update"}
 
@@ -656,7 +634,7 @@ class HasItsChangeMerged(LazyClient):
 
 
 class KeepsFiveInReserve(Shaken):
-    """Has five spare connections after an outage, and replaces each that ended."""
+    """Spare connections after an outage; each is replaced when it ends."""
 
     reserve = 5
 
@@ -674,7 +652,7 @@ class KeepsFiveInReserve(Shaken):
         return value
 
     def _make_up(self) -> None:
-        # Vault closes a connection after 10 s without a request, so all are replaced earlier.
+        # Vault closes a connection after 10 s without a request.
         old = time.monotonic() - self._made > 5.0
         for ended in list(self._kept) if old else select.select(self._kept, [], [], 0.0)[0]:
             self._kept.remove(ended)
@@ -723,7 +701,7 @@ class _CallsItSomethingElse(LazyClient):
 
 
 class _KeyByKeyAsEver(LazyClient):
-    """Does not use `read_all` for single keys, unlike the client behind it."""
+    """Does not use `read_all` for single keys."""
 
     def read(self, path: str, key: str) -> str:
         values = LazyClient.read_all(self, path)
@@ -756,15 +734,11 @@ def _of_anybody() -> ssl.SSLContext:
 
 
 class _Deaf(Gate):
-    """Pauses by its own rule."""
-
     def _leave(self, **how: Any) -> None:
         super()._leave(**{**how, "pause": 0.0})
 
 
 class IgnoresRetryAfter(LazyClient):
-    """Backs off by its own rule, and not as Vault says."""
-
     gate_type = _Deaf
 
 
@@ -783,8 +757,6 @@ class GivesUpAtItsStart(LazyClient):
 
 
 class TrustsSysHealth(LazyClient):
-    """Is well as long as Vault says so of itself."""
-
     capabilities = frozenset({"read", "outcomes", "health"})
 
     def health(self) -> bool:
@@ -796,7 +768,7 @@ class TrustsSysHealth(LazyClient):
 
 
 class Writes(LazyClient):
-    """The lazy client with correct writes: once, with a living token."""
+    """The lazy client with correct writes."""
 
     capabilities = LazyClient.capabilities | {"write"}
 
@@ -816,7 +788,7 @@ class Writes(LazyClient):
 
 
 class PausesBeforeItWritesAgain(Writes):
-    """Has a circuit for writes, which the first write after an outage opens for some seconds."""
+    """Has a circuit for writes, which an outage opens for some seconds."""
 
     rests = 60.0
     _broken = False
@@ -849,8 +821,6 @@ def _kept_open(wire: Wire, deadline: float) -> socket.socket:
 
 
 class TreatsAnOutageAsAnEmptySecret(_KeyByKeyAsEver):
-    """Takes a secret for empty while Vault is away."""
-
     def read_all(self, path: str) -> dict[str, str]:
         try:
             return super().read_all(path)
@@ -869,7 +839,7 @@ class _Remembers(_KeyByKeyAsEver):
 
 
 class ReadsWholeSecretsWithItsFirstToken(_KeyByKeyAsEver):
-    """Reads whole secrets with its first token, and takes a 403 for a denial."""
+    """Takes a 403 for a denial."""
 
     _first: Token | None = None
 

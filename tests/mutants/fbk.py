@@ -1,4 +1,4 @@
-"""Clients that break FBK: the environment in place of Vault."""
+"""Clients that break FBK."""
 
 from __future__ import annotations
 
@@ -22,8 +22,6 @@ from tests.subjects.lazy_wire import UnavailableError
 
 
 class HasNoFallback(Tweaked):
-    """Claims a fallback that it does not have."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         known = {name: value for name, value in environ.items() if "VAULT" in name}
         super().__init__(known)
@@ -44,7 +42,7 @@ class FallsBackForGood(Tweaked):
 
 
 class FallsBackForAWhile(Tweaked):
-    """Returns its fallback for some seconds more, even if Vault is back."""
+    """Returns its fallback for some seconds after Vault is back."""
 
     keeps = 3.5
 
@@ -63,8 +61,6 @@ class FallsBackForAWhile(Tweaked):
 
 
 class FallsBackForTooLong(FallsBackForAWhile):
-    """Does so for longer than recovery may take and a read may be old."""
-
     keeps = 16.0
 
 
@@ -80,8 +76,6 @@ class _EachWay(Tweaked):
 
 
 class FallsBackForGoodInItsSecondOutage(_EachWay):
-    """Comes back from the variable at its start, but not in a later outage."""
-
     _served = False
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -100,7 +94,7 @@ class FallsBackForGoodInItsSecondOutage(_EachWay):
 
 
 class FallsBackToItsFirstVariable(_EachWay):
-    """Has one fallback, the first key's variable, for keys without one of their own."""
+    """Uses the first key's variable for all keys."""
 
     _first: Secret | None = None
 
@@ -131,8 +125,6 @@ class HasNoCachedValueAfterAFallback(Tweaked):
 
 
 class KeepsItsFallbackInItsCache(Tweaked):
-    """Caches its fallback for ever."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._fallen: dict[str, Secret] = {}
@@ -145,8 +137,6 @@ class KeepsItsFallbackInItsCache(Tweaked):
 
 
 class CachesItsFallbackUntilAPlainRead(KeepsItsFallbackInItsCache):
-    """Caches its fallback until a plain read of the same secret succeeds."""
-
     def read(self, path: str, key: str) -> Secret:
         secret = super().read(path, key)
         if secret.source != "environment":
@@ -155,8 +145,6 @@ class CachesItsFallbackUntilAPlainRead(KeepsItsFallbackInItsCache):
 
 
 class FallsBackOnlyIfConnectionsAreRefused(Tweaked):
-    """Falls back if no connection can be made, but not if Vault is sealed."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__({name: value for name, value in environ.items() if "VAULT" in name})
         self._variables = environ
@@ -183,7 +171,7 @@ class FallsBackOnlyIfConnectionsAreRefused(Tweaked):
 
 
 class FallsBackInADeniedCachedReadWithoutAPlainReadBefore(Tweaked):
-    """Uses the variable in a cached read if no plain read of the secret has failed before."""
+    """Uses the variable in a cached read if no plain read has failed before."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -221,7 +209,7 @@ class FallsBackOnADenial(Tweaked):
 
 
 class FallsBackOnADenialInItsCache(Tweaked):
-    """Returns the environment variable for a denial, where it would have used its cache."""
+    """Does so where it would have used its cache."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -244,14 +232,13 @@ class _AnswersADenialFromItsCache(Tweaked):
         self._environ = environ
 
     def instead(self, key: str, failure: VaultError) -> str:
-        """Return the variable, or raise the failure if there is none."""
         if key in self._environ:
             return self._environ[key]
         raise failure
 
 
 class FallsBackAtARefusedLogin(_AnswersADenialFromItsCache):
-    """Returns the environment variable although its access was taken away."""
+    """Does so although its access was taken away."""
 
     def read(self, path: str, key: str) -> Any:
         try:
@@ -261,7 +248,7 @@ class FallsBackAtARefusedLogin(_AnswersADenialFromItsCache):
 
 
 class FallsBackAtARefusedLoginInItsCache(_AnswersADenialFromItsCache):
-    """Does so where its cache has nothing."""
+    """Uses the variable where its cache has nothing."""
 
     def read_cached(self, path: str, key: str) -> Any:
         try:
@@ -289,10 +276,7 @@ class FallsBackForADeletedSecretInItsCache(_AnswersADenialFromItsCache):
 
 
 class PausesAfterARefusedLogin(Tweaked):
-    """Pauses for some seconds after a refused login, and ignores a new secret-id.
-
-    It reports Vault as unavailable then, which is no reason to fall back.
-    """
+    """Then Vault is unavailable for some seconds, which is no reason to fall back."""
 
     rests = 8.0
 

@@ -1,4 +1,4 @@
-"""Clients that break KV-01, 02 or 07: a cache, and stale values in an outage."""
+"""Clients that break KV-01, 02 or 07: a cache, and stale values."""
 
 from __future__ import annotations
 
@@ -32,8 +32,6 @@ from tests.subjects.lazy_wire import (
 
 
 class CachesForever(Tweaked):
-    """Never asks again for what it has read."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._read: dict[tuple[str, str], Secret] = {}
@@ -48,7 +46,7 @@ class CachesForever(Tweaked):
 
 
 class _KnowsWhy(Tweaked):
-    """Knows the reason for a stale value, so that a subclass can react to it."""
+    """Knows why a value is stale, so that a subclass can react."""
 
     settings: ClassVar[Mapping[str, Any]] = {"max_stale": 3600.0, "backoff_cap": 1.0}
     max_stale, while_sealed, while_refused = 6.0, 6.0, 6.0
@@ -73,31 +71,31 @@ class _KnowsWhy(Tweaked):
 
 
 class ServesNoStaleValueInASeal(_KnowsWhy):
-    """Returns its last good value if Vault is unreachable, and nothing if Vault is sealed."""
+    """Returns its last good value only if Vault is unreachable."""
 
     while_sealed = 0.0
 
 
 class ServesNoStaleValueWhenRefused(_KnowsWhy):
-    """Returns it if Vault is sealed, and nothing if Vault is unreachable."""
+    """Returns it only if Vault is sealed."""
 
     while_refused = 0.0
 
 
 class ServesStaleForeverInASeal(_KnowsWhy):
-    """Checks the age of its last good value if Vault is unreachable, but not if it is sealed."""
+    """Checks the age of its last good value only if Vault is unreachable."""
 
     while_sealed = 3600.0
 
 
 class ServesStaleForeverWhenRefused(_KnowsWhy):
-    """Checks it if Vault is sealed, but not if it is unreachable."""
+    """Checks the age of its last good value only if Vault is sealed."""
 
     while_refused = 3600.0
 
 
 class ServesStaleForeverInPlainReads(Tweaked):
-    """Limits the age of cached values. A plain read returns the last value for ever."""
+    """Limits only the age of cached values."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -114,7 +112,7 @@ class ServesStaleForeverInPlainReads(Tweaked):
 
 
 class ServesStaleForeverUntilItsCacheFails(ServesStaleForeverInPlainReads):
-    """A cached read of the same secret that fails drops the value that plain reads serve."""
+    """A cached read that fails drops the value that plain reads serve."""
 
     def read_cached(self, path: str, key: str) -> Secret:
         try:
@@ -140,21 +138,17 @@ class ServesStaleWholeSecretsForever(Tweaked):
 
 
 class ServesStaleForever(Tweaked):
-    """Returns its last good value as long as the outage lasts."""
+    """As long as the outage lasts."""
 
     settings: ClassVar[Mapping[str, Any]] = {"max_stale": 3600.0}
 
 
 class ServesStaleForeverWithATenSecondDeadline(ServesStaleForever):
-    """Does so, and declares ten seconds for its calls."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__({**environ, "VAULT_CLIENT_TIMEOUT": "10"})
 
 
 class ServesStaleValuesWithoutAMark(Tweaked):
-    """Returns its last good value as long as the outage lasts, without a mark."""
-
     settings: ClassVar[Mapping[str, Any]] = {"max_stale": 3600.0}
 
     def read_cached(self, path: str, key: str) -> Any:
@@ -162,28 +156,23 @@ class ServesStaleValuesWithoutAMark(Tweaked):
 
 
 class ServesStaleForTooShort(Tweaked):
-    """Has nothing left after a third of max_stale.
-
-    A failing call takes up to a deadline, and the time counts from its end.
-    """
+    """For a third of max_stale, counted from the end of a failing call."""
 
     settings: ClassVar[Mapping[str, Any]] = {"max_stale": 2.0}
 
 
 class ServesStaleForTooLong(Tweaked):
-    """Returns it for longer than any earlier call may take."""
-
     settings: ClassVar[Mapping[str, Any]] = {"max_stale": 9.5}
 
 
 class ServesStaleJustLongEnough(Tweaked):
-    """Keeps its last good value half a second less than max_stale; R less is allowed."""
+    """Half a second less than max_stale; R less is allowed."""
 
     settings: ClassVar[Mapping[str, Any]] = {"max_stale": 5.5}
 
 
 class ServesStaleALittleLonger(Tweaked):
-    """Returns it a bit longer than max_stale, as a call that began earlier may."""
+    """As a call that began earlier may."""
 
     settings: ClassVar[Mapping[str, Any]] = {"max_stale": 7.4}
 
@@ -192,7 +181,7 @@ class ServesStaleALittleLonger(Tweaked):
 
 
 class FillsItsCacheOnlyByPlainReadsAfterAnOutage(LazyClient):
-    """Its cache refreshes itself until an outage; after that only plain reads fill it."""
+    """Its cache refreshes itself until an outage."""
 
     capabilities = LazyClient.capabilities | {"cached"}
 
@@ -216,7 +205,7 @@ class FillsItsCacheOnlyByPlainReadsAfterAnOutage(LazyClient):
         return value
 
     def read_cached(self, path: str, key: str) -> str:
-        """Return the value of one key, which may be a second old."""
+        """Return a value that may be a second old."""
         if self._away:
             raise UnavailableError("Vault is away")
         since, value = self._kept.get((path, key), (0.0, ""))
@@ -225,8 +214,6 @@ class FillsItsCacheOnlyByPlainReadsAfterAnOutage(LazyClient):
 
 
 class ServesASecretDeletedInAnOutage(LazyClient):
-    """Takes a secret that was deleted during an outage for still unreachable."""
-
     keeps = 3600.0
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -252,8 +239,6 @@ class ServesASecretDeletedInAnOutage(LazyClient):
 
 
 class ServesASecretDeletedInAnOutageFromItsCache(ServesASecretDeletedInAnOutage):
-    """Does so only for its cache, which it refreshes when it is asked."""
-
     capabilities = frozenset({"read", "outcomes", "cached"})
 
     def read(self, path: str, key: str) -> str:
@@ -264,21 +249,19 @@ class ServesASecretDeletedInAnOutageFromItsCache(ServesASecretDeletedInAnOutage)
 
 
 class ServesStaleWholeSecretsWithoutAMark(Tweaked):
-    """Returns the last whole secret while Vault is away, without a mark."""
-
     def read_all(self, path: str) -> Any:
         return dict(self.client.read(path).value)
 
 
 class _Kept(str):
-    """A value that the client marks as old."""
+    """A value marked as old."""
 
     __slots__ = ()
     stale = True
 
 
 class ServesASecretDeletedInAnOutageForTooLong(ServesASecretDeletedInAnOutage):
-    """Marks the value as old, and drops it four seconds too late."""
+    """Marked as old, and dropped four seconds too late."""
 
     keeps = 12.0
 
@@ -307,8 +290,6 @@ class ReadsOverADeadConnectionEverySecondTime(LazyClient):
 
 
 class TreatsARefusedConnectionAsAMissingSecret(LazyClient):
-    """Calls a secret missing if the connection is refused."""
-
     _refused = False
 
     def _ask(self, *request: Any, **more: Any) -> Reply:
@@ -330,7 +311,7 @@ class TreatsARefusedConnectionAsAMissingSecret(LazyClient):
 
 
 class ServesASecretDeletedInAnOutageForAWhile(ServesASecretDeletedInAnOutageForTooLong):
-    """Drops it a second and a half early: recovery may take 3 s, a refresh 5 s."""
+    """A second and a half less: recovery may take 3 s, a refresh 5 s."""
 
     keeps = 6.5
 

@@ -51,8 +51,6 @@ from tests.subjects.lazy_wire import (
 
 
 class CachesOneValueForEachPath(Tweaked):
-    """Its cache has one entry for each path: the first key's value is returned for all keys."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._first: dict[str, str] = {}
@@ -64,7 +62,7 @@ class CachesOneValueForEachPath(Tweaked):
 
 
 class SharesOneReadOfAllKeysOfAPath(LazyClient):
-    """Joins simultaneous reads of a path, and returns the first key's value to all of them."""
+    """Returns the first key's value to all simultaneous readers."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -92,7 +90,7 @@ class SharesOneReadOfAllKeysOfAPath(LazyClient):
 
 
 class KeepsKeysThatWereRemoved(LazyClient):
-    """Merges each answer into what it has of a secret: a removed key stays."""
+    """Merges each answer into what it has of a secret."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -105,7 +103,7 @@ class KeepsKeysThatWereRemoved(LazyClient):
 
 
 class DecodesAsLatin1(LazyClient):
-    """Decodes answers as ISO 8859-1, as many HTTP libraries do by default."""
+    """As many HTTP libraries do by default."""
 
     def read_all(self, path: str) -> dict[str, str]:
         def read(text: str) -> str:
@@ -115,7 +113,7 @@ class DecodesAsLatin1(LazyClient):
 
 
 class DecodesByItsLocale(LazyClient):
-    """Decodes answers by its locale, which is UTF-8 on a desktop and C in a container."""
+    """UTF-8 on a desktop, C in a container."""
 
     def read_all(self, path: str) -> dict[str, str]:
         def read(text: str) -> str:
@@ -125,14 +123,14 @@ class DecodesByItsLocale(LazyClient):
 
 
 class EncodesSpacesInPathsAsPlus(LazyClient):
-    """Writes a plus for each space of a path, which is right only in a query."""
+    """A plus is right only in a query."""
 
     def read_all(self, path: str) -> dict[str, str]:
         return super().read_all(path.replace(" ", "+"))
 
 
 class RetriesA404WithinTheCall(LazyClient):
-    """Takes every answer but 200 for temporary, and keeps asking within its call."""
+    """Takes every answer but 200 for temporary."""
 
     tries = 99
 
@@ -147,7 +145,7 @@ class RetriesA404WithinTheCall(LazyClient):
 
 
 class ReadsOnlyAscii(LazyClient):
-    """Handles ASCII only: an answer with another letter is not Vault's."""
+    """An answer with another letter is not Vault's."""
 
     def read_all(self, path: str) -> dict[str, str]:
         found = super().read_all(path)
@@ -180,15 +178,13 @@ class ConvertsLineEndsInReads(LazyClient):
 
 
 class CutsValuesAtANul(LazyClient):
-    """Passes its values to a C library, where a text ends at a NUL."""
+    """Passes its values to a C library."""
 
     def read_all(self, path: str) -> dict[str, str]:
         return {key: text.partition("\0")[0] for key, text in super().read_all(path).items()}
 
 
 class ServesADeletedSecretFromItsCache(Remembers):
-    """Keeps a deleted secret in its cache."""
-
     capabilities = frozenset({"read", "outcomes", "cached"})
 
     def read_cached(self, path: str, key: str) -> str:
@@ -201,7 +197,7 @@ class ServesADeletedSecretFromItsCache(Remembers):
 
 
 class TreatsADeletedSecretAsEmpty(LazyClient):
-    """Returns the empty string for a secret whose data is null."""
+    """Vault answers with data that is null."""
 
     def read(self, path: str, key: str) -> str:
         try:
@@ -216,7 +212,7 @@ class TreatsAMissingKeyAsEmpty(LazyClient):
 
 
 class NeverRereadsADeletedVersion(LazyClient):
-    """Takes a deleted version as deleted for ever, and does not look at it again."""
+    """Takes it as deleted for ever."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -234,7 +230,7 @@ class NeverRereadsADeletedVersion(LazyClient):
 
 
 class NeverRereadsADeletedSecret(LazyClient):
-    """Never asks again for a path whose secret was deleted, and tells no outcomes."""
+    """Tells no outcomes either."""
 
     capabilities = frozenset({"read", "read_all", "tls", "herd"})
 
@@ -253,8 +249,6 @@ class NeverRereadsADeletedSecret(LazyClient):
 
 
 class CachesA404Forever(Tweaked):
-    """Its cache remembers for ever that a secret is missing."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._missing: dict[tuple[str, str], SecretNotFound] = {}
@@ -270,7 +264,7 @@ class CachesA404Forever(Tweaked):
 
 
 class TreatsAMissingKeyAsAnOutage(LazyClient):
-    """Tells its callers to come back later for a missing key."""
+    """Tells its callers to come back later."""
 
     def read(self, path: str, key: str) -> str:
         try:
@@ -280,7 +274,7 @@ class TreatsAMissingKeyAsAnOutage(LazyClient):
 
 
 class CachesADeletionForTheRefreshTime(LazyClient):
-    """Calls a deleted secret deleted for nearly five seconds, even without its metadata."""
+    """For nearly five seconds, even without its metadata."""
 
     keeps = 4.5
 
@@ -300,14 +294,12 @@ class CachesADeletionForTheRefreshTime(LazyClient):
 
 
 class CachesADeletionForTooLong(CachesADeletionForTheRefreshTime):
-    """Does so for longer than a value may be kept."""
+    """For longer than a value may be kept."""
 
     keeps = 8.0
 
 
 class TreatsADeletedSecretAsMissingForTwoSeconds(LazyClient):
-    """Calls a deleted secret missing for two seconds."""
-
     lasts = 2.0
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -325,14 +317,10 @@ class TreatsADeletedSecretAsMissingForTwoSeconds(LazyClient):
 
 
 class ReportsUnhealthyLongerThanDeclared(ReportsUnhealthyForAWhile):
-    """Says so two seconds later than declared."""
-
     after = 6.0
 
 
 class CachesByKeyWithoutThePath(Tweaked):
-    """Caches values by their key, without the path of the secret."""
-
     keeps = 1.0
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -353,8 +341,6 @@ class CachesByKeyWithoutThePath(Tweaked):
 
 
 class CachesByTheLastPartOfThePath(CachesForTheRefreshTime):
-    """Caches what it reads by the last part of its path, and the key."""
-
     keeps = 1.0
 
     def read(self, path: str, key: str) -> str:
@@ -367,7 +353,7 @@ class CachesByTheLastPartOfThePath(CachesForTheRefreshTime):
 
 
 class AnswersAHealthQuestionTooLate(SaysSlowlyHowItIs):
-    """Takes a second more than a call has."""
+    """After a second more than a call has."""
 
     lasts = 3.0
 
@@ -393,7 +379,7 @@ class StripsItsValues(LazyClient):
 
 
 class DescendsIntoAKeyNamedData(LazyClient):
-    """Descends as long as there is `data`, to support both versions of KV."""
+    """As long as there is `data`, to support both versions of KV."""
 
     def read_all(self, path: str) -> dict[str, str]:
         inner: Any = super().read_all(path)
@@ -403,7 +389,7 @@ class DescendsIntoAKeyNamedData(LazyClient):
 
 
 class SplitsAKeyAtItsDots(LazyClient):
-    """Takes the name of a key for a path into the secret: `tls.crt` is not found."""
+    """As a path into the secret: `tls.crt` is not found."""
 
     def read(self, path: str, key: str) -> str:
         inner: Any = self.read_all(path)
@@ -415,7 +401,7 @@ class SplitsAKeyAtItsDots(LazyClient):
 
 
 class LowercasesKeys(LazyClient):
-    """Keeps the keys of a secret in lower case, as libraries for settings do."""
+    """Libraries for settings do so."""
 
     def read(self, path: str, key: str) -> str:
         found = {name.lower(): value for name, value in self.read_all(path).items()}
@@ -425,7 +411,7 @@ class LowercasesKeys(LazyClient):
 
 
 class ParsesDigitsAsANumber(LazyClient):
-    """Parses values like YAML, and returns the shortest form of a number: a PIN loses its zeros."""
+    """As YAML does: a PIN loses its zeros."""
 
     def read_all(self, path: str) -> dict[str, str]:
         found = super().read_all(path)
@@ -433,19 +419,19 @@ class ParsesDigitsAsANumber(LazyClient):
 
 
 class ExpandsVariablesInValues(LazyClient):
-    """Expands environment variables in values, as it does in its settings."""
+    """As it does in its settings."""
 
     def read_all(self, path: str) -> dict[str, str]:
         return {key: os.path.expandvars(one) for key, one in super().read_all(path).items()}
 
 
 def _metadata(reply: Reply) -> dict[str, Any]:
-    """Return what an answer says of its version, or nothing."""
+    """Return what an answer says of its version."""
     return dict((reply.body.get("data") or {}).get("metadata") or {})
 
 
 class TreatsAFutureDeletionTimeAsDeleted(LazyClient):
-    """Takes a version with a `deletion_time` for deleted, even if that is in an hour."""
+    """Even if that is in an hour."""
 
     def _fetch(self, path: str, deadline: float) -> Reply:
         reply = super()._fetch(path, deadline)
@@ -466,8 +452,6 @@ class TreatsADestroyedVersionAsMissing(LazyClient):
 
 
 class KeepsAValueWhileTheVersionNumberIsEqual(LazyClient):
-    """Keeps what it has as long as the version number is the same."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._kept: dict[str, tuple[int, Reply]] = {}
@@ -486,7 +470,7 @@ class KeepsAValueWhileTheVersionNumberIsEqual(LazyClient):
 
 
 class InsertsDataAfterEachFolderNamedLikeTheMount(LazyClient):
-    """Makes `MOUNT/data/` of each `MOUNT/` in a path, also of a folder with the mount's name."""
+    """`MOUNT/data/` for each `MOUNT/` in a path."""
 
     def _ask(
         self, method: str, path: str, deadline: float, token: Token, body: object = None
@@ -498,7 +482,7 @@ class InsertsDataAfterEachFolderNamedLikeTheMount(LazyClient):
 
 
 class MergesAllWholeSecrets(LazyClient):
-    """Has one dictionary for everything: a whole secret has the keys of others too."""
+    """One dictionary for everything: a whole secret has the keys of others too."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -519,7 +503,7 @@ class MergesAllWholeSecrets(LazyClient):
 
 
 class LeavesUnicodeEscapesInValues(LazyClient):
-    """Decodes JSON by itself: it knows escaped newlines and quotes, but no Unicode escapes."""
+    """Decodes JSON by itself, without Unicode escapes."""
 
     def read_all(self, path: str) -> dict[str, str]:
         def read(text: str) -> str:
@@ -529,8 +513,6 @@ class LeavesUnicodeEscapesInValues(LazyClient):
 
 
 class ReplacesCharactersBeyond16Bits(LazyClient):
-    """Replaces each letter beyond 16 bits by a question mark."""
-
     def read_all(self, path: str) -> dict[str, str]:
         def read(text: str) -> str:
             return re.sub(r"[\U00010000-\U0010ffff]", "?", text)
@@ -539,36 +521,32 @@ class ReplacesCharactersBeyond16Bits(LazyClient):
 
 
 class EncodesOnlySpacesInPaths(LazyClient):
-    """Puts paths into URLs unencoded: what follows a `?` is lost."""
+    """What follows a `?` is lost."""
 
     def read_all(self, path: str) -> dict[str, str]:
         return super().read_all(unquote(re.split("[?#]", path)[0]))
 
 
 class TreatsPathsAsAlreadyEncoded(LazyClient):
-    """Its library takes a `%3F` in a path for an encoded character."""
+    """`%3F` in a path is taken for an encoded character."""
 
     def read_all(self, path: str) -> dict[str, str]:
         return super().read_all(unquote(path))
 
 
 class DecodesAPlusInAPathAsASpace(LazyClient):
-    """Decodes paths like a form."""
-
     def read_all(self, path: str) -> dict[str, str]:
         return super().read_all(path.replace("+", " "))
 
 
 class ReplacesNonAsciiCharactersInPaths(LazyClient):
-    """Writes a question mark for each non-ASCII letter of a path."""
+    """Writes question marks instead."""
 
     def read_all(self, path: str) -> dict[str, str]:
         return super().read_all(path.encode("ascii", "replace").decode())
 
 
 class LowercasesPathsInItsCache(Tweaked):
-    """Its cache knows paths in lower case, as its settings do."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._first: dict[str, str] = {}
@@ -578,7 +556,7 @@ class LowercasesPathsInItsCache(Tweaked):
 
 
 class KeepsTheWholeSecret(LazyClient):
-    """Returns a whole secret that it has read for nearly five seconds."""
+    """Keeps it for nearly five seconds."""
 
     keeps = 4.8
 
@@ -592,7 +570,7 @@ class KeepsTheWholeSecret(LazyClient):
         if not at or asked - at >= self.keeps:
             values = super().read_all(path)
             self._whole[path] = asked, values
-        return dict(values)  # a copy for each caller
+        return dict(values)
 
 
 class RetriesA404Once(RetriesA404WithinTheCall):
@@ -600,7 +578,7 @@ class RetriesA404Once(RetriesA404WithinTheCall):
 
 
 class RefusesPathsWithSpecialCharacters(LazyClient):
-    """Refuses paths with characters that are special in a URL."""
+    """Refuses those that are special in a URL."""
 
     def read_all(self, path: str) -> dict[str, str]:
         if re.search("[?#%]", path):
@@ -612,7 +590,7 @@ class RefusesPathsWithSpecialCharacters(LazyClient):
 
 
 class LooksUpItsMountBeforeItReads(LazyClient):
-    """Looks up its mount before it reads, and its token if the mount is denied."""
+    """Its token, if the mount is denied."""
 
     def _fetch(self, path: str, deadline: float) -> Reply:
         token = self._valid_token(deadline)
@@ -624,10 +602,7 @@ class LooksUpItsMountBeforeItReads(LazyClient):
 
 
 class SendsItsFirstRequestLate(LogsInOnTheFirst403):
-    """Is ready at once, and takes longer for its first login than a call may.
-
-    So does a virtual machine that loads its code for TLS and JSON at first use.
-    """
+    """Is ready at once. So is a virtual machine that loads its code for TLS and JSON later."""
 
     _warm = False
 
@@ -642,7 +617,7 @@ class SendsItsFirstRequestLate(LogsInOnTheFirst403):
 
 
 class GivesUpAtItsStartOnADeniedMount(LazyClient):
-    """Asks for its mount with one token, revokes it, asks with another, and gives up."""
+    """Asks for its mount with two tokens, and gives up."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -662,19 +637,13 @@ class GivesUpAtItsStartOnADeniedMount(LazyClient):
 
 
 class ReadsAWholeSecretKeyByKey(LazyClient):
-    """Reads the keys of a secret, and then each value by a read of its own."""
-
     def read_all(self, path: str) -> dict[str, str]:
         read = super().read_all
         return {key: read(path)[key] for key in read(path)}
 
 
 class ReturnsTheCachedObjectItself(LazyClient):
-    """Returns whole secrets from a cache for a second, as the cached object itself.
-
-    So does `functools.cache` around a function that returns a dictionary. An application that
-    removes a key, or fills in a template, changes it for all.
-    """
+    """Cached for a second: an application that removes a key changes it for all."""
 
     keeps = 1.0
 
@@ -705,19 +674,17 @@ class CachesEachKeySeparately(LazyClient):
 
 
 class KeepsTheWholeSecretForTooLong(KeepsTheWholeSecret):
-    """Returns it for twice as long."""
-
     keeps = 9.6
 
 
 class _KeptWholeSecret(dict[str, str]):
-    """A whole secret that the client marks as old."""
+    """A whole secret marked as old."""
 
     stale = True
 
 
 class KeepsItsFirstWholeSecretForever(LazyClient):
-    """Returns the first whole secret that it has read for ever, marked as old."""
+    """Returns it marked as old."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)

@@ -1,4 +1,4 @@
-"""Clients that break LEASE-01, 02, 05 or 08: credentials that are revoked, denied or given back."""
+"""Clients that break LEASE-01, 02, 05 or 08: credentials revoked, denied or given back."""
 
 from __future__ import annotations
 
@@ -36,8 +36,6 @@ from tests.mutants.reference_clients import (
 
 
 class IgnoresReportsOfRefusedCredentials(Leasing):
-    """Ignores reports of refusals, and relies on the next renewal."""
-
     def lease(self, path: str, failed: str | None = None) -> Credential:
         del failed
         return super().lease(path)
@@ -68,7 +66,7 @@ class RequestsThreeCredentialsForALostOne(Leasing):
 
 
 class _Restless(Leases):
-    """Retries at once, so that its success does not depend on pauses."""
+    """Retries at once: success must not depend on pauses."""
 
     def _failed(self, held: Held, error: VaultError) -> float:
         super()._failed(held, error)
@@ -77,7 +75,7 @@ class _Restless(Leases):
 
 
 class NeverLogsInAgainForALease(Leasing):
-    """Takes a 403 to a lease for a denial, and never logs in for that."""
+    """Takes a 403 for a denial."""
 
     leases_type = _Restless
     after = math.inf
@@ -112,13 +110,13 @@ class _ForEachReport(Leases):
                 self._replace(held, deadline, self._timeout, "refused")
 
     def _heeds(self, held: Held, username: str) -> bool:
-        """Return whether a report of that user is a reason for another credential."""
+        """Return whether a report of that user counts."""
         del held, username
         return True
 
 
 class ReplacesACredentialForEachReport(Leasing):
-    """Takes a new credential for each report of a refusal, even of a replaced user."""
+    """Also believes reports of a replaced user."""
 
     leases_type: ClassVar[type[Leases]] = _ForEachReport
 
@@ -131,13 +129,13 @@ class _WithoutALock(Leases):
 
 
 class ReplacesACredentialForEachSimultaneousReport(Leasing):
-    """Checks the reported user without a lock, so that simultaneous reports all act."""
+    """Checks the reported user without a lock."""
 
     leases_type: ClassVar[type[Leases]] = _WithoutALock
 
 
 class ReplacesACredentialForALateReport(Leasing):
-    """Takes each report for one of the current user, except simultaneous ones."""
+    """Takes each report for one of the current user."""
 
     def lease(self, path: str, failed: str | None = None) -> Credential:
         if failed is not None:
@@ -146,7 +144,7 @@ class ReplacesACredentialForALateReport(Leasing):
 
 
 class _OneLock(Leases):
-    """Makes every caller for a credential, of any path, wait for the one before."""
+    """Every caller, of any path, waits for the one before."""
 
     waits: ClassVar[float] = math.inf
 
@@ -161,14 +159,12 @@ class _OneLock(Leases):
 
 
 class HasOneLockForAllLeases(Leasing):
-    """Holds a lock while Vault makes a user, so that callers of other paths wait."""
+    """Holds it while Vault makes a user."""
 
     leases_type: ClassVar[type[Leases]] = _OneLock
 
 
 class ReplacesAllCredentialsForOneReport(Leasing):
-    """Takes the refusal of one path's user for a refusal of all."""
-
     def lease(self, path: str, failed: str | None = None) -> Credential:
         by_path = self.client._session().leases._by_path
         held = by_path.get(path)
@@ -181,7 +177,7 @@ class ReplacesAllCredentialsForOneReport(Leasing):
 
 
 class _Unbound(Grant):
-    """A lease that ignores its token."""
+    """Ignores its token."""
 
     @property
     def expires_at(self) -> float:
@@ -203,7 +199,7 @@ class _MovesWhatIsReported(Leases):
 
 
 class ReplacesOnlyTheReportedCredentialAfterANewToken(Leasing):
-    """After it lost its token and was late to replace it, only one path gets a new credential."""
+    """If it was late to replace a lost token."""
 
     leases_type: ClassVar[type[Leases]] = _MovesWhatIsReported
 
@@ -213,8 +209,6 @@ class _OneLockForAMoment(_OneLock):
 
 
 class HasOneLockForAllLeasesForAMoment(Leasing):
-    """Stops waiting for the lock after a moment."""
-
     leases_type: ClassVar[type[Leases]] = _OneLockForAMoment
 
 
@@ -223,8 +217,6 @@ class ActsOnReportsJustInTime(ActsOnReportsTooLate):
 
 
 class LeasesTwoForOne(Leasing):
-    """Takes two credentials for a lost one."""
-
     leases_type = _LeasesTwo
 
 
@@ -236,7 +228,7 @@ class LogsInForALeaseJustInTime(NeverLogsInAgainForALease):
 
 
 class _Loose(Grant):
-    """A lease that does not know its token."""
+    """Does not know its token."""
 
     def __init__(self, path: str, answer: dict[str, Any], token: Token, started: float) -> None:
         super().__init__(path, answer, token, started)
@@ -269,7 +261,7 @@ class _KnowsNoParent(Leases):
 
 
 class ForgetsTheEndOfTheParentToken(Leasing):
-    """Uses a lease's own end, although its token may end earlier at its max TTL."""
+    """A token ends at its max TTL, and its leases with it."""
 
     leases_type = _KnowsNoParent
 
@@ -279,14 +271,12 @@ class _NoticesLate(_KnowsNoParent):
 
 
 class ReplacesCredentialsTooLateAfterALogin(Leasing):
-    """Replaces its credentials two and a half seconds after the login that killed them."""
+    """Two and a half seconds after the login that killed them."""
 
     leases_type = _NoticesLate
 
 
 class StopsLeasingWhenItsTokenEnds(Leasing):
-    """Stops leasing when the lease's token ends."""
-
     leases_type: ClassVar[type[Leases]] = _Silent
 
 
@@ -318,13 +308,13 @@ class _MovesOnlyOne(Leases):
 
 
 class ReplacesOneCredentialAfterALogin(Leasing):
-    """When the first lease moves to a new token, it notes the move for all paths."""
+    """The first lease's move to a new token is noted for all paths."""
 
     leases_type: ClassVar[type[Leases]] = _MovesOnlyOne
 
 
 class _OnlyOnItsToken(Grant):
-    """A lease that ignores its own end."""
+    """Ignores its own end."""
 
     @property
     def usable(self) -> bool:
@@ -343,7 +333,7 @@ class _RenewsOnItsFirstToken(Leases):
 
 
 class RenewsOnlyLeasesOfItsFirstToken(Leasing):
-    """Starts its renewer at its start: leases of a later token are not renewed."""
+    """Starts its renewer at its start."""
 
     leases_type: ClassVar[type[Leases]] = _RenewsOnItsFirstToken
 
@@ -363,7 +353,7 @@ class _RenewsByItsFirstToken(Leases):
 
 
 class RenewsItsLeasesByItsFirstToken(Leasing):
-    """Renews by a client of its own, with the token from the start."""
+    """By a client of its own."""
 
     leases_type: ClassVar[type[Leases]] = _RenewsByItsFirstToken
 
@@ -381,7 +371,7 @@ class _SilentForAMoment(_Silent):
 
 
 class RequestsNoCredentialForAMomentAfterItsTokenEnds(Leasing):
-    """Pauses for three seconds: refusals around a login do not count, and a call takes two."""
+    """For three seconds: refusals around a login do not count, and a call takes two."""
 
     leases_type = _SilentForAMoment
 
@@ -399,14 +389,12 @@ class _OverflowsItsTimers(RenewsAtShare):
 
 
 class OverflowsTheTimersOfItsLeases(Leasing):
-    """Its leases' timers count milliseconds in 31 bits; its token has other timers."""
+    """Milliseconds in 31 bits; its token has other timers."""
 
     leases_type = _OverflowsItsTimers
 
 
 class RequestsACredentialForEachThread(Leasing):
-    """Each thread has a client of its own, and so a credential."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._environ = environ
@@ -424,13 +412,11 @@ class RequestsACredentialForEachThread(Leasing):
 
 
 class RevokesItsCredentialsAMomentAfterItsEnd(Leasing):
-    """A thread revokes its credentials and its token a moment after its end."""
-
     after = 1.0
 
     def close(self) -> None:
         def give_back() -> None:
-            with contextlib.suppress(Exception):  # the scenario may be over
+            with contextlib.suppress(Exception):
                 super(RevokesItsCredentialsAMomentAfterItsEnd, self).close()
 
         timer = threading.Timer(self.after, give_back)
@@ -439,16 +425,11 @@ class RevokesItsCredentialsAMomentAfterItsEnd(Leasing):
 
 
 class RevokesItsCredentialsLongAfterItsEnd(RevokesItsCredentialsAMomentAfterItsEnd):
-    """Does so some seconds after its end."""
-
     after = 4.0
 
 
 class RejectsCallersWhileItRequestsACredential(Leasing):
-    """Asks for one credential at a time, and turns other callers away meanwhile.
-
-    The first calls take a moment, so that simultaneous callers meet them even on a busy machine.
-    """
+    """The first calls take a moment, so that simultaneous callers meet this."""
 
     at_once = 1
     takes = 0.5
@@ -474,13 +455,11 @@ class RejectsTheFifthCallerForACredential(RejectsCallersWhileItRequestsACredenti
 
 
 class DeclaresThatItLeavesItsToken(LeavesItsCredentialsBehind):
-    """Declares that it leaves its token behind by design."""
-
     leaves = frozenset({"token"})
 
 
 class RejectsCallersForACredentialWhileItStarts(Leasing):
-    """Starts slowly: reads wait for it, but callers for a credential are turned away."""
+    """Reads wait until it has started."""
 
     takes = 1.0
 
@@ -511,13 +490,13 @@ class _AsksAQuotaAgain(Leases):
 
 
 class RequestsCredentialsDespiteRetryAfter(Leasing):
-    """Asks again after a fifth of a second when a quota refuses a credential."""
+    """After a fifth of a second."""
 
     leases_type: ClassVar[type[Leases]] = _AsksAQuotaAgain
 
 
 class _AsksAgain(Leases):
-    """Asks again within a call, as long as the call has time."""
+    """Within a call, as long as it has time."""
 
     pause = 0.01
 
@@ -532,7 +511,7 @@ class _AsksAgain(Leases):
 
 
 class RequestsCredentialsFromAFailingEngineWithoutAPause(Leasing):
-    """Asks a failing engine for a credential a hundred times a second."""
+    """Asks a hundred times a second."""
 
     leases_type: ClassVar[type[Leases]] = _AsksAgain
 
@@ -547,14 +526,10 @@ class _DropsItsTokenOn500(Leases):
 
 
 class TreatsAFailingEngineAsADeadToken(Leasing):
-    """Logs in again if Vault's database engine fails."""
-
     leases_type: ClassVar[type[Leases]] = _DropsItsTokenOn500
 
 
 class ReportsAFailingEngineAsADenial(Leasing):
-    """Calls a credential denied while the engine fails."""
-
     def lease(self, path: str, failed: str | None = None) -> Credential:
         try:
             return super().lease(path, failed)
@@ -563,7 +538,7 @@ class ReportsAFailingEngineAsADenial(Leasing):
 
 
 class _Pauses(Leases):
-    """Pauses for some seconds after it was given no credential."""
+    """For some seconds after it was given no credential."""
 
     seconds = 14.0
     after: type[VaultError] = ServerFailed
@@ -578,19 +553,19 @@ class _Pauses(Leases):
         try:
             return super()._replace(held, deadline, patience, reason)
         except self.after as error:
-            if not error.echo:  # Vault's own answer, rather than a remembered one
+            if not error.echo:  # Vault's own answer
                 self._until = time.monotonic() + self.seconds
             raise
 
 
 class PausesForTooLongAfterAFailingEngine(Leasing):
-    """Pauses for fourteen seconds after a failure of the engine."""
+    """Pauses for fourteen seconds."""
 
     leases_type: ClassVar[type[Leases]] = _Pauses
 
 
 class _AsksEachTime(Leases):
-    """Asks Vault in each call, without a pause after a denial."""
+    """Without a pause after a denial."""
 
     def _note(self, held: Held, error: VaultError) -> None:
         super()._note(held, error)
@@ -603,8 +578,6 @@ class _AsksEachTime(Leases):
 
 
 class LogsInForEachDeniedLease(Leasing):
-    """Takes a denial for the end of its token."""
-
     leases_type: ClassVar[type[Leases]] = _AsksEachTime
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -636,8 +609,6 @@ class _AsksThreeTimes(_AsksEachTime):
 
 
 class AsksThreeTimesForADeniedLease(Leasing):
-    """Asks three times in each denied call; it never logs in for that."""
-
     leases_type: ClassVar[type[Leases]] = _AsksThreeTimes
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -661,7 +632,7 @@ class _PausesAfterADenial(_Pauses):
 
 
 class PausesForTooLongAfterADeniedLease(Leasing):
-    """Pauses for twenty-two seconds after a denial, which lasts longer than a failure."""
+    """For twenty-two seconds; a denial lasts longer than a failure."""
 
     leases_type: ClassVar[type[Leases]] = _PausesAfterADenial
 
@@ -676,7 +647,7 @@ class _OneRound(Leases):
             if wait is None:
                 continue
             waits.append(max(0.0, wait))
-            if held.pause is not None:  # this lease could not be kept: the round ends
+            if held.pause is not None:  # the round ends
                 break
         return min(waits, default=None)
 
@@ -688,13 +659,11 @@ class _OneRound(Leases):
 
 
 class RenewsNoOtherLeaseWhileOneFails(Leasing):
-    """While one lease cannot be kept, its thread tends no other lease."""
-
     leases_type: ClassVar[type[Leases]] = _OneRound
 
 
 class _Nothing(Grant):
-    """A credential without a user, whose lease ends at once."""
+    """Without a user; the lease ends at once."""
 
     def __init__(self, path: str, token: Token, started: float) -> None:
         nothing = {
@@ -716,14 +685,10 @@ class _TakesWhatComes(Leases):
 
 
 class HandsOutAnEmptyCredentialForAGatewayPage(Leasing):
-    """Hands out what is in an answer with 200, even if that is nothing."""
-
     leases_type: ClassVar[type[Leases]] = _TakesWhatComes
 
 
 class ReportsAGatewayPageAsADeniedLease(Leasing):
-    """Calls a credential denied if a gateway said 403."""
-
     def lease(self, path: str, failed: str | None = None) -> Credential:
         try:
             return super().lease(path, failed)
@@ -744,8 +709,6 @@ class _DropsItsTokenOn403(Leases):
 
 
 class LogsInAfterAGateway403ToALeaseRequest(Leasing):
-    """Logs in again if a gateway answers 403 to a request for a credential."""
-
     leases_type: ClassVar[type[Leases]] = _DropsItsTokenOn403
 
 
@@ -763,14 +726,12 @@ class _HandsOutTheEnded(Leases):
 
 
 class HandsOutAnEndedCredential(Leasing):
-    """Hands out the last credential while a lease cannot be renewed, as if it were a secret."""
+    """As if it were a secret."""
 
     leases_type: ClassVar[type[Leases]] = _HandsOutTheEnded
 
 
 class HandsOutARefusedCredentialAgain(Leasing):
-    """Returns its last credential if it has no other."""
-
     lasts = math.inf
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -792,7 +753,7 @@ class HandsOutARefusedCredentialAgain(Leasing):
 
 
 class HandsOutARefusedCredentialForAMoment(HandsOutARefusedCredentialAgain):
-    """Does so for the moment in which other clients find out that there is none."""
+    """In which other clients find out that there is none."""
 
     lasts = 1.0
 
@@ -819,7 +780,7 @@ class _PausesAWhile(_Pauses):
 
 
 class PausesAWhileWithoutACredential(Leasing):
-    """Pauses for nine and a half seconds after either: half as long again as each lasted."""
+    """For nine and a half seconds: half as long again as either fault."""
 
     leases_type: ClassVar[type[Leases]] = _PausesAWhile
 
@@ -829,7 +790,7 @@ class _HandsOutTheEndedForAMoment(_HandsOutTheEnded):
 
 
 class HandsOutAnEndedCredentialForAMoment(Leasing):
-    """Does so for a little more than a second after the lease ends."""
+    """A little more than a second."""
 
     leases_type: ClassVar[type[Leases]] = _HandsOutTheEndedForAMoment
 

@@ -1,4 +1,4 @@
-"""Broken clients that several groups use: how they log in, renew, start and answer from memory."""
+"""Broken clients that several groups use: logins, renewals, starts and memory."""
 
 from __future__ import annotations
 
@@ -49,10 +49,7 @@ class RenewsItsOldToken(LooksUpItsOldToken):
 
 
 class SendsOnceMore(LazyClient):
-    """A queue of its own sends a request with the lost token long after the new one came.
-
-    A request that was about to be sent when the new token came is allowed.
-    """
+    """A queue sends the lost token long after the new one came; at that moment is allowed."""
 
     late = 0.7
     _lost: tuple[str, Token] | None = None
@@ -81,7 +78,7 @@ class SendsOnceMore(LazyClient):
 
 
 class ReadsWithATokenThatItHasRevoked(SendsOnceMore):
-    """Revokes its token when it has another, while a caller still reads with the old one."""
+    """A caller still reads with the old one."""
 
     def _log_in(self, deadline: float) -> Token:
         old = self._token
@@ -94,7 +91,7 @@ class ReadsWithATokenThatItHasRevoked(SendsOnceMore):
 
 
 class ExitsInAnOutage(LazyClient):
-    """Ends its process after three unanswered requests."""
+    """Does so after three unanswered requests."""
 
     times = 3
     _failed = 0
@@ -110,7 +107,7 @@ class ExitsInAnOutage(LazyClient):
 
 
 class RenewsInACallersCall(LazyClient):
-    """Has no timer: the first caller after the time renews, and all others use the old token."""
+    """Without a timer: the first caller after the time renews, all others use the old token."""
 
     others_wait = False
 
@@ -135,7 +132,7 @@ class RenewsInACallersCall(LazyClient):
                 with self._held(deadline):
                     return self._log_in(deadline)
             return token
-        except ClientError:  # the token lives, so the call goes on
+        except ClientError:  # the token lives
             self._arm(self._longest)
             return token
         finally:
@@ -143,8 +140,6 @@ class RenewsInACallersCall(LazyClient):
 
 
 class GivesUpInACallersCall(RenewsInACallersCall):
-    """Stops renewing in calls after one failure."""
-
     def _renewed(self, token: Token, deadline: float) -> bool:
         try:
             return super()._renewed(token, deadline)
@@ -154,7 +149,7 @@ class GivesUpInACallersCall(RenewsInACallersCall):
 
 
 class LogsInInsteadOfRenewing(AtShare):
-    """Never renews: it logs in when three fifths of a life are over."""
+    """When three fifths of a life are over."""
 
     share = 0.6
 
@@ -163,34 +158,29 @@ class LogsInInsteadOfRenewing(AtShare):
 
 
 class LogsInAtHalfALife(LogsInInsteadOfRenewing):
-    """Never renews: it logs in by the clock when half of a life is over, in any case."""
+    """By the clock, in any case."""
 
     share = 0.5
 
 
 class LogsInAtAThird(LogsInInsteadOfRenewing):
-    """Never renews: it logs in as early as others may renew."""
+    """As early as others may renew."""
 
     share = 0.33
 
 
 class LogsInAtAQuarter(LogsInInsteadOfRenewing):
-    """Logs in a little too early."""
-
     share = 0.27
 
 
 class RenewsAtAThird(AtShare):
-    """Renews early enough to cost Vault more than necessary, which is allowed."""
+    """Costs Vault more than necessary, which is allowed."""
 
     share = 0.33
 
 
 class AsksForAnHour(LazyClient):
-    """Renews a new token at once, and asks for an hour each time.
-
-    HashiCorp's example of a LifetimeWatcher does so.
-    """
+    """Renews a new token at once, as HashiCorp's example of a LifetimeWatcher does."""
 
     increment = 3600
 
@@ -209,7 +199,7 @@ class AsksForAnHour(LazyClient):
 
 
 class _Loading:
-    """Takes some time once. Calls during that time wait."""
+    """Takes some time once; calls wait."""
 
     def __init__(self, takes: float) -> None:
         self._takes = takes
@@ -222,7 +212,7 @@ class _Loading:
 
 
 class LoadsWhileItIsFirstAsked(LazyClient):
-    """Loads for nearly as long as a call may take, and then gives Vault a call's time."""
+    """For nearly as long as a call may take; then Vault gets a call's time."""
 
     takes = 1.7
 
@@ -236,7 +226,7 @@ class LoadsWhileItIsFirstAsked(LazyClient):
 
 
 class StartsSlowly(LazyClient):
-    """Starts as slowly as a JVM, and asks for nothing before that."""
+    """Like a JVM, and asks for nothing before."""
 
     takes = 4.0
 
@@ -246,7 +236,7 @@ class StartsSlowly(LazyClient):
 
 
 class LoadsAtItsFirstRead(LazyClient):
-    """Takes longer for its first read than a call may, like a JVM that loads classes."""
+    """For longer than a call may, like a JVM that loads classes."""
 
     times, takes = 1, 3.0
 
@@ -261,7 +251,7 @@ class LoadsAtItsFirstRead(LazyClient):
 
 
 class WantsVaultAtItsSlowStart(StartsSlowly):
-    """Fails without a token at its start, and its supervisor starts it again."""
+    """Fails without a token; its supervisor starts it again."""
 
     takes = 7.0
 
@@ -271,7 +261,7 @@ class WantsVaultAtItsSlowStart(StartsSlowly):
 
 
 class LooksEverySecond(LooksByItself):
-    """Looks up its token at a pace of its own, besides the looks that denials cause."""
+    """Looks up its token, besides the looks that denials cause."""
 
     def _look(self, token: Token, deadline: float) -> None:
         self._ask("GET", "auth/token/lookup-self", deadline, token)
@@ -296,10 +286,7 @@ class AsksForHealthFirst(LazyClient):
 
 
 class ProbesItselfNowAndThen(LazyClient):
-    """Its health is the result of its last look at its token, every five seconds.
-
-    A question costs no request. It declares no back-off, since its health has that pace.
-    """
+    """Every five seconds. It declares no back-off, since its health has that pace."""
 
     capabilities = LazyClient.capabilities | {"health"}
     every = 5.0
@@ -331,7 +318,7 @@ class ProbesItselfNowAndThen(LazyClient):
 
 
 class PausesForFourSeconds(LazyClient):
-    """Pauses after a failure like a circuit breaker, and declares for how long."""
+    """After a failure, like a circuit breaker, and declares it."""
 
     rests = 4.0
 
@@ -351,11 +338,11 @@ class PausesForFourSeconds(LazyClient):
 
 
 SOON_OVER = 2.0
-"""Seconds to live below which a token counts as dead: a look-up tells whole seconds."""
+"""Seconds to live below which a token counts as dead: a look-up tells whole ones."""
 
 
 class LogsInForEachCall(LazyClient):
-    """Logs in for each read, and revokes its token, as External Secrets does at each refresh."""
+    """Revokes its token, as External Secrets does at each refresh."""
 
     def _fetch(self, path: str, deadline: float) -> Reply:
         with self._held(deadline):
@@ -372,7 +359,7 @@ class LogsInForEachCall(LazyClient):
 
 
 class LooksBeforeEachRead(LazyClient):
-    """Looks up its token before each read, and logs in if it is dead, as Airflow does."""
+    """Logs in if the token is dead, as Airflow does."""
 
     def _fetch(self, path: str, deadline: float) -> Reply:
         with self._held(deadline):
@@ -388,7 +375,7 @@ class LooksBeforeEachRead(LazyClient):
 
 
 class PollsItsSecrets(LazyClient):
-    """Polls each secret that it was asked for now and then, and answers from memory."""
+    """Now and then, and answers from memory."""
 
     every = 4.8
 
@@ -410,7 +397,7 @@ class PollsItsSecrets(LazyClient):
                 try:
                     self._kept[path] = super().read_all(path)
                 except ClientError:
-                    self._kept.pop(path, None)  # the next caller asks, and gets the reason
+                    self._kept.pop(path, None)  # the next caller gets the reason
 
     def close(self) -> None:
         self._over.set()
@@ -418,7 +405,7 @@ class PollsItsSecrets(LazyClient):
 
 
 class AsksOnceItIsOld(LazyClient):
-    """Answers from memory for a while, and asks in the first call after that, never by itself."""
+    """It never asks by itself."""
 
     keeps = 4.5
 
@@ -437,11 +424,11 @@ class AsksOnceItIsOld(LazyClient):
 
 
 class KeepsAndLogsInAtAThird(AsksOnceItIsOld, LogsInAtAThird):
-    """Never renews. It may have replaced a lost token before it asks again."""
+    """It may have replaced a lost token before it asks again."""
 
 
 class KeepsLongAndLogsInAtAThird(KeepsAndLogsInAtAThird):
-    """Keeps values for longer than a third of a token's 20 s, and declares it."""
+    """For longer than a third of a token's 20 s, and declares it."""
 
     keeps = 9.0
 
@@ -451,13 +438,13 @@ class KeepsLongAndLogsInAtAThird(KeepsAndLogsInAtAThird):
 
 
 class KeepsLongerAndLogsInAtAThird(KeepsLongAndLogsInAtAThird):
-    """Keeps values for longer than two thirds: it may log in twice before it asks again."""
+    """For longer than two thirds: it may log in twice before it asks again."""
 
     keeps = 14.5
 
 
 class PollsSeldom(PollsItsSecrets):
-    """Polls once in twelve seconds, and declares it."""
+    """Once in twelve seconds, and declares it."""
 
     every = 12.0
 
@@ -467,8 +454,6 @@ class PollsSeldom(PollsItsSecrets):
 
 
 class ReportsTheHealthOfItsLastPoll(PollsSeldom):
-    """Is as healthy as its last poll, and asks Vault nothing for that."""
-
     capabilities = LazyClient.capabilities | {"health"}
     _well = True
 
@@ -486,8 +471,6 @@ class ReportsTheHealthOfItsLastPoll(PollsSeldom):
 
 
 class LogsInFourSecondsAfterASleep(LazyClient):
-    """Waits for its network before it logs in again."""
-
     after = 4.2
     _first = True
     _since = 0.0
@@ -520,11 +503,11 @@ class _EndsWithACall(LazyClient):
 
 
 class EndsWithACallInTime(_EndsWithACall):
-    """Ends within the deadline of its last call plus its five seconds."""
+    """Within its last call's deadline and five seconds."""
 
 
 FIRST = 0.1
-"""Seconds of the first pause of many libraries, which then doubles."""
+"""Seconds; the first pause of many libraries, which doubles."""
 
 
 class _Unguarded(Gate):
@@ -535,7 +518,7 @@ class _Unguarded(Gate):
 
 
 class StartsWithAToken(LazyClient):
-    """Is not ready before it has a token, for which it asks with full jitter, up to a second."""
+    """Asks with full jitter, up to a second, before it is ready."""
 
     longest = 1.0
 
@@ -553,13 +536,13 @@ class StartsWithAToken(LazyClient):
 
 
 class LogsInTooOftenAtItsStart(StartsWithAToken):
-    """Does so with pauses of at most a fiftieth of a second."""
+    """With pauses of at most a fiftieth of a second."""
 
     longest = 0.02
 
 
 class TriesTwiceInEachCall(LazyClient):
-    """Tries twice in each call, 0.15 s apart, and shares nothing between calls."""
+    """0.15 s apart; calls share nothing."""
 
     gate_type = _Unguarded
 
@@ -575,10 +558,7 @@ class TriesTwiceInEachCall(LazyClient):
 
 
 class AnswersFromMemory(LazyClient):
-    """Refreshes values in the background, and returns the last ones in an outage.
-
-    It marks nothing as old.
-    """
+    """Refreshes in the background, and returns the last values in an outage, unmarked."""
 
     every = (2.0, 3.0)
 
@@ -610,7 +590,7 @@ class AnswersFromMemory(LazyClient):
 
 
 class PollsTwiceAMinute(AnswersFromMemory):
-    """Polls its secrets every 20 to 28 s, and declares it."""
+    """Every 20 to 28 s, and declares it."""
 
     every = (20.0, 28.0)
 
@@ -620,7 +600,7 @@ class PollsTwiceAMinute(AnswersFromMemory):
 
 
 class _Breaker(Gate):
-    """Opens for four seconds at a failure: calls fail at once. Then it lets one request through."""
+    """A failure opens it for four seconds; then one request may pass."""
 
     rests = 4.0
 
@@ -649,7 +629,7 @@ class _Tidy(Http2Wire):
 
 
 class BreaksItsCircuit(Http2Client):
-    """Tries once for each call, over kept connections, and pauses after a failure."""
+    """One try for each call, over kept connections, and a pause after a failure."""
 
     wire_type, gate_type = _Tidy, _Breaker
 
@@ -667,8 +647,6 @@ class BreaksItsCircuit(Http2Client):
 
 
 class RefusesToStart(LazyClient):
-    """Logs in at its start, and does not start without a token."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._valid_token(time.monotonic() + self._deadline)

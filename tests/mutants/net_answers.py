@@ -1,4 +1,4 @@
-"""Clients that break NET-04 or 06 to 10: dead connections, and answers that are late or cut off."""
+"""Clients that break NET-04 or 06 to 10: dead connections, and late or cut answers."""
 
 from __future__ import annotations
 
@@ -47,10 +47,7 @@ from tests.subjects.lazy_wire import (
 
 
 class _Pool(Wire):
-    """Keeps its connections, and drops all idle ones after a failure.
-
-    It drops a connection that the server has closed before it is used.
-    """
+    """Keeps its connections; drops all idle ones after a failure."""
 
     heeds = True
 
@@ -109,7 +106,7 @@ class _DeafPool(_Pool):
 
 
 class _Keeper(Wire):
-    """Keeps one connection for each thread, in any case."""
+    """Keeps one connection for each thread."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -134,13 +131,13 @@ class _Keeper(Wire):
 
 
 class KeepsADeadConnection(LazyClient):
-    """Keeps its connections, even those that no longer answer."""
+    """Even if it no longer answers."""
 
     wire_type = _Keeper
 
 
 class KeepsADeadConnectionBehindACache(AnswersFromMemory):
-    """Does the same, but callers notice only for values that are not in memory."""
+    """Callers notice only for values that are not in memory."""
 
     wire_type = _Keeper
 
@@ -151,20 +148,18 @@ class _LoyalPool(_Pool):
 
 
 class KeepsAllOtherDeadConnectionsOfItsPool(LazyClient):
-    """Drops a dead connection, and then meets the next one: as many as a busy hour left."""
+    """As many as a busy hour left."""
 
     wire_type = _LoyalPool
 
 
 class IgnoresConnectionClose(LazyClient):
-    """Checks whether a connection has closed, but ignores the announcement."""
+    """It checks whether a connection has closed."""
 
     wire_type = _DeafPool
 
 
 class ObeysConnectionClose(LazyClient):
-    """Keeps its connections, except those that the server announced to close."""
-
     wire_type = _Pool
 
 
@@ -180,7 +175,7 @@ class _Dropper(_Keeper):
 
 
 class DropsADeadConnectionBehindACache(AnswersFromMemory):
-    """Answers from memory, and notices a dead connection in the background."""
+    """In the background, and answers from memory."""
 
     wire_type = _Dropper
 
@@ -194,38 +189,36 @@ class _Impatient(Wire):
 
 
 class HasAShortTimeoutForEachTry(LazyClient):
-    """Has a timeout for each try that only a fast network meets."""
+    """Only a fast network meets it."""
 
     wire_type = _Impatient
 
 
 class _HasAThird(Wire):
-    """Splits a call's time into three tries, even if Vault is about to answer."""
+    """Splits a call's time into three tries."""
 
     def send(self, *args: Any, deadline: float, **how: Any) -> Reply:
         return super().send(*args, deadline=min(deadline, time.monotonic() + 1.0), **how)
 
 
 class HasAThirdOfItsDeadlineForEachTry(LazyClient):
-    """Gives a request a third of its call's deadline, which is three seconds there."""
-
     wire_type = _HasAThird
 
 
 class RenewsTooLateOnASlowNetwork(AtShare):
-    """Would be in time if answers did not take a tenth of its token's life."""
+    """It would be in time on a fast network."""
 
     share = 0.92
 
 
 class RenewsInTimeOnASlowNetwork(AtShare):
-    """Plans its renewals early, since its tokens arrive late too."""
+    """Its tokens arrive late too."""
 
     share = 0.78
 
 
 class HasAOneMinuteDeadlineOnASlowNetwork(HasATenSecondDeadline):
-    """Declares as much as the suite waits for."""
+    """As much as the suite waits for."""
 
     within = 60.0
 
@@ -245,10 +238,7 @@ class _OneAtATime(Wire):
 
 
 class SendsOneRequestAtATimeOnASlowNetwork(LazyClient):
-    """Never has two requests in flight: a read waits for the renewal before it.
-
-    This is correct while answers come; TOK-22 asks for more.
-    """
+    """Correct while answers come; TOK-22 asks for more."""
 
     wire_type = _OneAtATime
 
@@ -288,8 +278,6 @@ class _TakesWhatComes(Wire):
 
 
 class ReturnsALateAnswerToTheNextRequest(LazyClient):
-    """Reuses a connection whose answer was late, and gets that answer first."""
-
     wire_type = _TakesWhatComes
 
     def close(self) -> None:
@@ -314,13 +302,13 @@ class _Patient(Wire):
 
 
 class NoTotalDeadline(LazyClient):
-    """Has a timeout for each piece of an answer, and none for the whole."""
+    """Has a timeout for each piece of an answer."""
 
     wire_type = _Patient
 
 
 class RestartsItsDeadlineAfterALogin(LazyClient):
-    """A call that finds its token dead starts its deadline again with the next token."""
+    """A call that finds its token dead starts its deadline again."""
 
     def _fetch(self, path: str, deadline: float) -> Reply:
         where = f"{self._mount}/data/{path}"
@@ -339,11 +327,11 @@ class RestartsItsDeadlineAfterALogin(LazyClient):
 class RestartsItsDeadlineAfterALoginBehindACache(
     RestartsItsDeadlineAfterALogin, KeepsLongAndLogsInAtAThird
 ):
-    """Never renews, and answers from memory: its next look mostly has a new token."""
+    """Its next look mostly has a new token, since it never renews."""
 
 
 class RestartsItsDeadlineForEachStepOfAChange(Tweaked):
-    """Gives the read of a change a call's whole time, and its write the same again."""
+    """Its read and its write each get a call's whole time."""
 
     seconds = 0.0
 
@@ -355,17 +343,17 @@ class RestartsItsDeadlineForEachStepOfAChange(Tweaked):
 
 
 class ChangesWithoutADeadline(RestartsItsDeadlineForEachStepOfAChange):
-    """Has a deadline for reads and writes. A change waits for a minute."""
+    """A change waits for a minute."""
 
     seconds = 60.0
 
 
 SECONDS_A_PIECE = 1.5
-"""Seconds for each piece of an answer: longer than the gaps of one that drips."""
+"""Seconds, longer than the gaps of an answer that drips."""
 
 
 class HasATimeoutForEachPieceOfAnAnswerToAWrite(_WritesByItself):
-    """Has a deadline for a read, but only a timeout for each piece of a write's answer."""
+    """It has a deadline for a read."""
 
     patience = SECONDS_A_PIECE
 
@@ -384,7 +372,7 @@ class _PieceByPiece(Wire):
 
 
 class HasATimeoutForEachPieceOfAWholeSecret(_ReadsWholeSecretsApart):
-    """Has a deadline for the read of one key, but only timeouts for pieces of a whole secret."""
+    """It has a deadline for the read of one key."""
 
     other_wire = _PieceByPiece
 
@@ -393,15 +381,15 @@ class HasATimeoutForEachPieceOfAWholeSecret(_ReadsWholeSecretsApart):
 
 
 class WaitsForeverForALargerAnswer(HasATenSecondDeadline, HasNoTimeout):
-    """Waits for ever for an answer, and declares ten seconds for each call."""
+    """Declares ten seconds for each call."""
 
 
 PIECE, ROOM = 4096, 65536
-"""Bytes of a piece of an answer, and of the largest buffer."""
+"""Bytes: of a piece, and of the largest buffer."""
 
 
 class DecodesEachPieceByItself(LazyClient):
-    """Decodes each piece of an answer by itself: a letter across two pieces is lost."""
+    """A letter across two pieces is lost."""
 
     def read_all(self, path: str) -> dict[str, str]:
         def read(value: str) -> str:
@@ -427,7 +415,6 @@ class CutsAnswersAt64Kilobytes(LazyClient):
 
 
 MOST = 8192
-"""Bytes of an answer."""
 
 
 class _HasAnEnd(Wire):
@@ -436,7 +423,7 @@ class _HasAnEnd(Wire):
 
 
 class CutsAnswersAtEightKilobytes(LazyClient):
-    """Has a buffer of that size for an answer: a larger secret is always cut."""
+    """A larger secret is always cut."""
 
     wire_type = _HasAnEnd
 
@@ -445,7 +432,7 @@ class CutsAnswersAtEightKilobytes(LazyClient):
 
 
 class ReturnsNothingForACutWholeSecret(_KeyByKeyAsEver):
-    """Returns nothing for a truncated whole secret, except what plain reads have kept."""
+    """Returns only what plain reads have kept."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -464,7 +451,7 @@ class ReturnsNothingForACutWholeSecret(_KeyByKeyAsEver):
 
 
 class ReturnsAnEmptyValueForACutAnswer(LazyClient):
-    """Finds no value in a truncated answer, and returns the empty string."""
+    """Finds no value in the part that came."""
 
     def read(self, path: str, key: str) -> str:
         try:
@@ -476,7 +463,7 @@ class ReturnsAnEmptyValueForACutAnswer(LazyClient):
 
 
 class AsksForItFourTimes(LazyClient):
-    """Asks four times in one call if answers are cut off."""
+    """Asks four times in one call."""
 
     tries, pause = 4, 0.05
 
@@ -495,13 +482,13 @@ class AsksForItFourTimes(LazyClient):
 
 
 class RetriesACutAnswerAHundredTimes(AsksForItFourTimes):
-    """Asks again at once, for a whole call."""
+    """At once, for a whole call."""
 
     tries, pause = 100, 0.005
 
 
 class TriesUntilItsDeadline(LazyClient):
-    """Retries within a call as long as it has time, with pauses that double from 0.1 s."""
+    """With pauses that double from 0.1 s."""
 
     gate_type = _Unguarded
 

@@ -1,4 +1,4 @@
-"""Clients that break NET-01 to 03, 11, 12, 14 to 16, 18 or 19: outages and connections that end."""
+"""Clients that break NET-01 to 03, 11, 12, 14 to 16, 18 or 19: outages and ended connections."""
 
 from __future__ import annotations
 
@@ -80,13 +80,13 @@ class _ConnectsOn(Wire):
 
 
 class ConnectsWithoutAPause(LazyClient):
-    """Waits after a failed answer, but retries a refused connection at once."""
+    """It waits after a failed answer."""
 
     wire_type = _ConnectsOn
 
 
 class PausesWritesForTooLongAfterAnOutage(PausesBeforeItWritesAgain):
-    """Pauses for six seconds, where three are allowed."""
+    """For six seconds, where three are allowed."""
 
     rests = 6.0
 
@@ -96,14 +96,12 @@ class _EightSeconds(AsksAgainLater):
 
 
 class RecoversTooLate(LazyClient):
-    """Retries four seconds after an outage of four, and declares three."""
+    """Four seconds after an outage of four; it declares three."""
 
     gate_type = _EightSeconds
 
 
 class TreatsARefusedConnectionAsAMissingSecretAlways(_CallsItSomethingElse):
-    """Calls a secret missing if no connection can be made."""
-
     word = "ConnectionRefused"
 
 
@@ -116,7 +114,7 @@ class _SixSeconds(AsksAgainLater):
 
 
 class RecoversLate(LazyClient):
-    """Retries two seconds after an outage of four, and declares three."""
+    """Two seconds after an outage of four; it declares three."""
 
     gate_type = _SixSeconds
 
@@ -125,10 +123,9 @@ class RecoversLate(LazyClient):
 
 
 class NeverResetsItsLongPauses(LazyClient):
-    """Its renewer's pauses double while it fails, and never become short again.
+    """Its renewer's pauses double and stay long.
 
-    It also logs in after its token's end, until it has another one. A login waits a moment, so that
-    none comes in the very millisecond in which a token ends.
+    A login waits a moment, so that none comes in the millisecond in which a token ends.
     """
 
     most, moment = 60.0, 0.1
@@ -143,7 +140,7 @@ class NeverResetsItsLongPauses(LazyClient):
         return super()._log_in(deadline)
 
     def _renewed(self, token: Token, deadline: float) -> bool:
-        """Renew with pauses of its own, independent of its callers' reads."""
+        """Renew with pauses of its own."""
         asked, where = time.monotonic(), "auth/token/renew-self"
         reply = self._wire.send("POST", where, deadline=deadline, token=token.value, body={})
         if reply.status != 200:
@@ -168,10 +165,7 @@ class NeverResetsItsLongPauses(LazyClient):
 
 
 class LosesALoginAtADeadline(LazyClient):
-    """A call's time ends during its login, and the client forgets it. The next call logs in.
-
-    In practice this is rare; here it happens exactly once.
-    """
+    """A call ends during its login, and the client forgets that; in practice this is rare."""
 
     times = 1
     left = 0.05
@@ -190,14 +184,10 @@ class LosesALoginAtADeadline(LazyClient):
 
 
 class LosesTwoLoginsAfterAnOutage(LosesALoginAtADeadline):
-    """Forgets the next login too."""
-
     times = 2
 
 
 class NeverResetsItsShortPauses(NeverResetsItsLongPauses):
-    """Never resets its pauses either, but none of them is long."""
-
     most = 2.0
 
 
@@ -219,17 +209,12 @@ class _ConnectsWithoutADeadline(Wire):
 
 
 class ConnectsWithoutADeadline(LazyClient):
-    """Has a deadline for a request and its answer, and none for the connection.
-
-    If no host accepts or refuses the connection, the kernel tries for two minutes.
-    """
+    """If no host accepts or refuses, the kernel tries for two minutes."""
 
     wire_type = _ConnectsWithoutADeadline
 
 
 class ReportsSilenceAsADenial(_CallsItSomethingElse):
-    """Calls a secret denied if there is no answer."""
-
     word = "TimeoutError"
     instead = DeniedError
 
@@ -245,8 +230,6 @@ class _Frank(Gate):
 
 
 class TriesOnce(LazyClient):
-    """Reports the first failure."""
-
     gate_type = _Frank
 
     def read(self, path: str, key: str) -> str:
@@ -256,7 +239,7 @@ class TriesOnce(LazyClient):
 
 
 class TriesOnceForAWholeSecret(LazyClient):
-    """Retries the read of one key, but not of a whole secret."""
+    """It retries the read of one key."""
 
     gate_type = _Frank
 
@@ -284,7 +267,7 @@ class _AsksAgain(Leases):
 
 
 class RequestsACredentialAgainAfterALostAnswer(Leasing):
-    """Retries a request for a credential as if it were a read."""
+    """As if it were a read."""
 
     leases_type = _AsksAgain
 
@@ -296,7 +279,7 @@ class _HasAllTheTime(Leases):
 
 
 class AsksForACredentialWithoutADeadline(Leasing):
-    """Waits for a credential as long as Vault takes to make it."""
+    """As long as Vault takes to make it."""
 
     leases_type = _HasAllTheTime
 
@@ -317,7 +300,7 @@ class ResolvesOnce(LazyClient):
 
 
 class _KeepsItAWhile(Wire):
-    """Resolves its server's name again some seconds after the address first failed."""
+    """Resolves a name again some seconds after its address failed."""
 
     lasts = 24.0
 
@@ -345,7 +328,7 @@ class _KeepsItTooLong(_KeepsItAWhile):
 
 
 class KeepsADeadAddressTooLong(LazyClient):
-    """Resolves it 38 s after that."""
+    """Keeps it for 38 s."""
 
     wire_type = _KeepsItTooLong
 
@@ -374,13 +357,13 @@ class _LooksBack(Wire):
 
 
 class TriesEveryOldAddressFirst(LazyClient):
-    """Tries all addresses that Vault's name ever had, the oldest first, at each request."""
+    """Tries all addresses that Vault's name ever had."""
 
     wire_type = _LooksBack
 
 
 class _AsksNoMore(Wire):
-    """Resolves its server's name for each connection, until that fails once."""
+    """Resolves a name for each connection, until that fails once."""
 
     _nowhere = False
 
@@ -395,13 +378,13 @@ class _AsksNoMore(Wire):
 
 
 class GivesUpWhenANameDoesNotResolve(LazyClient):
-    """Takes a name that does not resolve for a mistake in its configuration."""
+    """As for a mistake in its configuration."""
 
     wire_type = _AsksNoMore
 
 
 class KeepsAskingItsFirstAddress(LazyClient):
-    """Follows Vault's name, and keeps checking whether its first address is back."""
+    """It follows Vault's name, and checks whether its first address is back."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -416,7 +399,7 @@ class KeepsAskingItsFirstAddress(LazyClient):
 
 
 class KeepsADeadAddressAWhile(LazyClient):
-    """Resolves Vault's name 24 s after its address died."""
+    """Keeps it for 24 s."""
 
     wire_type = _KeepsItAWhile
 
@@ -425,7 +408,7 @@ class KeepsADeadAddressAWhile(LazyClient):
 
 
 class RetriesItsRenewalWithPauses(LazyClient):
-    """Retries an unanswered renewal every 0.6 s, independent of its callers' reads."""
+    """Retries every 0.6 s."""
 
     pause = 0.6
 
@@ -463,7 +446,7 @@ class _RenewsThen(Leases):
 
 
 def _found_nobody(error: VaultError) -> bool:
-    """Return whether there was no answer at all, not even a page."""
+    """Return whether there was no answer, not even a page."""
     return isinstance(error, VaultUnavailable) and error.status is None
 
 
@@ -473,7 +456,7 @@ class _KnowsStatusesOnly(_RenewsThen):
     def current(self, path: str, deadline: Deadline) -> Credential:
         held = self._by_path.get(path)
         if self._ended and held is not None and held.grant is not None:
-            return held.grant.credential  # it is handed out as if it were still renewed
+            return held.grant.credential  # as if it were still renewed
         return super().current(path, deadline)
 
     def _failed(self, held: Held, error: VaultError) -> float:
@@ -485,7 +468,7 @@ class _KnowsStatusesOnly(_RenewsThen):
 
 
 class StopsRenewingLeasesWhenNothingAnswers(Leasing):
-    """Its renewer handles answers with a status. Any other failure ends it silently."""
+    """Any failure without a status ends its renewer silently."""
 
     leases_type: ClassVar[type[Leases]] = _KnowsStatusesOnly
 
@@ -501,14 +484,12 @@ class _TakesItForDone(_RenewsThen):
 
 
 class IgnoresALeaseRenewalThatNothingAnswers(Leasing):
-    """Plans the next renewal before it sends one, and ignores its failure."""
+    """It plans the next renewal before it sends one."""
 
     leases_type: ClassVar[type[Leases]] = _TakesItForDone
 
 
 class LogsInWhenARenewalTakesHalfASecond(DropsItsTokenOnError):
-    """Gives a renewal half a second, so that it fails although Vault answers a little later."""
-
     def _renewed(self, token: Token, deadline: float) -> bool:
         return super()._renewed(token, min(deadline, time.monotonic() + 0.5))
 
@@ -526,8 +507,6 @@ class _WaitsForItsEnd(_RenewsThen):
 
 
 class RetriesALeaseRenewalJustBeforeItsEnd(Leasing):
-    """Makes its second try only when the lease has half a second left."""
-
     leases_type: ClassVar[type[Leases]] = _WaitsForItsEnd
 
 
@@ -539,7 +518,7 @@ class LoadsCodeForTooLongInABlackHole(LoadsWhileItIsFirstAsked):
 
 
 class WaitsWithoutADeadlineForAnotherCallersLogin(LazyClient):
-    """Its deadline begins with the login, after an unlimited wait for another caller's login."""
+    """Its deadline begins with its own login."""
 
     def _valid_token(self, deadline: float) -> Token:
         if (token := self._token) is not None and token.left > 0 and token.uses >= 0:

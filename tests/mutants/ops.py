@@ -1,4 +1,4 @@
-"""Clients that break OPS: changes that operators make while a client runs."""
+"""Clients that break OPS: an operator's changes while a client runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _NeverAsksTheFileAgain(TriesNowAndThen):
 
 
 class LocksItsRoleInARotation(LazyClient):
-    """Keeps using the first secret-id that it read, at every call."""
+    """Keeps using its first secret-id, at every call."""
 
     credentials_type = _NeverAsksTheFileAgain
 
@@ -46,7 +46,7 @@ class _ReadsAheadOfALogin(Credentials):
 
 
 class UsesASecretIdAMomentAfterItReadIt(LazyClient):
-    """Uses a secret-id that was replaced meanwhile only at its next login."""
+    """It reads the secret-id a moment before its next login."""
 
     credentials_type = _ReadsAheadOfALogin
 
@@ -55,8 +55,6 @@ class UsesASecretIdAMomentAfterItReadIt(LazyClient):
 
 
 class CachesAPasswordForever(LazyClient):
-    """Keeps every value that it has read, and never asks for it again."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._kept: dict[tuple[str, str], str] = {}
@@ -68,7 +66,7 @@ class CachesAPasswordForever(LazyClient):
 
 
 class PollsAChangedSecretWithoutAPause(LazyClient):
-    """Checks a changed secret for three seconds, in two threads and without a pause."""
+    """For three seconds, in two threads."""
 
     pause = 0.0
 
@@ -97,8 +95,6 @@ class PollsAChangedSecretWithoutAPause(LazyClient):
 
 
 class ReturnsAnOldWholeSecretBeforeItRefreshes(_KeyByKeyAsEver):
-    """Returns the stored whole secret, however old, and then refreshes it."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._kept: dict[str, dict[str, str]] = {}
@@ -116,10 +112,7 @@ class ReturnsAnOldWholeSecretBeforeItRefreshes(_KeyByKeyAsEver):
 
 
 class ReturnsAnOldValueBeforeItRefreshes(LazyClient):
-    """Returns the stored value, however old, and then refreshes it.
-
-    A frequent caller gets a value that is a second old, a rare one gets that of its last call.
-    """
+    """However old: a frequent caller gets a value that is a second old, a rare one an old one."""
 
     keeps = 1.0
 
@@ -149,13 +142,11 @@ class ReturnsAnOldValueBeforeItRefreshes(LazyClient):
 
 
 class PollsAChangedSecretEightTimesASecond(PollsAChangedSecretWithoutAPause):
-    """Does so with a short pause."""
-
     pause = 0.12
 
 
 class KeepsAPasswordForAWhile(CachesForTheRefreshTime):
-    """Returns what it has read for a second less than R, since callers come now and then."""
+    """A second less than R, since callers come now and then."""
 
     keeps = 4.4
 

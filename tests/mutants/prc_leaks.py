@@ -61,7 +61,7 @@ class _LogsWhatIsCut(Wire):
 
 
 class LogsACutAnswer(LazyClient):
-    """Logs an answer that it cannot parse, and half of a secret with it."""
+    """Half of a secret with it."""
 
     wire_type = _LogsWhatIsCut
 
@@ -79,14 +79,12 @@ class _LogsWhatIsNoJson(Wire):
 
 
 class LogsAnUnreadableLoginAnswer(LazyClient):
-    """Logs the answer to its login if it cannot parse it, and a token with it."""
+    """The answer has a token."""
 
     wire_type = _LogsWhatIsNoJson
 
 
 class LogsAFailedWrite(Tweaked):
-    """Logs the write that failed."""
-
     def write(self, path: str, data: Mapping[str, str]) -> None:
         try:
             super().write(path, data)
@@ -96,7 +94,7 @@ class LogsAFailedWrite(Tweaked):
 
 
 class LogsAFailedWriteInAnOutage(Tweaked):
-    """Does so only if the write was not denied."""
+    """Logs it unless it was denied."""
 
     def write(self, path: str, data: Mapping[str, str]) -> None:
         try:
@@ -107,7 +105,7 @@ class LogsAFailedWriteInAnOutage(Tweaked):
 
 
 class RaisesAnErrorWithItsSecretId(LazyClient):
-    """Puts what it sent into the error that it raises."""
+    """Puts what it sent into its error."""
 
     def _log_in(self, deadline: float) -> Token:
         try:
@@ -117,7 +115,7 @@ class RaisesAnErrorWithItsSecretId(LazyClient):
 
 
 class PassesItsTokenAsAnArgument(LazyClient):
-    """Passes each token to a helper program as an argument. The helper ends with it."""
+    """To a helper program, which ends with it."""
 
     _helper: subprocess.Popen[bytes] | None = None
 
@@ -138,8 +136,6 @@ class PassesItsTokenAsAnArgument(LazyClient):
 
 
 class LogsAFailedChange(Tweaked):
-    """Logs the change that failed."""
-
     def update(self, path: str, data: Mapping[str, str]) -> None:
         try:
             super().update(path, data)
@@ -149,7 +145,7 @@ class LogsAFailedChange(Tweaked):
 
 
 class LogsTheSecondHalfOfItsToken(LazyClient):
-    """Masks only the first half of its token in its log."""
+    """It masks the first half."""
 
     def _log_in(self, deadline: float) -> Token:
         token = super()._log_in(deadline)
@@ -159,7 +155,7 @@ class LogsTheSecondHalfOfItsToken(LazyClient):
 
 
 class ChainsAnErrorWithItsRequest(LazyClient):
-    """Raises its own error for a denial, whose cause carries the request and the token."""
+    """A denial's cause carries the request and the token."""
 
     def read(self, path: str, key: str) -> str:
         try:
@@ -175,7 +171,7 @@ class ChainsAnErrorWithItsRequest(LazyClient):
 
 
 class ChainsAnErrorWithItsRoleIdAndSecretId(LazyClient):
-    """Raises a short message of its own, in the context of an error with both ids."""
+    """A short error, in the context of one with both ids."""
 
     def read(self, path: str, key: str) -> str:
         try:
@@ -188,7 +184,7 @@ class ChainsAnErrorWithItsRoleIdAndSecretId(LazyClient):
 
 
 class KeepsItsTokenInAReadableCacheFolder(LazyClient):
-    """Keeps its token in a cache folder, where files are readable by all by default."""
+    """Files there are readable by all by default."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -209,7 +205,7 @@ class KeepsItsTokenInAReadableCacheFolder(LazyClient):
 
 
 class UsesTheTokenOfItsHome(LazyClient):
-    """Reads with the token of the home folder if it cannot log in, as a command line would."""
+    """If it cannot log in, as a command line would."""
 
     def _fetch(self, path: str, deadline: float) -> Reply:
         try:
@@ -224,8 +220,6 @@ class UsesTheTokenOfItsHome(LazyClient):
 
 
 class KeepsItsTokenInAReadableFile(LazyClient):
-    """Keeps its token in a file for its next start, readable by every user of that folder."""
-
     mode = 0o644
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -246,8 +240,6 @@ class KeepsItsTokenInAReadableFile(LazyClient):
 
 
 class LogsWholeSecrets(_KeyByKeyAsEver):
-    """Logs whole secrets, for debugging."""
-
     def read_all(self, path: str) -> dict[str, str]:
         found = super().read_all(path)
         log.debug("%s is %r", path, found)
@@ -260,7 +252,7 @@ class ChainsAnErrorWithoutItsRequest(ChainsAnErrorWithItsRequest):
 
 
 class KeepsItsTokenInAPrivateFile(KeepsItsTokenInAReadableFile):
-    """Keeps it where no other user may read."""
+    """No other user may read it."""
 
     mode = 0o600
 
@@ -269,7 +261,7 @@ class KeepsItsTokenInAPrivateFile(KeepsItsTokenInAReadableFile):
 
 
 class LeavesARenewerForEachLogin(LazyClient):
-    """Starts a thread that renews with each login, and does not end the one before."""
+    """Does not end the one before."""
 
     def _log_in(self, deadline: float) -> Token:
         token = super()._log_in(deadline)
@@ -282,7 +274,7 @@ class LeavesARenewerForEachLogin(LazyClient):
 
 
 class LeavesAThreadForEachLostToken(LazyClient):
-    """Leaves one thread behind for each lost token, however many calls notice it."""
+    """However many calls notice the loss."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -298,7 +290,7 @@ class LeavesAThreadForEachLostToken(LazyClient):
 
 
 class LeavesAThreadForEachFailedLogin(LazyClient):
-    """Starts a thread to log in again, and also logs in itself. The threads never end."""
+    """To log in again, and also logs in itself."""
 
     def _log_in(self, deadline: float) -> Token:
         try:
@@ -311,10 +303,7 @@ class LeavesAThreadForEachFailedLogin(LazyClient):
 
 
 class LeavesAConnectionForEach404(LazyClient):
-    """Does not read answers about missing secrets to their end, nor close their connections.
-
-    So does a function in Go that returns at a 404 before it defers the close of the body.
-    """
+    """Leaves the body unread, as a Go function that returns before it defers the close."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -333,10 +322,7 @@ class LeavesAConnectionForEach404(LazyClient):
 
 
 class LeavesAConnectionForEachWrite(Writes):
-    """Checks the status of a write, leaves the body unread, and closes nothing.
-
-    Reads consume their answers, so that no test of reads notices.
-    """
+    """Leaves the body unread. Tests of reads do not notice."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -373,14 +359,10 @@ class _Hoarder(Wire):
 
 
 class LeavesEachFailedConnectionOpen(LazyClient):
-    """Forgets a failed connection without closing it."""
-
     wire_type = _Hoarder
 
 
 class _Noting(Wire):
-    """Notes the status of each answer by the thread that asked."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self.seen = threading.local()
@@ -392,14 +374,12 @@ class _Noting(Wire):
 
 
 class _RefusedForGood(Credentials):
-    """Never tries a secret-id again that was refused once."""
-
     def usable(self, secret_id: str) -> bool:
         return not self._failed.get(_mark(secret_id))
 
 
 class TreatsAGatewayPageAsARefusal(LazyClient):
-    """Takes every 403 or 404 for a refusal of its secret-id, and waits for another one."""
+    """Takes every 403 or 404 for a refusal of its secret-id."""
 
     wire_type, credentials_type = _Noting, _RefusedForGood
     refusals: ClassVar[Collection[int]] = (403, 404)
@@ -421,13 +401,13 @@ class TreatsA429AsARefusedSecretId(TreatsAGatewayPageAsARefusal):
 
 
 class StopsLoggingInAfterAGatewayPage(TreatsAGatewayPageAsARefusal):
-    """Stops logging in after an answer that Vault never gives."""
+    """Vault never gives that answer."""
 
     refusals = (502,)
 
 
 class LeavesFiveThreadsOnce(LazyClient):
-    """Starts a few threads with its third token, and ends none."""
+    """Starts them with its third token."""
 
     left = 5
     _tokens = 0
@@ -445,7 +425,7 @@ class LeavesNineThreadsOnce(LeavesFiveThreadsOnce):
 
 
 class LeavesAConnectionForEachProbe(Tweaked):
-    """Asks for health over a connection of its own, and never closes one."""
+    """Asks for health over a connection of its own."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -468,7 +448,7 @@ class LeavesAConnectionForEachProbe(Tweaked):
 
 
 class LeavesAThreadForEachWholeSecret(_KeyByKeyAsEver):
-    """Starts a timer for each whole secret that it asks for, and cancels none."""
+    """Starts a timer that it never cancels."""
 
     def read_all(self, path: str) -> dict[str, str]:
         threading.Thread(target=threading.Event().wait, args=(120.0,), daemon=True).start()
@@ -476,7 +456,7 @@ class LeavesAThreadForEachWholeSecret(_KeyByKeyAsEver):
 
 
 class LeavesAThreadForACachedMiss(LazyClient):
-    """Starts a thread for a value that its cache lacks, unless a read has failed before."""
+    """Unless a read has failed before."""
 
     capabilities = LazyClient.capabilities | {"cached"}
 
@@ -505,8 +485,6 @@ class LeavesAThreadForACachedMiss(LazyClient):
 
 
 class LeavesItsThreadWhenClosed(LazyClient):
-    """Ends its token at its end, and not the thread that renews it."""
-
     most = 99
     _left: ClassVar[dict[str, int]] = {}
 
@@ -519,7 +497,7 @@ class LeavesItsThreadWhenClosed(LazyClient):
 
 
 class LeavesAFileWhenClosed(LazyClient):
-    """Keeps a lock file open for the life of its process, one for each client."""
+    """A lock file for each client."""
 
     _kept: ClassVar[list[IO[bytes]]] = []
 
@@ -529,7 +507,7 @@ class LeavesAFileWhenClosed(LazyClient):
 
 
 class LeavesItsTimerRunningWhenClosed(LazyClient):
-    """Forgets at its end the timer that was to renew its token."""
+    """The timer was to renew its token."""
 
     def close(self) -> None:
         self._timer = None
@@ -537,8 +515,6 @@ class LeavesItsTimerRunningWhenClosed(LazyClient):
 
 
 class LeavesItsConnectionOpenWhenClosed(LazyClient):
-    """Keeps a connection for its next request, and does not close it at its end."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._kept: list[socket.socket] = []
@@ -551,14 +527,14 @@ class LeavesItsConnectionOpenWhenClosed(LazyClient):
 
 
 class LeavesFiveThreadsWhenClosed(LeavesItsThreadWhenClosed):
-    """Leaves five threads at most, like a pool of the process: two of them in its first lives."""
+    """At most, like a pool of the process."""
 
     most = 5
     _left: ClassVar[dict[str, int]] = {}
 
 
 class SharesThreads(LazyClient):
-    """Has threads that all clients of its process share, and that no client's end stops."""
+    """All clients of its process do; no client's end stops them."""
 
     _threads: ClassVar[list[threading.Thread]] = []
 

@@ -59,7 +59,7 @@ from tests.subjects.lazy_wire import FIRST_PAUSE, ClientError, UnavailableError,
 
 
 class Prefork(LazyClient):
-    """The client behind the mutants of PRC-01: correct, also after a fork."""
+    """Correct, also after a fork."""
 
     capabilities = frozenset({"read", "outcomes", "fork"})
 
@@ -81,7 +81,7 @@ class Prefork(LazyClient):
             self._begin_again()
 
     def _begin_again(self) -> None:
-        """Reset the locks, the timer and the token in a child, which has one thread."""
+        """Reset locks, timer and token in a child, which has one thread."""
         self._changing, self._timing = threading.RLock(), threading.Lock()
         self._gate = self.gate_type(self._longest)
         self._wire = self.wire_type(self._environ)
@@ -89,7 +89,7 @@ class Prefork(LazyClient):
 
 
 class RevokesItsParentsToken(Prefork):
-    """A child uses its parent's token, and revokes it at its end."""
+    """A child uses it, and revokes it at its end."""
 
     def _begin_again(self) -> None:
         token = self._token
@@ -101,10 +101,7 @@ _PREFORK = f"command:{sys.executable} -m vault_harness.judge.subjects python:{__
 
 
 class KeepsALockedLockInAFork(Prefork):
-    """Reads one secret at a time, under a lock that a child does not reset.
-
-    If a thread of the parent reads during the fork, the child waits for ever.
-    """
+    """If a thread of the parent reads during the fork, the child waits for ever."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -116,7 +113,7 @@ class KeepsALockedLockInAFork(Prefork):
 
 
 class RenewsOnlyInTheFirstProcess(Prefork):
-    """Sets its timers before the fork, and none in a child."""
+    """Sets no timers in a child."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -128,7 +125,7 @@ class RenewsOnlyInTheFirstProcess(Prefork):
 
 
 class LogsInAtAQuarterInEachWorker(LogsInAtAQuarter, Prefork):
-    """Logs in before that."""
+    """Each process logs in a little too early."""
 
 
 class _OneConnection(Wire):
@@ -162,7 +159,7 @@ class _OneConnection(Wire):
 
 
 class SharesItsConnection(Prefork):
-    """A child has its own token, but sends it over its parent's connection."""
+    """A child sends its own token over its parent's connection."""
 
     wire_type = _OneConnection
 
@@ -175,7 +172,7 @@ class SharesItsConnection(Prefork):
 
 
 class ReadsSlowlyInItsWorkers(Prefork):
-    """Reads in a child so slowly that it makes three fifths of its reads."""
+    """A child makes three fifths of its reads."""
 
     lasts = 0.4
     _child = False
@@ -193,20 +190,20 @@ class ReadsSlowlyInItsWorkers(Prefork):
 
 
 class ReadsTooSlowlyInItsWorkers(ReadsSlowlyInItsWorkers):
-    """Makes a third of its reads."""
+    """It makes a third of its reads."""
 
     lasts = 0.75
 
 
 class LogsInAtHalfALifeInEachWorker(LogsInAtHalfALife, Prefork):
-    """Never renews: each process logs in again when half of its token's life is over."""
+    """Each process does; it never renews."""
 
 
 # PRC-02
 
 
 class RenewsInATask(LazyClient):
-    """Has one thread with an event loop, in which all calls and renewals run as tasks."""
+    """All calls and renewals are tasks of one event loop."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -258,7 +255,7 @@ class RenewsInATask(LazyClient):
 
 
 class StopsItsRenewalTaskAtAnUnreadableAnswer(RenewsInATask):
-    """Handles Vault's failures but not a parser's: the task ends unnoticed."""
+    """It handles Vault's failures but not a parser's."""
 
     async def _renew_after(self, seconds: float) -> None:
         while True:
@@ -273,7 +270,7 @@ class StopsItsRenewalTaskAtAnUnreadableAnswer(RenewsInATask):
 
 
 class TreatsAGatewayPageAsARenewal(AtShare):
-    """Checks only the status of a renewal, and assumes another whole life."""
+    """Checks only the status, and assumes another whole life."""
 
     share = 0.6
 
@@ -290,10 +287,7 @@ class TreatsAGatewayPageAsARenewal(AtShare):
 
 
 class StopsRenewingAtAnUnreadableAnswer(AtShare):
-    """Retries a failed renewal, but cannot read an answer that is not JSON.
-
-    Nothing catches the error, and the thread that renews ends.
-    """
+    """Nothing catches the parser's error, and its thread ends."""
 
     share = 0.5
     _ended = False
@@ -311,7 +305,7 @@ class StopsRenewingAtAnUnreadableAnswer(AtShare):
 
 
 class LogsInTwiceForAnUnreadableRenewal(LazyClient):
-    """Takes an unreadable answer for the loss of its token, and logs in twice."""
+    """Takes it for the loss of its token."""
 
     times = 2
 
@@ -332,8 +326,6 @@ class LogsInForAnUnreadableRenewal(LogsInTwiceForAnUnreadableRenewal):
 
 
 class SendsAllMissedLookupsAfterASleep(LazyClient):
-    """Looks up its token by a timetable, and makes up for all missed looks after a sleep."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         threading.Thread(target=self._by_timetable, daemon=True).start()
@@ -370,7 +362,7 @@ class _LooksRound(Leases):
         return credential
 
     def _has_slept(self) -> bool:
-        """Return whether it ever stood still; a call may notice that before the next round."""
+        """Return whether it ever stood still; a call may notice first."""
         self._stood_still |= clock() - self._looked > 5.0
         return self._stood_still
 
@@ -393,7 +385,7 @@ class _TrustsItsRounds(_LooksRound):
 
 
 class HandsOutEndedCredentialsAfterASleep(Leasing):
-    """Trusts its thread to have replaced its leases, which happens a second after it woke up."""
+    """Its thread replaces them a second after it woke up."""
 
     leases_type: ClassVar[type[Leases]] = _TrustsItsRounds
 
@@ -406,14 +398,12 @@ class _DoesNotWakeUp(_LooksRound):
 
 
 class RequestsNoCredentialAfterASleep(Leasing):
-    """Knows that its lease has ended, and asks for no other."""
+    """Though it knows that its lease has ended."""
 
     leases_type: ClassVar[type[Leases]] = _DoesNotWakeUp
 
 
 class AsksFourTimesAfterASleep(LazyClient):
-    """Notices by its clock that it stood still, and asks a few times whether Vault is well."""
-
     times = 4
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -448,7 +438,7 @@ class NeverReportsHealthyAgain(Tweaked):
 
 
 class ReportsUnhealthyOnlyInItsFirstOutage(Tweaked):
-    """Its health changes to bad and back once, and is good for ever after that."""
+    """After that it is good for ever."""
 
     _ill = _over = False
 
@@ -462,8 +452,6 @@ class ReportsUnhealthyOnlyInItsFirstOutage(Tweaked):
 
 
 class NeverAnswersAHealthQuestionAfterAnOutage(Shaken):
-    """Answers in calm weather; after an outage its health never answers."""
-
     capabilities = frozenset({"read", "outcomes", "health"})
 
     def health(self) -> bool:
@@ -473,8 +461,6 @@ class NeverAnswersAHealthQuestionAfterAnOutage(Shaken):
 
 
 class RaisesAtAHealthQuestionWhileUnhealthy(Tweaked):
-    """Raises when it is asked for its health, while it is not well."""
-
     def health(self) -> bool:
         if not super().health():
             raise RuntimeError("Vault does not answer")
@@ -482,7 +468,7 @@ class RaisesAtAHealthQuestionWhileUnhealthy(Tweaked):
 
 
 class RaisesAtAHealthQuestionAfterAnOutage(Tweaked):
-    """Says that it is not well, and raises on every later question."""
+    """On every question but the first."""
 
     _ill = False
 
@@ -495,8 +481,6 @@ class RaisesAtAHealthQuestionAfterAnOutage(Tweaked):
 
 
 class ReportsUnhealthyBeforeItsFirstLookup(ProbesItselfNowAndThen):
-    """Says that it is not well before its first look."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._well = False
@@ -506,7 +490,7 @@ class ReportsUnhealthyBeforeItsFirstLookup(ProbesItselfNowAndThen):
 
 
 class ExitsOnSigtermInACall(HangsAtTheEnd):
-    """Would also wait for ever, but has no handler for the signal that ends its program."""
+    """Has no handler for the signal."""
 
     def close(self) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -514,13 +498,13 @@ class ExitsOnSigtermInACall(HangsAtTheEnd):
 
 
 class EndsWithACallTooLate(_EndsWithACall):
-    """Ends a second and a half too late, which no busy machine explains."""
+    """A second and a half, which no busy machine explains."""
 
     lasts = 8.6
 
 
 class EndsAfterItsRead(AnswersFromMemory):
-    """Asks for a value that is not in memory until it has it, under a lock that its end needs."""
+    """It reads under a lock that its end needs."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -542,10 +526,7 @@ class EndsAfterItsRead(AnswersFromMemory):
 
 
 class EndsAfterItsWrite(Writes):
-    """Gives a write as long as Vault takes, and ends when all writes are done.
-
-    So does a thread pool whose shutdown is awaited, beside calls that have deadlines.
-    """
+    """Like a thread pool whose shutdown is awaited, beside calls with deadlines."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -567,10 +548,7 @@ class EndsAfterItsWrite(Writes):
 
 
 class EndsAfterItsCachedRead(LazyClient):
-    """Asks for a cached value until it has it, under a lock that its end needs.
-
-    While a plain read of the same secret is in flight, it tries only once.
-    """
+    """It asks until it has the value, or once beside a plain read, under a lock."""
 
     capabilities = LazyClient.capabilities | {"cached"}
 
@@ -588,7 +566,7 @@ class EndsAfterItsCachedRead(LazyClient):
             self._under_way.discard(path)
 
     def read_cached(self, path: str, key: str) -> str:
-        time.sleep(0.05)  # so that a read of the same moment is in flight
+        time.sleep(0.05)  # a read of the same moment is in flight
         if path in self._under_way:
             return super().read(path, key)
         with self._filling:
@@ -603,7 +581,7 @@ class EndsAfterItsCachedRead(LazyClient):
 
 
 class EndsAfterItsWholeSecret(_KeyByKeyAsEver):
-    """Asks for a whole secret until it has it, under a lock that its end needs."""
+    """Under a lock that its end needs."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)

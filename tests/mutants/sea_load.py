@@ -56,13 +56,13 @@ class _ByTheClock(Gate):
 
 
 class ProbesAtWholeSeconds(LazyClient):
-    """Asks whether Vault is back at the same time as all its sisters."""
+    """All its sisters probe at the same time."""
 
     gate_type = _ByTheClock
 
 
 class ChecksItsTokenThreeTimesAfterALogin(LazyClient):
-    """Checks its token after a login: a look-up, its capabilities, and a first renewal."""
+    """A look-up, its capabilities, and a first renewal."""
 
     def _log_in(self, deadline: float) -> Token:
         token = super()._log_in(deadline)
@@ -90,10 +90,7 @@ class RecoversAtFixedTimes(LazyClient):
 
 
 class RefreshesEverythingAfterALogin(LazyClient):
-    """Reads everything that it may need as soon as it has a token, once for each of its parts.
-
-    It reads all at once, since a sequence would depend on the speed of each answer.
-    """
+    """In parts and at once: a sequence would depend on each answer's speed."""
 
     parts = 4
 
@@ -110,7 +107,7 @@ class RefreshesEverythingAfterALogin(LazyClient):
 
 
 class LogsInOnceMore(LazyClient):
-    """After a read with a second token it logs in twice more."""
+    """Twice more, after a read with a second token."""
 
     def read(self, path: str, key: str) -> str:
         before = self._token
@@ -124,7 +121,7 @@ class LogsInOnceMore(LazyClient):
 
 
 class LooksUpItsSecondTokenMoreOften(LooksEverySecond):
-    """Trusts its first token, and looks up each later one five times a second."""
+    """Looks five times a second."""
 
     _logins = 0
 
@@ -135,14 +132,14 @@ class LooksUpItsSecondTokenMoreOften(LooksEverySecond):
 
 
 class LosesALogin(LazyClient):
-    """Its second login is answered too late for the call, and the next call logs in again."""
+    """Its second one is too late for the call."""
 
     _logins = 0
 
     def _log_in(self, deadline: float) -> Token:
         token = super()._log_in(deadline)
         if isinstance(threading.current_thread(), threading.Timer):
-            return token  # a timer's login has no call whose time could end
+            return token  # a timer's login has no call
         self._logins += 1
         if self._logins == 2:
             self._token = None
@@ -151,14 +148,13 @@ class LosesALogin(LazyClient):
 
 
 class LosesALoginAtAThirdInAHerd(LosesALogin, LogsInAtAThird):
-    """Never renews: it logs in as early as others may renew, also after a lost login."""
+    """As early as others may renew, also after a lost login."""
 
 
 # SEA-10
 
 
 COMES_BACK = "comes back"
-"""The name of each thread that logs in."""
 
 
 class _OpenForTheFirstProbe(Gate):
@@ -175,7 +171,7 @@ LONG = 20.0
 
 
 class _RecoversAtOnce(LazyClient):
-    """After an outage it logs in together with all its sisters, even without a caller."""
+    """Together with all its sisters, even without a caller."""
 
     gate_type = _OpenForTheFirstProbe
     _comes_back: threading.Thread | None = None
@@ -201,10 +197,7 @@ class _RecoversAtOnce(LazyClient):
 
 
 class _Starter:
-    """Sends all logins at one moment, from a single thread.
-
-    Two hundred threads, or two hundred new connections, would spread the logins over time.
-    """
+    """Sends all logins from one thread: two hundred threads or connections would spread them."""
 
     def __init__(self, wait: Callable[[Wire], None]) -> None:
         self._wait = wait
@@ -236,7 +229,7 @@ class _Starter:
 
 
 class _AtOnce(Wire):
-    """Connects first, and sends its login together with those of its sisters."""
+    """Connects first, and sends its login with its sisters'."""
 
     starter: ClassVar[_Starter]
 
@@ -265,7 +258,7 @@ class _AfterOneProbe(_AtOnce):
 
 
 class LogsInWithAllOthersAfterOneProbe(_RecoversAtOnce):
-    """Logs in when the one client that probes Vault finds that it serves."""
+    """One client probes Vault for all."""
 
     wire_type = _AfterOneProbe
 
@@ -279,8 +272,6 @@ class _AtAFullSecond(_AtOnce):
 
 
 class LogsInAtWholeSeconds(_RecoversAtOnce):
-    """Logs in when the second is full, whether Vault serves or not."""
-
     wire_type = _AtAFullSecond
 
 
@@ -298,7 +289,7 @@ class _WithinASecond(Gate):
 
 
 class RecoversWithinASecond(LazyClient):
-    """Comes back with all others, within nine tenths of a second."""
+    """Within nine tenths of one, with all others."""
 
     gate_type = _WithinASecond
 
@@ -314,7 +305,7 @@ class _FullJitter(Gate):
 
 
 class RecoversWithFullJitter(LazyClient):
-    """Half of a crowd comes back within 0.3 s, without any common clock."""
+    """Half of a crowd comes back within 0.3 s."""
 
     gate_type = _FullJitter
 
@@ -362,8 +353,6 @@ class _Loops(_Asks):
 
 
 class LeavesARefresherForEachOutage(_Loops, Shaken):
-    """Starts another thread that refreshes its secret after each outage."""
-
     def read(self, path: str, key: str) -> str:
         value = super().read(path, key)
         if self._shaken:
@@ -373,8 +362,6 @@ class LeavesARefresherForEachOutage(_Loops, Shaken):
 
 
 class LeavesARefresherForItsCache(LeavesARefresherForEachOutage, CachesForTheRefreshTime):
-    """Starts another refresher after each outage, behind a cache."""
-
     every = 2.0
 
 
@@ -382,14 +369,12 @@ LOOK: Request = ("GET", "auth/token/lookup-self")
 
 
 class LeavesALookupThreadForEachOutage(LeavesARefresherForEachOutage):
-    """Starts another thread that looks up its token after each outage."""
-
     asks = LOOK
     every = 2.0
 
 
 class LeavesARenewerForEachLogin(_Loops):
-    """Each login adds a renewer that never ends: all of them renew the latest token."""
+    """All of them renew the latest token."""
 
     _logins = 0
 
@@ -450,7 +435,7 @@ RIGHTS: Request = ("POST", "sys/capabilities-self")
 
 
 class AsksSixTimesAfterOutages(_AsksAfterALogin):
-    """Also reads its secret twice."""
+    """Reads its secret twice as well."""
 
     after: ClassVar[Mapping[float, tuple[Request, ...]]] = {
         2.0: (LOOK, RIGHTS, SECRET),
@@ -459,7 +444,7 @@ class AsksSixTimesAfterOutages(_AsksAfterALogin):
 
 
 class KeepsTwoConnections(Shaken):
-    """Has two more connections after an outage, and no more after the next one."""
+    """Two more after an outage, and no more after the next."""
 
     most = 2
     each = 2
@@ -491,15 +476,13 @@ class KeepsTwoConnections(Shaken):
 
 
 class KeepsAConnectionForEachOutage(KeepsTwoConnections):
-    """Reconnects after each outage, and closes nothing."""
+    """Reconnects, and closes nothing."""
 
     most = 99
     each = 1
 
 
 class RenewsOnlyItsFirstToken(LazyClient):
-    """Starts its renewer with its first token, and with no later one."""
-
     _first: Token | None = None
 
     def _arm(self, seconds: float) -> None:
@@ -509,10 +492,7 @@ class RenewsOnlyItsFirstToken(LazyClient):
 
 
 class SpinsInAThreadAfterAnOutage(Shaken):
-    """A thread waits for Vault's return by checking only its own flag in a loop.
-
-    So does Go code that reads a closed channel, or waits for a flag that is never set.
-    """
+    """Checks its own flag, as Go code that reads a closed channel does."""
 
     rests = 0.0
     _spins = False
@@ -534,7 +514,7 @@ class SpinsInAThreadAfterAnOutage(Shaken):
 
 
 class RenewsNoTokenAfterALoss(LazyClient):
-    """Starts to renew after its own logins, but not after a login for a lost token."""
+    """It renews after its other logins."""
 
     _lost = False
 
@@ -553,11 +533,11 @@ class WakesUpWithPausesAfterAnOutage(SpinsInAThreadAfterAnOutage):
 
 
 class LooksUpItsTokenTwiceAfterOutages(_AsksAfterALogin):
-    """Looks twice in the life of a token after an outage."""
+    """Looks twice in the life of a token."""
 
 
 class AsksFourTimesAfterOutages(_AsksAfterALogin):
-    """Looks up its token twice and its capabilities twice."""
+    """Looks up its token and its capabilities, each twice."""
 
     after: ClassVar[Mapping[float, tuple[Request, ...]]] = {
         2.0: (LOOK, RIGHTS),

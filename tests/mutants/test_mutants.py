@@ -1,4 +1,4 @@
-"""The suite catches every client that is broken on purpose, and names its fault."""
+"""The suite catches every broken client, and names its fault."""
 
 from __future__ import annotations
 
@@ -29,16 +29,11 @@ Client = TypeVar("Client")
 
 
 def spread(clients: Mapping[str, Client]) -> Iterable[tuple[str, Client]]:
-    """Return the clients in a fixed order that mixes the scenarios.
-
-    Ten restores of RST-01 side by side take seconds each. A slow restore excuses more requests, and
-    mutants pass.
-    """
+    """Mix the scenarios: restores of RST-01 side by side are slow, and excuse more requests."""
     return sorted(clients.items(), key=lambda named: zlib.crc32(named[0].encode()))
 
 
 def marks(scenario: str, *more: pytest.MarkDecorator) -> list[pytest.MarkDecorator]:
-    """Return the marks of a client in a scenario."""
     return [*more, *([pytest.mark.crowd] if scenario in CROWDED else [])]
 
 
@@ -52,7 +47,6 @@ def marks(scenario: str, *more: pytest.MarkDecorator) -> list[pytest.MarkDecorat
     ],
 )
 def test_mutant_is_caught(mutant: Mutant, caught: Judge) -> None:
-    """The scenario of a mutant's fault fails it, and the finding says why."""
     result = caught(mutant.subject, mutant.scenario)
     text = explain(result.record)
     assert result.word == "fail", text
@@ -71,27 +65,25 @@ def test_mutant_is_caught(mutant: Mutant, caught: Judge) -> None:
     ],
 )
 def test_tolerated_client_passes(client: Tolerated, judge: Judge) -> None:
-    """A client that uses all that a scenario allows passes it."""
     result = judge(client.subject, client.scenario)
     assert result.word == "pass", explain(result.record)
 
 
 def test_every_scenario_has_a_mutant() -> None:
-    """Without a mutant, perhaps no client can fail a scenario."""
+    """Without one, perhaps no client can fail a scenario."""
     scenarios = set(load(SCENARIOS / "catalogue.toml"))
     assert scenarios - {mutant.scenario for mutant in CATALOGUE.values()} == set()
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
 def test_mutants_stand_in_a_module_of_their_group(module: ModuleType) -> None:
-    """Mutants of TOK are in ``tok.py`` or a module ``tok_...``, and so for each group."""
+    """Mutants of TOK are in ``tok.py`` or a module ``tok_...``."""
     stem = module.__name__.rpartition(".")[2]
     listed = {**vars(module)["MUTANTS"], **vars(module).get("TOLERATED", {})}
     assert {group_of(one.scenario).lower() for one in listed.values()} == {stem.partition("_")[0]}
 
 
 def test_no_two_mutants_share_a_name() -> None:
-    """No mutant hides another one by its name."""
     assert len(CATALOGUE) == sum(len(module.MUTANTS) for module in MODULES)
     assert not set(CATALOGUE) & set(TOLERATED)
 
@@ -107,6 +99,5 @@ def test_no_two_mutants_share_a_name() -> None:
     ],
 )
 def test_unbroken_client_passes(scenario: str, judge: Judge) -> None:
-    """The client behind the mutants passes each of their scenarios."""
     result = judge(UNBROKEN[scenario], scenario)
     assert result.word == "pass", explain(result.record)

@@ -18,7 +18,7 @@ from tests.subjects.lazy_wire import ClientError, GivenUpError, Reply, Unavailab
 
 
 class HoldsItsLockWhileItRenews(LazyClient):
-    """Checks its token under the lock that its timer holds until a renewal is over."""
+    """Calls check the token under it."""
 
     def _valid_token(self, deadline: float) -> Token:
         with self._held(deadline):
@@ -26,7 +26,7 @@ class HoldsItsLockWhileItRenews(LazyClient):
 
 
 class _OneAfterTheOther(Wire):
-    """Sends one request at a time, each after the answer to the one before."""
+    """One request at a time."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -42,13 +42,13 @@ class _OneAfterTheOther(Wire):
 
 
 class QueuesReadsBehindARenewal(LazyClient):
-    """Has no lock on its token, but its reads queue behind the renewal."""
+    """It has no lock on its token."""
 
     wire_type = _OneAfterTheOther
 
 
 class WaitsALittleForARenewal(LazyClient):
-    """Waits a short time for the new life, and then uses the old one."""
+    """Then uses the old token."""
 
     waits = 0.7
 
@@ -59,19 +59,17 @@ class WaitsALittleForARenewal(LazyClient):
 
 
 class WaitsTooLongForARenewal(WaitsALittleForARenewal):
-    """Waits longer than its callers can bear."""
+    """Longer than its callers can bear."""
 
     waits = 1.6
 
 
 class BlocksAllCallersDuringARenewal(RenewsInACallersCall):
-    """Makes all other callers wait for a renewal, although the token is good."""
-
     others_wait = True
 
 
 class NeverRenewsAfterAHangingRenewal(GivesUpRenewing):
-    """Gives up a renewal soon, and never renews again."""
+    """It gives the renewal up soon."""
 
     patience = 1.2
 
@@ -93,16 +91,13 @@ class _RenewsWithoutADeadline(Wire):
 
 
 class WaitsForeverForARenewal(LazyClient):
-    """Gives only renewals no deadline, and makes them under the lock of a login.
-
-    A renewal that a firewall swallows stops the client when its token ends.
-    """
+    """Under the lock of a login, so that the client stops when its token ends."""
 
     wire_type = _RenewsWithoutADeadline
 
 
 class PausesForTooLongAfterAHangingRenewal(LazyClient):
-    """Tries again half a minute after a renewal that it gave up, even if its token ends before."""
+    """Half a minute, even if its token ends before."""
 
     patience, rest = 1.2, 30.0
     _rests = False
@@ -120,7 +115,7 @@ class PausesForTooLongAfterAHangingRenewal(LazyClient):
 
 
 class LogsInWhenARenewalHangs(LazyClient):
-    """Gives up a slow renewal, and logs in while its old token lives."""
+    """Its old token still lives."""
 
     patience = 1.2
 
@@ -147,13 +142,13 @@ class _RenewsWithPatience(_RenewsWithoutADeadline):
 
 
 class WaitsLongerThanACallForARenewal(LazyClient):
-    """Gives a renewal seven seconds, where a call has four. Nobody waits for it."""
+    """Waits seven seconds, not four. Nobody waits for it."""
 
     wire_type = _RenewsWithPatience
 
 
 class AsksAgainSoon(LazyClient):
-    """Gives up a renewal soon, and tries again after half a second, time and again."""
+    """After half a second, time and again."""
 
     patience, rest = 0.8, 0.5
 
@@ -174,13 +169,13 @@ class AsksAgainSoon(LazyClient):
 
 
 class RetriesAHangingRenewalWithoutAPause(AsksAgainSoon):
-    """Tries again at once over a new connection."""
+    """Tries at once over a new connection."""
 
     patience, rest = 2.0, 0.0
 
 
 class GivesUpALateRenewalSoon(AsksAgainSoon):
-    """Renews at 0.89 of a life, gives up after 2.5 s, and tries once more a second later."""
+    """Renews at 0.89 of a life, gives up after 2.5 s, and tries once more."""
 
     share = 0.89
     patience, rest = 2.5, 1.0
@@ -196,7 +191,7 @@ class GivesUpALateRenewalSoon(AsksAgainSoon):
 
 
 class HasNoDeadlineForALoginInItsTimer(LazyClient):
-    """Has a deadline for a call, and none for its timer."""
+    """It has a deadline for a call."""
 
     def _log_in(self, deadline: float) -> Token:
         replacing = isinstance(threading.current_thread(), threading.Timer)
@@ -204,8 +199,6 @@ class HasNoDeadlineForALoginInItsTimer(LazyClient):
 
 
 class DropsALivingTokenAfterALostLogin(LazyClient):
-    """Takes an unanswered login for the end of its current token, and pauses."""
-
     rest = 3.0
     _resting = 0.0
 

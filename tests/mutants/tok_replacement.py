@@ -44,7 +44,7 @@ from tests.subjects.lazy_wire import ClientError, DeniedError, GivenUpError, Rep
 
 
 class RenewsEachTokenOnce(LazyClient):
-    """Learns of each token by asking that it cannot be renewed."""
+    """Learns by asking that a token cannot be renewed."""
 
     at_the_first, later = 1, 1
     _tokens = 0
@@ -58,16 +58,11 @@ class RenewsEachTokenOnce(LazyClient):
 
 
 class RenewsItsFirstTokenTwice(RenewsEachTokenOnce):
-    """Asks twice for its first token."""
-
     at_the_first = 2
 
 
 class HasNoneWhileItLogsIn(LazyClient):
-    """Drops its token before it asks for another, so that reads meanwhile fail.
-
-    A login takes milliseconds, so that hardly any read fails while Vault is idle.
-    """
+    """A login takes milliseconds, so that hardly any read fails while Vault is idle."""
 
     _between = False
 
@@ -89,7 +84,7 @@ class HasNoneWhileItLogsIn(LazyClient):
 
 
 class IgnoresMaxTtl(LazyClient):
-    """Keeps renewing while the TTL shrinks; a caller is the first to notice the end."""
+    """A caller is the first to notice the end."""
 
     def _renewed(self, token: Token, deadline: float) -> bool:
         token.first_ttl = 0.0
@@ -107,7 +102,7 @@ class IgnoresMaxTtl(LazyClient):
 
 
 class KeepsThreeTokens(AtShare):
-    """Replaces each token in time, and the old one expires; once it logs in twice."""
+    """The old one expires; once it logs in twice."""
 
     share = 0.75
     times = 2
@@ -125,11 +120,7 @@ class KeepsFourTokens(KeepsThreeTokens):
 
 
 class RevokesItsOldTokenAfterALogin(LazyClient):
-    """Revokes its token as soon as it has another; a read with the old one is repeated.
-
-    Such a read is rare. Here a caller always has one, delayed for a moment after it took the old
-    token.
-    """
+    """A read with the old one is repeated. In practice it is rare; here there is always one."""
 
     late = 0.1
 
@@ -163,13 +154,13 @@ class RevokesItsOldTokenAfterALogin(LazyClient):
 
 
 class ReadsMuchLaterWithATokenThatItHasRevoked(RevokesItsOldTokenAfterALogin):
-    """Has a caller that reads with the old token much later, and learns from the refusal."""
+    """It learns from the refusal."""
 
     late = 0.7
 
 
 class ReadsWithoutATokenAtItsStart(LazyClient):
-    """Sends one request without a token at its start, to see whether there is a secret."""
+    """To see whether there is a secret."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -193,10 +184,7 @@ class RenewsTheUnrenewable(LazyClient):
 
 
 class ChecksItsTokenUnderTheLockOfALogin(LazyClient):
-    """Checks its token under the lock of a login, even if the token has not ended.
-
-    A renewal delays no caller, since it is no login.
-    """
+    """Even if the token has not ended. A renewal takes no lock."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -214,13 +202,11 @@ class ChecksItsTokenUnderTheLockOfALogin(LazyClient):
 
 
 class LogsInAtAQuarterForTheUnrenewable(AtShare):
-    """Logs in a little too early."""
-
     share = 0.27
 
 
 class LogsInFiveTimesIn16Lives(LogsInTwiceForOne):
-    """Has few tokens in all, two of them for one; its third login hangs for a while."""
+    """Two of its tokens are for one; its third login hangs for a while."""
 
     share = 0.45
 
@@ -230,7 +216,7 @@ class LogsInSixTimesForTheUnrenewable(LogsInFiveTimesIn16Lives):
 
 
 class LogsInInALoopForTheUnrenewable(LazyClient):
-    """Logs in again at once if its token cannot be renewed, as HashiCorp's example in Go does."""
+    """As HashiCorp's example in Go does."""
 
     def _arm(self, seconds: float) -> None:
         token = self._token
@@ -238,13 +224,13 @@ class LogsInInALoopForTheUnrenewable(LazyClient):
 
 
 class LogsInAtAThirdForTheUnrenewable(AtShare):
-    """Logs in six times in 1.6 lives of tokens that cannot be renewed, each time in its turn."""
+    """Six times in 1.6 lives, each time in its turn."""
 
     share = 0.31
 
 
 class TriesAHangingLoginAgain(LogsInAtAThirdForTheUnrenewable):
-    """Gives a login a second, and then makes another one."""
+    """Makes another login after a second."""
 
     gives, more = 1.0, 1
 
@@ -262,7 +248,7 @@ class TriesAHangingLoginThreeTimesMore(TriesAHangingLoginAgain):
 
 
 class RevokesItsTokenBeforeItLogsIn(LazyClient):
-    """Revokes its token before it asks for another, so that reads meanwhile use a dead one."""
+    """Reads meanwhile use a dead one."""
 
     def _log_in(self, deadline: float) -> Token:
         if (old := self._token) is not None:
@@ -272,8 +258,6 @@ class RevokesItsTokenBeforeItLogsIn(LazyClient):
 
 
 class ReplacesLate(AtShare):
-    """Logs in just before the end of a token that cannot be renewed."""
-
     share = 0.95
 
 
@@ -281,7 +265,7 @@ class ReplacesLate(AtShare):
 
 
 class RevokesBatchTokens(LazyClient):
-    """Revokes every replaced token, even those that cannot be revoked."""
+    """Even those that cannot be revoked."""
 
     def _log_in(self, deadline: float) -> Token:
         old = self._token
@@ -314,7 +298,7 @@ class _AtALogin(LazyClient):
 
 
 class TreatsAGatewayPageAsALogin(_AtALogin):
-    """Looks only at the status of its login's answer, and then has no token for ever."""
+    """Looks only at the status, and then has no token for ever."""
 
     def _met(self, error: UnavailableError) -> Token:
         del error
@@ -323,16 +307,13 @@ class TreatsAGatewayPageAsALogin(_AtALogin):
 
 
 class TreatsForeignJsonAsALogin(TreatsAGatewayPageAsALogin):
-    """Recognises a page, and takes all JSON for Vault's answer."""
+    """It recognises a page, but no JSON."""
 
     word = NO_AUTH
 
 
 class _HearsOfItsEnd(LazyClient):
-    """Learns only from a refused read that its token has ended.
-
-    Vault counts whole seconds, so the client's own clock could be first or second by chance.
-    """
+    """Learns the end from a refused read: Vault counts whole seconds, so any clock may differ."""
 
     def _valid_token(self, deadline: float) -> Token:
         if self._token is not None:
@@ -341,8 +322,6 @@ class _HearsOfItsEnd(LazyClient):
 
 
 class StopsReplacingTokensAfterAGatewayPage(_HearsOfItsEnd, _AtALogin):
-    """A thread replaces its token in time, and dies of an answer that it cannot read."""
-
     _ended = False
 
     def _met(self, error: UnavailableError) -> Token:
@@ -355,13 +334,13 @@ class StopsReplacingTokensAfterAGatewayPage(_HearsOfItsEnd, _AtALogin):
 
 
 class StopsReplacingTokensAfterForeignJson(StopsReplacingTokensAfterAGatewayPage):
-    """The thread dies of JSON without a token, as ``body["auth"]["client_token"]`` does."""
+    """The thread fails at ``body["auth"]["client_token"]``."""
 
     word = NO_AUTH
 
 
 class ExitsAfterAGatewayPageForALogin(_AtALogin):
-    """Its process ends when its own thread cannot read an answer."""
+    """Its own thread cannot read it."""
 
     def _met(self, error: UnavailableError) -> Token:
         del error
@@ -369,7 +348,7 @@ class ExitsAfterAGatewayPageForALogin(_AtALogin):
 
 
 class PausesAfterAFailedLogin(LazyClient):
-    """Declares no pauses, and retries a failed login in time."""
+    """Retries in time, without declaring it."""
 
     rest = 2.5
 
@@ -382,7 +361,7 @@ class PausesAfterAFailedLogin(LazyClient):
 
 
 class PausesForTooLongAfterAFailedLogin(_HearsOfItsEnd, PausesAfterAFailedLogin):
-    """Retries a failed login only after the token has ended."""
+    """Waits until after the token's end."""
 
     rest = 6.5
 
@@ -398,7 +377,7 @@ class RenewsABatchTokenTwice(RenewsOneBatchToken):
 
 
 class RevokesOneBatchToken(LazyClient):
-    """Tries once to revoke its batch token at its end, which Vault refuses."""
+    """At its end; Vault refuses that."""
 
     times = 1
 
@@ -418,7 +397,7 @@ class RevokesABatchTokenTwice(RevokesOneBatchToken):
 
 
 class FailsAReadWhenItsLoginFails(RenewsInACallersCall):
-    """Logs in within a caller's call, which fails if the login fails."""
+    """It logs in within a call."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -440,7 +419,7 @@ class FailsAReadWhenItsLoginFails(RenewsInACallersCall):
 
 
 class RevokesEachBatchTokenOnce(LazyClient):
-    """Tries to revoke each token that it replaces, and accepts Vault's 400."""
+    """Accepts Vault's 400."""
 
     times = 1
 
@@ -457,7 +436,7 @@ class RevokesEachBatchTokenOnce(LazyClient):
 
 
 class TreatsAPeriodicTokenAsEndless(LazyClient):
-    """Assumes that a periodic token cannot end, and takes every 403 for a policy."""
+    """Takes every 403 for a policy."""
 
     def _valid_token(self, deadline: float) -> Token:
         if self._token is not None:
@@ -473,7 +452,7 @@ class TreatsAPeriodicTokenAsEndless(LazyClient):
 
 
 class RenewsAnEndedToken(LazyClient):
-    """Wakes up and tries hard to renew a token that has ended."""
+    """Tries hard when it wakes up."""
 
     tries = 8
 
@@ -491,7 +470,7 @@ class RenewsAnEndedTokenFiveTimes(RenewsAnEndedToken):
 
 
 class RenewsAnEndedTokenFourTimes(RenewsAnEndedToken):
-    """Needs four answers to see that its token has ended."""
+    """Four answers tell it that its token has ended."""
 
     tries = 4
 
@@ -500,7 +479,7 @@ class RenewsAnEndedTokenFourTimes(RenewsAnEndedToken):
 
 
 class FailsAReadWhenUsesRunOut(LazyClient):
-    """Does not count its token's uses, and passes the final 403 to its caller."""
+    """It does not count its token's uses."""
 
     def _log_in(self, deadline: float) -> Token:
         token = super()._log_in(deadline)
@@ -513,7 +492,7 @@ class FailsAReadWhenUsesRunOut(LazyClient):
 
 
 class LooksUpEachTokenOnce(LazyClient):
-    """Spends one use of each token on a look-up."""
+    """A look-up costs a use."""
 
     at_the_first = 1
     _tokens = 0
@@ -527,13 +506,13 @@ class LooksUpEachTokenOnce(LazyClient):
 
 
 class LooksUpItsFirstTokenTwice(LooksUpEachTokenOnce):
-    """Spends one more use."""
+    """Each look-up costs a use."""
 
     at_the_first = 2
 
 
 class UsesATokenThreeTimes(LazyClient):
-    """Uses its first token up, and half of each later one."""
+    """Half of each later one; its first is used up."""
 
     later = 3
     _tokens = 0
@@ -553,7 +532,7 @@ class UsesATokenThreeTimes(LazyClient):
 
 
 class UsesATokenOnce(UsesATokenThreeTimes):
-    """Uses its first token up, and takes another one for each later read."""
+    """Except its first, which is used up."""
 
     later = 1
 
@@ -568,20 +547,13 @@ class _HasOneRoleId(Credentials):
 
 
 class ReadsItsRoleIdOnce(LazyClient):
-    """Reads a new secret-id at each login, and its role-id only once.
-
-    A role that is created again has another role-id.
-    """
+    """A role that is created again has another one."""
 
     credentials_type = _HasOneRoleId
 
 
 class BlocksAllCallsAfterAFailedRenewal(AtShare):
-    """Drops a token after one failed renewal, and has each call wait for another one.
-
-    Each call tries a login, and is refused: four in all, which is allowed. The token still lives,
-    but its callers cannot use it.
-    """
+    """The token still lives. Each call tries a login, and is refused: four in all, as allowed."""
 
     share = 0.3
     credentials_type = _Four
@@ -605,7 +577,7 @@ class BlocksAllCallsAfterAFailedRenewal(AtShare):
 
 
 class RenewsInVainElevenTimes(LazyClient):
-    """Tries a failing renewal eleven times, and then waits for its token's end."""
+    """Then waits for its token's end."""
 
     tries, pause = 11, 0.2
     _tried = 0
@@ -636,7 +608,7 @@ class RenewsInVainAHundredTimes(RenewsInVainElevenTimes):
 
 
 class FailsAReadWhenItsRoleIsGone(RenewsInACallersCall):
-    """Never renews, and fails the call whose login is refused. The next calls use its token."""
+    """It never renews. The next calls use its token."""
 
     def _renewed(self, *_: object) -> bool:
         return False

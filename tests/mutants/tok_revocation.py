@@ -1,4 +1,4 @@
-"""Clients that break TOK-11 to 13 or 19 to 21: one login for a lost token, start and shutdown."""
+"""Clients that break TOK-11 to 13 or 19 to 21: a lost token, start and shutdown."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ from tests.subjects.lazy_wire import (
 
 
 class NeverLogsInAgain(LazyClient):
-    """Reports a dead token as a denial, for ever."""
+    """Reports a dead token as a denial."""
 
     def _was_dead(self, *_: Any, **__: Any) -> bool:
         return False
@@ -81,7 +81,7 @@ class WritesWithItsFirstToken(Writes):
 
 
 class LogsInSlowly(LazyClient):
-    """Waits a while before it replaces a lost token, even if calls fail meanwhile."""
+    """Waits a while, even if calls fail meanwhile."""
 
     after = 1.4
     _due: float | None = 0.0  # the first login is due at once
@@ -98,13 +98,13 @@ class LogsInSlowly(LazyClient):
 
 
 class LogsInTooLate(LogsInSlowly):
-    """Waits twice as long as it may, which no busy machine explains."""
+    """Twice as long as it may wait, which no busy machine explains."""
 
     after = 4.0
 
 
 class TreatsADeadTokenAsAMissingSecret(LazyClient):
-    """The call that finds its token dead calls the secret missing. The next call logs in."""
+    """The next call logs in."""
 
     def _fetch(self, path: str, deadline: float) -> Reply:
         where, token = f"{self._mount}/data/{path}", self._valid_token(deadline)
@@ -117,7 +117,7 @@ class TreatsADeadTokenAsAMissingSecret(LazyClient):
 
 
 class DeniesWholeSecretsAfterADeadToken(LogsInAtAThird, _KeyByKeyAsEver):
-    """Takes one refusal of a dead token for a denial of whole secrets, for ten seconds."""
+    """Does so for ten seconds."""
 
     keeps = 9.8
 
@@ -139,16 +139,13 @@ class DeniesWholeSecretsAfterADeadToken(LogsInAtAThird, _KeyByKeyAsEver):
 
 
 class HasARequestInFlightWhenItsTokenIsReplaced(SendsOnceMore):
-    """Has a request with the lost token in flight for a moment when the new one comes."""
+    """For a moment, with the lost token."""
 
     late = 0.1
 
 
 class MeetsItsLossAtItsNextPoll(PollsSeldom, LogsInAtHalfALife):
-    """Never renews, revokes each token that it has replaced, and asks for little in between.
-
-    So it may replace a lost token on time before anything was refused.
-    """
+    """It may replace a lost token on time, before anything was refused."""
 
     def _log_in(self, deadline: float) -> Token:
         old = self._token
@@ -163,7 +160,7 @@ class MeetsItsLossAtItsNextPoll(PollsSeldom, LogsInAtHalfALife):
 
 
 class LogsInOncePerThread(LazyClient):
-    """Has no single flight: each thread with a dead token logs in for itself."""
+    """For a dead token: it has no single flight."""
 
     def _was_dead(self, _: str, token: Token, deadline: float) -> bool:
         looked = self._ask("GET", "auth/token/lookup-self", deadline, token)
@@ -174,7 +171,7 @@ class LogsInOncePerThread(LazyClient):
 
 
 class AsksOnceForAll(CachesForTheRefreshTime):
-    """Has a cache, and asks once for all callers of a secret: Vault sees one request for fifty."""
+    """Vault sees one request for fifty."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -186,14 +183,11 @@ class AsksOnceForAll(CachesForTheRefreshTime):
 
 
 class LogsInOncePerThreadBehindItsCache(AsksOnceForAll, LogsInOncePerThread):
-    """Hides that behind a cache: a cached value needs no token at all."""
+    """A cached value needs no token."""
 
 
 class HasEightWorkers(LazyClient):
-    """Has eight threads for all calls; a caller waits for a thread before it takes a token.
-
-    So does an asyncio client that uses the default executor of a small machine.
-    """
+    """A caller waits for one before it takes a token, as with asyncio's default executor."""
 
     workers = 8
 
@@ -211,30 +205,27 @@ class HasEightWorkers(LazyClient):
 
 
 class LogsInOncePerThreadOfEight(HasEightWorkers, LogsInOncePerThread):
-    """Each of the threads logs in for itself when it meets a dead token."""
+    """Each thread does when it meets a dead token."""
 
 
 class LogsInOncePerThreadOfTwo(LogsInOncePerThreadOfEight):
-    """Has only two threads: both are refused, and both log in."""
+    """Both are refused, and both log in."""
 
     workers = 2
 
 
 class NeverLogsInAgainBehindItsCache(AsksOnceForAll, NeverLogsInAgain):
-    """Returns cached values for a while."""
+    """It returns cached values for a while."""
 
 
 class LogsInTooLateForFifty(LogsInSlowly):
-    """Lets them wait twice as long."""
+    """Twice as long as it may wait."""
 
     after = 5.4
 
 
 class TreatsATokenLostByAnotherCallAsADenial(LazyClient):
-    """If another caller has replaced its token, a caller takes its own refusal for the policy's.
-
-    One of many callers is served again, and the others never.
-    """
+    """One of many callers is served again, and the others never."""
 
     keeps = float("inf")
 
@@ -257,19 +248,19 @@ class TreatsATokenLostByAnotherCallAsADenial(LazyClient):
 
 
 class TreatsATokenLostByAnotherCallAsADenialOnce(TreatsATokenLostByAnotherCallAsADenial):
-    """Asks again when it would refresh a value."""
+    """It asks again when it would refresh a value."""
 
     keeps = 4.8
 
 
 class LogsInLateForFifty(LogsInSlowly):
-    """Lets fifty callers wait for a while before it takes another token."""
+    """Lets them wait for a while."""
 
     after = 2.6
 
 
 class HasARequestWaitingForAConnectionWhenItsTokenIsReplaced(SendsOnceMore):
-    """Has such a request wait for a connection, which a slow link keeps busy."""
+    """A slow link keeps the connection busy."""
 
     late = 0.9
 
@@ -278,7 +269,7 @@ class HasARequestWaitingForAConnectionWhenItsTokenIsReplaced(SendsOnceMore):
 
 
 class NeverLogsInAgainForItsCache(Tweaked):
-    """Fills its cache with a request that does not notice a dead token."""
+    """The request that fills its cache does not notice a dead token."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -308,13 +299,13 @@ class RevokesNoTokenAtItsEnd(LazyClient):
 
 
 class EndsTooLateWithoutAFault(EndsWithACallInTime):
-    """Takes nearly two seconds more than it has."""
+    """Nearly two seconds more than it has."""
 
     lasts = 6.9
 
 
 class RaisesAnErrorAtItsEnd(LazyClient):
-    """Ends, and then fails on something that it has already released."""
+    """On something that it has already released."""
 
     def close(self) -> None:
         super().close()
@@ -322,7 +313,7 @@ class RaisesAnErrorAtItsEnd(LazyClient):
 
 
 class RevokesItsTokenByADeniedPath(LazyClient):
-    """Revokes its token by the path for any token, for which it lacks the right."""
+    """The path for any token, for which it lacks the right."""
 
     def close(self) -> None:
         token, self._token = self._token, None
@@ -336,7 +327,7 @@ class RevokesItsTokenByADeniedPath(LazyClient):
 
 
 class RevokesOnlyItsLastToken(LazyClient):
-    """Logs in again at its second read, and forgets its first token."""
+    """It logs in again at its second read."""
 
     _reads = 0
 
@@ -350,11 +341,7 @@ class RevokesOnlyItsLastToken(LazyClient):
 
 
 class LogsInAfterItsEnd(LazyClient):
-    """Revokes its token at its end, but its renewer still runs and gets another.
-
-    The end of a process ends such a renewer. A client that is closed and made again within a
-    process, as in a test or at a reload, leaves it behind.
-    """
+    """Its renewer still runs, which shows when a process closes a client and makes another."""
 
     def close(self) -> None:
         token = self._token
@@ -367,7 +354,7 @@ class LogsInAfterItsEnd(LazyClient):
 
 
 class LogsInForACallerAfterItsEnd(LazyClient):
-    """Revokes its token at its end, and gets another for a caller after that."""
+    """It has revoked its token before."""
 
     def _log_in(self, deadline: float) -> Token:
         closed, self._closed = self._closed, False
@@ -378,7 +365,7 @@ class LogsInForACallerAfterItsEnd(LazyClient):
 
 
 class EndsLateWithoutAFault(EndsWithACallInTime):
-    """Revokes its token, and takes its time although nothing is broken."""
+    """It revokes its token, and takes its time."""
 
     lasts = 4.4
 
@@ -387,7 +374,7 @@ class EndsLateWithoutAFault(EndsWithACallInTime):
 
 
 class RevokesNoTokenOfAnUnfinishedLogin(LogsInAfterItsEnd):
-    """Does not wait at its end for a login in flight, although it begins no other."""
+    """It begins no other login."""
 
     def close(self) -> None:
         self._closed = True
@@ -402,16 +389,16 @@ class RevokesNoTokenAtItsEndAfterAnOutage(Shaken):
 
 
 class RevokesNoTokenOnSigterm(LazyClient):
-    """Revokes its token on `close`; the signal of a deployment kills it."""
+    """It does so on `close`; a deployment's signal kills it."""
 
     def read(self, path: str, key: str) -> str:
-        # The process of a Python client handles SIGTERM. C can reset that from any thread.
+        # Python handles SIGTERM; C can reset that from any thread.
         ctypes.CDLL(None).signal(int(signal.SIGTERM), None)
         return super().read(path, key)
 
 
 class TakesASecondToEnd(LazyClient):
-    """A thread notices the end of its client within a second."""
+    """A thread notices the end of its client."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -434,7 +421,7 @@ class LogsInForEachRead(LazyClient):
 
 
 class LogsInForItsHealth(Tweaked):
-    """Makes a client of its own for each health question, and is well if that can log in."""
+    """In a client of its own for each question."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -449,7 +436,7 @@ class LogsInForItsHealth(Tweaked):
 
 
 class SpinsWhileIdle(LazyClient):
-    """A thread checks without a pause whether there is anything to do."""
+    """A thread checks whether there is anything to do."""
 
     rests = 0.001
 
@@ -466,11 +453,7 @@ class SpinsWhileIdle(LazyClient):
 
 
 class OverflowsItsTimer(AtShare):
-    """Its timers count milliseconds in 31 bits, as JavaScript's `setTimeout` does.
-
-    A timer over 24.8 days fires at once. Four fifths of Vault's default life of 768 hours are
-    longer.
-    """
+    """Milliseconds in 31 bits, as JavaScript's `setTimeout`: over 24.8 days it fires at once."""
 
     share = 0.8
 
@@ -481,8 +464,6 @@ class OverflowsItsTimer(AtShare):
 
 
 class LooksUpItsTokenForEveryFourthRead(LazyClient):
-    """Looks up its token now and then."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._numbers = itertools.count(1)
@@ -503,7 +484,7 @@ class LooksUpItsTokenForTwoReadsOfFive(LooksUpItsTokenForEveryFourthRead):
 
 
 class LogsInForEachFirstCaller(LazyClient):
-    """Logs in once at a time after it has a token. Before that, every caller logs in."""
+    """Before it has a token, every caller logs in."""
 
     _begun = False
 

@@ -15,31 +15,31 @@ from tests.subjects.lazy_client import LazyClient
 from tests.subjects.lazy_wire import ClientError, DeniedError, MissingError, UnavailableError
 
 HOLDS, FOR_SECONDS = 4, 0.7
-"""How often `HoldsItsInterpreter` holds it after a failed read, and for how many seconds."""
+"""After a failed read: times, and seconds of each."""
 
 LATE = 0.93
-"""The share of a life after which `RenewsLate` renews. A token must be renewed by 0.9."""
+"""Share of a life; a token must be renewed by 0.9."""
 
 _HOLDING = ctypes.PyDLL(None)
-"""The C library; its functions are called without letting other threads run."""
+"""The C library; its functions let no other threads run."""
 
 
 class HoldsItsInterpreter(LazyClient):
-    """After a failed read, no other thread of its process runs for a while."""
+    """After a failed read, no other thread runs for a while."""
 
     def read(self, path: str, key: str) -> str:
-        """Read; a failure takes 2.8 s more than the deadline."""
+        """A failure takes 2.8 s more than the deadline."""
         try:
             return super().read(path, key)
         except ClientError:
             for _ in range(HOLDS):
                 _HOLDING.usleep(int(FOR_SECONDS * 1e6))
-                time.sleep(0.001)  # others run, and a thread that keeps time sees that it is late
+                time.sleep(0.001)  # a thread that keeps time sees that it is late
             raise
 
 
 class RenewsLate(LazyClient):
-    """Renews each token before it expires, but too late for the suite."""
+    """Before the token expires, but too late for the suite."""
 
     def _arm(self, seconds: float) -> None:
         token = self._token
@@ -48,7 +48,7 @@ class RenewsLate(LazyClient):
 
 
 class Spins(LazyClient):
-    """A thread of it loops without a pause."""
+    """A thread loops without a pause."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -78,7 +78,6 @@ class AsyncClient:
         return str(self._run(self._read(path))[key])
 
     def close(self) -> None:
-        """Revoke the token, and end the loop."""
         self._renewing.cancel()
         try:
             if self._token:
@@ -117,7 +116,7 @@ class AsyncClient:
         return values
 
     async def _valid(self, dead: str = "") -> str:
-        """Return a valid token, and not `dead` if Vault says that it is dead."""
+        """Return a valid token, and not one that is dead by Vault's word."""
         async with self._changing:
             if self._token and dead == self._token:
                 status, _ = await self._ask("GET", "auth/token/lookup-self", dead)

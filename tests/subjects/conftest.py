@@ -1,5 +1,3 @@
-"""A real Vault for the clients of this folder."""
-
 from __future__ import annotations
 
 import shlex
@@ -21,7 +19,6 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """An unsealed Vault with the e-commerce blueprint."""
     settings = Settings(engine="process")
     with (
         open_engine(settings, directory=tmp_path_factory.mktemp("engine")) as engine,

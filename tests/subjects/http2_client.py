@@ -1,4 +1,4 @@
-"""The lazy client over HTTP/2 with kept connections: correct, and short."""
+"""The lazy client over HTTP/2 with kept connections."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ _FAILURES = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.Protocol
 
 
 class Http2Wire(Wire):
-    """Requests over kept connections, each used by one thread at a time.
+    """Kept connections, each used by one thread at a time.
 
-    When a request is not answered, its connection and all idle ones are closed: one cause may have
-    killed them all.
+    An unanswered request closes its own and all idle ones: one cause may have killed them all.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -61,7 +60,6 @@ class Http2Wire(Wire):
     def _exchanged(
         self, connection: httpcore.ConnectionPool, request: httpcore.Request, left: float
     ) -> httpcore.Response:
-        """Return the whole answer."""
         request.extensions = {"timeout": dict.fromkeys(("connect", "read", "write"), left)}
         response = connection.handle_request(request)
         try:
@@ -78,6 +76,6 @@ class Http2Wire(Wire):
 
 
 class Http2Client(LazyClient):
-    """A correct client that speaks HTTP/2 where it is offered."""
+    """Correct, where HTTP/2 is offered."""
 
     wire_type = Http2Wire

@@ -1,9 +1,8 @@
-"""A correct Vault client that shares nothing with the reference client. The suite must pass it too.
+"""A correct client that shares nothing with the reference client.
 
-It is as different as the rules allow. It has no cache, no pool and no lasting thread. Each request
-has a connection of its own. One-shot timers renew the token, and each access checks it again. All
-requests pass one gate, which lets a single probe through while Vault fails. It needs only the
-standard library.
+It is as different as the rules allow: no cache, no pool, no lasting thread, only the standard
+library. Each request has a connection of its own. One-shot timers renew the token. All requests
+pass one gate, which lets a single probe through while Vault fails.
 
 ``--subject python:tests.subjects.lazy_client:LazyClient``
 """
@@ -38,9 +37,9 @@ log = logging.getLogger(__name__)
 LONGEST_PAUSE = 2.0  # seconds between probes while Vault fails, at most D/2
 TRIES_PER_SECRET_ID = 3  # the fifth failure locks the role for everybody
 LOCKOUT = 15 * 60.0  # seconds after which Vault forgets failed logins
-PAST_MAX_TTL = "past the max TTL"  # a renewal in the last second of a token is answered 500
-DENIAL_KEPT = 5.0  # seconds for which a path stays denied without another look at the token
-GOODBYE = 2.0  # seconds for revoking the token at the end
+PAST_MAX_TTL = "past the max TTL"  # answered with 500, in the last second of a token
+DENIAL_KEPT = 5.0  # seconds until a denied path is asked for again
+GOODBYE = 2.0  # seconds for the last revocation
 
 
 class Credentials:
@@ -52,11 +51,11 @@ class Credentials:
         self._failed: dict[str, list[float]] = {}
 
     def current(self) -> tuple[str, str]:
-        """Return both ids. If a file is empty or missing for a moment, its last id stays valid."""
+        """Return both ids; the last ones while a file is empty or missing."""
         return self._one("VAULT_ROLE_ID"), self._one("VAULT_SECRET_ID")
 
     def usable(self, secret_id: str) -> bool:
-        """Return whether another login with this secret-id is safe."""
+        """Return whether another login with it is safe."""
         now = time.monotonic()
         times = [at for at in self._failed.get(_mark(secret_id), []) if now - at < LOCKOUT]
         if not times:
@@ -64,7 +63,6 @@ class Credentials:
         return len(times) < TRIES_PER_SECRET_ID and now - times[-1] >= 2.0 ** len(times)
 
     def refused(self, secret_id: str) -> None:
-        """Note that Vault refused a secret-id."""
         self._failed.setdefault(_mark(secret_id), []).append(time.monotonic())
 
     def _one(self, name: str) -> str:
@@ -108,8 +106,6 @@ class Token:
 
 
 class LazyClient:
-    """The client; see the module."""
-
     capabilities = frozenset({"read", "read_all", "outcomes", "tls", "herd"})
     auth = frozenset({"approle", "namespace"})
     wire_type, gate_type, credentials_type = Wire, Gate, Credentials
@@ -133,7 +129,6 @@ class LazyClient:
         self.declares = {"deadline": self._deadline, "backoff_cap": self._longest}
 
     def read(self, path: str, key: str) -> str:
-        """Return the value of one key, from Vault at every call."""
         if not self._on:
             if key in self._environ:
                 return self._environ[key]
@@ -144,7 +139,7 @@ class LazyClient:
         return values[key]
 
     def read_all(self, path: str) -> dict[str, str]:
-        """Return all keys and their values, by one request to Vault."""
+        """Return all keys and values, by one request."""
         deadline = time.monotonic() + self._deadline * 0.95
         while True:
             try:
@@ -187,7 +182,7 @@ class LazyClient:
         return reply
 
     def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
-        """Return whether a 403 was the token's fault. The first caller who finds out drops it."""
+        """Return whether a 403 was the token's fault; the first to find out drops it."""
         with self._held(deadline):
             if self._token is not token:
                 return True
@@ -195,7 +190,7 @@ class LazyClient:
             if mark == _mark(token.value) and time.monotonic() < until:
                 return False
             looked = self._ask("GET", "auth/token/lookup-self", deadline, token)
-            # "1 error occurred" is a policy's denial: the token lives, but may not look itself up.
+            # "1 error occurred" is a policy's denial: the token lives.
             if looked.status == 403 and "1 error occurred" not in looked.says:
                 log.warning("the token is dead before its time; logging in again")
                 self._token = None
@@ -245,7 +240,7 @@ class LazyClient:
         body = {"role_id": role_id, "secret_id": secret_id}
         with self._gate.passage(deadline):
             reply = self._wire.send("POST", "auth/approle/login", deadline=deadline, body=body)
-            if reply.status == 403:  # the role is locked or its auth mount is off, for a while
+            if reply.status == 403:  # the role is locked or its auth mount is off
                 raise UnavailableError("Vault takes no login of this role at present")
         if reply.status == 400:
             self._credentials.refused(secret_id)
@@ -284,16 +279,16 @@ class LazyClient:
             return self._timer is not None and self._timer.is_alive()
 
     def _tick(self) -> None:
-        """Renew the token, or log in while the old one still lives."""
+        """Renew the token, or log in while it still lives."""
         mine = threading.current_thread()
         deadline = time.monotonic() + self._deadline
         try:
             with self._held(deadline):
                 token = self._token
                 if self._timer is not mine:
-                    return  # the thread that held the lock before has set a later timer
+                    return  # the thread that held the lock has set a later timer
                 if token is None or self._closed or token.left <= 0:
-                    return  # the next read logs in
+                    return
                 if not self._renewed(token, deadline):
                     self._log_in(deadline)
         except ClientError as error:
@@ -303,7 +298,7 @@ class LazyClient:
                 self._pause = min(self._pause * 2, self._longest)
 
     def _renewed(self, token: Token, deadline: float) -> bool:
-        """Return whether this token was renewed. If not, another is needed before it ends."""
+        """Return whether this token was renewed; if not, another is needed."""
         if not token.renewable or token.batch:
             return False
         asked = time.monotonic()

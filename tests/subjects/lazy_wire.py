@@ -1,4 +1,4 @@
-"""How the lazy client talks to Vault: errors, a gate in front, one deadline for each request."""
+"""How the lazy client talks to Vault."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FIRST_PAUSE = 0.5  # seconds between the first two probes while Vault fails
 
 
 class ClientError(Exception):
-    """A read that gave no secret; ``outcome`` says why."""
+    """A read gave no secret; ``outcome`` says why."""
 
     outcome: str | None = None
 
@@ -48,8 +48,6 @@ class DeletedError(ClientError):
 
 @dataclass(frozen=True)
 class Reply:
-    """Status and parsed body of a complete answer."""
-
     status: int
     body: dict[str, Any]
     retry_after: float = 0.0
@@ -64,7 +62,7 @@ class Reply:
 
 
 class Gate:
-    """Open while Vault answers. After a failure it passes one probe at a time, ever less often."""
+    """Open while Vault answers; after a failure it passes one probe at a time, ever less often."""
 
     def __init__(self, longest: float) -> None:
         self._longest = longest
@@ -76,7 +74,7 @@ class Gate:
 
     @contextlib.contextmanager
     def passage(self, deadline: float) -> Iterator[None]:
-        """Wait for a turn. Leaving by `UnavailableError` closes the gate; otherwise it opens."""
+        """Wait for a turn. `UnavailableError` closes the gate; anything else opens it."""
         probe = self._enter(deadline)
         pause = 0.0
         failed = True
@@ -138,7 +136,7 @@ class Wire:
     def send(
         self, method: str, path: str, *, deadline: float, token: str = "", body: object = None
     ) -> Reply:
-        """Send a request and return Vault's whole answer, or raise `UnavailableError`."""
+        """Return Vault's whole answer, or raise `UnavailableError`."""
         data = b"" if body is None else json.dumps(body).encode()
         head = [
             f"{method} /v1/{quote(path)} HTTP/1.1",
@@ -162,7 +160,7 @@ class Wire:
         return _parse(method, raw)
 
     def _leader(self, raw: bytes) -> Wire | None:
-        """Return the wire to the leader to which a standby redirects (307), never without TLS."""
+        """Return the wire to which a standby redirects (307), never without TLS."""
         line, _, rest = raw.partition(b"\r\n")
         if b" 307 " not in line:
             return None
@@ -172,7 +170,7 @@ class Wire:
         return Wire({**self._environ, "VAULT_ADDR": there})
 
     def _context(self) -> ssl.SSLContext:
-        """Return a context with the files as they are now."""
+        """Return a context with the present files."""
         context = ssl.create_default_context(cafile=self._environ.get("VAULT_CACERT") or None)
         if certificate := self._environ.get("VAULT_CLIENT_CERT"):
             context.load_cert_chain(certificate, self._environ.get("VAULT_CLIENT_KEY") or None)
@@ -191,7 +189,7 @@ class Wire:
             peer.settimeout(_left(deadline))
             peer.sendall(request)
             while not is_whole(received):
-                # A socket's timeout is for each piece. This makes it one for all.
+                # A socket's timeout is for each piece.
                 peer.settimeout(_left(deadline))
                 piece = peer.recv(65536)
                 if not piece:
@@ -211,7 +209,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 def is_whole(received: bytearray) -> bool:
-    """Return whether the answer is complete. What follows it, even a reset, does not matter."""
+    """Return whether the answer is complete, whatever follows."""
     end = received.find(b"\r\n\r\n")
     if end < 0:
         return False
@@ -245,11 +243,7 @@ def _parse(method: str, raw: bytes) -> Reply:
 
 
 def understood(status: int, content: bytes, wait: str) -> Reply:
-    """Return what a whole answer says.
-
-    Raises:
-        UnavailableError: Vault cannot tell now, or the answer is not Vault's.
-    """
+    """Return what a whole answer says; raise `UnavailableError` if it is not Vault's last word."""
     try:
         body = json.loads(content) if content else {}
     except ValueError:

@@ -1,4 +1,4 @@
-"""Agents that come with OpenBao, described by a file and judged without an adapter."""
+"""OpenBao's agents, described by a file and judged without an adapter."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOUNT = "ecommerce"
 
 @pytest.mark.parametrize("name", ["bao-agent", "bao-sink", "bao-proxy"])
 def test_it_is_read_as_an_application_would(name: str, stack: Stack, tmp_path: Path) -> None:
-    """A read gives a value, its change, and a failure for a secret that is not configured."""
+    """A value, its change, and a failure for a secret that is not configured."""
     kv = stack.operator.client.secrets.kv.v2
     for path in ("backend/django", "shared/email"):
         kv.create_or_update_secret(path, {"K": "first"}, mount_point=MOUNT)

@@ -24,7 +24,7 @@ ROOT = HERE.parents[1]
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL that ``vault-harness serve`` prints. A signal ends the server cleanly."""
+    """What ``vault-harness serve`` prints. A signal ends it cleanly."""
     log = tmp_path_factory.mktemp("serve") / "log"
     with log.open("w") as output:
         server = subprocess.Popen(
@@ -48,7 +48,6 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def python_runner(url: str, scenario: str) -> dict[str, Any]:
-    """Return the verdict that the Python example reaches."""
     spec = importlib.util.spec_from_file_location("case_runner", HERE / "cases" / "case_runner.py")
     assert spec is not None
     assert spec.loader is not None
@@ -59,13 +58,13 @@ def python_runner(url: str, scenario: str) -> dict[str, Any]:
 
 
 def test_a_python_client_is_judged(url: str) -> None:
-    """The example passes, and the server keeps the verdict until the case is deleted."""
+    """The server keeps the verdict until the case is deleted."""
     found = python_runner(url, "KV-01")
     assert (found["word"], found["findings"]) == ("pass", []), found["text"]
 
 
 def test_a_client_that_never_asks_vault_is_not_judged(url: str) -> None:
-    """Invented values make no steady state, and the verdict says what is missing."""
+    """Invented values make no steady state; the verdict says what is missing."""
     started = requests.post(f"{url}/cases/KV-01", timeout=90).json()
     at = f"{url}/cases/{started['id']}"
     while (answer := requests.get(f"{at}/next", timeout=90)).ok:
@@ -82,7 +81,7 @@ def test_a_client_that_never_asks_vault_is_not_judged(url: str) -> None:
 def test_a_client_that_keeps_what_it_has_read_fails(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A broken promise is reported as a finding, in the words of the suite."""
+    """A broken promise is a finding, in the suite's words."""
     kept: dict[tuple[VaultClient, str], Any] = {}
     real = VaultClient.read
 
@@ -98,7 +97,7 @@ def test_a_client_that_keeps_what_it_has_read_fails(
 
 
 def test_a_case_that_is_deleted_leaves_nothing(url: str) -> None:
-    """After DELETE its server no longer answers, and its scenario can begin again."""
+    """Its server no longer answers, and its scenario can begin again."""
     started = requests.post(f"{url}/cases/TOK-11", timeout=90).json()
     vault = started["env"]["VAULT_ADDR"]
     assert requests.get(f"{vault}/v1/sys/health", timeout=30).status_code == 200
@@ -111,7 +110,7 @@ def test_a_case_that_is_deleted_leaves_nothing(url: str) -> None:
 
 
 def test_too_many_at_once_are_refused(url: str) -> None:
-    """With two cases under way, a third is refused."""
+    """A third case, while two are under way."""
     ids = [
         requests.post(f"{url}/cases/{name}", timeout=90).json()["id"] for name in ("KV-01", "KV-03")
     ]
@@ -143,7 +142,7 @@ LANGUAGES = pytest.mark.parametrize(
 
 
 def ran(url: str, tool: str, command: list[str], folder: str, scenario: str) -> tuple[int, str]:
-    """Return how a language's own test runner ends with a scenario, and what it prints."""
+    """Return how a language's test runner ends, and what it prints."""
     if shutil.which(tool) is None:
         pytest.skip(f"{tool} is not here")
     done = subprocess.run(
@@ -161,7 +160,6 @@ def ran(url: str, tool: str, command: list[str], folder: str, scenario: str) -> 
 @pytest.mark.slow
 @LANGUAGES
 def test_other_languages(url: str, tool: str, command: list[str], folder: str) -> None:
-    """A client is judged by its own language's test runner."""
     code, said = ran(url, tool, command, folder, "KV-01")
     assert code == 0, said
 

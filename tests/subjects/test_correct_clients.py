@@ -23,7 +23,6 @@ ROLE = "backend"
 
 @pytest.fixture
 def environ(stack: Stack, tmp_path: Path) -> dict[str, str]:
-    """The environment of a client whose Vault is healthy."""
     files = approle.write_credentials(stack.operator, ROLE, tmp_path)
     return {
         "USE_VAULT": "true",
@@ -37,19 +36,17 @@ def environ(stack: Stack, tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def subject(client: str, environ: dict[str, str], tmp_path: Path) -> Iterator[Subject]:
-    """A correct client whose Vault is healthy."""
     one = open_subject(parse_subject(client), environ, log=tmp_path / "log", timeout=30.0)
     yield one
     one.kill()
 
 
 def tokens(stack: Stack) -> set[str]:
-    """Return the accessors of all living tokens."""
     return set(stack.operator.client.list("auth/token/accessors")["data"]["keys"])
 
 
 def test_it_reads_and_says_why_it_could_not(subject: Subject, stack: Stack) -> None:
-    """A client reads a value, and tells denied, missing and deleted secrets apart."""
+    """It tells denied, missing and deleted secrets apart."""
     kv = stack.operator.client.secrets.kv.v2
     for path in ("backend/django", "backend/celery"):
         kv.create_or_update_secret(path, {"K": "välue\n"}, mount_point="ecommerce")
@@ -68,7 +65,7 @@ def test_it_reads_and_says_why_it_could_not(subject: Subject, stack: Stack) -> N
 
 
 def test_it_reads_a_whole_secret(subject: Subject, stack: Stack) -> None:
-    """A client reads all keys at once, and fails with the same outcomes as for one key."""
+    """With the same outcomes as for one key."""
     kv = stack.operator.client.secrets.kv.v2
     values = {"USER": "välue\n", "PASSWORD": "1"}
     kv.create_or_update_secret("backend/django", values, mount_point="ecommerce")
@@ -80,7 +77,6 @@ def test_it_reads_a_whole_secret(subject: Subject, stack: Stack) -> None:
 
 
 def test_it_leaves_no_token_behind(subject: Subject, stack: Stack) -> None:
-    """A clean end revokes the token of a login."""
     stack.operator.client.secrets.kv.v2.create_or_update_secret(
         "backend/django", {"K": "v"}, mount_point="ecommerce"
     )
@@ -95,7 +91,7 @@ def test_it_leaves_no_token_behind(subject: Subject, stack: Stack) -> None:
 def test_it_answers_before_it_ends_with_its_input(
     client: str, environ: dict[str, str], stack: Stack
 ) -> None:
-    """``echo '{...}' | program`` prints the answer, and the token is revoked afterwards."""
+    """``echo '{...}' | program`` prints the answer, and the token is revoked."""
     stack.operator.client.secrets.kv.v2.create_or_update_secret(
         "backend/django", {"K": "v"}, mount_point="ecommerce"
     )
@@ -129,7 +125,7 @@ def test_it_answers_before_it_ends_with_its_input(
     ],
 )
 def test_own_tests_of_a_client(folder: str, command: tuple[str, ...]) -> None:
-    """The client's own unit tests pass: probes, waits, and a login that outlives its call."""
+    """Its unit tests: probes, waits, and a login that outlives its call."""
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not here")
     done = subprocess.run(
@@ -147,7 +143,7 @@ def test_own_tests_of_a_client(folder: str, command: tuple[str, ...]) -> None:
 def cores(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[None]:
-    """The machine's cores, for two whole suites at a time. A third suite waits."""
+    """The machine's cores, for two whole suites at a time; a third waits."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     turn = "long" if request.node.callspec.params["client"] == "node" else "short"
@@ -158,7 +154,6 @@ def cores(
 @pytest.mark.slow
 @pytest.mark.usefixtures("cores")
 def test_it_passes_every_scenario(client: str, tmp_path: Path) -> None:
-    """The suite passes a correct client that it does not know."""
     root = Path(__file__).parents[2]
     done = subprocess.run(
         [
@@ -174,7 +169,7 @@ def test_it_passes_every_scenario(client: str, tmp_path: Path) -> None:
     assert "not exercised" not in done.stdout.splitlines()[-1]
     from tests.mutants.catalogue import UNBROKEN  # many modules, which only this test needs
 
-    # Only here does the client behind most mutants meet these scenarios, so none may be skipped.
+    # Only here does the client behind most mutants meet these, so none may be skipped.
     asked = {scenario for scenario, base in UNBROKEN.items() if base == client}
     judged = json.loads((tmp_path / "journal.json").read_text())["scenarios"]
     assert asked <= {one["id"] for one in judged if one["word"] == "pass"}

@@ -1,4 +1,4 @@
-"""The shortest programs, in docs/how-to/program.md, keep to the line protocol."""
+"""The programs of docs/how-to/program.md keep to the line protocol."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "how-to" / "program.md").read_text("utf-8")
 
 TOKEN = "hvs.quoted-by-a-library"
-"""A token in a library's error, as in the error about a header with a newline."""
+"""A library's error, as about a header with a newline, can hold a token."""
 
 RUST = """
 struct MyVault;
@@ -55,19 +55,17 @@ printf '%s %s wälue€' "$1" "$2"
 
 
 def example(language: str) -> str:
-    """Return the program in that language from the document."""
     (found,) = re.findall(rf"```{language}\n(.*?)```", DOCUMENT, re.DOTALL)
     return str(found)
 
 
 def need(*tools: str) -> None:
-    """Skip a test if a program is missing."""
     if missing := [tool for tool in tools if shutil.which(tool) is None]:
         pytest.skip(f"{', '.join(missing)} is not here")
 
 
 def made(language: str, folder: Path) -> list[str]:
-    """Return the command of the example around a client of a few lines, built if necessary."""
+    """Return the example's command, around a client of a few lines."""
     if language == "rust":
         need("cargo")
         (folder / "src").mkdir()
@@ -90,7 +88,6 @@ def made(language: str, folder: Path) -> list[str]:
     params=["sh", pytest.param("rust", marks=pytest.mark.slow)],
 )
 def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The command of each example."""
     return made(request.param, tmp_path_factory.mktemp(request.param))
 
 
@@ -118,14 +115,13 @@ class Running:
         return found
 
     def ended(self) -> tuple[int, str, str]:
-        """End its input, and return its exit code, its last output and its log."""
+        """End its input; return its exit code, last output and log."""
         said, log = self.process.communicate(timeout=30)
         return self.process.returncode, said.decode(), log.decode()
 
 
 @contextmanager
 def running(command: Sequence[str]) -> Iterator[Running]:
-    """Start an example, which ends with the block."""
     one = Running(command)
     try:
         yield one
@@ -156,7 +152,7 @@ def test_answers_and_close(program: list[str]) -> None:
 
 
 def test_end_of_the_input(program: list[str]) -> None:
-    """At the end of its input it answers what was asked, and ends as by `close`."""
+    """It answers what was asked, and ends as by `close`."""
     with running(program) as one:
         one.ask(1, "read", path="a/b", key="SLOW")
         code, said, log = one.ended()

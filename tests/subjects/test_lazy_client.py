@@ -16,7 +16,7 @@ ENVIRON = {"VAULT_ROLE_ID": "role", "VAULT_SECRET_ID": "secret", "VAULT_CLIENT_T
 
 
 class _Noted(Wire):
-    """Vault's answers without a Vault. Each token lives for ten minutes."""
+    """Vault's answers without a Vault; each token lives for ten minutes."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -49,17 +49,16 @@ class _Client(LazyClient):
 
     @property
     def asked(self) -> list[str]:
-        """The paths that were requested, in order."""
+        """The requested paths, in order."""
         assert isinstance(self._wire, _Noted)
         return self._wire.paths
 
     def timer(self) -> threading.Timer:
-        """Return the timer that is set."""
         assert self._timer is not None
         return self._timer
 
     def tick_now(self) -> threading.Timer:
-        """Run the timer now, and return the finished timer."""
+        """Run the timer now, and return it."""
         due = self._timer = threading.Timer(0.0, self._tick)
         due.start()
         due.join(20.0)
@@ -68,7 +67,7 @@ class _Client(LazyClient):
 
 @pytest.fixture
 def client() -> Iterator[_Client]:
-    """A client with a token and a timer for it."""
+    """With a token and its timer."""
     one = _Client(ENVIRON)
     one.read("backend/django", "K")
     yield one
@@ -76,7 +75,7 @@ def client() -> Iterator[_Client]:
 
 
 def test_a_timer_that_another_has_replaced_does_nothing(client: _Client) -> None:
-    """A timer that waited for a login does nothing, since the login has set a new timer."""
+    """It waited for a login, which has set a new timer."""
     late = threading.Timer(0.0, client._tick)
     with client._changing:
         client.wants_the_token.clear()
@@ -91,14 +90,13 @@ def test_a_timer_that_another_has_replaced_does_nothing(client: _Client) -> None
 
 
 def test_a_timer_that_is_still_set_renews(client: _Client) -> None:
-    """A timer that is still set renews the token."""
     due = client.tick_now()
     assert client.asked[-1] == "auth/token/renew-self"
     assert client.timer() is not due
 
 
 def test_a_notice_with_200_is_a_renewal_that_failed(client: _Client) -> None:
-    """A renewal that grants nothing fails: the token stays, and is renewed a little later."""
+    """It grants nothing: the token stays, and is renewed a little later."""
     token = client._token
     assert token is not None
     until = token.since + token.ttl
@@ -120,7 +118,7 @@ def test_a_notice_with_200_is_a_renewal_that_failed(client: _Client) -> None:
 
 
 def test_an_earlier_request_does_not_shorten_a_wait() -> None:
-    """When Vault asks to wait, the success of an earlier request does not open the gate."""
+    """Vault has asked to wait; an earlier request's success does not open the gate."""
     gate = Gate(longest=1.0)
     with gate.passage(deadline=time.monotonic() + 1):  # in flight during the failure
         limited = UnavailableError("429")

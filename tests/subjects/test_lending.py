@@ -1,4 +1,4 @@
-"""Vaults that are lent over HTTP, as a test in any language borrows them."""
+"""Vaults that are lent over HTTP to a test in any language."""
 
 from __future__ import annotations
 
@@ -49,7 +49,6 @@ def serving(folder: Path) -> Serving:
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of the Vaults of a server, which ends with the tests."""
     server, found = serving(tmp_path_factory.mktemp("serve"))
     try:
         yield found
@@ -59,7 +58,6 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def lent(url: str, **body: Any) -> dict[str, Any]:
-    """Borrow a Vault, with a secret in it."""
     answer = requests.post(url, json={**SECRET, **body}, timeout=90)
     assert answer.status_code == 201, answer.text
     return {**answer.json(), "url": f"{url}/{answer.json()['id']}"}
@@ -80,7 +78,7 @@ def borrow(url: str) -> Iterator[Callable[..., dict[str, Any]]]:
 
 
 def read(vault: dict[str, Any], *, env: str = "app", timeout: float = 15) -> object:
-    """Log in with the variables of a service; return the secret, or the status of a refusal."""
+    """Log in as a service; return the secret, or the status of a refusal."""
     variables = vault["env"][env]
     session = requests.Session()
     session.trust_env = False
@@ -104,7 +102,7 @@ def admin(vault: dict[str, Any], method: str, path: str, **body: Any) -> request
 
 
 def broken(vault: dict[str, Any], fault: str, **more: Any) -> str:
-    """Break a Vault, and return the URL of the fault."""
+    """Break a Vault; return the URL of the fault."""
     answer = requests.post(f"{vault['url']}/faults", json={"fault": fault, **more}, timeout=60)
     assert answer.status_code == 201, answer.text
     return f"{vault['url']}/faults/{answer.json()['id']}"
@@ -114,7 +112,7 @@ Borrow = Callable[..., dict[str, Any]]
 
 
 def test_what_a_borrower_gets(borrow: Borrow) -> None:
-    """The answer has everything that a client and an operator need, with the TTLs asked for."""
+    """All that a client and an operator need, with the TTLs asked for."""
     vault = borrow(token_ttl="7s")
     assert read(vault) == "s3cret"
     assert vault["env"]["app"]["VAULT_ADDR"] == vault["address"]
@@ -124,7 +122,7 @@ def test_what_a_borrower_gets(borrow: Borrow) -> None:
 
 
 def test_mounts_and_policies_of_the_request(borrow: Borrow) -> None:
-    """The AppRole has the policies of the request, or may use its mounts."""
+    """Without policies the AppRole may use its mounts."""
     secrets = {"kv": {"shop/db": {"PASSWORD": "other"}}}
     assert read(borrow(mounts={"kv": {}}, secrets=secrets)) == "other"
     rules = 'path "nothing" { capabilities = ["read"] }'
@@ -132,7 +130,7 @@ def test_mounts_and_policies_of_the_request(borrow: Borrow) -> None:
 
 
 def test_a_blueprint_by_name_and_as_toml(borrow: Borrow) -> None:
-    """A blueprint gives the variables of each of its services."""
+    """It gives the variables of each of its services."""
     vault = borrow(blueprint="ecommerce", secrets={})
     assert {"backend", "celery_worker"} <= vault["env"].keys()
     toml = """
@@ -146,7 +144,7 @@ def test_a_blueprint_by_name_and_as_toml(borrow: Borrow) -> None:
 
 
 def test_borrowers_do_not_meet(borrow: Borrow) -> None:
-    """The token of one borrower opens neither another's Vault nor the server."""
+    """A borrower's token opens neither another's Vault nor the server."""
     one, other = borrow(), borrow()
     assert one["direct"] == other["direct"]
     stranger = {**one, "namespace": other["namespace"]}
@@ -157,7 +155,7 @@ def test_borrowers_do_not_meet(borrow: Borrow) -> None:
 
 
 def test_a_cut_network_and_its_end(borrow: Borrow) -> None:
-    """A fault lasts until it is deleted, and replaces one of the same name."""
+    """It lasts until it is deleted, and replaces one of the same name."""
     vault = borrow()
     broken(vault, "cut", **{"for": 600})
     fault = broken(vault, "cut")
@@ -170,7 +168,7 @@ def test_a_cut_network_and_its_end(borrow: Borrow) -> None:
 
 
 def test_a_fault_for_a_time(borrow: Borrow) -> None:
-    """With ``for`` the fault ends by itself."""
+    """With ``for`` it ends by itself."""
     vault = borrow()
     broken(vault, "cut", **{"for": 0.5})
     wait_until(
@@ -196,7 +194,7 @@ def test_faults_of_single_requests(borrow: Borrow) -> None:
 
 @pytest.mark.parametrize("fault", ["seal", "pause"])
 def test_a_whole_server_is_broken(borrow: Borrow, fault: str) -> None:
-    """A borrower with a server of its own seals and freezes it; others are refused that."""
+    """Only a borrower with a server of its own may seal and freeze it."""
     shared = borrow()
     refused = requests.post(f"{shared['url']}/faults", json={"fault": fault}, timeout=60)
     assert (refused.status_code, "whole" in refused.json()["remedy"]) == (409, True)
@@ -214,7 +212,7 @@ def test_a_whole_server_is_broken(borrow: Borrow, fault: str) -> None:
 
 @pytest.mark.parametrize("whole", [False, True])
 def test_a_reset(borrow: Borrow, whole: bool) -> None:
-    """The content is that of the beginning, and the same ids log in at the same address."""
+    """The same ids log in at the same address."""
     vault = borrow(whole=whole)
     broken(vault, "cut")
     data = {"PASSWORD": "changed"}
@@ -235,7 +233,7 @@ def test_a_reset(borrow: Borrow, whole: bool) -> None:
 
 
 def test_many_at_once(borrow: Borrow) -> None:
-    """Borrowers do not wait for each other's mistakes, and each gets a Vault of its own."""
+    """Borrowers do not wait for each other's mistakes."""
     with ThreadPoolExecutor(8) as pool:
         vaults = list(pool.map(lambda _: borrow(), range(8)))
         assert list(pool.map(read, vaults)) == ["s3cret"] * 8
@@ -243,7 +241,7 @@ def test_many_at_once(borrow: Borrow) -> None:
 
 
 def test_a_vault_that_is_given_back(borrow: Borrow) -> None:
-    """After DELETE its address refuses, its namespace is gone, and it is not known any more."""
+    """Its address refuses, its namespace is gone, and it is not known any more."""
     vault = borrow()
     assert requests.delete(vault["url"], timeout=60).status_code == 204
     with pytest.raises(requests.ConnectionError):
@@ -274,7 +272,7 @@ def test_a_vault_that_is_given_back(borrow: Borrow) -> None:
     ],
 )
 def test_wrong_requests(borrow: Borrow, url: str, path: str, body: Any, said: str) -> None:
-    """A wrong request is told what is wrong, where, and what to do."""
+    """The answer tells what is wrong, where, and what to do."""
     at = borrow()["url"] + path if path else url
     answer = requests.post(at, json=body, timeout=60)
     assert answer.status_code == 400
@@ -285,7 +283,6 @@ def test_wrong_requests(borrow: Borrow, url: str, path: str, body: Any, said: st
 
 
 def test_only_who_knows_the_url_borrows(url: str) -> None:
-    """Without the secret in the URL nothing is lent."""
     base = url.rpartition("/")[0].rpartition("/")[0]
     assert requests.post(f"{base}/guessed/vaults", json={}, timeout=60).status_code == 403
 
@@ -324,7 +321,7 @@ def test_a_borrower_that_dies_loses_its_vault(url: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_nothing_runs_after_the_end(tmp_path: Path, number: signal.Signals) -> None:
-    """After SIGTERM or kill -9 of the server no Vault, proxy or recorder is left."""
+    """After SIGTERM or kill -9 no Vault, proxy or recorder is left."""
     server, url = serving(tmp_path)
     vaults = [lent(url), lent(url, whole=True)]
     for vault in vaults:
@@ -371,7 +368,6 @@ def test_examples(url: str, tool: str, command: list[str], folder: str) -> None:
 
 
 def test_examples_are_short() -> None:
-    """An example has at most 40 lines."""
     files = [file for file in (HERE / "lending").iterdir() if file.is_file()]
     assert len(files) == 6  # five, and go.mod
     assert all(len(file.read_text().splitlines()) <= 40 for file in files)

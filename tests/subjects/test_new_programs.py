@@ -1,4 +1,4 @@
-"""`subject new` writes a program that passes `subject check` by the commands that it prints."""
+"""`subject new` writes a program that passes `subject check`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOOLS = {"python": (), "node": ("node", "npm"), "go": ("go",), "java": ("javac",
 
 
 def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a line in a shell, in a checkout without an activated environment."""
+    """Run a line in a shell, without an activated environment."""
     environ = {**os.environ, "HARNESS_ENGINE": "process"}
     environ |= {"HARNESS_RUNNER": f"{sys.executable} -m vault_harness"}
     environ.pop("VIRTUAL_ENV", None)
@@ -45,7 +45,7 @@ def after(word: str, text: str) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("language", TOOLS)
 def test_a_program_as_it_is_written(language: str, tmp_path: Path) -> None:
-    """The program has 40 lines, and the printed commands build it and check it."""
+    """It has 40 lines, and the printed commands build and check it."""
     if lacking := [tool for tool in TOOLS[language] if shutil.which(tool) is None]:
         pytest.skip(f"{', '.join(lacking)} is not here")
     written = run(f"{sys.executable} -m vault_harness subject new {language}", tmp_path)
@@ -66,9 +66,9 @@ def test_a_program_as_it_is_written(language: str, tmp_path: Path) -> None:
 
 
 def ends(command: Sequence[str], folder: Path, *, by: str) -> tuple[int, list[dict[str, Any]]]:
-    """Ask a program for a secret without a Vault, and return its exit code and answers.
+    """Ask a program without a Vault; return its exit code and answers.
 
-    Messages are left out, since each library has its own.
+    Without the messages, which are each library's own.
     """
     environ = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_MOUNT_POINT": "ecommerce"}
     environ |= {"VAULT_ROLE_ID": "role", "VAULT_SECRET_ID": "top-secret"}

@@ -1,9 +1,8 @@
 """hvac as Apache Airflow's provider for Vault uses it: look at the token, log in, read, retry.
 
 Retries are those of "Retrying failed requests" in hvac's documentation (docs/advanced_usage.rst).
-The look at the token before each use, and a new client where it is dead, are `_VaultClient.client`
-and `_client` of Airflow (providers/hashicorp, _internal_client/vault_client.py). hvac has no
-renewal of its own.
+The token is looked at before each use, as in Airflow's `_VaultClient.client` (providers/hashicorp,
+_internal_client/vault_client.py). hvac renews nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ MOUNT = os.environ.get("VAULT_MOUNT_POINT", "secret")
 TRIES = 4
 PAUSES = 0.8  # seconds: three retries wait for 0, 0.2 and 0.4; the rest is for the look before
 TIMEOUT = (float(os.environ.get("VAULT_CLIENT_TIMEOUT", "30")) - PAUSES) / TRIES
-"""Seconds for one try, so that all tries of a call end within VAULT_CLIENT_TIMEOUT."""
+"""Seconds, so that all tries of a call end in time."""
 
 
 def credential(name: str) -> str:
@@ -41,7 +40,6 @@ def credential(name: str) -> str:
 
 
 def session() -> Session:
-    """Retries as hvac's documentation recommends them."""
     retries = Retry(
         total=TRIES - 1,
         backoff_factor=0.1,
@@ -69,7 +67,7 @@ class Source:
         self.current: hvac.Client | None = None
 
     def client(self) -> hvac.Client:
-        """The client, or another one where its token is dead."""
+        """The client, or another one if its token is dead."""
         client = self.current
         if client is not None and client.is_authenticated():
             return client
@@ -85,8 +83,7 @@ class Source:
         return client
 
     def read(self, path: str, key: str) -> str:
-        """One key of a secret."""
-        # True is the default of hvac 2, which asks for the word by a warning.
+        # The default of hvac 2, which asks for the word by a warning.
         answer = self.client().secrets.kv.v2.read_secret_version(
             path=path, mount_point=MOUNT, raise_on_deleted_version=True
         )
@@ -103,18 +100,17 @@ class Source:
         return {name: answer["data"][name] for name in ("username", "password")}
 
     def close(self) -> None:
-        """Give the token back."""
         if self.current:
             self.current.logout(revoke_token=True)
 
 
 def word(error: Exception) -> str:
-    """What the harness calls a failure; hvac tells failures apart by type and by Vault's answer."""
+    """What the harness calls a failure."""
     if isinstance(error, NoKey):
         return "missing"
     answer = getattr(error, "json", None)
     if not isinstance(answer, dict) or not {"errors", "data"} & set(answer):
-        return "unavailable"  # not of Vault's shape, so somebody else sent it
+        return "unavailable"  # not of Vault's shape
     if isinstance(error, exceptions.Forbidden):
         return "denied"
     if isinstance(error, exceptions.InvalidPath):
@@ -123,7 +119,6 @@ def word(error: Exception) -> str:
 
 
 def answer(source: Source, asked: dict[str, Any]) -> dict[str, Any]:
-    """What is said to one request."""
     if asked["op"] == "hello":
         return {"ok": True, "capabilities": ["read", "static", "tls"], "version": version("hvac")}
     if asked["op"] not in ("read", "static"):
@@ -143,7 +138,6 @@ def ended(_number: int, _frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Answer requests until the end."""
     signal.signal(signal.SIGTERM, ended)
     source, lock = Source(), threading.Lock()
 

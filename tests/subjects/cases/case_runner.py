@@ -1,4 +1,4 @@
-"""A client judged in its author's own test runner. ``vault-harness serve`` prints the URL."""
+"""A client judged in its author's own test runner."""
 
 import threading
 from typing import Any
@@ -9,7 +9,7 @@ from resilient_vault_client import VaultClient
 
 
 def verdict(url: str, scenario: str) -> Any:
-    """Start a case, do what it asks of the client, and return its verdict."""
+    """Do what a case asks of the client, and return its verdict."""
     started = requests.post(f"{url}/cases/{scenario}", timeout=90).json()
     if "id" not in started:  # unknown, or under way already
         raise LookupError(started["error"])
@@ -25,7 +25,6 @@ def verdict(url: str, scenario: str) -> Any:
 
 
 def answer(at: str, client: VaultClient, op: dict[str, Any]) -> None:
-    """Do what is asked, and report the result."""
     said: dict[str, Any] = {"id": op["id"], "ok": True}
     try:
         if op["op"] == "read":

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// call asks the server of cases; what it answers goes into answer.
+// call asks the server of cases.
 func call(method, url string, body, answer any) int {
 	var sent bytes.Buffer
 	if body != nil {
@@ -45,7 +45,7 @@ func TestCase(t *testing.T) {
 			Environ map[string]string
 		}
 		if status := call("GET", at+"/next", nil, &op); status == 204 {
-			continue // nothing is asked at the moment
+			continue
 		} else if status != 200 {
 			break // 410: it is over
 		}

@@ -7,7 +7,7 @@ type Failure struct {
 	Outcome    string
 	Message    string
 	RetryAfter time.Duration
-	Hopeless   bool // trying again within this call makes no sense
+	Hopeless   bool // another try within this call makes no sense
 }
 
 func (f *Failure) Error() string { return f.Message }

@@ -9,14 +9,13 @@ import (
 
 const firstPause = 400 * time.Millisecond
 
-// Gate lets everybody pass while Vault answers. After a failure it hands out one ticket at a time, each
-// after a longer pause.
+// Gate is open while Vault answers. After a failure it hands out one ticket at a time, ever less often.
 type Gate struct {
 	longest  time.Duration
 	mutex    sync.Mutex
 	failures int
 	opens    time.Time
-	told     time.Time     // until when Vault has asked to wait: what was on its way and succeeds takes nothing from that
+	told     time.Time     // until when Vault has asked to wait, even if an earlier request succeeds
 	ticket   chan struct{} // holds one element while nobody probes
 }
 
@@ -41,7 +40,7 @@ func (g *Gate) pass(ctx context.Context, request func() (*Answer, error)) (*Answ
 		case <-ctx.Done():
 			return nil, hopeless("Vault does not answer")
 		}
-		if open, at := g.isOpen(); !open { // else the one before found it well
+		if open, at := g.isOpen(); !open { // otherwise the one before found it well
 			probe = true
 			deadline, _ := ctx.Deadline()
 			if at.After(deadline) {
@@ -69,7 +68,7 @@ func (g *Gate) learn(probe bool, err error) {
 	failure, _ := err.(*Failure)
 	g.told = later(g.told, now.Add(failure.RetryAfter))
 	g.opens = later(g.opens, g.told)
-	if probe || g.failures == 0 { // those who failed together count once
+	if probe || g.failures == 0 { // requests that failed together count once
 		pause := min(firstPause<<min(g.failures, 10), g.longest)
 		pause += time.Duration((rand.Float64() - 0.5) / 10 * float64(pause))
 		g.failures++

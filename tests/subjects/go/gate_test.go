@@ -10,7 +10,7 @@ var limited = &Failure{Outcome: "unavailable", RetryAfter: time.Minute}
 func TestGateKeepsAWaitFromWhatWasOnItsWay(t *testing.T) {
 	gate := newGate(time.Second)
 	gate.learn(false, limited)
-	gate.learn(false, nil) // sent before, and answered after Vault has asked to wait
+	gate.learn(false, nil) // sent before Vault has asked to wait
 	if open, at := gate.isOpen(); open || time.Until(at) < 50*time.Second {
 		t.Errorf("open %t, until in %s", open, time.Until(at))
 	}
@@ -19,7 +19,7 @@ func TestGateKeepsAWaitFromWhatWasOnItsWay(t *testing.T) {
 func TestGateHearsOfAWaitFromASecondFailure(t *testing.T) {
 	gate := newGate(time.Second)
 	gate.learn(false, &Failure{Outcome: "unavailable"})
-	gate.learn(false, limited) // of a request that was under way as well
+	gate.learn(false, limited) // also under way
 	if _, at := gate.isOpen(); time.Until(at) < 50*time.Second {
 		t.Errorf("opens in %s", time.Until(at))
 	}

@@ -19,7 +19,7 @@ type request struct {
 	Clients, Client int
 }
 
-// herd is the clients of this process: one, until it is asked for more.
+// herd is the clients of this process: one, and more on request.
 type herd struct {
 	mutex  sync.Mutex
 	vaults []*Vault
@@ -87,7 +87,7 @@ func main() {
 	for {
 		var asked request
 		if err := in.Decode(&asked); err != nil {
-			answering.Wait() // what a person piped in is answered before the end
+			answering.Wait() // all input is answered before the end
 			leave()
 		}
 		if asked.Op == "close" {

@@ -21,10 +21,10 @@ const (
 	denialIsKept  = 5 * time.Second
 	goodbye       = 2 * time.Second
 	expiredMargin = 20 * time.Millisecond
-	pastMaxTTL    = "past the max TTL" // a renewal in the last second of a token is answered 500
+	pastMaxTTL    = "past the max TTL" // answered with 500, in the last second of a token
 )
 
-// token is never changed, only replaced: by a renewal, and by each use of one whose uses are counted.
+// token is never changed, only replaced: by a renewal, and by each counted use.
 type token struct {
 	value     string
 	firstTTL  time.Duration
@@ -43,7 +43,7 @@ func (t *token) is(other *token) bool {
 	return t != nil && other != nil && t.value == other.value
 }
 
-// order is what a caller wants of the keeper: a token, another one than `not`. The context is the caller's.
+// order asks the keeper for a token other than `not`, in the caller's context.
 type order struct {
 	ctx   context.Context
 	path  string // the path that was denied with `not`
@@ -58,9 +58,8 @@ type supply struct {
 }
 
 // Vault reads secrets. One goroutine, the keeper, owns the token: it logs in, renews, and decides what a
-// 403 meant; so there is never more than one login, and nothing to lock. What it asks for has an end of its
-// own, not that of the call that wanted it: Vault may have granted a login whose answer a call did not await,
-// so the call leaves, and the next one gets what comes of it.
+// 403 meant, without a lock. Its requests have an end of their own: Vault may have granted a login whose
+// answer a call did not await, so the call leaves, and the next one gets the result.
 type Vault struct {
 	getenv  func(string) string
 	mount   string
@@ -112,7 +111,7 @@ func NewVault(getenv func(string) string) (*Vault, error) {
 	return vault, nil
 }
 
-// Read gives the value of one key, asked for at every call.
+// Read asks Vault at every call.
 func (v *Vault) Read(path, key string) (string, error) {
 	values, err := v.ReadAll(path)
 	if err != nil {
@@ -125,7 +124,7 @@ func (v *Vault) Read(path, key string) (string, error) {
 	return value, nil
 }
 
-// ReadAll gives all keys and their values, as one answer of Vault's has them.
+// ReadAll gives all keys of one answer.
 func (v *Vault) ReadAll(path string) (map[string]string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), v.timeout*95/100)
 	defer cancel()
@@ -139,7 +138,7 @@ func (v *Vault) ReadAll(path string) (map[string]string, error) {
 	}
 }
 
-// Healthy tells whether a read would work now, as far as that can be found out in two seconds.
+// Healthy tells whether a read would work now, as far as two seconds tell.
 func (v *Vault) Healthy() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), min(v.timeout, 2*time.Second))
 	defer cancel()
@@ -161,7 +160,7 @@ func (v *Vault) Healthy() bool {
 	return err == nil || told && !isOutage(failure)
 }
 
-// Close gives the token back if Vault takes it soon, and ends in any case.
+// Close revokes the token if Vault answers soon, and ends in any case.
 func (v *Vault) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
 	defer cancel()
@@ -214,7 +213,7 @@ func (v *Vault) readOnce(ctx context.Context, path string) (map[string]string, e
 	return values, nil
 }
 
-// text is a value as it is where it is a text, and otherwise as Vault wrote it: a large number has all its digits.
+// text is a value's text, or what Vault wrote: a large number keeps all its digits.
 func text(value json.RawMessage) string {
 	var plain *string
 	if json.Unmarshal(value, &plain) == nil && plain != nil {
@@ -229,7 +228,7 @@ func (v *Vault) ask(ctx context.Context, method, path string, held *token, body 
 	})
 }
 
-// want gets a token from the keeper; with `not`, one that is not that, unless that one is alive.
+// want gets a token from the keeper, other than `not` unless that is alive.
 func (v *Vault) want(ctx context.Context, path string, not *token) (*token, bool, error) {
 	if held := v.shared.Load(); held.lives() && !held.is(not) && held.uses == 0 {
 		return held, false, nil
@@ -280,7 +279,7 @@ func (v *Vault) untilDue(held *token) time.Duration {
 	return time.Until(held.since.Add(time.Duration(share * float64(held.ttl))))
 }
 
-// asOwn makes a request of the keeper's, unless who wants it is gone before it is sent.
+// asOwn makes a request, unless the caller is gone before it is sent.
 func (v *Vault) asOwn(
 	caller context.Context, request func(context.Context) (*Answer, error),
 ) (*Answer, error) {
@@ -313,7 +312,7 @@ func (v *Vault) supply(wanted order) supply {
 	return supply{v.counted(fresh), false, nil}
 }
 
-// counted takes one use off a token that has a limited number of them.
+// counted takes one of a token's limited uses.
 func (v *Vault) counted(held *token) *token {
 	if held.uses > 0 {
 		rest := *held
@@ -338,7 +337,7 @@ func (v *Vault) isAlive(ctx context.Context, path string, held *token) (bool, er
 	if err != nil {
 		return false, err
 	}
-	// "1 error occurred" is a policy's denial: it lives, but may not look at itself.
+	// "1 error occurred" is a policy's denial: the token lives.
 	if answer.Status == 403 && !strings.Contains(answer.says(), "1 error occurred") {
 		return false, nil
 	}
@@ -365,12 +364,12 @@ func (v *Vault) renewOrReplace() <-chan time.Time {
 	return time.After(v.untilDue(v.shared.Load()))
 }
 
-// renew replaces the shared token by one with the new life, or by one that is not to be renewed any more.
+// renew replaces the shared token by one with the new life, or one that is never renewed.
 func (v *Vault) renew(held *token) error {
 	if !held.renewable || held.batch {
 		return nil
 	}
-	var asked time.Time // not before the gate: who has waited there would renew again at once
+	var asked time.Time // after the gate, or a renewal that waited there is repeated
 	answer, err := v.asOwn(context.Background(), func(ctx context.Context) (*Answer, error) {
 		asked = time.Now()
 		return v.wire.send(ctx, "POST", "auth/token/renew-self", held.value, map[string]any{})
@@ -394,7 +393,7 @@ func (v *Vault) renew(held *token) error {
 	return nil
 }
 
-// logIn gets a token for all, at the wish of one who waits for it until the end of ctx.
+// logIn gets a token for all; one caller waits for it until the end of ctx.
 func (v *Vault) logIn(ctx context.Context) (*token, error) {
 	roleID, secretID := v.id("VAULT_ROLE_ID"), v.id("VAULT_SECRET_ID")
 	if roleID == "" || secretID == "" {
@@ -442,7 +441,7 @@ func (v *Vault) logIn(ctx context.Context) (*token, error) {
 	return fresh, nil
 }
 
-// id reads a role-id or secret-id anew; a file that is empty or gone for the moment changes nothing.
+// id reads a role-id or secret-id; while its file is empty or gone, the last one stays.
 func (v *Vault) id(name string) string {
 	value := v.getenv(name)
 	if file := v.getenv(name + "_FILE"); file != "" {

@@ -12,7 +12,7 @@ import (
 
 const loginPath = "/v1/auth/approle/login"
 
-// holding is a Vault that answers nothing at a path until it is told to; it counts what is asked for there.
+// holding is a Vault that answers nothing at a path until it is told to; it counts requests there.
 type holding struct {
 	path    string
 	asked   atomic.Int32

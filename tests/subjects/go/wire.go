@@ -20,7 +20,7 @@ import (
 
 const (
 	largestAnswer = 32 << 20         // bytes
-	longestWait   = 15 * time.Minute // a server that asks for more does not know what it says
+	longestWait   = 15 * time.Minute // more is not plausible
 )
 
 // Answer is what Vault said, whole.
@@ -45,7 +45,7 @@ type Answer struct {
 
 func (a *Answer) says() string { return strings.Join(a.Body.Errors, " ") }
 
-// isVaults tells Vault's own refusal from a gateway's, which says nothing about a secret.
+// isVaults tells Vault's refusal from a gateway's, which says nothing about a secret.
 func (a *Answer) isVaults() bool {
 	switch a.Status {
 	case 400, 401, 403, 404:
@@ -54,7 +54,7 @@ func (a *Answer) isVaults() bool {
 	return true
 }
 
-// Wire sends single requests; the context bounds each from the first byte sent to the last received.
+// Wire sends single requests; the context bounds each to the last byte received.
 type Wire struct {
 	base      *url.URL
 	namespace string
@@ -70,7 +70,7 @@ func newWire(getenv func(string) string) (*Wire, error) {
 	wire := &Wire{base: base, namespace: getenv("VAULT_NAMESPACE")}
 	if base.Scheme == "https" {
 		wire.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
-			config, err := trust(getenv) // as the files are now
+			config, err := trust(getenv) // the present files
 			if err != nil {
 				return nil, err
 			}
@@ -101,14 +101,14 @@ func (w *Wire) fresh() *http.Client {
 	}
 }
 
-// leave uses no connection of this client again: one of HTTP/2 carries all requests, and may be dead.
+// leave drops this client's connections: one of HTTP/2 carries all requests, and may be dead.
 func (w *Wire) leave(client *http.Client) {
 	if w.client.CompareAndSwap(client, w.fresh()) {
 		client.CloseIdleConnections()
 	}
 }
 
-// trust says whom to believe, and what to show, by files that may be replaced at any time.
+// trust reads the certificates from files that may be replaced at any time.
 func trust(getenv func(string) string) (*tls.Config, error) {
 	config := &tls.Config{NextProtos: []string{"h2", "http/1.1"}}
 	if file := getenv("VAULT_CACERT"); file != "" {

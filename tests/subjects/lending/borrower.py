@@ -15,7 +15,6 @@ def call(method: str, url: str, body: Any = None, token: str = "", namespace: st
 
 
 def read(vault: Any, path: str) -> Any:
-    """Log in and read a secret, as an application does."""
     api, namespace = vault["address"] + "/v1/", vault["namespace"]
     ids = {"role_id": vault["role_id"], "secret_id": vault["secret_id"]}
     login = call("POST", api + "auth/approle/login", ids, namespace=namespace)

@@ -18,7 +18,7 @@ test("a case of the suite", { skip: !base }, async (t) => {
     close: () => vault.close(),
   };
   for (let next; (next = await fetch(`${at}/next`)).ok; ) {
-    if (next.status === 204) continue; // nothing is asked at the moment
+    if (next.status === 204) continue;
     const op = await next.json();
     Promise.resolve()
       .then(() => does[op.op]?.(op))

@@ -1,4 +1,4 @@
-// What a caller is told; `outcome` is the word that the harness knows.
+// `outcome` is the word that the harness knows.
 
 export class ClientError extends Error {
   outcome = undefined;
@@ -12,14 +12,14 @@ export class Unavailable extends ClientError {
   }
 }
 
-/** Trying again within this call makes no sense. */
+/** Another try within this call makes no sense. */
 export class GivenUp extends Unavailable {}
 
 export class Denied extends ClientError {
   outcome = "denied";
 }
 
-/** Vault takes no login; nothing is wrong with the secret that was asked for. */
+/** Vault takes no login; nothing is wrong with the secret. */
 export class LoginRefused extends Denied {}
 
 export class Missing extends ClientError {

@@ -1,6 +1,5 @@
 // Lets everybody pass while Vault answers. After a failure one probe at a time passes, ever less often:
-// of those that wait one for what has not failed yet, or else for what has failed longest ago, so that
-// a single sick secret does not keep all others waiting by being the probe again and again.
+// first for what has not failed yet, or else failed longest ago. So one sick secret does not hold up all.
 
 import { GivenUp, Unavailable } from "./errors.mjs";
 
@@ -9,11 +8,11 @@ const FIRST = 400; // ms
 export class Gate {
   #failures = 0;
   #opens = 0;
-  #told = 0; // until when Vault has asked to wait: what was on its way and succeeds takes nothing from that
+  #told = 0; // until when Vault has asked to wait, even if an earlier request succeeds
   #probing = false;
   #waiting = new Set();
-  #line = []; // those that wait, in the order of their coming
-  #failed = new Map(); // what was asked for when it failed last -> when
+  #line = []; // those that wait, in order
+  #failed = new Map(); // what was asked for -> when it failed last
 
   constructor(longest) {
     this.longest = longest; // ms between probes at most
@@ -23,12 +22,12 @@ export class Gate {
     return this.#failures === 0;
   }
 
-  /** When the next one passes; long past while everybody does. */
+  /** When the next one passes; long past while the gate is open. */
   get opens() {
     return this.open ? -Infinity : this.#opens;
   }
 
-  /** Run `request` for `what` when it is its turn; `Unavailable` closes the gate, every other end opens it. */
+  /** Run `request` in its turn; `Unavailable` closes the gate, every other end opens it. */
   async pass(deadline, what, request) {
     const probe = await this.#enter(deadline, what);
     try {
@@ -81,7 +80,7 @@ export class Gate {
     this.#failed.set(what, performance.now());
     this.#told = Math.max(this.#told, performance.now() + retryAfter);
     this.#opens = Math.max(this.#opens, this.#told);
-    if (!probe && this.#failures > 0) return; // those who failed together count once
+    if (!probe && this.#failures > 0) return; // requests that failed together count once
     const pause = Math.min(FIRST * 2 ** this.#failures, this.longest) * (0.95 + 0.1 * Math.random());
     this.#failures += 1;
     this.#opens = Math.max(performance.now() + pause, this.#told);
@@ -108,7 +107,7 @@ export class Gate {
 export class Queue {
   #last = Promise.resolve();
 
-  /** Run `task` when all before it have ended, unless that is after `deadline`. */
+  /** Run `task` after all before it, unless that is after `deadline`. */
   async run(deadline, task) {
     const before = this.#last;
     let leave;

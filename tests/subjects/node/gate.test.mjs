@@ -1,5 +1,5 @@
 // node --test tests/subjects/node/gate.test.mjs
-// Whose turn it is at the gate: nobody is the probe again and again while others wait.
+// Nobody is the probe again and again while others wait.
 import assert from "node:assert";
 import { test } from "node:test";
 
@@ -7,9 +7,9 @@ import { GivenUp, Unavailable } from "./errors.mjs";
 import { Gate } from "./gate.mjs";
 
 const PAUSE = 20; // ms between probes at most
-const soon = () => performance.now() + 5000; // a deadline that nobody comes to
+const soon = () => performance.now() + 5000; // far away
 
-/** Asks for `what`, and notes that in `asked` when the request is sent; it fails if it is sick. */
+/** Asks for `what`, and notes in `asked` when that is sent; it fails if it is sick. */
 function ask(gate, asked, what, sick = []) {
   return gate.pass(soon(), what, async () => {
     asked.push(what);
@@ -38,7 +38,7 @@ test("what has not failed is asked for first, whoever came first", async () => {
   const asked = [];
   const calls = ["sick", "sick", "fine"].map((what) => ask(gate, asked, what, ["sick"]));
   const [first, second, fine] = await Promise.allSettled(calls);
-  assert.equal(asked[0], "fine"); // the first in the line would be the sick one, again and again
+  assert.equal(asked[0], "fine"); // the first in the line would be the sick one
   assert.equal(fine.value, "fine");
   assert.ok(first.reason instanceof Unavailable && second.reason instanceof Unavailable);
 });

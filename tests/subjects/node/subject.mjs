@@ -8,7 +8,7 @@ import { Vault } from "./vault.mjs";
 
 const log = (line) => process.stderr.write(`${new Date().toISOString()} ${line}\n`);
 const vault = new Vault(process.env, log);
-const herd = [vault]; // more of them where it is asked for
+const herd = [vault]; // more on request
 
 function client(number = 0) {
   if (!herd[number]) throw new Error(`there is no client ${number}`);
@@ -48,7 +48,7 @@ function leave() {
 }
 
 const lines = createInterface({ input: process.stdin, crlfDelay: Infinity });
-const pending = new Set(); // what a person piped in is answered before the end
+const pending = new Set(); // all input is answered before the end
 lines.on("line", (line) => {
   if (!line.trim()) return;
   const answered = answer(JSON.parse(line)).then((said) => process.stdout.write(`${JSON.stringify(said)}\n`));

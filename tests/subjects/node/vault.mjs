@@ -1,4 +1,4 @@
-// A Vault client: AppRole login, renewal in the background, a cache that outlives a short outage.
+// A Vault client: AppRole login, background renewal, a cache for short outages.
 
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -9,11 +9,11 @@ import { Wire } from "./wire.mjs";
 
 const LONGEST_PAUSE = 2000; // ms between tries while something fails
 const TRIES = 3; // with one secret-id; the fifth failure locks the role for everybody
-const PAST_MAX_TTL = "past the max TTL"; // a renewal in the last second of a token is answered 500
+const PAST_MAX_TTL = "past the max TTL"; // answered with 500, in the last second of a token
 const LOCKOUT = 15 * 60 * 1000; // ms until Vault forgets failed logins
-const DENIAL_KEPT = 5000; // ms for which a path stays denied without another look at the token
-const GOODBYE = 2000; // ms for revoking the token at the end
-const LONGEST_TIMER = 2 ** 31 - 1; // ms, some 25 days; one of more is over at once
+const DENIAL_KEPT = 5000; // ms until a denied path is asked for again
+const GOODBYE = 2000; // ms for the last revocation
+const LONGEST_TIMER = 2 ** 31 - 1; // ms, some 25 days; a longer one is over at once
 
 const digest = (text) => createHash("sha256").update(text).digest("hex");
 const seconds = (text, otherwise) => (text?.trim() && Number(text) >= 0 ? Number(text) : otherwise);
@@ -23,7 +23,7 @@ export class Vault {
   #timer = null;
   #pause = 0;
   #closed = false;
-  #changing = new Queue(); // whoever changes the token
+  #changing = new Queue(); // changes of the token
   #cache = new Map(); // path -> {data, at}: when it was asked for
   #fetching = new Map(); // path -> promise
   #denied = new Map(); // path -> {mark, until}
@@ -37,7 +37,7 @@ export class Vault {
     this.log = log;
     this.on = !["false", "0", "no", "off"].includes((env.USE_VAULT || "true").toLowerCase());
     this.mount = env.VAULT_MOUNT_POINT || "ecommerce";
-    this.timeout = (seconds(env.VAULT_CLIENT_TIMEOUT) || 10) * 1000; // of no time nothing comes
+    this.timeout = (seconds(env.VAULT_CLIENT_TIMEOUT) || 10) * 1000;
     this.refresh = seconds(env.VAULT_CACHE_TTL, 3) * 1000;
     this.maxStale = seconds(env.VAULT_MAX_STALE, 60) * 1000;
     this.longestPause = Math.min(LONGEST_PAUSE, this.timeout / 2);
@@ -54,7 +54,6 @@ export class Vault {
     };
   }
 
-  /** The value of one key, as fresh as Vault gives it. */
   async read(path, key) {
     if (!this.on) return { value: this.#fromEnvironment(key), stale: false };
     const deadline = performance.now() + this.timeout * 0.95;
@@ -65,7 +64,7 @@ export class Vault {
     }
   }
 
-  /** The same, from the cache if it was read a short while ago; one request for all who ask at once. */
+  /** From the cache if it was read a short while ago; one request for all simultaneous callers. */
   async readCached(path, key) {
     const kept = this.#cache.get(path);
     if (kept && performance.now() - kept.at < this.refresh) {
@@ -79,21 +78,21 @@ export class Vault {
         const data = await within(another ?? this.#shared(path, deadline), deadline);
         return { value: pick(data, path, key), stale: false };
       } catch (error) {
-        // It was over with the time of who began it; this one may have time left.
+        // It ended with its first caller's time; this one may have time left.
         const again = another && error instanceof Unavailable && performance.now() + 100 < deadline;
         if (!again || this.#cache.has(path)) return this.#instead(error, path, key);
       }
     }
   }
 
-  /** All keys and their values, as one answer of Vault's has them: nothing stands in for that. */
+  /** All keys of one answer; nothing stands in for that. */
   async readAll(path) {
     if (!this.on) throw new Missing(`Vault is not used, and no variable has all of ${path}`);
     const data = await this.#fetch(path, performance.now() + this.timeout * 0.95);
     return Object.fromEntries(Object.entries(data).map(([key, value]) => [key, String(value)]));
   }
 
-  /** A new version. Sent once: whether a lost answer meant yes, only the caller can find out. */
+  /** Sent once: only the caller can find out what a lost answer meant. */
   async write(path, data) {
     const deadline = performance.now() + this.timeout * 0.95;
     const { status, body } = await this.#authorised("POST", `${this.mount}/data/${path}`, deadline, {
@@ -104,7 +103,7 @@ export class Vault {
     this.#cache.delete(path);
   }
 
-  /** Whether a read would succeed now, as far as can be told within two seconds. */
+  /** Whether a read would succeed now, as far as two seconds tell. */
   async healthy() {
     if (!this.on) return true;
     if (this.#loginRefused) return false;
@@ -122,13 +121,13 @@ export class Vault {
     return this.#lives(token);
   }
 
-  /** Give the token back if Vault takes it soon, and end in any case. */
+  /** Revoke the token if Vault answers soon, and end in any case. */
   async close() {
     this.#closed = true;
     clearTimeout(this.#timer);
     const deadline = performance.now() + GOODBYE;
     try {
-      await within(this.#changing.idle, deadline); // a login on its way leaves a token as well
+      await within(this.#changing.idle, deadline); // a login in flight leaves a token too
       const token = this.#token;
       this.#token = null;
       if (token && !token.batch && this.#lives(token)) {
@@ -149,7 +148,7 @@ export class Vault {
 
   async #fetch(path, deadline) {
     const known = this.#cache.has(path);
-    // With an old value at hand: a late answer is better than that, and that is better than more tries.
+    // A late answer is better than an old value, which is better than more tries.
     const patience = known ? deadline - this.timeout * 0.15 : deadline;
     const enough = known ? deadline - this.timeout * 0.55 : deadline;
     for (;;) {
@@ -166,7 +165,7 @@ export class Vault {
     }
   }
 
-  /** Keep what was asked for last: the answer to an earlier question may come later. */
+  /** Keep the answer to the latest request; an earlier one's may come later. */
   #keep(path, data, asked) {
     const kept = this.#cache.get(path);
     if (!kept || kept.at <= asked) this.#cache.set(path, { data, at: asked });
@@ -187,7 +186,7 @@ export class Vault {
     return inner.data;
   }
 
-  /** What stands in while nobody knows: the last good value, then the environment. */
+  /** The last good value, or else the environment's. */
   #instead(error, path, key) {
     const unknown = error instanceof Unavailable;
     if (!unknown && !(error instanceof LoginRefused)) throw error;
@@ -208,7 +207,7 @@ export class Vault {
     return this.env[key];
   }
 
-  /** A request with a token; a dead token costs one login and one replay. */
+  /** A dead token costs one login and one repetition. */
   async #authorised(method, path, deadline, body) {
     const token = await this.#valid(deadline);
     const answer = await this.#ask(method, path, deadline, token, body);
@@ -225,28 +224,27 @@ export class Vault {
     return answer;
   }
 
-  /** The answer, and when it was asked for: not before the gate, or who waited there renews again at once. */
+  /** The answer, and when it was asked for: after the gate, or a renewal that waited there is repeated. */
   async #sent(method, path, options) {
     const asked = performance.now();
     return { ...(await this.wire.send(method, path, options)), asked };
   }
 
   /**
-   * Change the token for all, one after the other, and wait for it until `deadline`. What is asked for in
-   * that has an end of its own: Vault may have granted a login whose answer a call did not await, so the call
-   * leaves, and the next one gets what comes of it.
+   * Change the token, one call after the other. A request has an end of its own: Vault may have granted a
+   * login whose answer a call did not await, so the call leaves, and the next one gets the result.
    */
   #change(deadline, task) {
     return within(this.#changing.run(deadline, task), deadline);
   }
 
-  /** That end, unless who wants it is gone before anything is sent. */
+  /** That end, unless the caller is gone before anything is sent. */
   #ownEnd(deadline) {
     if (this.gate.opens >= deadline) throw new GivenUp("Vault does not answer in time");
     return performance.now() + this.timeout;
   }
 
-  /** Whether a 403 was the token's fault. The first who finds out drops it. */
+  /** Whether a 403 was the token's fault; the first to find out drops it. */
   #wasDead(path, token, deadline) {
     return this.#change(deadline, async () => {
       if (this.#token !== token) return true;
@@ -254,7 +252,7 @@ export class Vault {
       if (denied && denied.mark === digest(token.value) && performance.now() < denied.until) return false;
       const end = this.#ownEnd(deadline);
       const { status, body } = await this.#ask("GET", "auth/token/lookup-self", end, token);
-      // "1 error occurred" is a policy's denial: the token lives, but may not look at itself.
+      // "1 error occurred" is a policy's denial: the token lives.
       if (status === 403 && !(body.errors || []).join(" ").includes("1 error occurred")) {
         this.log("the token is dead before its time, logging in again");
         this.#token = null;
@@ -342,7 +340,7 @@ export class Vault {
     this.#timer = setTimeout(() => this.#tick(), Math.min(Math.max(0, pause ?? due), LONGEST_TIMER));
   }
 
-  /** The time has come to renew, or to log in while the old token still lives. */
+  /** Renew, or log in while the old token lives. */
   async #tick() {
     try {
       const deadline = performance.now() + this.timeout;
@@ -358,12 +356,12 @@ export class Vault {
     }
   }
 
-  /** Whether this token lives on; if not, another is needed before its end. */
+  /** Whether this token lives on; if not, another is needed. */
   async #renewed(token, deadline) {
     if (!token.renewable || token.batch) return false;
     const { status, body, asked } = await this.#ask("POST", "auth/token/renew-self", deadline, token, {}).catch(
       (error) => {
-        if (!error.message.includes(PAST_MAX_TTL)) throw error; // else it is a refusal, in spite of its status
+        if (!error.message.includes(PAST_MAX_TTL)) throw error; // otherwise a refusal, in spite of its status
         return { status: 500 };
       },
     );

@@ -1,5 +1,5 @@
 // node --test tests/subjects/node/vault.test.mjs
-// What calls share is not over with the call that began it, and a token's life is counted from its request.
+// What calls share outlives the call that began it; a token's life is counted from its request.
 import assert from "node:assert";
 import { once } from "node:events";
 import http from "node:http";
@@ -13,8 +13,8 @@ const LOGIN = "/v1/auth/approle/login";
 const SECRET = "/v1/ecommerce/data/a";
 
 /**
- * A Vault that answers nothing at `path` until `release` is called, and then what it is told to answer
- * `instead`; `asked` counts what comes there. Its tokens live for so many seconds.
+ * A Vault that answers nothing at `path` until `release` is called, and then `instead`; `asked` counts
+ * the requests there. Its tokens live for so many seconds.
  */
 async function holding(t, path, ttl = 600) {
   const one = { asked: 0 };
@@ -68,7 +68,7 @@ for (const status of [403, 404]) {
     server.instead = [status, { message: "no Route matched with those values" }];
     server.vault.timeout = 300;
     await assert.rejects(server.vault.readAll("a"), Unavailable);
-    assert.equal((await server.vault.read("a", "K")).stale, true); // what Vault gave before holds
+    assert.equal((await server.vault.read("a", "K")).stale, true);
   });
 }
 
@@ -133,7 +133,7 @@ test("a life of months makes no loop of renewals", async (t) => {
   await server.vault.read("a", "K");
   const delays = set.mock.calls.map(({ arguments: [, delay] }) => delay);
   assert.ok(Math.max(...delays) > 1e9); // that of the renewal is among them
-  assert.ok(Math.max(...delays) < 2 ** 31); // one of more is over at once
+  assert.ok(Math.max(...delays) < 2 ** 31); // a longer one is over at once
 });
 
 test("no time in the cache, and none for an old value, are none", () => {

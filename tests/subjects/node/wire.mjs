@@ -7,7 +7,7 @@ import https from "node:https";
 import { Unavailable } from "./errors.mjs";
 
 const LARGEST = 32 * 1024 * 1024; // bytes
-const LONGEST_WAIT = 15 * 60; // s; a server that asks for more does not know what it says
+const LONGEST_WAIT = 15 * 60; // s; more is not plausible
 
 export class Wire {
   constructor(env) {
@@ -19,7 +19,7 @@ export class Wire {
     this.agent = new this.http.Agent({ keepAlive: true, maxSockets: 64 });
   }
 
-  /** Whom to trust and what to show, by the files as they are now; new ones mean new connections. */
+  /** Certificates from the present files; new ones mean new connections. */
   #tls() {
     const file = (name) => (this.env[name] ? readFileSync(this.env[name]) : undefined);
     return this.secure
@@ -27,18 +27,18 @@ export class Wire {
       : {};
   }
 
-  /** One request; resolves to `{status, body}`, rejects with `Unavailable` for all that is no answer. */
+  /** Resolves to `{status, body}`; rejects with `Unavailable` without an answer. */
   async send(method, path, { deadline, token, body }) {
     try {
       return await this.#once(method, path, { deadline, token, body }, this.agent);
     } catch (error) {
-      // A connection that had been idle was closed by the peer before it saw the request.
+      // The peer closed an idle connection before it saw the request.
       if (method !== "GET" || !error.stale) throw error;
       return await this.#once(method, path, { deadline, token, body }, false);
     }
   }
 
-  /** Ends what lies idle: where one connection has died unnoticed the others have too, most likely. */
+  /** Ends idle connections: one cause may have killed them all. */
   #leaveIdle() {
     for (const idle of Object.values(this.agent.freeSockets)) for (const socket of [...idle]) socket.destroy();
   }
@@ -61,7 +61,7 @@ export class Wire {
       try {
         request = this.http.request(url, { method, headers, agent, ...this.#tls() });
       } catch (error) {
-        // A file of TLS is not there, or its key does not fit: it is being replaced, perhaps.
+        // A TLS file may be missing while it is replaced, or its key not fit.
         reject(new Unavailable(`${error.code || error.name} before ${this.base.host} was asked`));
         return;
       }
@@ -99,7 +99,7 @@ export class Wire {
   }
 }
 
-/** Whether it is of Vault's form: what a gateway refuses or does not find says nothing about a secret. */
+/** Whether it is Vault's: a gateway's refusal says nothing about a secret. */
 function isVaults(status, body) {
   if (body === null || typeof body !== "object" || !Array.isArray(body.errors ?? [])) return false;
   const refused = [400, 401, 403, 404].includes(status);

@@ -13,22 +13,18 @@ from vault_harness.judge.run import Result
 Message = Mapping[str, Any]
 
 IDLE = 60.0
-"""If the runner asks for no operation for this many seconds, it counts as gone."""
+"""Seconds without a request after which the runner counts as gone."""
 
 
 class NobodyThere(Exception):
-    """Raised if an operation gets no answer, because the runner has gone or the case was ended."""
+    """Raised if nobody answers an operation: the runner has gone, or the case was ended."""
 
 
 class Case:
     """Operations that wait to be fetched and answered, and the scenario's result.
 
-    Args:
-        run: Runs the scenario and returns its result.
-        idle: Seconds without a request of the runner after which the case is given up.
-
     Attributes:
-        result: The scenario's result; None before it ends.
+        result: None before the scenario ends.
         broke: The error that prevented a result; otherwise empty.
         environ: The client's first environment; None before the scenario starts it.
     """
@@ -84,11 +80,7 @@ class Case:
         return {"ok": True} if first else self.ask({"op": "configure", "environ": environ})
 
     def ask(self, message: Message) -> Message:
-        """Queue an operation for the runner, and wait for the answer.
-
-        Raises:
-            NobodyThere: No answer will come.
-        """
+        """Queue an operation for the runner, and wait for the answer."""
         with self._changed:
             number, self._next = self._next, self._next + 1
             self._answers[number] = None
@@ -110,16 +102,15 @@ class Case:
     # The runner's side
 
     def await_start(self, within: float) -> bool:
-        """Wait for an environment or a result, and return whether one came in time."""
         with self._changed:
             return self._changed.wait_for(lambda: self.environ is not None or self.over, within)
 
     def next(self, within: float, gone: Callable[[], bool] = lambda: False) -> Message | None:
         """Return the next operation; None if none came in time, or the case is over.
 
-        After `end` this waits until the case is over, since a runner would ask again at once.
-        `gone` tells whether the runner has hung up. The operation then stays in the queue;
-        otherwise nobody would answer it, and the client would count as hung.
+        After `end` this waits until the case is over, since a runner would ask again at once. If
+        the runner has `gone`, the operation stays in the queue: nobody would answer it, and the
+        client would count as hung.
         """
         with self._changed:
             self._seen = time.monotonic()
@@ -154,7 +145,7 @@ class Case:
             self._changed.notify_all()
 
     def end(self, within: float) -> bool:
-        """Let every operation fail from now on. Return whether the scenario ended in time."""
+        """Let every operation fail from now on; return whether the scenario ended in time."""
         self.give_up()
         self._thread.join(within)
         return not self._thread.is_alive()

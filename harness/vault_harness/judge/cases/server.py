@@ -1,4 +1,4 @@
-"""Serve cases over HTTP on the loopback, to the author's runner and to the scenario."""
+"""Serve cases over HTTP on the loopback."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from vault_harness.judge.subjects import SubjectSpec
 
 
 def functions_in(folder: Path) -> dict[str, Scenario]:
-    """Return every function with the mark ``scenario("ID")`` in the files of a folder."""
+    """Return every function with the mark ``scenario("ID")`` in a folder's files."""
     found: dict[str, Scenario] = {}
     for file in sorted(folder.glob("test_*.py")):
         spec = importlib.util.spec_from_file_location(f"vault_harness_cases_{file.stem}", file)
@@ -45,34 +45,32 @@ def functions_in(folder: Path) -> dict[str, Scenario]:
 
 
 POLL = 20.0
-"""The most seconds that a request for an operation or a verdict waits."""
+"""Seconds that a request for an operation or a verdict waits."""
 
 START = 60.0
-"""Seconds from a case's start until its environment is there."""
+"""Seconds until a case's environment is there."""
 
 END = 60.0
-"""Seconds that a case has after its end to stop its servers."""
+"""Seconds in which an ended case stops its servers."""
 
 KEPT = 50
-"""Number of finished cases that are kept for their verdicts."""
+"""Finished cases that are kept for their verdicts."""
 
 LONGEST = 32 * 1024 * 1024
-"""The most bytes of a request, the same as of a subject's answer."""
+"""Bytes of a request, as of a subject's answer."""
 
 Answer = tuple[int, Mapping[str, Any] | Iterator[bytes] | None]
 """A status, and a body: an object, or pieces that are sent as they come."""
 
 Handler = Callable[[str, list[str], Mapping[str, Any], Callable[[], bool]], Answer]
-"""Answers requests that are not for a case; see `CaseServer.handle`."""
+"""Answers requests that are not for a case."""
 
 
 class CaseServer(Closable):
     """Cases, each with servers of its own, until the block ends.
 
     Args:
-        environment: The environment that the cases share.
-        at_once: Number of cases that may be under way at once.
-        scenarios: The data and the function of each one.
+        at_once: Cases that may be under way at once.
         others: The handlers of other paths, by the path's first word.
 
     Attributes:
@@ -121,12 +119,7 @@ class CaseServer(Closable):
         body: Mapping[str, Any],
         gone: Callable[[], bool] = lambda: False,
     ) -> Answer:
-        """Answer one request with a status and a body.
-
-        Args:
-            path: The path, which begins with the secret.
-            gone: Tells whether the runner has hung up.
-        """
+        """Answer one request. `gone` tells whether the runner has hung up."""
         words = urlsplit(path).path.strip("/").split("/")
         if not secrets.compare_digest(words[0].encode(), self._secret.encode()):
             return 403, _error("the URL lacks the secret that the server printed at its start")
@@ -166,7 +159,7 @@ class CaseServer(Closable):
                 return (200, self._broken(case)) if case.over else (202, {"over": False})
             case "DELETE", []:
                 return self._end(case)
-            # These are the scenario's operations, by the protocol of HTTP subjects.
+            # The scenario's operations, by the protocol of HTTP subjects.
             case "POST", ["subject", "configure"]:
                 return 200, case.configure(body["environ"])
             case "POST", ["subject"]:
@@ -211,7 +204,6 @@ class CaseServer(Closable):
         return lambda: judge_scenario(self._environment, entry, function, subject)
 
     def _broken(self, case: Case) -> Mapping[str, Any]:
-        """Return the verdict of a case in which the harness failed."""
         return {
             **_asked(self._scenarios[case.scenario][0]),
             "word": "error",
@@ -229,7 +221,7 @@ class CaseServer(Closable):
 
 
 def _verdict(result: Result) -> Mapping[str, Any]:
-    """Return a scenario's result for a person and a program.
+    """Return a result for a person and a program.
 
     A leak fails every scenario here: a case has no other line that could report it.
     """
@@ -259,7 +251,6 @@ def _asked(entry: Entry) -> Mapping[str, Any]:
 
 
 def told(error: HarnessError) -> Mapping[str, Any]:
-    """Return an error for a person and a program."""
     return {
         "error": error.in_a_line,
         "cause": error.cause,
@@ -286,17 +277,12 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Print nothing if the runner hung up before the answer, which it may do."""
+        """Print nothing if the runner hung up before the answer."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
 
 def _length(headers: Message) -> int:
-    """Return the length of a request's body in bytes.
-
-    Raises:
-        _Refused: The length is missing or too large.
-    """
     if headers.get("Transfer-Encoding"):
         raise _Refused(411, "send the body with a Content-Length, not in chunks")
     given = (headers.get("Content-Length") or "0").strip()
@@ -309,7 +295,7 @@ def _length(headers: Message) -> int:
 
 
 def _has_hung_up(connection: socket.socket) -> bool:
-    """Return whether the runner has hung up: it may wait for less time than the server."""
+    """Return whether the runner, which may wait for less time than the server, has hung up."""
     poll = select.poll()
     poll.register(connection, select.POLLIN)
     try:

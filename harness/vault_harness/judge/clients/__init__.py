@@ -1,9 +1,8 @@
 """Keep the published clients: an adapter, a score and a page each.
 
-``scenarios/clients/NAME/`` has everything about a client. ``client.toml`` says what the client is,
-and how it is made and run. Beside it are its adapter, ``score.json`` (the result of its runs) and
-``notes.toml`` (why it breaks promises, written by hand). ``docs/clients/`` is made from these files
-only.
+``scenarios/clients/NAME/`` has ``client.toml`` (what the client is, and how it is made and run),
+its adapter, ``score.json`` (the result of its runs) and ``notes.toml`` (why it breaks promises,
+written by hand). ``docs/clients/`` is made from these files only.
 """
 
 from vault_harness.judge.clients.client import (

@@ -1,4 +1,4 @@
-"""Read the data in a published client's folder, and install the client."""
+"""Read a published client's folder, and install the client."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from vault_harness.settings import scenarios_folder
 
 FILE, NOTES = "client.toml", "notes.toml"
 FOLDER = "{folder}"
-"""The placeholder in commands for the folder in which the client was made."""
+"""In commands: the folder in which the client was made."""
 
 ASKED_AGAIN = {"HA-05": "0.4"}
-"""Scenarios that ask something else since a release, which makes older verdicts void."""
+"""Scenarios that ask something else since a release: older verdicts are void."""
 
 NO_HARM = frozenset({"the role is not locked for everybody", "the client stays alive"})
 """Promises that were harm until 0.4."""
@@ -38,9 +38,9 @@ class Note(BaseModel):
     """Why a client breaks a promise, written by hand.
 
     Attributes:
-        mechanism: Where in its source the cause is: file and function.
-        upstream: The place where its authors discuss it, if any.
-        by: What causes it: the library, or its adapter (or the example that it follows).
+        mechanism: File and function in its source.
+        upstream: Where its authors discuss it.
+        by: The library, or its adapter (or the example that it follows).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -56,14 +56,12 @@ class Client(BaseModel):
     Attributes:
         title: The name that its users know.
         version: The version that is judged; the adapter pins it.
-        home: The address of its source.
         tools: Programs on PATH that make it.
-        install: Commands that make it, in order, run in the folder of the copy.
+        install: Commands that make it, run in the folder of the copy.
         run: The command that runs its adapter, with `FOLDER` for that folder.
         agent: Instead of `run`, the file in that folder that describes an agent.
         adapter: What the adapter or that file does, for its page.
         flaky: Scenarios whose verdict is known to differ from run to run, with the reason.
-        notes: Why it breaks promises, by scenario.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -87,11 +85,7 @@ class Client(BaseModel):
         return self.folder / SCORE
 
     def score(self) -> Score | None:
-        """Read its published score without void verdicts; None if there is none yet.
-
-        Raises:
-            SettingsError: The file is no score.
-        """
+        """Read its published score without void verdicts; None if there is none yet."""
         if not self.score_file.is_file():
             return None
         found = load_score(self.score_file)
@@ -108,7 +102,6 @@ class Client(BaseModel):
         return updated(found, found)  # the old grade may rest on void verdicts
 
     def differs(self, id: str, verdict: str) -> bool:  # noqa: A002 - it is one
-        """Return whether the verdict on a scenario is known to differ from run to run."""
         return verdict == "flaky" or id in self.flaky
 
     @model_validator(mode="after")
@@ -118,7 +111,7 @@ class Client(BaseModel):
         return self
 
     def subject(self, made_in: Path) -> str:
-        """Return its ``--subject``, given the folder in which it was made."""
+        """Return its ``--subject``."""
         if self.agent:
             return f"agent:{made_in / self.agent}"
         return f"command:{shlex.join(word.replace(FOLDER, str(made_in)) for word in self.run)}"
@@ -130,19 +123,12 @@ def _older(version: str, than: str) -> bool:
 
 
 def known_clients(folder: Path | None = None) -> dict[str, Client]:
-    """Return all published clients by name.
-
-    `folder` has a folder for each; it is the suite's own by default.
-
-    Raises:
-        SettingsError: The data of a client are not valid.
-    """
+    """Return all published clients by name, by default those of the suite."""
     root = scenarios_folder() / "clients" if folder is None else folder
     return {file.parent.name: _load(file) for file in sorted(root.glob(f"*/{FILE}"))}
 
 
 def find(name: str) -> Client:
-    """Return a published client; raise `SettingsError` if the name is unknown."""
     clients = known_clients()
     if name not in clients:
         raise SettingsError(
@@ -192,12 +178,12 @@ STEP = 900.0
 """Seconds for one command: a registry may be slow, and Rust compiles everything."""
 
 _DATA = {FILE, NOTES, SCORE}
-"""Files in a client's folder that do not affect the build."""
+"""Files that do not affect the build."""
 
 _LEFT_OUT = {"node_modules", "target", "venv", "__pycache__"}
 _MADE, _LOG = ".made", "install.log"
 _PYTHON = "{python}"
-"""The placeholder in commands for the running Python."""
+"""In commands: the running Python."""
 
 
 def missing_tools(client: Client) -> list[str]:
@@ -208,12 +194,8 @@ def install(client: Client, *, cache: Path | None = None) -> Path:
     """Make a client if necessary, and return the folder in which it was made.
 
     Args:
-        cache: Folder of all made clients; ``vault-harness/clients`` in the user's cache by default.
-            A client made from the same adapter and pins is used again.
-
-    Raises:
-        ProgramMissing: A program that makes it is missing.
-        ClientNotMade: A command failed, or took longer than `STEP`.
+        cache: Folder of all made clients, in the user's cache by default. A client made from the
+            same adapter and pins is used again.
     """
     if missing := missing_tools(client):
         raise ProgramMissing(
@@ -270,7 +252,6 @@ def _step(client: Client, folder: Path, command: list[str]) -> None:
 
 
 def _digest(client: Client) -> str:
-    """Return a digest of everything that affects the build."""
     found = hashlib.sha256(repr(client.install).encode())
     for file in sorted(client.folder.rglob("*")):
         inside = file.relative_to(client.folder)

@@ -1,4 +1,4 @@
-"""Judge a published client: its score, and what differs from the published score."""
+"""Judge a published client."""
 
 from __future__ import annotations
 
@@ -11,23 +11,20 @@ from vault_harness.judge.report.formats import Score
 from vault_harness.judge.report.score import Change, changes, score_of
 
 AGAIN = 3
-"""Number of further runs of a scenario after a first run that is no pass."""
+"""Further runs of a scenario after a first run that is no pass."""
 
 _SAYS = {"pass", "fail", "flaky"}
-"""Verdicts on the client. Other words are no verdict on it."""
+"""Verdicts on the client; other words are none."""
 
 
 def to_settle(journal: Mapping[str, Any]) -> list[str]:
-    """Return the scenarios of a first run that must run again."""
+    """Return the scenarios that must run again."""
     words = {"fail", "flaky", "not exercised", "error"}
     return sorted(str(one["id"]) for one in journal["scenarios"] if one["word"] in words)
 
 
 def broken_down(first: Mapping[str, Any], again: Mapping[str, Any] | None = None) -> list[str]:
-    """Return the scenarios whose last run ended with an error of the harness.
-
-    `again` is the journal of the repetition, if there was one.
-    """
+    """Return the scenarios whose last run ended with an error of the harness."""
     last = {
         str(one["id"]): one["word"]
         for run in (first, again or {})
@@ -57,9 +54,8 @@ def settled(
     """Return the score of a run and of its repetition.
 
     Args:
-        client: The client, whose name replaces the command: the command differs between machines.
-        first: The journal of a run of the whole suite.
-        again: The journal of the repetition (`to_settle`, `AGAIN` times each), if there was one.
+        client: Its name replaces the command, which differs between machines.
+        again: The journal of the repetition: `to_settle`, `AGAIN` times each.
     """
     repeated = {str(one["id"]): one for one in again["scenarios"]} if again else {}
     records = [
@@ -72,7 +68,6 @@ def settled(
 
 
 def _both(first: Mapping[str, Any], again: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the record of both runs of a scenario, with the leaks of either."""
     of_both = leaks_of_others(
         first.get("leaks") or (), {"in a repetition": again.get("leaks") or ()}
     )
@@ -82,7 +77,7 @@ def _both(first: Mapping[str, Any], again: Mapping[str, Any]) -> Mapping[str, An
 def _told(first: Mapping[str, Any], again: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the record of both runs of a scenario by their verdicts.
 
-    Runs of the repetition that proved nothing do not count: they must not make a client flaky.
+    Runs that proved nothing do not count: they must not make a client flaky.
     """
     runs = [str(run["word"]) for run in again.get("runs", [again])]
     said = {word for word in runs if word in _SAYS}
@@ -90,7 +85,7 @@ def _told(first: Mapping[str, Any], again: Mapping[str, Any]) -> Mapping[str, An
         return first
     word = said.pop() if len(said) == 1 else "flaky"
     if again["word"] != word or (word != "flaky" and "rate" in again):
-        # The record has several verdicts and a rate. Give it the reason of a run with the remaining
+        # It has several verdicts and a rate: give it the reason of a run with the remaining
         # verdict.
         again = {name: value for name, value in again.items() if name != "rate"}
         again["why"] = next(
@@ -111,11 +106,7 @@ def _did_harm(record: Mapping[str, Any]) -> bool:
 
 
 def differences(client: Client, published: Score, new: Score) -> list[Change]:
-    """Return the verdicts on a client that differ from its published ones.
-
-    Words that are no verdict do not count, nor do scenarios that are flaky by the published score
-    or the client's data.
-    """
+    """Return the verdicts that differ from the published ones, except flaky ones."""
     return [
         change
         for change in changes(published, new)

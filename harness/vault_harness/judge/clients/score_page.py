@@ -13,7 +13,6 @@ from vault_harness.judge.report.formats import Judged, Score, Severity, release,
 from vault_harness.judge.report.score import causes_of, claims_of
 
 PAGES = "docs/clients"
-"""The folder of the pages in a checkout."""
 
 _BROKEN = ("fail", "flaky")
 _SEVERITIES: tuple[Severity, ...] = get_args(Severity)
@@ -47,14 +46,13 @@ client again before you rely on such a page.
 
 
 def pages(clients: Mapping[str, Client], entries: Mapping[str, Entry]) -> dict[str, str]:
-    """Return all pages by file name. Clients without a score have no page."""
+    """Return all pages by file name. Clients without a score have none."""
     scored = [(client, score) for client in clients.values() if (score := client.score())]
     made = {f"{client.name}.md": page(client, score, entries) for client, score in scored}
     return {"README.md": overview(scored, entries), **made}
 
 
 def overview(scored: Iterable[tuple[Client, Score]], entries: Mapping[str, Entry]) -> str:
-    """Return a page with one table over all clients."""
     head = ["client", "version", "language", "suite", "grade", "claims", "asked"]
     head += [f"{severity} kept" for severity in ("critical", "high", "SHOULD")]
     head += ["critical causes in the library", "in the adapter"]
@@ -81,7 +79,6 @@ def _overview_row(client: Client, score: Score, entries: Mapping[str, Entry]) ->
 
 
 def _causes(client: Client, score: Score, by: str) -> str:
-    """Return the critical causes, and harm, in the library or in its adapter."""
     theirs = {id: one for id, one in score.scenarios.items() if _whose(client, id) == by}  # noqa: A001
     told = [
         f"{'harm: ' * (cause.label == 'harm')}{cause.theme.broken} "
@@ -102,7 +99,6 @@ def _whose(client: Client, id: str) -> str:  # noqa: A002 - it is one
 
 
 def _asked(score: Score, *severities: Severity) -> list[Judged]:
-    """Return the scenarios with a verdict on the client, of some severities or of all."""
     return [
         one
         for one in score.scenarios.values()
@@ -111,13 +107,12 @@ def _asked(score: Score, *severities: Severity) -> list[Judged]:
 
 
 def _kept(score: Score, *severities: Severity) -> str:
-    """Return how many of the judged promises were kept: ``20 of 24``."""
+    """Return for example ``20 of 24``."""
     asked = _asked(score, *severities)
     return f"{sum(one.verdict == 'pass' for one in asked)} of {len(asked)}"
 
 
 def page(client: Client, score: Score, entries: Mapping[str, Entry]) -> str:
-    """Return the page of one client."""
     parts = [
         f"# {client.title}",
         (
@@ -136,7 +131,6 @@ def page(client: Client, score: Score, entries: Mapping[str, Entry]) -> str:
 
 
 def _newer(score: Score, entries: Mapping[str, Entry]) -> list[str]:
-    """Return the scenarios that are newer than the score."""
     return sorted(set(entries) - set(score.scenarios))
 
 
@@ -159,7 +153,6 @@ def _facts(client: Client, score: Score, entries: Mapping[str, Entry]) -> str:
 
 
 def _why(score: Score) -> str:
-    """Return the causes, each with its remedy."""
     rows = [
         f"- **{cause.label}: {cause.theme.broken}** (explains {len(cause.explains)}; clearest "
         f"{cause.clearest.id}). {cause.theme.remedy}"
@@ -186,7 +179,6 @@ def _breaks(client: Client, score: Score, entries: Mapping[str, Entry]) -> str:
 
 
 def _mechanisms(client: Client, score: Score, entries: Mapping[str, Entry]) -> str:
-    """Return why it breaks its critical promises, and every other broken promise with a note."""
     critical = [id for id, _ in _broken(score, "critical")]  # noqa: A001 - it is one
     others = [
         id

@@ -14,31 +14,25 @@ from vault_harness.judge.lab import Lab
 from vault_harness.recorder.fault import Choice, Fault, Interference, RequestKind, Signature, Stub
 
 TICK = 0.02
-"""Seconds between two checks whether a fault is over."""
+"""Seconds between two checks of the faults."""
 
 FOR_EVER = 30.0
-"""Seconds after which an answer that never comes is dropped: far more than a deadline."""
+"""Seconds after which an unanswered request is dropped: far more than a deadline."""
 
 DRIP = 0.1
 """Seconds between two bytes: no read times out, and no answer ends within a deadline."""
 
 CUT = 100
-"""Bytes of a connection that pass before it is cut off: less than Vault's answer."""
+"""Bytes before a connection is cut off: less than Vault's answer."""
 
 NOTHING = 'path "none" { capabilities = ["deny"] }'
-"""Policy of a client that may read nothing."""
 
 _DENIED = b'{"errors":["1 error occurred:\\n\\t* permission denied\\n\\n"]}\n'
 _BEHIND = b'{"errors":["required index state not present"]}\n'
 
 
 class Player:
-    """Play one schedule in a lab.
-
-    Attributes:
-        watch: Knows the point of each request.
-        faults: The fault of each step that has begun, in order.
-    """
+    """Play one schedule in a lab. `faults` are those that have begun, in order."""
 
     def __init__(self, lab: Lab, schedule: Schedule) -> None:
         self.lab = lab
@@ -56,16 +50,13 @@ class Player:
 
     @property
     def begun(self) -> int:
-        """Return the number of steps whose point was reached."""
         return sum(act.fired is not None for act in self.acts)
 
     @property
     def over(self) -> bool:
-        """Return whether all faults have begun and ended."""
         return all(act.ended for act in self.acts)
 
     def is_next(self, act: Act) -> bool:
-        """Return whether all earlier steps have begun, and this one has not."""
         return self.begun < len(self.acts) and self.acts[self.begun] is act
 
     def broke(self, error: BaseException) -> None:
@@ -74,9 +65,9 @@ class Player:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Let the schedule happen while the block runs, and undo at its end the faults in force."""
+        """Let the schedule happen, and undo at the end the faults in force."""
         with ExitStack() as closing:
-            # The watch comes first, since it knows the point that the acts ask for.
+            # The watch comes first: it knows the point that the acts ask for.
             for one in (self.watch, *self.acts):
                 closing.enter_context(self.lab.recorder.interfere(one))
             thread = threading.Thread(target=self._tick, name="explore", daemon=True)
@@ -104,8 +95,7 @@ class Player:
 class Act(Interference):
     """One step: waits for its point, acts, and ends.
 
-    Attributes:
-        fired: When its point was reached, on the history's clock; None before.
+    `fired` is the moment when the point was reached.
     """
 
     def __init__(self, player: Player, step: Step, number: int) -> None:
@@ -140,7 +130,6 @@ class Act(Interference):
             return taken
 
     def tick(self) -> None:
-        """End the fault if it is over."""
         with self._acting:
             if self.fired is None or self.ended:
                 return
@@ -152,7 +141,6 @@ class Act(Interference):
                 self.end()
 
     def end(self) -> None:
-        """Undo the fault, if it has begun."""
         with self._acting:
             if self.fired is None or self.ended:
                 return
@@ -224,7 +212,6 @@ def _as_request(step: Step, lab: Lab) -> dict[str, Any]:
 
 
 def _as_state(step: Step, lab: Lab) -> AbstractContextManager[Fault]:
-    """Return a fault that does not act on single requests."""
     network, vault, role = lab.network, lab.vault, lab.entry.approle
     match step.fault:
         case "refused":
@@ -257,7 +244,6 @@ def _accessor(lab: Lab) -> str:
 
 @contextmanager
 def _secret_id_gone(lab: Lab) -> Iterator[Fault]:
-    """Destroy the client's secret-id, and deliver a new one at the end."""
     with lab.vault.secret_id_destroyed(
         lab.entry.approle, lab.secret_id.accessor, optional=True
     ) as fault:

@@ -27,22 +27,22 @@ from vault_harness.recorder.history import History
 from vault_harness.recorder.observations import Exchange
 
 LOGINS = 2
-"""Logins for each step: one because of a doubt about the token, and one because of a race."""
+"""Logins for each step: for a doubt about the token, and for a race."""
 
 LOGINS_AGAIN = 3
-"""Further logins if answers to logins may be lost: each try makes a token."""
+"""More logins if answers to logins may be lost: each try makes a token."""
 
 BAD_LOGINS = 4
 """Refused logins with one secret-id; the fifth locks the role for everybody."""
 
 TIMES = 2
-"""A second may have this many times the requests of a fault-free life's busiest second."""
+"""Times the requests of a fault-free life's busiest second."""
 
 REQUESTS = 12
-"""Additional requests in a second, for the repetitions of four callers."""
+"""More requests in a second, for the repetitions of four callers."""
 
 OWN = 8
-"""Requests in a second without a caller: logins, renewals and lookups."""
+"""Requests in a second without a caller."""
 
 _UNHEARD = frozenset({"lost", "silent", "late", "refused", "cut-off", "dripping", "page-200"})
 """Faults after which a client cannot know whether a login worked."""
@@ -50,25 +50,24 @@ _UNHEARD = frozenset({"lost", "silent", "late", "refused", "cut-off", "dripping"
 _DENIES = frozenset(
     {"403", "page-403", "token-revoked", "policy-narrowed", "role-locked", "secret-id-gone"}
 )
-"""Faults after which a read may be answered 403 through no fault of the client."""
+"""Faults after which a read may be answered 403."""
 
 _DOUBTS = frozenset({"403", "page-403", "page-200", "token-revoked", "policy-narrowed"})
 """Faults after which a client may take its token for dead."""
 
 TO_RENEW = 0.75
-"""Share of a life after which a client that could not renew may log in instead."""
+"""Part of a life after which a client that could not renew may log in."""
 
 SPARE = 1.0
 """Seconds that a renewal takes beyond a client's longest pause."""
 
 RETRY_AFTER = 1.0
-"""Seconds that the fault ``429-retry-after`` asks a client to wait."""
+"""Seconds that ``429-retry-after`` asks a client to wait."""
 
 _READS = ("read", "metadata", "write")
 
 
 def measured(history: History, *, since: float) -> Baseline:
-    """Return what a life cost after its steady state."""
     sent = history.find(since=since)
     own = _busiest([e for e in sent if e.kind not in _READS])[0]
     lives = _lives(history)
@@ -83,7 +82,6 @@ def _busiest(sent: Sequence[Exchange]) -> tuple[int, float]:
 
 
 def asked(lab: Lab, schedule: Schedule, faults: Sequence[Fault]) -> list[Oracle]:
-    """Return the oracles for a run, in addition to the standing ones."""
     found: list[Oracle] = [oracles.bad_logins_at_most(BAD_LOGINS)]
     begun = [fault for fault in faults if fault.began]
     baseline = schedule.baseline
@@ -136,7 +134,6 @@ class _Life:
 
     Attributes:
         heard: Whether the client surely got the answer, because no network fault was in force.
-        first: Whether a login made the token.
     """
 
     began: float
@@ -147,7 +144,6 @@ class _Life:
 
     @property
     def end(self) -> float:
-        """Return when the token ends unless it is renewed."""
         return self.began + self.ttl
 
 
@@ -170,7 +166,6 @@ def _over(fault: Fault) -> float:
 def _lapses(
     lives: Sequence[_Life], until: float, excused: Callable[[float], bool]
 ) -> list[tuple[_Life, _Life | None]]:
-    """Return the lives that ended before the next one was requested, each with the next one."""
     return [
         (life, following)
         for life, following in pairwise((*lives, None))
@@ -183,7 +178,6 @@ def _lapses(
 
 
 def _goes_on(excused: Callable[[float], bool], deaf: Sequence[Fault], *, until: float) -> Oracle:
-    """Check that each token is renewed or replaced before it ends, if there was time for it."""
     promise = "the token is renewed, or replaced, before its end"
 
     def oracle(history: History) -> list[Finding]:
@@ -201,7 +195,7 @@ def _goes_on(excused: Callable[[float], bool], deaf: Sequence[Fault], *, until: 
 
 
 def _no_time(lab: Lab, schedule: Schedule, faults: Sequence[Fault]) -> Callable[[float], bool]:
-    """Return a function that tells whether a fault left no time to renew before a token's end."""
+    """Tell whether a fault left no time to renew before a token's end."""
     waits = SPARE - PROBE + RETRY_AFTER * any(s.fault == "429-retry-after" for s in schedule.steps)
     spans = [
         (f.began, _over(f) + waits + (lab.recovery_after(f) if f.ended is not None else 0.0))
@@ -239,13 +233,13 @@ def _same_token(deaf: Sequence[Fault], *, since: float, until: float, whole: flo
 
 
 def _calm_since(lab: Lab, ended: Sequence[Fault]) -> float | None:
-    """Return from when all reads must be good; None if the time to recover is not over."""
+    """Return when all reads must be good; None if that time has not come."""
     calm = max(fault.end + lab.recovery_after(fault) for fault in ended) + lab.deadline
     return calm if calm < lab.history.now() else None
 
 
 def _ends_in_time(history: History) -> list[Finding]:
-    """Check that the client ended when it was closed. The closing act waits for five seconds."""
+    """Check the end, for which the closing act waits five seconds."""
     promise = "a closed client ends cleanly within 5 s, whatever Vault does"
     hung = [call for call in history.calls("close") if call.outcome == "hung"]
     return [Finding(promise, "it did not", call.began, rests_on=()) for call in hung]

@@ -1,4 +1,4 @@
-"""Run one life of a client under a schedule: its workload, its end, and what was seen."""
+"""Run one life of a client under a schedule."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from vault_harness.judge.verdict import NotExercised
 from vault_harness.recorder.fault import RequestKind
 
 LIVES = 1.5
-"""Number of token lives for which a client is watched without a fault."""
+"""Token lives for which a client is watched without a fault."""
 
 EVERY = 0.4
 """Seconds between two reads of the main secret."""
 
 SELDOM = 0.8
-"""Seconds between two other calls: for another secret, from the cache, and for a whole secret."""
+"""Seconds between two other calls."""
 
 FAR = 600.0
 """Seconds of a max TTL that no run reaches."""
@@ -38,21 +38,17 @@ CALM = 1.5
 """Seconds for which a client is watched after its recovery."""
 
 PAST = 0.8
-"""Seconds after the end of a token. A token that nobody renewed is then dead."""
+"""Seconds after a token's end. A token that nobody renewed is then dead."""
 
 NEVER_MISSING = "what is there is never called missing or deleted"
-"""The promise that a fault itself breaks if it answers 404 for a secret."""
+"""A fault itself breaks this if it answers 404 for a secret."""
 
 _NUMBERS = re.compile(r"\d[\d.]*")
 
 
 @dataclass(frozen=True)
 class Order:
-    """A requested run, as plain data that any executor can carry.
-
-    Attributes:
-        number: Unique among the runs that share a server.
-    """
+    """A requested run, as plain data. `number` is unique among the runs that share a server."""
 
     number: int
     schedule: Schedule
@@ -64,15 +60,11 @@ class Seen:
 
     Attributes:
         word: ``pass``, ``fail``, ``not exercised``, ``skipped`` or ``error``.
-        why: The reason for any word except ``pass``.
         findings: Pairs of the promise without numbers, for comparison, and the finding in words.
-        begun: Steps whose point was reached.
-        points: All points, in order.
         later: The points after the last step.
-        signature: The events of the run, without what differs between two equal runs.
         too_slow: Why the run does not count; empty if it does.
         record: What a journal has of the run; None if it broke no promise.
-        cpu: Seconds of CPU of the run's own process and its children.
+        cpu: Seconds, with those of child processes.
     """
 
     word: str
@@ -90,12 +82,10 @@ class Seen:
 
     @property
     def promises(self) -> frozenset[str]:
-        """Return the broken promises."""
         return frozenset(promise for promise, _ in self.findings)
 
 
 def entry_of(order: Order) -> Entry:
-    """Return the data of the scenario that plays a run."""
     entry = Entry(
         id="EXPLORE-01",
         promise="It survives a schedule of faults",
@@ -110,7 +100,6 @@ def entry_of(order: Order) -> Entry:
 
 
 def live(environment: Environment, order: Order, shared: SharedVault | None) -> Seen:
-    """Run a client's life under a schedule, and return what was seen."""
     entry = entry_of(order)
     if order.schedule.own_server:
         shared = None
@@ -144,26 +133,22 @@ def live(environment: Environment, order: Order, shared: SharedVault | None) -> 
 
 
 def _word(word: str, findings: Sequence[tuple[str, str]]) -> str:
-    """Return a run's word: a leak fails it too; a promise that the fault itself broke does not."""
+    """Return a run's word: a leak fails it, a promise that the fault itself broke does not."""
     if word in ("pass", "fail"):
         return "fail" if findings else "pass"
     return word
 
 
 def _is_told(schedule: Schedule, promise: str) -> bool:
-    """Return whether a fault itself said that a secret is missing, which breaks the promise."""
     lies = any(step.fault == "404" for step in schedule.steps)
     return lies and promise == NEVER_MISSING
 
 
 def survives(lab: Lab, schedule: Schedule) -> None:
-    """Play a schedule in a scenario's lab, and judge the client."""
     _Life(Order(0, schedule)).scenario(lab)
 
 
 class _Life:
-    """The scenario's function, and its results besides the verdict."""
-
     def __init__(self, order: Order) -> None:
         self._order = order
         self.begun = 0
@@ -173,7 +158,6 @@ class _Life:
         self.baseline: Baseline | None = None
 
     def scenario(self, lab: Lab) -> None:
-        """Start the client, let it read under the schedule, and judge it."""
         player = Player(lab, self._order.schedule)
         lab.require("the client lived", lambda _: True)
         try:
@@ -198,7 +182,7 @@ class _Life:
         lab.judge(*asked(lab, self._order.schedule, faults))
 
     def _start(self, lab: Lab, player: Player) -> None:
-        """Start the client, and once more if it gave up during a fault, as a supervisor would."""
+        """Start the client, and again if it gave up during a fault, as a supervisor would."""
         try:
             lab.start()
         except NotExercised as error:
@@ -257,11 +241,7 @@ def _can(lab: Lab, way: str) -> bool:
 
 
 def signature(lab: Lab) -> tuple[object, ...]:
-    """Return the events of a run, without what differs between two equal runs.
-
-    It is the sequence of kind, outcome and generation of the token. A repetition is left out. Every
-    request except a read has the rounded gap since the last one of its kind.
-    """
+    """Return the events of a run, without what differs between two equal runs."""
     generations: dict[str, int] = {}
     last: dict[str, float] = {}
     found: list[tuple[object, ...]] = []
@@ -279,7 +259,7 @@ def signature(lab: Lab) -> tuple[object, ...]:
 
 
 def _rounded(gap: float) -> str:
-    """Return a gap between two requests as a word, since two equal runs differ by milliseconds."""
+    """Return a gap as a word, since two equal runs differ by milliseconds."""
     for word, most in (("at once", 0.1), ("soon", 1.0), ("later", 4.0)):
         if gap < most:
             return word

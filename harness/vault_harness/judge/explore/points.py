@@ -18,7 +18,7 @@ Phase = Literal["start", "steady", "renewal due", "near max TTL", "after a fault
 """``start`` lasts until three good reads, ``after a fault`` until `CALM` good answers in a row.
 
 ``renewal due`` is the second half of a token's life. ``near max TTL`` begins when no renewal gives
-a whole life any more, and ``closing`` begins with `close`.
+a whole life any more.
 """
 
 Ordinal = Literal["first", "second", "later"]
@@ -30,13 +30,13 @@ CONNECTIONS: tuple[str, ...] = get_args(Connection)
 KINDS: tuple[str, ...] = get_args(RequestKind)
 
 DUE = 0.5
-"""Share of a token's life after which its renewal is due."""
+"""Part of a token's life after which its renewal is due."""
 
 CALM = 5
-"""Good answers in a row that end the phase after a fault."""
+"""Good answers in a row that end ``after a fault``."""
 
 SECRET = "secret"  # noqa: S105 - a class of paths
-"""Class of path of everything in the client's mount."""
+"""The class of all paths in the client's mount."""
 
 
 @dataclass(frozen=True, order=True)
@@ -44,10 +44,9 @@ class Point:
     """A request's place in a client's life.
 
     Attributes:
-        kind: What the request is for.
-        path: The class of its path: ``secret``, or the path itself.
-        ordinal: Its turn among requests of the same kind, path and phase; after a fault, its turn
-            since that fault.
+        path: ``secret``, or the path itself.
+        ordinal: Its turn among requests of the same kind, path and phase; after a fault, since that
+            fault.
         connection: Whether it is the first request of its connection; empty for either.
     """
 
@@ -58,7 +57,6 @@ class Point:
     connection: str = ""
 
     def fits(self, other: Point) -> bool:
-        """Return whether a request at that point is meant by this point."""
         either = not self.connection or self.connection == other.connection
         return either and (self.kind, self.path, self.phase, self.ordinal) == (
             other.kind,
@@ -84,12 +82,6 @@ class Point:
 
 class Watch(Interference):
     """Classifies each request as it arrives, and acts on none.
-
-    Args:
-        history: The history, whose last exchange is the request that the recorder asks about.
-        max_ttl: The token's max TTL.
-        is_steady: Returns whether the steady state was reached.
-        fired: Returns when each fault began.
 
     Attributes:
         points: The point of each request, by the number of its exchange.
@@ -118,7 +110,6 @@ class Watch(Interference):
         self._connections: set[int] = set()
 
     def takes(self, kind: RequestKind, path: str) -> bool:
-        """Note the point of a request; never act on it."""
         exchange = self._history.exchanges[-1]
         fired = self._fired()
         phase = self._phase(max(fired, default=None))
@@ -155,7 +146,6 @@ def _age(history: History, grant: Exchange) -> float:
 
 
 def _calm(history: History, since: float) -> bool:
-    """Return whether the last `CALM` answers since a moment were good and untouched."""
     after = [e for e in history.exchanges if e.began > since and e.ended is not None]
     last = after[-CALM:]
     return len(last) == CALM and all(e.good and e.interference is None for e in last)

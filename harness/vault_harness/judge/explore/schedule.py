@@ -1,4 +1,4 @@
-"""Describe schedules: faults as data, each tied to a point, and their file."""
+"""Describe schedules, whose faults are tied to points, and their file."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from vault_harness.judge.explore.points import (
 )
 
 FORMAT = 1
-"""Version of the file's format; raised when a field changes its meaning."""
+"""Raised when a field of the file changes its meaning."""
 
 LARGEST = 4096
-"""The most bytes of a file, so that it can be mailed."""
+"""Bytes of a file, so that it can be mailed."""
 
 WHILE = 1.5
-"""Seconds for which a fault lasts that does not act only once."""
+"""Seconds of a fault that does not act only once."""
 
 LONG = 4.0
-"""Seconds of a fault in which only a deadline ends a call, such as a dripping answer."""
+"""Seconds of a fault in which only a deadline ends a call."""
 
 Means = Literal["request", "network", "server", "own server"]
-"""The means by which a fault is made. Only ``own server`` needs a Vault that no other run uses."""
+"""How a fault is made. Only ``own server`` needs a Vault that no other run uses."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,10 @@ class Kind:
     """A kind of fault.
 
     Attributes:
-        words: What happens, to follow "the answer is" or to end a sentence.
-        cost: The kind's rank, the simplest first; the shrinker prefers a low rank.
+        words: What happens, to follow "the request is".
+        cost: The shrinker prefers a low one.
         kinds: The requests at which it is tried; empty means all.
-        phases: Phases in which it is tried; empty means all.
-        once: Whether it can act once.
-        lasting: Whether it can last for a while.
+        phases: Also empty for all.
     """
 
     words: str
@@ -106,10 +104,8 @@ FAULTS: dict[str, Kind] = {
     ),
     "sealed": Kind("met by a Vault that is being sealed", "own server", 24, once=False),
 }
-"""Every fault that a schedule can name."""
 
 NOT_HERE = {"stepped-down": "needs three nodes, and exploring uses one"}
-"""Faults that are known and not tried, with the reason."""
 
 _NOT_AT_THE_END = frozenset({"server", "own server"})
 
@@ -119,7 +115,6 @@ class Step:
     """One fault at one point.
 
     Attributes:
-        fault: A name of `FAULTS`.
         lasts: Seconds; 0 if it acts on one request.
     """
 
@@ -129,7 +124,6 @@ class Step:
 
     @property
     def kind(self) -> Kind:
-        """Return the kind of fault."""
         return FAULTS[self.fault]
 
     def __str__(self) -> str:
@@ -166,7 +160,7 @@ class Baseline:
 
     Attributes:
         rate: Requests in the busiest second.
-        own: The requests of that second without a caller.
+        own: The same for requests without a caller.
         keeps: Whether each token was renewed or replaced before it ended.
     """
 
@@ -175,20 +169,18 @@ class Baseline:
     keeps: bool = False
 
     def joined(self, other: Baseline) -> Baseline:
-        """Return the higher cost of two lives."""
         rate, own = max(self.rate, other.rate), max(self.own, other.own)
         return Baseline(rate, own, self.keeps and other.keeps)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A list of faults, each tied to a point.
+    """Faults, each tied to a point.
 
     Attributes:
         subject: The client that the schedule broke; empty if it was made by hand.
-        baseline: The cost of the client's lives without faults. Without it, oracles that compare
-            are left out.
-        max_ttl: The token's max TTL in seconds; 0 if the run ends long before it.
+        baseline: Without it, oracles that compare are left out.
+        max_ttl: Seconds; 0 if the run ends long before it.
     """
 
     steps: tuple[Step, ...]
@@ -200,7 +192,6 @@ class Schedule:
 
     @property
     def size(self) -> tuple[int, int, int]:
-        """Return the schedule's length and cost, as a sort key."""
         return (
             len(self.steps),
             sum(bool(step.lasts) for step in self.steps),
@@ -209,7 +200,6 @@ class Schedule:
 
     @property
     def own_server(self) -> bool:
-        """Return whether the schedule needs a Vault that no other run uses."""
         return any(step.kind.means == "own server" for step in self.steps)
 
     @property
@@ -218,7 +208,6 @@ class Schedule:
         return any(step.kind.means == "network" for step in self.steps)
 
     def without(self, number: int) -> Schedule:
-        """Return the schedule without the step of this index."""
         return replace(self, steps=self.steps[:number] + self.steps[number + 1 :])
 
     def simpler(self) -> list[Schedule]:
@@ -240,7 +229,6 @@ def _cost(step: Step) -> tuple[bool, int]:
 
 
 def to_toml(schedule: Schedule) -> str:
-    """Return a schedule as the text of a file."""
     lines = [
         "# The task `replay` runs this.",
         f"format = {FORMAT}",
@@ -274,12 +262,11 @@ def to_toml(schedule: Schedule) -> str:
 
 
 def _text(text: str) -> str:
-    """Return a TOML string: a JSON string in which one more character is escaped."""
+    """Return a TOML string: JSON in which one more character is escaped."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def load_schedule(path: Path) -> Schedule:
-    """Read a schedule. `SettingsError` names the line that is wrong."""
     try:
         text = path.read_bytes()[: LARGEST + 1].decode()
     except (OSError, UnicodeDecodeError) as error:
@@ -291,7 +278,6 @@ def load_schedule(path: Path) -> Schedule:
 
 
 def parse_schedule(text: str, path: Path) -> Schedule:
-    """Read the text of a schedule, as `load_schedule` does."""
     try:
         told = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -352,17 +338,13 @@ def _step(file: _File, told: Mapping[str, Any], number: int) -> Step:
 
 @dataclass(frozen=True)
 class _File:
-    """The text of a file, for the line in an error."""
-
     text: str
     path: Path
 
     def wrong(self, name: str, what: str, step: int = 0) -> SettingsError:
-        """Return the error about a field of the file or of a step."""
         return _wrong(self.path, self._line(name, step), what)
 
     def only(self, told: Mapping[str, Any], names: Iterable[str], step: int = 0) -> None:
-        """Refuse fields with other names."""
         if foreign := [name for name in told if name not in names]:
             raise self.wrong(foreign[0], f"there is no field {foreign[0]}", step)
 
@@ -374,7 +356,6 @@ class _File:
         step: int,
         default: str | None = None,
     ) -> str:
-        """Return a word that must be one of the known words."""
         found = told.get(name, default)
         known = tuple(known)
         if found not in known:
@@ -394,7 +375,7 @@ class _File:
         return float(found)
 
     def _line(self, name: str, step: int) -> int:
-        """Return the line of a field; if it is missing, the line of its step, or the first line."""
+        """Return the line of a field, else of its step, else the first line."""
         begun, at = 0, 1
         for number, line in enumerate(self.text.splitlines(), start=1):
             if line.strip().startswith("[[step]]"):

@@ -1,6 +1,6 @@
-"""Search: observe, try each fault at each point, follow new traces, and repeat each finding.
+"""Observe, try each fault at each point, follow new traces, and repeat each finding.
 
-A finding is reported only if it repeats in all of `TIMES` runs with few runs beside them.
+Only findings that repeat in `TIMES` runs with few runs beside them are reported.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from vault_harness.judge.explore.points import ORDINALS, Point
 from vault_harness.judge.explore.schedule import Baseline, Schedule, Step, possible
 
 TIMES = 3
-"""Number of runs that must all show a finding, and number of fault-free lives to observe."""
+"""Runs that must all show a finding; also fault-free lives to observe."""
 
 SLOW_RUNS = 3
-"""Number of repetitions of a run because the machine was too slow, or a server did not answer."""
+"""Repetitions of a run if the machine was too slow, or a server did not answer."""
 
 FOR_CONFIRMING = 0.4
-"""Share of the time that is kept for confirmations, if findings wait for one."""
+"""Part of the time that is kept for confirmations."""
 
 CAP = 1.5
 """Max TTL of the lives in which it is reached, in token lives."""
 
 LONGER = (3, 4)
-"""The fewest and the most steps of a schedule that is drawn."""
+"""Steps of a schedule that is drawn, at least and at most."""
 
 PASSES = 2
-"""Number of schedules of a group that are tried, since the first may have broken by chance."""
+"""Schedules of a group that are tried: the first may have broken by chance."""
 
 Run = Callable[[Order], Seen]
 
@@ -45,11 +45,10 @@ class Options:
     """The options of a search.
 
     Attributes:
-        only: Names of faults and kinds of requests; empty means all.
+        only: Names of faults, kinds of requests and phases; empty means all.
         shard: The part, from 1, and the number of parts.
-        minutes: The most minutes of the whole search; None for no limit.
+        minutes: For the whole search; None for no limit.
         quiet: Runs beside each other when a finding is confirmed.
-        pairs: Whether pairs of faults follow single faults.
     """
 
     seed: int = 0
@@ -68,10 +67,8 @@ class Broken:
     """A confirmed schedule that breaks the client.
 
     Attributes:
-        seen: The finding of the last run.
         without: For each step, in how many of `TIMES` runs the promise broke without it.
-        also: Other points at which the same promise broke; they are not confirmed one by one.
-        record: The journal's record of a run that broke the promise.
+        also: Others that broke the same promise; they are not confirmed one by one.
     """
 
     schedule: Schedule
@@ -89,11 +86,9 @@ class Broken:
 
 
 Suspects = tuple[tuple[str, str, str], list[tuple[Schedule, str]]]
-"""A group, and its schedules, each with the finding."""
 
 
 def _broke(promise: str, ran: Sequence[Seen]) -> bool:
-    """Return whether every run broke a promise."""
     return bool(ran) and all(promise in one.promises for one in ran)
 
 
@@ -108,9 +103,7 @@ class Coverage:
 
     Attributes:
         cells: Single faults that the observed points allow.
-        tried: Faults that were run.
-        reached: Faults whose point was reached.
-        failed: Runs that the harness could not judge, with the reasons.
+        failed: Runs that could not be judged, with the reasons.
     """
 
     points: tuple[Point, ...] = ()
@@ -132,8 +125,7 @@ class Explorer:
     """Searches for schedules that break one client.
 
     Args:
-        run: Carries out an order; a module's function, so that an executor can pass it on.
-        tell: Takes a line of progress.
+        run: A module's function, so that an executor can pass it on.
     """
 
     def __init__(
@@ -158,7 +150,6 @@ class Explorer:
         self._records: dict[Schedule, Mapping[str, Any] | None] = {}
 
     def search(self) -> None:
-        """Observe the client, and search until everything has been tried or the time is over."""
         cells = self._observe()
         known = [replace(one, ttl=self._options.ttl) for one in self._options.before]
         if known:
@@ -183,7 +174,6 @@ class Explorer:
         self._settle_coverage()
 
     def _search_longer(self) -> None:
-        """Draw longer schedules of harmless steps, for the time that is left."""
         while self._firsts and self._after and not self._is_late(1.0 - FOR_CONFIRMING):
             drawn = {self._draw(): None for _ in range(4 * self._options.at_once)}
             for _ in self._try(list(drawn), "longer schedules"):
@@ -205,7 +195,7 @@ class Explorer:
         ]
 
     def _observe(self) -> list[Schedule]:
-        """Watch fault-free lives, and return the single faults that their points allow."""
+        """Watch fault-free lives, and return the single faults that they allow."""
         ttl = self._options.ttl
         calm, capped = Schedule((), ttl=ttl), Schedule((), ttl=ttl, max_ttl=CAP * ttl)
         lives = list(self._each([calm] * TIMES + [capped], self._options.quiet))
@@ -241,7 +231,7 @@ class Explorer:
     def _follow(self, schedule: Schedule, seen: Seen) -> list[Schedule]:
         """Return pairs that begin with a schedule; none if it changed nothing new.
 
-        The second fault comes at the first request of each kind that appears after the first fault.
+        The second fault comes at the first request of each kind that appears after the first one.
         """
         if not self._options.pairs or seen.word != "pass":
             return []
@@ -286,7 +276,7 @@ class Explorer:
     def _each(
         self, schedules: Iterable[Schedule], at_once: int, until: float | None = None
     ) -> Iterator[tuple[Schedule, Seen]]:
-        """Run schedules, some at once, and yield each with its result when it ends.
+        """Run schedules, and yield each with its result when it ends.
 
         No run begins after `until`. A run on a machine that was too slow is repeated.
         """
@@ -329,7 +319,7 @@ class Explorer:
     # Confirming
 
     def _confirm_all(self) -> None:
-        """Confirm one schedule of each group, the shortest first; try a second if that fails."""
+        """Confirm the shortest schedule of each group, or else the next."""
         for _ in range(PASSES):
             chosen: dict[Schedule, list[Suspects]] = {}
             for group, suspects in self._suspected.items():
@@ -372,7 +362,7 @@ class Explorer:
 
     @staticmethod
     def _is_same(broken: Broken, suspects: Sequence[tuple[Schedule, str]]) -> bool:
-        """Return whether a shorter schedule already shows a finding; add these suspects to it."""
+        """Return whether a shorter schedule already shows a finding; give it the suspects."""
         shorter = all(
             len(one.steps) > len(broken.schedule.steps)
             and set(broken.schedule.steps) <= set(one.steps)
@@ -400,7 +390,7 @@ class Explorer:
     def _quietly(
         self, schedules: Iterable[Schedule], until: float | None = None
     ) -> Iterator[tuple[Schedule, Seen]]:
-        """Run schedules as `_each` does, few at once, and keep the records of broken runs."""
+        """Run schedules, few at once, and keep the records of broken runs."""
         for schedule, seen in self._each(schedules, self._options.quiet, until):
             if seen.record is not None:
                 self._records[schedule] = seen.record
@@ -411,7 +401,6 @@ class Explorer:
         return _broke(promise, ran)
 
     def _count(self, schedule: Schedule, promise: str) -> int:
-        """Return in how many of `TIMES` quiet runs a promise broke."""
         ran = self._calm
         if schedule.steps or schedule.max_ttl:
             ran = [one for _, one in self._quietly([schedule] * TIMES)]
@@ -441,8 +430,8 @@ class Explorer:
 def varied(steps: Sequence[Step], chance: random.Random) -> list[Step]:
     """Return steps in an order in which each differs most from those before it.
 
-    So a short search tries every fault once, and every kind of request in every phase, before it
-    tries a fault for the second time. Of each place it tries the first request first.
+    So a short search tries every fault once, and every kind of request in every phase, before any
+    fault twice.
     """
     left = list(steps)
     chance.shuffle(left)

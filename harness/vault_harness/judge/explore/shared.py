@@ -1,4 +1,4 @@
-"""Share a Vault among many runs: each has a mount, a role and a policy of its own."""
+"""Share a Vault among runs, each with a part of its own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vault_harness.local.vault.apply import Applying, apply
 from vault_harness.local.vault.keyring import Keyring
 
 RUNS = 150
-"""Number of runs that share a Vault: each leaves about 1.5 MB in its memory."""
+"""Runs that share a Vault: each leaves about 1.5 MB in its memory."""
 
 _RUN = """
 name = "explore"
@@ -51,19 +51,17 @@ secret_id_num_uses = 0
 
 @dataclass(frozen=True)
 class SharedVault:
-    """A running Vault, as plain data that a fork or another process can use."""
+    """A running Vault, as plain data that another process can use."""
 
     address: str
     keyring: Keyring
     ca_cert: Path | None
 
     def entry(self, entry: Entry) -> Entry:
-        """Return a run's data with a mount and a role of its own."""
         name = entry.id.lower()
         return entry.model_copy(update={"mount": name, "approle": name})
 
     def stack(self, entry: Entry) -> Stack:
-        """Make a run's own part of this Vault."""
         operator = VaultAdmin(self.address, self.keyring.root_token, self.ca_cert)
         try:
             text = _RUN.format(
@@ -92,10 +90,7 @@ class SharedVault:
 
 
 class _Part(Stack):
-    """A run's own part of a Vault."""
-
     def close(self) -> None:
-        """Remove the part with its data and tokens."""
         name = self.blueprint.mount
         for path in (f"sys/mounts/{name}", f"auth/approle/role/{name}", f"sys/policy/{name}"):
             self.operator.client.adapter.delete(f"/v1/{path}")
@@ -127,8 +122,8 @@ class Served:
     """A Vault that runs use.
 
     Attributes:
-        runs: Number of runs that it was given.
-        busy: Number of these runs that have not ended.
+        runs: Runs that it was given.
+        busy: Those that have not ended.
     """
 
     shared: SharedVault
@@ -138,7 +133,7 @@ class Served:
 
 
 class Servers:
-    """The Vaults of all runs, one after the other, since the memory of a Vault grows with each run.
+    """The Vaults of all runs, one after the other: a Vault's memory grows with each run.
 
     The next Vault is started while the last one is still used, so that no run waits for it.
     """
@@ -156,7 +151,6 @@ class Servers:
         self.current = self._thread.submit(self._start).result()
 
     def take(self) -> Served:
-        """Return the Vault for a run."""
         with self._changing:
             if self._next is not None and self._next.done():
                 self._retired.append(self.current)
@@ -169,13 +163,11 @@ class Servers:
             return self.current
 
     def give_back(self, served: Served) -> None:
-        """Note that a run ended; stop its Vault if that was the last one."""
         with self._changing:
             served.busy -= 1
             self._stop_unused()
 
     def close(self) -> None:
-        """Stop all of them."""
         with self._changing:
             self._closed = True
             left = [self.current, *self._retired]

@@ -1,4 +1,4 @@
-"""Tell what explore found: prose, a file to replay, a scenario to paste, and the coverage."""
+"""Tell what explore found."""
 
 from __future__ import annotations
 
@@ -21,19 +21,16 @@ from vault_harness.judge.explore.schedule import (
 from vault_harness.judge.explore.search import TIMES, Broken, Coverage
 
 WIDTH = 110
-"""Characters of a line of prose."""
 
 LINES = 5
-"""Lines of prose for a finding."""
 
 FOLDER = "schedules"
 """Folder of the schedules, in the report."""
 
 PAGE = "index.html"
-"""The page with their timelines, in that folder."""
+"""The page with their timelines."""
 
 SOURCE = "found by explore"
-"""The source of a scenario that was made from a finding."""
 
 
 def prose(found: Broken, subject: str) -> str:
@@ -53,7 +50,6 @@ def prose(found: Broken, subject: str) -> str:
 
 
 def claim(coverage: Coverage, shard: tuple[int, int] = (1, 1)) -> str:
-    """Return in words what was covered, and what was not."""
     every = "all" if coverage.tried == coverage.cells else f"{coverage.tried} of"
     part = "" if shard == (1, 1) else f" of part {shard[0]} of {shard[1]}"
     lines = [f"{every} {coverage.cells} single faults{part} tried, {coverage.reached} reached"]
@@ -78,13 +74,12 @@ def claim(coverage: Coverage, shard: tuple[int, int] = (1, 1)) -> str:
 
 
 def file_name(found: Broken) -> str:
-    """Return the name of a finding's file, which is the same in each run of explore."""
+    """Return a finding's file name, the same in each run of explore."""
     words = [f"{step.point.kind}-{step.point.phase}-{step.fault}" for step in found.schedule.steps]
     return re.sub(r"[^a-z0-9-]+", "-", "--".join(words).lower())[:100] + ".toml"
 
 
 def write(folder: Path, found: Sequence[Broken], subject: str) -> list[Path]:
-    """Write the schedule and the scenario of each finding; return the schedules' files."""
     paths = []
     for number, one in enumerate(found, start=1):
         schedule = replace(one.schedule, subject=subject, promise=one.promise)
@@ -97,8 +92,7 @@ def write(folder: Path, found: Sequence[Broken], subject: str) -> list[Path]:
 
 
 def write_timelines(folder: Path, found: Sequence[Broken], subject: str) -> Path | None:
-    """Write a page with the timeline of each finding, as a run of scenarios has one."""
-    # Drawing the page loads a template engine, which no other part of a search needs.
+    # This loads a template engine, which no other part of a search needs.
     from vault_harness.judge.report.formats import SCHEMA_VERSION, suite_version
     from vault_harness.judge.report.html.page import write_page
 
@@ -144,7 +138,6 @@ def read_folder(folder: Path) -> tuple[Schedule, ...]:
 
 
 def scenario(schedule: Schedule, number: int = 1) -> str:
-    """Return a scenario that plays a schedule, with its catalogue entry."""
     one = schedule.baseline
     baseline = f"Baseline(rate={one.rate}, own={one.own}, keeps={one.keeps})" if one else "None"
     return _SCENARIO.format(

@@ -1,8 +1,7 @@
-"""Run orders side by side: warm workers that fork a process for each run.
+"""Run orders side by side: warm workers fork a process for each run.
 
-A worker has everything imported. A run is a fork of it, so that a broken client leaves nothing
-behind: no thread, no memory, no changed environment. Any executor of ``concurrent.futures`` can
-carry orders: `on_cluster` gives one whose workers are on other machines.
+A fork has everything imported, and a broken client leaves nothing behind: no thread, no memory, no
+changed environment. `on_cluster` gives an executor with workers on other machines.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 AT_ONCE_PER_CORE = 10
-"""Number of runs for each core: a run waits for more than nine tenths of its time."""
+"""Runs for each core: a run waits for more than nine tenths of its time."""
 
 LONGEST = 120.0
 """Seconds after which a run is killed."""
@@ -64,7 +63,6 @@ _numbers = itertools.count(1)
 
 @contextmanager
 def opened(settings: Settings, subject: str, *, seed: int) -> Iterator[Place]:
-    """Start the servers that runs share, and stop them after the block."""
     global _place
     with (
         open_environment(settings, parse_subject(subject), seed=seed) as environment,
@@ -79,7 +77,7 @@ def opened(settings: Settings, subject: str, *, seed: int) -> Iterator[Place]:
 
 @contextmanager
 def workers(at_once: int) -> Iterator[Executor]:
-    """Return an executor whose workers are forks of this process; `opened` comes before."""
+    """Return an executor whose workers are forks of this process, in `opened`."""
     gc.collect()
     gc.freeze()  # so that no fork copies what it only reads
     pool = ProcessPoolExecutor(
@@ -103,7 +101,6 @@ class Crew(Executor):
         self._servers = servers
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Carry out a call in a worker, where the runs' Vault is the current one."""
         served = self._servers.take()
         call = partial(fn, *args, **kwargs)
         future = self._pool.submit(_with, served.shared, call)
@@ -129,7 +126,7 @@ def _begin() -> None:
 
 
 def carry_out(subject: str, order: Order) -> Seen:
-    """Run an order in a fork of this process. Nothing is raised for a run that fails."""
+    """Run an order in a fork of this process. A run that fails raises nothing."""
     assert _place is not None, "it is open"
     return _forked(_place, subject, order)
 
@@ -150,7 +147,7 @@ def carry_out_there(subject: str, order: Order) -> Seen:
 
 @contextmanager
 def on_cluster(address: str) -> Iterator[tuple[Executor, int]]:
-    """Return the executor of a Dask cluster, and how many runs it does side by side."""
+    """Return a Dask cluster's executor, and how many runs it does side by side."""
     try:
         from distributed import Client
     except ImportError:
@@ -200,7 +197,7 @@ def _forked(place: Place, subject: str, order: Order) -> Seen:
 
 
 def _in_the_fork(place: Place, subject: str, order: Order, pipe: int) -> None:
-    """Run an order, write what was seen, and end without waiting for a client's threads."""
+    """Run an order, and end without waiting for a client's threads."""
     folder: Path | None = None
     try:
         die_with_parent()
@@ -220,7 +217,7 @@ def _in_the_fork(place: Place, subject: str, order: Order, pipe: int) -> None:
 
 
 def _read(pipe: int, deadline: float) -> bytes | None:
-    """Return everything that comes through a pipe; None if it does not end in time."""
+    """Return a pipe's content; None if it does not end in time."""
     found = bytearray()
     with os.fdopen(pipe, "rb", buffering=0) as reader:
         while True:
@@ -233,7 +230,6 @@ def _read(pipe: int, deadline: float) -> bytes | None:
 
 
 def _open_for_good(subject: str) -> None:
-    """Start servers that live as long as this process, which may run on another machine."""
     undo = ExitStack()
     undo.enter_context(opened(Settings.from_environment(), subject, seed=0))
     atexit.register(undo.close)

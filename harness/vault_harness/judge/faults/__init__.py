@@ -1,4 +1,4 @@
-"""Fault verbs: each breaks one thing while a ``with`` block runs, and notes it in a log."""
+"""Fault verbs: each breaks one thing while a ``with`` block runs."""
 
 from vault_harness.judge.faults.http import Act, HttpFaults, Order, flapping
 from vault_harness.judge.faults.network import NetworkFaults

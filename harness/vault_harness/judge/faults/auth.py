@@ -16,10 +16,7 @@ MOVE = 10.0
 
 
 class AuthFaults:
-    """Faults that an operator or another program causes for logins.
-
-    ``mount`` is the AppRole method's. ``namespace`` is the client's, None for the root.
-    """
+    """Break logins. ``namespace`` is the client's, None for the root."""
 
     def __init__(
         self,
@@ -37,10 +34,7 @@ class AuthFaults:
 
     @contextmanager
     def parent_revoked(self, parent: str, *, child: str) -> Iterator[Fault]:
-        """Revoke a token's parent, and the token with it; this cannot be undone.
-
-        ``parent`` and ``child`` are accessors; the client uses the child.
-        """
+        """Revoke a token's parent, and the token with it, for good. Both are accessors."""
         signature = Signature(statuses=frozenset({403}), token=child, lingers=True)
         fault = self._log.begin_fault("parent token revoked", signature)
         self._post("auth/token/revoke-accessor", {"accessor": parent})
@@ -53,12 +47,12 @@ class AuthFaults:
     def auth_mount_disabled(self, role: str, secret_id: str) -> Iterator[Fault]:
         """Disable the AppRole mount: its tokens die at once, and logins answer 403.
 
-        Afterwards the mount has this role again, with its role-id and this secret-id, as if an
-        operator had configured it again. Other roles do not come back.
+        Afterwards the mount has this role again, with its role-id and this secret-id. Other roles
+        do not come back.
         """
         path = f"auth/{self._mount}/role/{role}"
         old, role_id = self._get(path), approle.role_id(self._operator, role)
-        # Note the fault first: the tokens die before the answer to this request comes.
+        # Note the fault first: the tokens die before this request is answered.
         fault = self._log.begin_fault(
             "auth mount disabled",
             Signature(statuses=frozenset({403}), kinds=frozenset({"login"})),
@@ -68,9 +62,8 @@ class AuthFaults:
         try:
             yield fault
         finally:
-            # Make the mount elsewhere and move it when it is complete. A mount without its role
-            # would answer 400 to a login, as to a bad secret-id, and a careful client would stop
-            # trying.
+            # Make the mount elsewhere and move it when it is complete. Without its role it would
+            # answer 400 to a login, as to a bad secret-id, and a careful client would stop trying.
             made = f"{self._mount}-made-again"
             role_path = f"auth/{made}/role/{role}"
             self._post(f"sys/auth/{made}", {"type": "approle"})
@@ -82,7 +75,6 @@ class AuthFaults:
             self._log.end_fault(fault)
 
     def _move(self, old: str, new: str) -> None:
-        """Move a mount, and wait at most `MOVE` seconds until Vault has done so."""
         url = "/v1/sys/remount"
         asked = self._operator.client.adapter.post(url, json={"from": old, "to": new})
         status = f"sys/remount/status/{asked['data']['migration_id']}"

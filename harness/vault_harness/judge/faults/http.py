@@ -1,8 +1,6 @@
 """Break single requests, chosen by purpose and count: the third renewal, each login.
 
-A toxic of Toxiproxy acts on bytes and knows no requests. These faults act on requests behind
-Toxiproxy, so both can be combined: late answers to logins on a narrow network, for example. An
-`Order` is such a fault as data, for another process.
+Toxiproxy knows no requests. These faults act behind it, so both can be combined.
 """
 
 from __future__ import annotations
@@ -32,16 +30,14 @@ JSON: Final[Mapping[str, str]] = {"Content-Type": "application/json"}
 HTML: Final[Mapping[str, str]] = {"Content-Type": "text/html"}
 
 INTERNAL_ERROR: Final = b'{"errors":["internal error"]}\n'
-"""The body of Vault's answer 500."""
 
 QUOTA: Final = b'{"errors":["rate limit quota exceeded"]}\n'
-"""The body of Vault's answer 429 to a request over its quota."""
 
 NOTICE: Final = b'{"status":"maintenance","retry":true}'
 """JSON of another server, without Vault's fields."""
 
 SIGN_IN: Final = b"<html><head><title>Sign in</title></head><body>Sign in to go on.</body></html>\n"
-"""The page that a gateway or network sends with 200 to ask for a sign-in."""
+"""A gateway's page that asks for a sign-in, sent with 200."""
 
 _PAGE = b"""<!DOCTYPE html>
 <html><head><title>%d</title></head><body><h1>The service is not there</h1></body></html>
@@ -49,17 +45,15 @@ _PAGE = b"""<!DOCTYPE html>
 
 
 def a_page(status: int) -> bytes:
-    """Return a gateway's page with that status, to be sent as `HTML`."""
+    """Return a gateway's page, to be sent as `HTML`."""
     return _PAGE % status
 
 
 class Which(TypedDict, total=False):
-    """The requests of some kinds on which a fault acts; give at most one of the counts.
+    """Requests on which a fault acts; give at most one of the counts.
 
     Attributes:
-        path: As in `Choice`.
         first: Only this many requests from the first on.
-        nth: Only the request with this number.
         every: 3 means the third, the sixth and so on.
     """
 
@@ -70,11 +64,10 @@ class Which(TypedDict, total=False):
 
 
 class HttpFaults:
-    """Faults of single requests.
+    """Break single requests.
 
-    Each fault counts the matching requests from the moment when it is set. It acts on the `first`
-    ones, on the `nth`, on `every` third, or on all. If several faults are set, each counts, and the
-    newest acts.
+    Each fault counts matching requests from when it is set. If several are set, each counts, and
+    the newest acts.
     """
 
     def __init__(self, relay: Relay, log: FaultLog) -> None:
@@ -94,11 +87,6 @@ class HttpFaults:
         """Answer requests with an error; they never reach Vault.
 
         Use it for errors that Vault cannot be made to send, or not to single requests.
-
-        Args:
-            body: Its body; by default an error as Vault writes one.
-            headers: Its headers; by default they say that the body is JSON.
-            which: See `Which`; by default all requests.
         """
         stub = answered(status, body=body, headers=headers)
         choice = choose(*targets, **which)
@@ -114,10 +102,7 @@ class HttpFaults:
         by: float,
         **which: Unpack[Which],
     ) -> Iterator[Fault]:
-        """Let Vault act at once, and deliver its answer `by` seconds late.
-
-        The other arguments are those of `fail`.
-        """
+        """Let Vault act at once, and deliver its answer `by` seconds late."""
         choice = choose(*targets, **which)
         what = f"answer to {words(targets)} {by:g} s late"
         one = Interference(self._named(what), choice, late=lateness(by))
@@ -136,8 +121,7 @@ class HttpFaults:
 
         Args:
             by: Seconds before the connection ends; None ends it at once.
-            status: Send a gateway's page with this HTTP status instead, and keep the connection.
-            which: See `Which`; by default all requests.
+            status: Send a gateway's page with this status instead, and keep the connection.
         """
         choice = choose(*targets, **which)
         what = f"answer to {words(targets)} lost"
@@ -161,9 +145,8 @@ class HttpFaults:
     ) -> Iterator[Fault]:
         """Announce in answers that the connection ends: ``Connection: close``, or a GOAWAY.
 
-        A server or gateway that is about to stop does the same. Later requests on the connection
-        are ignored, and it ends seconds later if the client does not end it. The answers are also
-        ``by`` seconds late; the other arguments are those of `fail`.
+        A gateway that is about to stop does this. Later requests on the connection are ignored, and
+        it ends seconds later if the client does not end it. The answers are also `by` seconds late.
         """
         choice = choose(*targets, **which)
         what = f"answer to {words(targets)} says goodbye"
@@ -173,7 +156,6 @@ class HttpFaults:
             yield fault
 
     def _named(self, what: str) -> str:
-        """Return a unique name for an interference."""
         return f"{what} #{next(self._numbers)}"
 
     @contextmanager
@@ -194,7 +176,6 @@ class HttpFaults:
 
 
 ASKED_BY = "the call of lab.http"
-"""The default place in messages about a wrong fault."""
 
 
 def answered(
@@ -204,10 +185,7 @@ def answered(
     headers: Mapping[str, str] | None = None,
     asked_by: str = ASKED_BY,
 ) -> Stub:
-    """Return an error answer, by default as Vault writes one.
-
-    Raise `SettingsError` if the status is invalid.
-    """
+    """Return an error answer, by default as Vault writes one."""
     if not 200 <= status <= 599:
         raise _senseless(f"status {status}", "a status from 200 to 599", asked_by)
     return Stub(
@@ -218,14 +196,12 @@ def answered(
 
 
 def lateness(seconds: float, *, asked_by: str = ASKED_BY) -> float:
-    """Return the seconds by which an answer is late; raise `SettingsError` if invalid."""
     if not 0 < seconds < float("inf"):
         raise _senseless(f"by {seconds:g}", "a number of seconds above 0", asked_by)
     return seconds
 
 
 def choose(*targets: Affected, asked_by: str = ASKED_BY, **which: Unpack[Which]) -> Choice:
-    """Return the requests that a fault is for; raise `SettingsError` if the values do not fit."""
     known = (*get_args(RequestKind), "health", "any")
     for target in targets or ("nothing",):
         if target not in known:
@@ -248,7 +224,6 @@ def choose(*targets: Affected, asked_by: str = ASKED_BY, **which: Unpack[Which])
 
 
 def words(targets: tuple[Affected, ...]) -> str:
-    """Return in words what requests a fault is for."""
     return " or ".join(targets)
 
 
@@ -275,15 +250,9 @@ def _senseless(what: str, wanted: str, asked_by: str) -> SettingsError:
 def flapping(
     fault: Callable[[], AbstractContextManager[Fault]], *, on: float, off: float
 ) -> Iterator[list[Fault]]:
-    """Break and mend in turn while the block runs, beginning broken and ending mended.
+    """Break for `on` seconds and mend for `off` seconds in turn.
 
-    Args:
-        fault: Makes a new fault for each turn.
-        on: Seconds for which it is broken.
-        off: Seconds for which it works.
-
-    Yields:
-        A list that grows with each turn.
+    It begins broken and ends mended. The list of faults grows with each turn.
     """
     stop = threading.Event()
     turns: list[Fault] = []
@@ -315,25 +284,18 @@ def flapping(
 
 
 Act = Literal["fail", "delay", "lose answer"]
-"""The verbs of `HttpFaults`."""
 
 _ASKED_BY = "the command line"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """A fault for certain requests; see `HttpFaults` for the terms.
+    """A fault for certain requests, as data for another process.
 
     Attributes:
-        status: HTTP status of the answer, for ``fail``.
+        status: HTTP status, for ``fail``.
         by: Seconds by which the answer is late, for ``delay``.
         path: A pattern (``*``, ``?``) for the path below ``/v1/``; None for any.
-        first: Only this many requests from the first on.
-        nth: Only the request with this number.
-        every: 3 means the third, the sixth and so on.
-
-    Raises:
-        SettingsError: The values do not fit together.
     """
 
     act: Act
@@ -354,15 +316,12 @@ class Order:
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> Self:
-        """Return the order that `to_json` gave."""
         return cls(**{**told, "targets": tuple(told["targets"])})
 
     def to_json(self) -> dict[str, Any]:
-        """Return the order as plain data."""
         return asdict(self)
 
     def choice(self) -> Choice:
-        """Return the requests that the order is for."""
         return choose(
             *self.targets,
             path=self.path,
@@ -378,7 +337,6 @@ class Order:
         return self.act, frozenset(self.targets), self.path
 
     def begun(self, kind: type[Interference] = Interference) -> Interference:
-        """Return the fault, which counts from now on."""
         stub: Stub | None = answered(self.status) if self.act == "fail" else None
         return kind(
             str(self),
@@ -389,7 +347,7 @@ class Order:
         )
 
     def __str__(self) -> str:
-        """Describe the order for a person: ``login answered 503, the first 2``."""
+        """Return for example ``login answered 503, the first 2``."""
         target = words(self.targets)
         what = {
             "fail": f"{target} answered {self.status}",

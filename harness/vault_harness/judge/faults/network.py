@@ -1,8 +1,7 @@
 """Break the network between client and Vault: toxics, a host name that moves, certificates.
 
-Every resolver reads ``/etc/hosts``, also Go's and those of static programs. A mount namespace
-(Linux) gives one process its own file in that place. This needs no privilege if users may create
-namespaces.
+Every resolver reads ``/etc/hosts``, also those of Go and static programs. A mount namespace (Linux)
+gives one process its own file there, without privilege if users may create namespaces.
 """
 
 from __future__ import annotations
@@ -42,14 +41,11 @@ Stream = Literal["upstream", "downstream"]
 
 
 CUT = Signature(unanswered=True, answers_late=inf)
-"""The marks of a connection that ends, or on which nothing arrives."""
+"""A connection that ends, or on which nothing arrives."""
 
 
 class NetworkFaults:
-    """Break one proxy's connections.
-
-    Toxics act on open connections too, except `resets`, which acts on later ones only.
-    """
+    """Break one proxy's connections, also open ones, except by `resets`."""
 
     def __init__(self, proxy: Proxy, log: FaultLog) -> None:
         self._proxy = proxy
@@ -70,9 +66,9 @@ class NetworkFaults:
     def black_hole(
         self, *, closes_after: float = 0.0, stream: Stream = "downstream"
     ) -> Iterator[Fault]:
-        """Let the bytes of one direction vanish; connections close at the end of the fault.
+        """Let the bytes of one direction vanish, and end the connections afterwards.
 
-        ``closes_after`` ends each connection after that many seconds; 0 means never.
+        `closes_after` ends each connection earlier, after that many seconds; 0 means never.
         """
         toxic = Timeout(timeout=int(closes_after * 1000))
         with self._toxic("black hole", toxic, stream) as fault:
@@ -86,7 +82,7 @@ class NetworkFaults:
 
     @contextmanager
     def drip(self, *, pause: float, stream: Stream = "downstream") -> Iterator[Fault]:
-        """Send one byte at a time, `pause` seconds apart, so that no single read times out."""
+        """Send single bytes, `pause` seconds apart, so that no single read times out."""
         toxic = Slicer(average_size=1, size_variation=0, delay=int(pause * 1_000_000))
         with self._toxic("answers drip", toxic, stream) as fault:
             yield fault
@@ -95,7 +91,7 @@ class NetworkFaults:
     def slow(
         self, *, latency: float, jitter: float = 0.0, stream: Stream = "downstream"
     ) -> Iterator[Fault]:
-        """Deliver each chunk `latency` seconds late, plus or minus `jitter` seconds."""
+        """Deliver each chunk `latency` seconds late, plus or minus `jitter`."""
         toxic = Latency(latency=int(latency * 1000), jitter=int(jitter * 1000))
         mark = replace(CUT, late=(latency - jitter) / 2, answers_late=latency + jitter)
         with self._toxic("network slow", toxic, stream, mark) as fault:
@@ -103,13 +99,13 @@ class NetworkFaults:
 
     @contextmanager
     def narrow(self, *, rate: int, stream: Stream = "downstream") -> Iterator[Fault]:
-        """Limit the rate to `rate` kilobytes a second."""
+        """Limit the rate, in kilobytes a second."""
         with self._toxic("network narrow", Bandwidth(rate=rate), stream) as fault:
             yield fault
 
     @contextmanager
     def truncated(self, *, after: int, stream: Stream = "downstream") -> Iterator[Fault]:
-        """End connections after `after` bytes, usually in the middle of an answer."""
+        """End connections after that many bytes, usually in the middle of an answer."""
         with self._toxic("answers truncated", LimitData(bytes=after), stream) as fault:
             yield fault
 
@@ -123,7 +119,7 @@ class NetworkFaults:
             yield fault
 
     def drop_connections(self) -> None:
-        """End all open connections once (EOF); new ones work. This is not noted as a fault."""
+        """End all open connections once (EOF). This is not noted as a fault."""
         self._proxy.disable()
         self._proxy.enable()
 
@@ -146,23 +142,22 @@ class NetworkFaults:
                 )
                 yield fault
         finally:
-            # End the fault after the toxic is gone, since times after a fault count from here.
+            # Times after a fault count from its end, so the toxic must be gone.
             if fault is not None:
                 self._log.end_fault(fault)
 
 
 NAME = "vault.harness.test"
-"""Host name of Vault. Names below ``test`` are reserved (RFC 2606)."""
+"""Names below ``test`` are reserved (RFC 2606)."""
 
 HOSTS, SWITCH = Path("/etc/hosts"), Path("/etc/nsswitch.conf")
 
 NOBODY = """nameserver 127.0.0.253
 options timeout:1 attempts:1
 """
-"""Resolver configuration without servers, for programs that ignore ``nsswitch.conf``."""
+"""No servers, for programs that ignore ``nsswitch.conf``."""
 
 PROBE_SECONDS = 20.0
-"""Seconds in which a process in the namespace must have resolved a name."""
 
 _WIDEST = len("255.255.255.255")
 
@@ -180,11 +175,7 @@ _LOOK = "import socket, sys; print(socket.gethostbyname(sys.argv[1]))"
 
 
 class MovingName:
-    """Lead `NAME` to changing addresses, for processes that are started with `command`.
-
-    Attributes:
-        port: The port that belongs to the address.
-    """
+    """Lead `NAME` to changing addresses, for processes that are started with `command`."""
 
     def __init__(self, directory: Path, kind: str) -> None:
         if kind not in ("command", "agent"):
@@ -199,7 +190,7 @@ class MovingName:
         self._resolver = directory / "resolv.conf"
 
     def begin(self, url: str) -> str:
-        """Lead the name to the host of a URL, and return that URL with the name instead."""
+        """Lead the name to a URL's host, and return the URL with the name instead."""
         host, self.port = host_and_port(url)
         write_text(self._hosts, _line(host) + _text(HOSTS))
         write_text(self._switch, _files_only(_text(SWITCH)))
@@ -209,16 +200,15 @@ class MovingName:
         return base_url(f"{NAME}:{self.port}", tls=url.startswith("https:"))
 
     def lead_to(self, address: str) -> None:
-        """Lead the name to an address."""
         self.address = address
         self._write(_line(address))
 
     def lead_nowhere(self) -> None:
-        """Make the name unknown until it leads somewhere again; `address` stays the same."""
+        """Make the name unknown; `address` stays the same."""
         self._write(_line("#"))
 
     def _write(self, line: str) -> None:
-        """Overwrite the line in place, since the mount shows the file itself and not its path."""
+        """Write in place, since the mount shows the file itself and not its path."""
         file = os.open(self._hosts, os.O_WRONLY)
         try:
             os.pwrite(file, line.encode(), 0)
@@ -226,7 +216,6 @@ class MovingName:
             os.close(file)
 
     def _find_command(self) -> tuple[str, ...]:
-        """Return the command that starts a process with these names."""
         unshare = shutil.which("unshare")
         if unshare is None:
             raise NotClaimed("a name is led elsewhere by a mount namespace: there is no unshare")
@@ -243,7 +232,6 @@ class MovingName:
         )
 
     def _resolved(self, command: tuple[str, ...]) -> str:
-        """Return the address that a process gets for the name under `command`, or the error."""
         try:
             done = subprocess.run(
                 [*command, sys.executable, "-I", "-S", "-c", _LOOK, NAME],
@@ -259,7 +247,7 @@ class MovingName:
 
 
 def _line(address: str) -> str:
-    """Return the name's line, padded to a fixed length, so that one write replaces it."""
+    """Return the line in a fixed length, so that one write replaces it."""
     return f"{address:<{_WIDEST}} {NAME}\n"
 
 
@@ -271,7 +259,7 @@ def _text(path: Path) -> str:
 
 
 def _files_only(switch: str) -> str:
-    """Return a configuration of the C library's resolver that reads files only.
+    """Let the C library's resolver read files only.
 
     A daemon such as systemd's answers for the whole machine, and an unreachable DNS server makes an
     unknown name a temporary failure.
@@ -283,11 +271,8 @@ def _files_only(switch: str) -> str:
 class ScenarioTls:
     """The TLS between a subject and the recorder, which can change while both run.
 
-    At first one authority signs for Vault and the recorder, and the subject trusts it.
-
     Attributes:
         trusted: File of the authorities that the subject trusts (``VAULT_CACERT``).
-        client: The subject's own certificate, if it has one.
     """
 
     def __init__(self, directory: Path, *, http2: bool) -> None:
@@ -301,7 +286,6 @@ class ScenarioTls:
         self.trust(self.authority)
 
     def begin(self, recorder: Recorder, *hosts: str) -> None:
-        """Let the recorder speak TLS with clients, under these host names."""
         self._recorder, self._hosts = recorder, hosts
         self.serve(self.authority)
 
@@ -316,8 +300,6 @@ class ScenarioTls:
         """Present another certificate from the next connection on.
 
         Args:
-            authority: The issuer of the certificate.
-            hosts: By default the hosts by which subjects find the recorder.
             clients: Required issuer of client certificates; by default clients need none.
             life: Negative for an expired certificate.
             begins: Start of the certificate's validity, counted from now.
@@ -336,20 +318,18 @@ class ScenarioTls:
         )
 
     def trust(self, *authorities: Authority) -> None:
-        """Replace the subject's file of trusted authorities as a whole."""
+        """Replace the file of trusted authorities as a whole."""
         write_text(self.trusted, b"".join(a.certificate for a in authorities).decode())
 
     def half_write(self, authority: Authority) -> None:
-        """Leave half of an authority in the subject's file, as a write in place may."""
+        """Leave half of an authority in the file, as a write in place may."""
         whole = authority.certificate.decode()
         self.trusted.write_text(whole[: len(whole) // 2])
 
     def give_client_certificate(self, authority: Authority, *, life: timedelta = LIFE) -> None:
-        """Give the subject a new certificate, which expires after `life`."""
         self.client = authority.issue(self._directory / "client", "client.test", life=life)
 
     def environ(self) -> Mapping[str, str]:
-        """Return the variables that tell the subject about TLS."""
         told = {"VAULT_CACERT": str(self.trusted)}
         if self.client is not None:
             told["VAULT_CLIENT_CERT"] = str(self.client.certificate)

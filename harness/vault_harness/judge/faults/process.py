@@ -28,8 +28,8 @@ from vault_harness.waiting import wait_until
 class Supervisor:
     """Start a server again whenever it ends, as systemd or a container engine would.
 
-    ``every`` is the pause in seconds before the next start. `ends` counts how often the server
-    ended by itself, before it answered or after.
+    ``every`` is the pause in seconds. `ends` counts how often the server ended by itself, before it
+    answered or after.
     """
 
     def __init__(self, node: Node, *, every: float) -> None:
@@ -50,20 +50,20 @@ class Supervisor:
             self._over.wait(self._every)
 
     def close(self) -> None:
-        """Stop supervising, after a start that is under way; the server stays as it is."""
+        """Stop supervising, after a start that is under way."""
         self._over.set()
         self._thread.join()
 
 
 WATCHDOG = "vault-harness-watchdog"
-"""A word in the command line of the process that ends a subject when the harness dies."""
+"""In the command line of the process that ends a subject when the harness dies."""
 
 
 _NO_LEADER = Signature(unanswered=True, late=0.5, statuses=frozenset({500, 503}))
 
 
 class Storage(Protocol):
-    """A server that can be stopped for a while, and comes back with its data."""
+    """A server that comes back with its data."""
 
     def stop(self) -> None:
         """Stop the server."""
@@ -91,9 +91,9 @@ class ProcessFaults:
 
     @contextmanager
     def server_killed(self, node: Node, *, revive: Callable[[], object]) -> Iterator[Fault]:
-        """Kill the server; afterwards start it again and call ``revive``.
+        """Kill the server, and start it afterwards.
 
-        A Shamir-sealed Vault needs its keys from ``revive``.
+        ``revive`` gives a Shamir-sealed Vault its keys.
         """
         node.kill()
         mark = Signature(unanswered=True, turned_away=True, statuses=frozenset({503}))
@@ -109,14 +109,13 @@ class ProcessFaults:
     def server_killed_under_supervision(
         self, node: Node, *, serves: Callable[[], bool], every: float = 1.0, timeout: float = 60.0
     ) -> Iterator[tuple[Fault, Supervisor]]:
-        """Kill the server; a supervisor starts it again whenever it ends.
+        """Kill the server; only a supervisor starts it again.
 
-        Only the supervisor restarts it. The fault ends when the server serves again.
+        The fault ends when the server serves again.
 
         Args:
             every: Seconds between an end of the server and its next start.
-            timeout: Seconds in which the server must serve after the block; otherwise
-                `DeadlineExceeded` is raised.
+            timeout: Seconds after the block in which the server must serve.
         """
         node.kill()
         mark = Signature(unanswered=True, turned_away=True, statuses=frozenset({500, 503}))
@@ -131,9 +130,9 @@ class ProcessFaults:
 
     @contextmanager
     def leader_killed(self, node: Node, *, revive: Callable[[], object]) -> Iterator[Fault]:
-        """Kill a cluster's leader; afterwards start it again and call ``revive``.
+        """Kill a cluster's leader, and start it afterwards.
 
-        A Shamir-sealed node needs its keys from ``revive``.
+        ``revive`` gives a Shamir-sealed node its keys.
         """
         # Note the fault first: a request under way in the leader dies with it.
         mark = replace(_NO_LEADER, turned_away=True)
@@ -159,10 +158,7 @@ class ProcessFaults:
 
     @contextmanager
     def quorum_lost(self, nodes: Sequence[Node]) -> Iterator[Fault]:
-        """Freeze so many nodes of a cluster that the others are no quorum and have no leader.
-
-        ``nodes`` must be at least half of all.
-        """
+        """Freeze nodes of a cluster, at least half of all, so that there is no leader."""
         fault = self._log.begin_fault("quorum lost", _NO_LEADER, {"nodes": len(nodes)})
         try:
             for node in nodes:
@@ -186,10 +182,7 @@ class ProcessFaults:
 
     @contextmanager
     def client_paused(self, pid: int) -> Iterator[Fault]:
-        """Freeze a client (SIGSTOP) with all its processes, while everything else goes on.
-
-        ``pid`` is its first process. Raise `ProcessLookupError` if there is none.
-        """
+        """Freeze a client (SIGSTOP) with all its processes; ``pid`` is the first."""
         stopped = _stop(pid)
         fault = self._log.begin_fault(
             "client paused",
@@ -203,7 +196,7 @@ class ProcessFaults:
             # Note the end first: due work begins at once, before the last process is awake.
             self._log.end_fault(fault)
             for process in reversed(stopped):  # a waiting parent finds its child awake
-                with suppress(psutil.Error):  # it was killed meanwhile
+                with suppress(psutil.Error):  # killed meanwhile
                     process.send_signal(signal.SIGCONT)
 
 
@@ -242,7 +235,7 @@ def _is_watchdog(process: psutil.Process) -> bool:
 
 
 def _stop(pid: int) -> list[psutil.Process]:
-    """Stop all processes, also those that started while others were being stopped."""
+    """Stop all processes, also those that start meanwhile."""
     stopped: list[psutil.Process] = []
     os.kill(pid, signal.SIGSTOP)
     while more := [process for process in process_tree(pid) if process not in stopped]:
@@ -256,10 +249,10 @@ def _stop(pid: int) -> list[psutil.Process]:
 PROC = Path("/proc")
 
 _GO = b"\xff Go buildinf:"
-"""Bytes in every Go program. Go asks the kernel for the time, so libfaketime cannot change it."""
+"""In every Go program. Go asks the kernel for the time, so libfaketime cannot change it."""
 
 _SERVED = "vault_harness.judge.subjects"
-"""Part of the command line of a Python client that the harness runs as a program."""
+"""In the command line of a Python client that the harness runs as a program."""
 
 
 class ClientClock:
@@ -278,15 +271,14 @@ class ClientClock:
         self._write(0)
 
     def environ(self) -> dict[str, str]:
-        """Return the environment variables that let a process's clock be set."""
         others = os.environ.get("LD_PRELOAD")
         return {
             "LD_PRELOAD": f"{self._library}:{others}" if others else str(self._library),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            # This fix is for waits on a faked monotonic clock. Waits on a true one would return at
-            # once: threads of a Java VM would spin, and its requests would take seconds.
+            # This fix is for a faked monotonic clock. Waits on a true one would return at once:
+            # threads of a Java VM would spin, and its requests would take seconds.
             "FAKETIME_FORCE_MONOTONIC_FIX": "0",
             "NO_FAKE_STAT": "1",
         }
@@ -313,7 +305,6 @@ class ClientClock:
 
     @contextmanager
     def set(self, by: int) -> Iterator[Fault]:
-        """Shift the clock by `by` seconds, and reset it afterwards."""
         fault = self._history.begin_fault(
             f"client's clock set by {by:+d} s", Signature(), {"by": by}, optional=True
         )

@@ -1,4 +1,4 @@
-"""Break Vault itself: seal it, revoke tokens or credentials, make it sick behind a green health."""
+"""Break Vault itself: seal it, revoke what it gave, make it sick."""
 
 from __future__ import annotations
 
@@ -20,29 +20,23 @@ from vault_harness.recorder.fault import Fault, Signature
 from vault_harness.waiting import wait_until
 
 LOCKOUT_THRESHOLD = 5
-"""Bad secret-ids that lock an AppRole for everybody, by Vault's default (user lockout)."""
+"""Bad secret-ids that lock an AppRole for everybody, by Vault's default."""
 
 RESTORE = 30.0
-"""Seconds in which Vault must serve again after a restored snapshot."""
+"""Seconds in which Vault must serve a restored snapshot."""
 
 SILENCE = 0.5
-"""Seconds without an answer that show a hang: a hundred times an answer's usual time."""
+"""Seconds without an answer that show a hang: a hundred times the usual."""
 
 
 class VaultFaults(AuthFaults):
-    """Break a stack's Vault.
-
-    ``mount`` is the AppRole method's. ``namespace`` is the client's, None for the root.
-    """
+    """Break a stack's Vault."""
 
     # The seal
 
     @contextmanager
     def sealed(self) -> Iterator[Fault]:
-        """Seal Vault: everything except the seal status answers 503 until it is unsealed.
-
-        Raise `CapabilityMissing` if the harness could not unseal it.
-        """
+        """Seal Vault: everything except the seal status answers 503."""
         self._must_be_ours(Capability.SEAL, "sealed: its keys are not here")
         # Note the fault first: Vault refuses requests for a second before it answers this one.
         fault = self._log.begin_fault("vault sealed", Signature(statuses=frozenset({503})))
@@ -55,10 +49,7 @@ class VaultFaults(AuthFaults):
 
     @contextmanager
     def namespace_sealed(self) -> Iterator[Fault]:
-        """Seal the client's namespace, which answers 503; ``sys/health`` and other namespaces work.
-
-        Raise `ScenarioDefect` if the client works in no namespace.
-        """
+        """Seal the client's namespace (503); ``sys/health`` and other namespaces work."""
         if self._namespace is None:
             raise ScenarioDefect(
                 "there is no namespace to seal",
@@ -77,7 +68,7 @@ class VaultFaults(AuthFaults):
 
     @contextmanager
     def stepped_down(self, leader: Node) -> Iterator[Fault]:
-        """Let a leader step down and stay a standby; this cannot be undone."""
+        """Let a leader step down and stay a standby, for good."""
         signature = Signature(unanswered=True, late=0.3, statuses=frozenset({307, 500, 503}))
         # Note the fault first: the leader refuses requests before it answers this one.
         fault = self._log.begin_fault("leader stepped down", signature)
@@ -89,11 +80,10 @@ class VaultFaults(AuthFaults):
             self._log.end_fault(fault)
 
     def snapshot(self) -> bytes:
-        """Return the raft storage as it is now, for `restored`."""
         return bytes(self._stack.operator.client.sys.take_raft_snapshot().content)
 
     def _serves(self) -> bool:
-        """Return whether the operator's token, which is older than any snapshot, works."""
+        """Return whether the operator's token works, which is older than any snapshot."""
         here, token = self._stack.operator, self._stack.keyring.root_token
         with closing(VaultAdmin(here.address, token, here.ca_cert, timeout=1.0)) as operator:
             try:
@@ -106,8 +96,7 @@ class VaultFaults(AuthFaults):
         """Restore a snapshot of the same Vault; everything made since then is gone.
 
         The block begins when Vault serves again. Before that it reports good health for some
-        seconds, and answers nothing else. Raise `CapabilityMissing` for an external Vault, whose
-        data would be lost.
+        seconds, and answers nothing else.
         """
         self._must_be_ours(Capability.RESTORE, "restored: others may have written meanwhile")
         # Tokens from after the snapshot are answered 403 from now on.
@@ -125,7 +114,7 @@ class VaultFaults(AuthFaults):
 
     @contextmanager
     def token_revoked(self, accessor: str) -> Iterator[Fault]:
-        """Revoke a token; this cannot be undone, and the client must log in."""
+        """Revoke a token for good."""
         signature = Signature(statuses=frozenset({403}), token=accessor, lingers=True)
         fault = self._log.begin_fault("token revoked", signature)
         self._post("auth/token/revoke-accessor", {"accessor": accessor})
@@ -136,7 +125,7 @@ class VaultFaults(AuthFaults):
 
     @contextmanager
     def policy(self, name: str, text: str) -> Iterator[Fault]:
-        """Give a policy new content, which live tokens have at once; restore it afterwards."""
+        """Change a policy, which live tokens have at once."""
         old = self._client().sys.read_policy(name)["data"]["rules"]
         self._client().sys.create_or_update_policy(name, text)
         fault = self._log.begin_fault(
@@ -170,8 +159,8 @@ class VaultFaults(AuthFaults):
     def role_deleted(self, role: str, *, keeps_its_id: bool = True) -> Iterator[Fault]:
         """Delete the role: logins are refused, renewals answer 500, live tokens go on.
 
-        The role comes back with its role-id, but its secret-ids are gone for good. With
-        ``keeps_its_id=False`` it gets a new role-id, as if it had been created again.
+        It comes back without its secret-ids, and with ``keeps_its_id=False`` under a new role-id,
+        as if it had been created again.
         """
         path = f"auth/{self._mount}/role/{role}"
         old, role_id = self._get(path), approle.role_id(self._operator, role)
@@ -192,7 +181,7 @@ class VaultFaults(AuthFaults):
     def secret_id_destroyed(
         self, role: str, accessor: str, *, optional: bool = False
     ) -> Iterator[Fault]:
-        """Destroy a secret-id for good: the next login answers 400, and live tokens go on.
+        """Destroy a secret-id: the next login answers 400, and live tokens go on.
 
         ``optional`` means that a client may have a new secret-id before the next login.
         """
@@ -236,10 +225,9 @@ class VaultFaults(AuthFaults):
 
     @contextmanager
     def leases_revoked(self, prefix: str, *, optional: bool = False) -> Iterator[Fault]:
-        """Revoke all leases below a path, as after an incident; this cannot be undone.
+        """Revoke all leases below a path that includes the mount, for good.
 
-        ``prefix`` includes the mount. ``optional`` means that a client may learn of this from the
-        database, without asking Vault.
+        ``optional`` means that a client may learn of this from the database, without asking Vault.
         """
         signature = Signature(statuses=frozenset({400}), kinds=frozenset({"lease"}), lingers=True)
         fault = self._log.begin_fault(
@@ -255,7 +243,7 @@ class VaultFaults(AuthFaults):
     def static_role_rotated(self, path: str) -> Iterator[Fault]:
         """Let Vault rotate a static role, so that the database refuses the old password.
 
-        ``path`` is the clients' path, ``database/static-creds/app``.
+        ``path`` is ``database/static-creds/app``, for example.
         """
         fault = self._log.begin_fault(
             "static role rotated", Signature(), {"path": path}, optional=True
@@ -271,7 +259,7 @@ class VaultFaults(AuthFaults):
         """Make the database refuse to extend a user: each renewal answers 400.
 
         Vault says "failed to renew entry", as for any failing engine. New users can be made.
-        ``path`` is the path of the leases, ``database/creds/app``.
+        ``path`` is ``database/creds/app``, for example.
         """
         role = path.replace("/creds/", "/roles/")
         self._post(role, {"renew_statements": ["SELECT no_such_function()"]})
@@ -286,13 +274,13 @@ class VaultFaults(AuthFaults):
             self._post(role, {"renew_statements": []})
             self._log.end_fault(fault)
 
-    # A server that is sick behind a green health check
+    # Sick behind a green health check
 
     @contextmanager
     def rate_limited(
         self, path: str, *, rate: float, interval: float, headers: bool = True
     ) -> Iterator[Fault]:
-        """Answer 429 to more than `rate` requests to `path` within `interval` seconds.
+        """Answer 429 to more than `rate` requests within `interval` seconds.
 
         Args:
             path: A mount (``ecommerce/``) or a path below it.
@@ -314,7 +302,7 @@ class VaultFaults(AuthFaults):
 
     @contextmanager
     def audit_unwritable(self) -> Iterator[Fault]:
-        """Make the audit log impossible to open: everything answers 500, and sys/health 200."""
+        """Make the audit log impossible to open: everything but sys/health answers 500."""
         fault: Fault | None = None
         try:
             with self._audit_aside() as path:
@@ -335,7 +323,7 @@ class VaultFaults(AuthFaults):
 
     @contextmanager
     def audit_blocked(self) -> Iterator[Fault]:
-        """Make the audit log a full pipe: every request hangs, and sys/health answers 200."""
+        """Make the audit log a full pipe: everything but sys/health hangs."""
         fault: Fault | None = None
         pipe: int | None = None
         try:
@@ -363,7 +351,6 @@ class VaultFaults(AuthFaults):
 
     @contextmanager
     def _audit_aside(self) -> Iterator[Path]:
-        """Move the audit log aside while the block runs."""
         path = self._audit_path()
         aside = path.with_name(path.name + ".before")
         path.rename(aside)
@@ -373,13 +360,10 @@ class VaultFaults(AuthFaults):
             aside.rename(path)
             self._stack.node.reload()
 
-    # Plumbing
-
     def _client(self) -> hvac.Client:
         return self._operator.client
 
     def _must_be_ours(self, needed: Capability, why: str) -> None:
-        """Raise `CapabilityMissing` if the Vault is somebody else's and the fault would stay."""
         node = self._stack.node
         if needed not in node.capabilities:
             raise CapabilityMissing(
@@ -404,7 +388,6 @@ class VaultFaults(AuthFaults):
         """Wait until a request is answered and in the audit log, or refused with 500.
 
         Args:
-            works: True waits for an answer, False for a refusal.
             drain: A pipe to empty meanwhile, so that hanging requests can go on.
         """
         log = self._audit_path() if works else None
@@ -430,8 +413,6 @@ class VaultFaults(AuthFaults):
         )
 
     def _await_silence(self) -> None:
-        """Wait until Vault answers no more, a moment after its reload."""
-
         def hangs() -> bool:
             try:
                 self._client().adapter.get("/v1/auth/token/lookup-self", timeout=SILENCE)
@@ -446,7 +427,7 @@ class VaultFaults(AuthFaults):
 
 @contextmanager
 def _refused() -> Iterator[None]:
-    """Run the block, and ignore a refusal by Vault."""
+    """Ignore a refusal by Vault."""
     try:
         yield
     except (hvac.exceptions.InvalidRequest, hvac.exceptions.Forbidden):

@@ -1,4 +1,4 @@
-"""Help scenarios: stand-ins for Vault, other hosts, leaders, starts, lives, footprints."""
+"""Help scenarios."""
 
 from __future__ import annotations
 

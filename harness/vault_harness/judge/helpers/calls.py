@@ -14,43 +14,36 @@ from vault_harness.recorder.observations import Operation
 
 
 def read_verbs(lab: Lab) -> list[Verb]:
-    """Return the ways of reading one key that the subject claims."""
     return ["read", "read_cached"] if lab.can("cached") else ["read"]
 
 
 def all_read_verbs(lab: Lab) -> list[ReadVerb]:
-    """Return all claimed ways of reading: one key, and a whole secret."""
     found: list[ReadVerb] = [*read_verbs(lab)]
     return [*found, "read_all"] if lab.can("read_all") else found
 
 
 def has_its_files(lab: Lab) -> bool:
-    """Return whether the subject is an agent, which has only the secrets of its configuration."""
+    """Return whether the subject is an agent, which has only the files of its configuration."""
     return lab.environment.subject.kind == "agent"
 
 
 def own_path(lab: Lab, path: str, verb: ReadVerb) -> str:
-    """Return a path for each way of reading, so that no way shows what another way learned.
-
-    An agent has only the files of its configuration.
-    """
+    """Return a path for each way of reading, so that no way shows what another learned."""
     return path if verb == "read" or has_its_files(lab) else f"{path}-{verb}"
 
 
 CACHED = "backend/redis", "REDIS_PASSWORD"
-"""A secret and a key that are only read from the cache."""
+"""Only read from the cache."""
 
 
 def secret_of_the_cache(lab: Lab) -> tuple[str, str]:
-    """Return a secret and a key of it that are read only from the cache."""
     return (lab.entry.spare_path, lab.entry.spare_key) if has_its_files(lab) else CACHED
 
 
 def secrets_by_verb(lab: Lab) -> dict[ReadVerb, tuple[str, str]]:
-    """Return a secret and a key of it for each way of reading that the subject claims.
+    """Return a secret and a key for each claimed way of reading.
 
-    Each way has its own secret, because one way could fill or empty the cache of another. An agent
-    has only the files of its configuration.
+    One way could fill or empty the cache of another.
     """
     entry = lab.entry
     secrets: dict[ReadVerb, tuple[str, str]] = {
@@ -63,7 +56,7 @@ def secrets_by_verb(lab: Lab) -> dict[ReadVerb, tuple[str, str]]:
 
 @contextmanager
 def reading_keys(lab: Lab, *, every: float, callers: int = 1) -> Iterator[None]:
-    """Let callers read while the block runs, one of them from the cache if there is one.
+    """Let callers read, one of them from the cache if there is one.
 
     A cache refreshes during a fault only if somebody has read from it before.
     """
@@ -78,7 +71,6 @@ def reading_keys(lab: Lab, *, every: float, callers: int = 1) -> Iterator[None]:
 
 @contextmanager
 def reading_with_all_verbs(lab: Lab, *, every: float) -> Iterator[None]:
-    """Let one caller for each claimed way of reading read while the block runs."""
     with ExitStack() as reading:
         for verb, (path, key) in secrets_by_verb(lab).items():
             reading.enter_context(lab.reading(every=every, verb=verb, path=path, key=key))
@@ -86,7 +78,7 @@ def reading_with_all_verbs(lab: Lab, *, every: float) -> Iterator[None]:
 
 
 def recovers_with_all_verbs(lab: Lab, *, after: Fault) -> None:
-    """Wait for a good read in each way after a fault, and judge later whether it came in time.
+    """Wait for a good read in each way, and judge its time.
 
     A cache may hand out what it learned in the fault for R more.
     """
@@ -98,10 +90,7 @@ def recovers_with_all_verbs(lab: Lab, *, after: Fault) -> None:
 
 
 def ask_for_a_whole(lab: Lab) -> Operation | None:
-    """Read the whole spare secret once, if the subject claims `read_all`.
-
-    This way of reading is often separate code.
-    """
+    """Read the whole spare secret once, if the subject claims that: it is often separate code."""
     if not lab.can("read_all"):
         return None
     path, key = secrets_by_verb(lab)["read_all"]
@@ -109,11 +98,7 @@ def ask_for_a_whole(lab: Lab) -> Operation | None:
 
 
 def wholes_come_back(lab: Lab, *, since: float, within: float) -> None:
-    """Read the whole secret until that succeeds, if the subject claims this way of reading.
-
-    If it never succeeds in time, that is a finding. A cache of whole secrets may hand out what it
-    learned in the fault for R more.
-    """
+    """Read the whole secret until that succeeds."""
     whole = ask_for_a_whole(lab)
     while whole is not None and not whole.good and whole.outcome != "died":
         if whole.began > since + within + SLACK:

@@ -1,4 +1,4 @@
-"""Make connections end, die unnoticed, or wait unaccepted; and look at handshakes."""
+"""Make connections end, die unnoticed, or wait unaccepted."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from vault_harness.recorder.fault import Fault, Signature
 from vault_harness.recorder.history import History
 
 LETS_GO = 0.3
-"""Seconds in which a client notices that its open connections have ended."""
+"""Seconds in which a client notices that its connections have ended."""
 
 
 def end_connections(lab: Lab) -> None:
-    """End all connections of the subject, and let it notice that before the next read.
+    """End all connections, and let the subject notice that before the next read.
 
     A read at that moment may be lost, as over any dead connection (NET-04).
     """
@@ -29,7 +29,7 @@ def end_connections(lab: Lab) -> None:
 
 
 TOLD = tuple(f"backend/told/{number}" for number in range(1, 4))
-"""Secrets that nobody reads before answers announce the end of connections."""
+"""Secrets that nobody reads before, so that no cache has them."""
 
 NOT_TOLD = "backend/told/4"
 
@@ -37,14 +37,14 @@ AT_ONCE = 0.1
 """Seconds by which answers are late, so that three reads need three connections."""
 
 SAID_FOR = 1.2
-"""Seconds in which answers announce the end of their connection."""
+"""Seconds of these announcements."""
 
 
 def connections_said_to_end(lab: Lab) -> None:
     """Let three callers read while each answer announces the end of its connection.
 
-    A gateway does this before it stops, and no read may fail because of it. No cache has these
-    secrets. Afterwards a read must come over a connection that stays open.
+    A gateway does this before it stops, and no read may fail because of it. Afterwards a read must
+    come over a connection that stays open.
     """
     paths = [] if has_its_files(lab) else TOLD
     for path in (*paths, NOT_TOLD):
@@ -71,13 +71,10 @@ def connections_said_to_end(lab: Lab) -> None:
 
 @contextmanager
 def dead_connections(lab: Lab) -> Iterator[Fault]:
-    """Make all open connections silent for good, without ending them; new connections work.
+    """Make all open connections silent for good, without ending them; new ones work.
 
     A firewall that forgets idle connections does this. Toxiproxy cannot, since its toxics act on
     new connections too.
-
-    Raises:
-        NotClaimed: The subject keeps no connection open.
     """
     mark = Signature(unanswered=True, swallowed=True)
     fault = lab.history.begin_fault("idle connections dead", mark)
@@ -93,9 +90,9 @@ def dead_connections(lab: Lab) -> Iterator[Fault]:
 def connections_not_accepted(lab: Lab) -> Iterator[Fault | None]:
     """End open connections; while the block runs, neither accept nor refuse new ones.
 
-    A firewall that drops packets does this, and a machine without power. Linux drops connection
-    attempts if a listener's backlog is full, so an attempt takes as long as the client's kernel
-    tries. Such attempts cannot be observed, so the fault need not be met.
+    A firewall that drops packets does this, and a machine without power. Linux drops attempts if a
+    listener's backlog is full, so an attempt takes as long as the client's kernel tries. Attempts
+    cannot be observed, so the fault need not be met.
 
     Yields:
         The fault; None if Toxiproxy does not listen on this machine.
@@ -106,7 +103,7 @@ def connections_not_accepted(lab: Lab) -> Iterator[Fault | None]:
         try:
             full = undo.enter_context(socket.create_server(lab.proxy.address, backlog=0))
         except OSError as error:
-            undo.close()  # otherwise connections would be refused, which is another fault
+            undo.close()  # refused connections are another fault
             lab.history.mark(f"connections are taken all the while: {type(error).__name__}")
             yield None
             return
@@ -124,7 +121,7 @@ def connections_not_accepted(lab: Lab) -> Iterator[Fault | None]:
 
 
 def handshakes_since(since: float) -> Condition:
-    """Require a TLS handshake of the subject that ended after `since`, good or refused."""
+    """Require a TLS handshake, good or refused, that ended after `since`."""
 
     def condition(history: History) -> str:
         ended = [one for one in list(history.handshakes) if one.at >= since]

@@ -1,4 +1,4 @@
-"""Use the subject's database credentials, of leases and of static roles, as a pool would."""
+"""Use the subject's database credentials as a pool would."""
 
 from __future__ import annotations
 
@@ -42,11 +42,10 @@ __all__ = [
 ]
 
 EVERY = 0.1
-"""Seconds between two logins at the database."""
+"""Seconds between logins at the database."""
 
 
 def first_credential(lab: Lab, path: str = CREDENTIALS) -> Credential:
-    """Return the first credential, which the database accepts."""
     credential = lab.client.lease(path)
     if credential is None:
         last = lab.history.calls("lease")[-1]
@@ -58,7 +57,7 @@ def first_credential(lab: Lab, path: str = CREDENTIALS) -> Credential:
 
 @dataclass
 class Pool:
-    """What a pool has seen: every user that the database had at some time."""
+    """Every user that the database had at some time."""
 
     users: set[str] = field(default_factory=set)
 
@@ -76,11 +75,9 @@ def pool(
     """Ask for the credential repeatedly, and log in to the database with it.
 
     Args:
-        every: Seconds between two logins.
-        logs_in: Whether it logs in to the database, or only asks for the credential.
         reports: Whether the next call reports a refused login, as a good pool does.
-        connections: Number of connections that share the credential. When its user is first
-            refused, all of them report it at once.
+        connections: Connections that share the credential. When its user is first refused, all of
+            them report it at once.
     """
     stop = threading.Event()
     failures: list[BaseException] = []
@@ -122,7 +119,6 @@ def pool(
 
 
 def first_password(lab: Lab, path: str) -> Password:
-    """Return the first password, which the database accepts."""
     credential = lab.client.static(path)
     if credential is None:
         last = lab.history.calls("static")[-1]
@@ -139,7 +135,7 @@ class Connections:
 
     Attributes:
         lost: Kind and time of each connection error.
-        kept: Times at which an older connection was still good.
+        kept: When an older connection was still good.
     """
 
     lost: dict[str, float] = field(default_factory=dict)
@@ -155,9 +151,7 @@ def connections(
     A connection stays open until the next one is there, and is tried before it is closed.
 
     Args:
-        count: Number of connections at a time; each has its own caller.
-        every: Seconds between two logins of a caller.
-        reports: Whether the next call reports a refused password, as a good pool does.
+        count: Connections at a time; each has its own caller.
     """
     stop = threading.Event()
     failures: list[BaseException] = []
@@ -204,7 +198,7 @@ def connections(
 
 
 def _note_stranger(lab: Lab, path: str, credential: Credential) -> None:
-    """Add a finding if the credential has the user of another role."""
+    """Note a finding if the credential has the user of another role."""
     if credential.username != lab.database.user(path):
         text, now = f"another user is given for {path}", lab.history.now()
         lab.ask(none_of("a role gives its own user", {text: now}, harm=True))

@@ -1,4 +1,4 @@
-"""Put something in Vault's place: stubs, other hosts, and a caching proxy."""
+"""Put something in Vault's place."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from vault_harness.waiting import wait_until
 def instead_of_vault(lab: Lab, name: str, *stubs: Stub) -> Iterator[Fault]:
     """Let the recorder answer in Vault's place while the block runs.
 
-    This counts as a fault once the subject has received such an answer. `name` is for the report.
+    This counts as a fault once the subject has received such an answer.
     """
     with ExitStack() as set_up:
         for stub in stubs:
@@ -68,19 +68,14 @@ def uninitialised(lab: Lab) -> Iterator[Fault]:
 
 @dataclass(frozen=True)
 class OtherHost:
-    """A second address of the same Vault, under a name that the subject was never given.
-
-    Attributes:
-        history: The requests that reached the host.
-        paths: The path of each kind of request.
-    """
+    """A second address of the same Vault, under a name that the subject was never given."""
 
     address: str
     history: History
     paths: Mapping[RequestKind, str]
 
     def redirects(self) -> tuple[Stub, ...]:
-        """Return answers that redirect to this host (307), like those of a standby."""
+        """Return redirects (307) to this host, like those of a standby."""
         return tuple(
             Stub(
                 status=307,
@@ -93,7 +88,7 @@ class OtherHost:
 
 @contextmanager
 def silent_host(lab: Lab) -> Iterator[OtherHost]:
-    """Open another host that accepts connections and never answers, like a hanging leader."""
+    """Open a host that accepts connections and never answers, like a hanging leader."""
     with (
         socket.create_server(("127.0.0.1", 0), backlog=1024) as silent,
         other_host(lab, upstream=f"127.0.0.1:{silent.getsockname()[1]}") as host,
@@ -105,7 +100,7 @@ def silent_host(lab: Lab) -> Iterator[OtherHost]:
 def other_host(
     lab: Lab, *, upstream: str | None = None, plain: bool = False
 ) -> Iterator[OtherHost]:
-    """Open another host on the network, which records the requests that it gets.
+    """Open another host, which records its requests.
 
     Args:
         upstream: ``host:port`` behind the host; by default the same Vault.
@@ -161,7 +156,7 @@ def vault_gone(lab: Lab) -> Iterator[Fault]:
 
 
 UP_WITHIN = 20.0
-"""Seconds from the proxy's start until it must listen."""
+"""Seconds in which the proxy must listen."""
 
 _CONFIG = """
 command = ["{program}", "proxy", "-config=${{dir}}/proxy.hcl"]
@@ -187,8 +182,8 @@ listener "tcp" {{
 def caching_proxy(lab: Lab) -> Iterator[None]:
     """Lead the client through a proxy with a cache while the block runs.
 
-    The proxy stands behind the recorder, which therefore sees only the client's requests. The proxy
-    renews tokens, and answers a repeated login with the same token.
+    The proxy stands behind the recorder, which sees only the client's requests. The proxy renews
+    tokens, and answers a repeated login with the same token.
     """
     if lab.wire != "plain":
         raise NotClaimed(f"the proxy of this scenario speaks no {lab.wire}")

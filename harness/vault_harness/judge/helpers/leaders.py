@@ -1,4 +1,4 @@
-"""Lead clients to another node or address of Vault, and check that they follow."""
+"""Lead clients to another node or address of Vault."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from vault_harness.waiting import wait_until
 
 @contextmanager
 def leading_to(lab: Lab, node: Node) -> Iterator[None]:
-    """Lead clients to a node while the block runs, and back afterwards.
+    """Lead clients to a node while the block runs.
 
     Nobody should read when the block begins.
     """
@@ -47,25 +47,18 @@ def leading_to(lab: Lab, node: Node) -> Iterator[None]:
 
 
 _ELECTION = 30.0
-"""Seconds in which another node must lead: a hundred times what an idle machine takes."""
+"""Seconds in which another node must lead: a hundred times an idle machine's."""
 
 
 def fails_over(lab: Lab, fault: Fault, *, lost: Node, within: float | None = None) -> float:
     """Wait until another node leads, and lead clients there, as a load balancer does.
 
-    Then wait for a good read while the lost leader is still out, and let an oracle judge its time.
-    Callers must continue to read.
+    Then judge the time of a good read while the lost leader is still out. Callers must continue to
+    read.
 
     Args:
-        fault: The fault that lost the leader, still in force.
         within: Seconds from the moment when Vault serves again. The default follows from the outage
             and the declared back-off, and is at least a call's deadline.
-
-    Returns:
-        When Vault served the subject again (`served_again`).
-
-    Raises:
-        DeadlineExceeded: No other node leads.
     """
     leader = lab.stack.leader(without=lost, timeout=_ELECTION)
     wait_until(
@@ -93,8 +86,8 @@ def fails_over(lab: Lab, fault: Fault, *, lost: Node, within: float | None = Non
 def served_again(history: History, *, since: float, known: float) -> float:
     """Return when Vault served the subject again, at most `known`.
 
-    A leader that steps down forwards requests as soon as another one leads. The moment is the start
-    of the first good request after the last bad one, or `known` if there is none.
+    A leader that steps down forwards requests as soon as another one leads. So the first good
+    request after the last bad one tells it.
     """
     sent = history.find(since=since, until=known, where=lambda e: bool(e.status or e.closed))
     bad = [number for number, one in enumerate(sent) if not one.good]
@@ -103,11 +96,7 @@ def served_again(history: History, *, since: float, known: float) -> float:
 
 
 def leads_again(lab: Lab) -> None:
-    """Wait until any node leads and serves, and lead clients there, as a load balancer does.
-
-    Raises:
-        DeadlineExceeded: No node leads.
-    """
+    """Wait until any node leads, and lead clients there."""
     leader = lab.stack.leader(timeout=_ELECTION)
     wait_until(
         lambda: _serves(lab, leader),
@@ -128,14 +117,14 @@ def _serves(lab: Lab, node: Node) -> bool:
 
 
 LATE = 0.5
-"""Seconds for which a move is watched beyond its bound, so that a late client is reported."""
+"""Seconds beyond the bound, so that a late client is reported."""
 
 GOES_ON = 2.0
-"""Seconds for which a client is watched after it followed: at least four calls of each caller."""
+"""Seconds after a client followed: at least four calls of each caller."""
 
 
 def address_beside(lab: Lab, number: int) -> SideDoor:
-    """Make Vault reachable at a loopback address that ends in `number`, on the same port.
+    """Make Vault reachable at another loopback address, on the same port.
 
     Only Linux has all of 127.0.0.0/8 without configuration.
     """
@@ -163,10 +152,9 @@ def follows(lab: Lab, door: SideDoor, fault: Fault, *, within: float) -> bool:
     """Lead the name to another address, and return whether the subject read there.
 
     Oracles check that the subject followed in time, left the old address, and then failed no more
-    reads. A condition requires a read at the old address before. Callers must be reading.
+    reads. Callers must be reading, and the fault still in force.
 
     Args:
-        fault: The fault of the old address, still in force.
         within: Seconds from the move.
     """
     history = lab.history

@@ -1,4 +1,4 @@
-"""Follow the life of a token: when a client may give it up, how it is renewed, how it is lost."""
+"""Follow the life of a token."""
 
 from __future__ import annotations
 
@@ -17,20 +17,19 @@ from vault_harness.recorder.history import History
 from vault_harness.recorder.observations import Exchange, Operation
 
 GIVEN_UP = 0.9
-"""The part of a token's life after which a client may give it up if it cannot be renewed."""
+"""The part of a life after which a client may give up a token that it cannot renew."""
 
 
 def given_up(lab: Lab, fault: Fault) -> float:
-    """Return when a client may give up a token that could not be renewed since a fault began."""
     return last_grant(lab.history, until=fault.began) + GIVEN_UP * lab.ttl
 
 
 NEXT_CALL = 1.0
-"""Seconds beyond a deadline in which a failed call ends and the next one is served."""
+"""Seconds in which a failed call ends and the next one is served."""
 
 
 def recovery_of_calls(lab: Lab, fault: Fault) -> float:
-    """Return the seconds after a fault in which a good read must come, even if a call still waits.
+    """Return the seconds after a fault in which a good read must come.
 
     A call that nobody answers waits for its whole deadline, even when Vault is back.
     """
@@ -42,9 +41,6 @@ def accessor_in_use(lab: Lab, *, at: float) -> str:
 
     The last good read shows it, or a later login that was answered before `at`. The answer to the
     very last login may have been lost.
-
-    Raises:
-        NotExercised: The subject never logged in.
     """
     reads = lab.history.find("read", until=at, where=came_through)
     if not reads:
@@ -60,7 +56,7 @@ def accessor_in_use(lab: Lab, *, at: float) -> str:
 def replaced_unmet(lab: Lab, lost: Fault) -> None:
     """Count a token's loss as met if a due login came before any refusal.
 
-    A client that never renews and answers from memory may log in without noticing the loss.
+    A client that never renews and answers from memory may not notice the loss.
     """
     logins = lab.history.logins(since=lost.began)
     if logins and never_renews(lab.history) and not lab.touched(lost):
@@ -78,13 +74,10 @@ def lost_until_met(
     """Wait until a client is refused for a lost token; before that, revoke each new token.
 
     A client that never renews and answers from memory may replace a lost token before it notices
-    the loss. So each new token is revoked at once. A refusal is a required condition. Callers must
-    continue to read.
+    the loss. Callers must continue to read.
 
     Args:
         losses: Holds the faults that revoke further tokens.
-        lost: The fault that revoked the first token; it becomes optional.
-        before_another: Called before each further token is revoked.
 
     Returns:
         When a request was refused; now, if none was.
@@ -135,22 +128,21 @@ def _met(lab: Lab, gone: set[str], since: float) -> Exchange | None:
 
 
 def _other_than(lab: Lab, gone: set[str]) -> Exchange | None:
-    """Return the first login with a token that is not lost, after all logins with lost ones."""
+    """Return the first login with another token after all logins with lost ones."""
     logins = [login for login in lab.history.logins() if login.accessor]
     number = max((n for n, login in enumerate(logins) if login.accessor in gone), default=-1)
     return next(iter(logins[number + 1 :]), None)
 
 
 ASKED_FROM, TRIED_BY = 0.7, 0.92
-"""Parts of a life: when callers begin to read if no renewal came, and the end of the wait."""
+"""Parts of a life: when callers begin to read, and the end of the wait."""
 
 
 def renewal_comes(lab: Lab, fault: Fault, callers: ExitStack, came: Callable[[], bool]) -> bool:
     """Wait for the renewal that a fault shall meet; return whether it came in time.
 
-    Some clients renew only within a call. So a caller begins to read at a time when clients with a
-    timer have renewed, and reads until `callers` is closed. `came` returns whether the fault has
-    met a renewal.
+    Some clients renew only within a call. So a caller reads once clients with a timer have renewed,
+    until `callers` is closed.
     """
     granted = last_grant(lab.history, until=fault.began)
     if lab.until(came, within=granted + ASKED_FROM * lab.ttl - lab.history.now()):
@@ -160,10 +152,7 @@ def renewal_comes(lab: Lab, fault: Fault, callers: ExitStack, came: Callable[[],
 
 
 def sleeps(lab: Lab, seconds: float) -> Fault:
-    """Stop the subject's process for `seconds`, in which its token must end.
-
-    The stop and the token's end are required conditions.
-    """
+    """Stop the subject's process for that many seconds, in which its token must end."""
     client, accessor = lab.client, lab.tokens.accessor()
     pid = client.subject.pid
     assert pid is not None
@@ -196,11 +185,7 @@ def served_until_its_token_ends(lab: Lab, *, since: float, ends: float) -> None:
     """Check that reads are served while logins are refused and the token lives.
 
     A read may fail if a login is refused during the call, since some clients log in within a call.
-    But a client that has dropped its token has no good read between such failures.
-
-    Args:
-        since: When logins began to be refused.
-        ends: When the token ends; it must serve for `NO_OTHER_TOKEN` of its life.
+    But a client that has dropped its token has no good read in between.
     """
     until = ends - (1 - NO_OTHER_TOKEN) * lab.ttl
     refused = lab.history.find("login", since=since, where=lambda e: e.status == 400)
@@ -215,22 +200,20 @@ def served_until_its_token_ends(lab: Lab, *, since: float, ends: float) -> None:
         promise = "no read fails for want of another token while its token lives"
         text = f"{len(failed)} of {len(calls)} did, the first is {first.told}"
         lab.note(Finding(promise, text, first.began, until=first.ended))
-    # The bound allows two calls that wait for their whole deadline, and a little more.
+    # This allows two calls that wait for their whole deadline, and a little more.
     lab.judge_later(
         reads_go_on(2 * lab.deadline + 1.0, since=since, until=until, path=lab.entry.path)
     )
 
 
 def at_the_same_time(call: Operation, login: Exchange) -> bool:
-    """Return whether a call and a login were under way at the same time."""
     return login.began <= (call.ended or inf) and call.began <= (login.ended or inf)
 
 
 def let_go(history: History, *, since: float, until: float, but: str = "") -> dict[str, float]:
-    """Return the tokens that ended by `until` without a renewal or replacement after `since`.
+    """Return texts for tokens that ended without renewal or replacement, and the moments.
 
-    The result maps a text for each token to the moment when it ended. `but` is the accessor of a
-    token that may end.
+    `but` is the accessor of a token that may end.
     """
     given = history.find(
         "login", "renew", where=lambda e: e.good and e.ended is not None and e.accessor != but
@@ -243,7 +226,7 @@ def let_go(history: History, *, since: float, until: float, but: str = "") -> di
         ends = (grant.ended or grant.began) + (grant.ttl or inf)
         if grant.accessor in renewed or ends > until:
             continue
-        # A login does not show its client, so each may replace one token that was not renewed.
+        # A login does not show its client, so each may replace one token.
         instead = next((e for e in logins if e.began > grant.began and e.came <= ends), None)
         if instead is None:
             found[f"a token renewed at +{grant.began:.2f} s ended at +{ends:.2f} s"] = ends

@@ -1,4 +1,4 @@
-"""Start and end clients in the middle of a scenario, also as a herd."""
+"""Start and end clients, also as a herd."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vault_harness.recorder.observations import Operation
 
 
 def turns(lab: Lab, *, well: bool, within: float, every: float = 0.3) -> bool:
-    """Ask for the subject's health until it answers `well`; return whether that came in time."""
+    """Ask until health answers `well`; return whether it did in time."""
     began = lab.history.now()
     while lab.client.healthy() != well:
         now = lab.history.now()
@@ -34,7 +34,7 @@ def turns(lab: Lab, *, well: bool, within: float, every: float = 0.3) -> bool:
 
 
 def allow_writes(lab: Lab, path: str) -> None:
-    """Let the role's next tokens write one secret and read its metadata."""
+    """Let the role's next tokens write one secret."""
     client = lab.operator.client
     may = '["create", "update", "patch", "read"]'
     rules = f'path "{lab.entry.mount}/data/{path}" {{ capabilities = {may} }}\n'
@@ -47,7 +47,6 @@ def allow_writes(lab: Lab, path: str) -> None:
 
 
 def canary(lab: Lab) -> str:
-    """Return a secret value for the subject to write."""
     value = f"canary-written-{token_hex(16)}"
     lab.secrets.add("written", value)
     return value
@@ -56,17 +55,17 @@ def canary(lab: Lab) -> str:
 def look_like_something_else() -> dict[str, str]:
     """Return keys that look like a path, and texts that look like a number or a template.
 
-    All values are texts, and a client must keep every byte.
+    A client must keep every byte.
     """
     word = f"canary-text-{token_hex(12)}"
     return {
         "data": f"canary-data-{token_hex(12)}",
         "tls.crt": f"canary-crt-{token_hex(12)}",
-        # The number is so long that no log contains it by chance, which would look like a leak.
+        # It is so long that no log contains it by chance, which would look like a leak.
         "PIN": f"00{randbelow(10**24):024d}",
         "TEMPLATE": f"canary-${{HOME}}-%(key)s-{{{{key}}}}-{token_hex(12)}",
-        # Vault writes the first three of these as backslash, u and four digits, as Go does. The
-        # last letter needs more than 16 bits.
+        # Vault writes the first three as backslash, u and four digits, as Go does. The last one
+        # needs more than 16 bits.
         "LETTERS": f"canary-<b>&amp;\U0001f511-{token_hex(12)}",
         "LINES": f"{word}\r\nof Windows\r\n",
         "NUL": f"{word}\x00and more",
@@ -74,7 +73,7 @@ def look_like_something_else() -> dict[str, str]:
 
 
 def version_of(lab: Lab, path: str, *, at: VaultAdmin | None = None) -> int:
-    """Return the number of a secret's latest version on one node; 0 if there is none."""
+    """Return a secret's latest version on one node; 0 if there is none."""
     answer = (at or lab.operator).client.adapter.request(
         "GET", f"/v1/{lab.entry.mount}/metadata/{path}", raise_exception=False
     )
@@ -83,21 +82,18 @@ def version_of(lab: Lab, path: str, *, at: VaultAdmin | None = None) -> int:
 
 
 def lockout(lab: Lab) -> set[str]:
-    """Return a text if failed logins have locked the subject's role for everybody."""
+    """Return a text if the subject's role is locked for everybody."""
     locked = approle.locked(lab.operator)
     role = lab.entry.approle
     return {f"{role} is in sys/locked-users" for found in locked if found.role_id == lab.role_id}
 
 
 ENDS_WITHIN = 5.0
-"""Seconds in which a client must end: half of the ten that ``docker stop`` waits."""
+"""Seconds in which a client must end: half of what ``docker stop`` waits."""
 
 
 def start_in_background(lab: Lab) -> threading.Event:
-    """Start the subject in another thread and let it read once; the event tells when that is done.
-
-    The first call may take time to load (`oracles.LOADS`).
-    """
+    """Start the subject in another thread and let it read once."""
     opened = threading.Event()
 
     def start() -> None:
@@ -112,10 +108,6 @@ def start_in_background(lab: Lab) -> threading.Event:
 
 
 def await_start(lab: Lab, opened: threading.Event) -> bool:
-    """Wait for `start_in_background`, for longer than a start may take; return whether it ended.
-
-    A client whose start was measured as slow gets more time.
-    """
     return lab.history.wait_for(opened.is_set, lab.longest_start, what="a start")
 
 
@@ -134,8 +126,7 @@ def tries_meanwhile(
 def callers_if_started(lab: Lab, fault: Fault, *, every: float, callers: int) -> Iterator[bool]:
     """Let callers read while the block runs, if the subject starts under the fault.
 
-    A client that has not started two deadlines after its first request waits for Vault. It gets no
-    callers, and the history notes that.
+    A client that has not started two deadlines after its first request waits for Vault.
 
     Yields:
         Whether there are callers.
@@ -150,10 +141,10 @@ def callers_if_started(lab: Lab, fault: Fault, *, every: float, callers: int) ->
 
 
 def works_after_all(lab: Lab, fault: Fault, opened: threading.Event) -> float:
-    """Wait for a good read of a client that was started during a fault that is over.
+    """Wait for a good read of a client that was started during a past fault.
 
-    If the client refused to start, it is started again, as a supervisor does. Return the seconds
-    after the fault in which a good read must come, with the time for such a start.
+    A client that refused to start is started again, as a supervisor does. Return the seconds after
+    the fault in which a good read must come, with the time for such a start.
     """
     await_start(lab, opened)
     took = started_again(lab)
@@ -169,8 +160,7 @@ def works_after_all(lab: Lab, fault: Fault, opened: threading.Event) -> float:
 def started_again(lab: Lab) -> float:
     """Start again a client that refused to start or was ended, as its supervisor does.
 
-    Return the seconds that this took, and that the first call may load for; 0 if the client was
-    running.
+    Return the seconds that this and loading take; 0 if it was running.
     """
     if lab.started and not lab.client.closed:
         return 0.0
@@ -180,7 +170,7 @@ def started_again(lab: Lab) -> float:
 
 
 def ends_cleanly(lab: Lab, client: Driver, *, within: float = ENDS_WITHIN) -> Operation:
-    """End a client, and check that it ends in time, without an error, and with exit code 0."""
+    """End a client, and check that it ends in time, without an error, with code 0."""
     closed = client.close(timeout=within, beyond=5.0)
     ended = closed.ended or lab.history.now()
     code = client.subject.exit_code
@@ -194,15 +184,14 @@ def ends_cleanly(lab: Lab, client: Driver, *, within: float = ENDS_WITHIN) -> Op
 
 
 AT_ONCE = 4
-"""Number of instances that start at once; more would have to wait for a core."""
+"""More instances at once would have to wait for a core."""
 
 
 LOOK_EVERY = 0.2
-"""Seconds between two checks of a large history."""
+"""Seconds between checks of a large history."""
 
 
 def open_herd(lab: Lab, count: int) -> list[Driver]:
-    """Start `count` instances, each with its own token."""
     if lab.environment.subject.kind == "http":
         raise NotClaimed("a server is one instance: a herd needs many")
     first = lab.start()
@@ -216,7 +205,7 @@ def open_herd(lab: Lab, count: int) -> list[Driver]:
 
 
 def open_light_herd(lab: Lab, count: int) -> list[Driver]:
-    """Start one process that makes `count` clients, of which only the first has a token."""
+    """Start one process that makes `count` clients; only the first has a token."""
     first = lab.start()
     operation = lab.history.begin_operation("herd")
     try:
@@ -231,17 +220,13 @@ def open_light_herd(lab: Lab, count: int) -> list[Driver]:
 
 
 def all_served(lab: Lab, *, since: float, within: float) -> None:
-    """Wait until each caller that read before has had a good read after `since`.
-
-    The history changes hundreds of times a second, so it is checked at intervals.
-    """
     until = lab.history.now() + within
     while still_waiting(lab.history, since=since) and lab.history.now() < until:
         lab.watch(LOOK_EVERY)
 
 
 def open_reading(lab: Lab) -> Driver | None:
-    """Start an instance, and return it once it reads; None if it is not in time."""
+    """Start an instance; None if it does not read in time."""
     one = lab.open()
     if one is None:
         return None

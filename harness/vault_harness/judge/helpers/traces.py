@@ -21,10 +21,8 @@ class Footprint:
     """The resources that a subject holds; None for a number that cannot be counted.
 
     Attributes:
-        threads: Threads of all its processes; for a subject in this process, the scenario's threads
-            too.
-        files: Open file descriptors of its processes, sockets included.
-        connections: Its open connections that reached the recorder.
+        threads: For a subject in this process, the scenario's threads too.
+        files: Open file descriptors, sockets included.
     """
 
     threads: int | None
@@ -32,12 +30,10 @@ class Footprint:
     connections: int | None
 
     def least(self, other: Footprint) -> Footprint:
-        """Return the smaller of each number; a missing number is taken from the other side."""
         pairs = self._beside(other).values()
         return Footprint(*(min((n for n in pair if n is not None), default=None) for pair in pairs))
 
     def growth(self, later: Footprint, *, spare: int) -> set[str]:
-        """Return in words what grew by more than `spare`."""
         return {
             f"{name}: {before} before, {after} after"
             for name, (before, after) in self._beside(later).items()
@@ -59,16 +55,15 @@ class Footprint:
 
 
 def threads_beside(before: Collection[threading.Thread]) -> int:
-    """Return how many threads there are that are not in `before`."""
     return sum(one not in before for one in threading.enumerate())
 
 
 _QUIET, _PATIENCE = 0.5, 3.0
-"""Seconds without a decrease that make a footprint at rest, and the longest wait for that."""
+"""Seconds without a decrease that show rest, and the longest wait for it."""
 
 
 def footprint_at_rest(lab: Lab) -> Footprint:
-    """Return the smallest footprint of the subject while nothing is under way.
+    """Return the smallest footprint while nothing is under way.
 
     A single count may include a thread or connection that is ending, which would hide a later
     growth.
@@ -85,7 +80,7 @@ def footprint_at_rest(lab: Lab) -> Footprint:
 
 
 def footprint(lab: Lab) -> Footprint:
-    """Return the subject's footprint now; nothing else should be under way.
+    """Return the footprint now; nothing else should be under way.
 
     Only connections can be counted for a client behind an HTTP server, or without ``/proc``.
     """
@@ -97,13 +92,12 @@ def footprint(lab: Lab) -> Footprint:
         return Footprint(*held_by(subject.pid), connections)
     if subject.kind != "in-process":
         return Footprint(None, None, connections)
-    # Both ends of each connection in the recorder are open files of this process too.
+    # Both ends of the recorder's connections are open files of this process too.
     files = len(list(here.iterdir())) - len(recorder.ends)
     return Footprint(threads_beside(lab.threads_before), files, connections)
 
 
 def footprint_between_calls(lab: Lab) -> Footprint:
-    """Return the subject's smallest footprint in 0.6 s, while callers read."""
     least = footprint(lab)
     for _ in range(10):
         lab.watch(0.06)
@@ -112,10 +106,7 @@ def footprint_between_calls(lab: Lab) -> Footprint:
 
 
 def left_behind(lab: Lab, before: Footprint, *, spare: int) -> set[str]:
-    """Return in words what grew by more than `spare` since `before`.
-
-    The subject has 3 s to release it. Counting ends once nothing is left for half a second.
-    """
+    """Return in words what grew by more than `spare` and is not released in 3 s."""
     history = lab.history
     began = quiet = history.now()
     while True:
@@ -134,8 +125,7 @@ class Processor:
     """The processor time of a subject, in seconds.
 
     Attributes:
-        used: How long the subject's threads ran.
-        waited: How long they waited for a free core. 0 if the kernel does not tell
+        waited: Seconds without a free core; 0 if the kernel does not tell
             (``/proc/PID/task/TID/schedstat``).
     """
 
@@ -143,18 +133,17 @@ class Processor:
     waited: float = 0.0
 
     def since(self, before: Processor) -> Processor:
-        """Return the use since an earlier count; the time of children that ended is lost."""
+        """Return the use since an earlier count, without children that ended."""
         used, waited = self.used - before.used, self.waited - before.waited
         return Processor(max(0.0, used), max(0.0, waited))
 
 
 def processor_time(lab: Lab) -> Processor:
-    """Return the processor time of the subject's own processes so far."""
     pid = lab.client.subject.pid
     if pid is None:
         return Processor()
     used = waited = 0.0
-    with suppress(ProcessLookupError):  # an oracle reports the death of the subject
+    with suppress(ProcessLookupError):  # an oracle reports its death
         for process in process_tree(pid):
             with suppress(psutil.Error):
                 times = process.cpu_times()
@@ -172,9 +161,7 @@ def _waited(pid: int) -> float:
 
 
 def processor_at_most(lab: Lab, limit: float, spent: Processor, what: str) -> Oracle:
-    """Check that a subject uses a core for at most `limit` seconds, and require a free core.
-
-    Without a free core, a loop would look modest.
+    """Check the processor time, and require a free core: without one, a loop looks modest.
 
     Args:
         what: When the time was spent: ``while Vault is sealed``.
@@ -194,10 +181,10 @@ def processor_at_most(lab: Lab, limit: float, spent: Processor, what: str) -> Or
 def held_by(pid: int) -> tuple[int | None, int | None]:
     """Count threads and open files of a process and its children; 0 if it has died.
 
-    None stands for a number that this machine does not let the harness count.
+    None stands for a number that cannot be counted here.
     """
     processes: list[psutil.Process] = []
-    with suppress(ProcessLookupError):  # an oracle reports the death of the subject
+    with suppress(ProcessLookupError):  # an oracle reports its death
         processes = process_tree(pid)
     return _sum(processes, psutil.Process.num_threads), _sum(processes, psutil.Process.num_fds)
 

@@ -1,16 +1,11 @@
-"""Oracles: functions from a history to findings. Each factory names a promise and its bound.
+"""Oracles: functions from a history to findings.
 
-Times are in seconds on the history's clock. A bound on a time is exact, apart from the machine's
-own delay (`SLACK`, 0.05 s).
-
-These arguments mean the same everywhere:
+Times are in seconds on the history's clock. Bounds are exact, apart from `SLACK`.
 
 - `since` and `until` limit the time.
-- `path` limits the oracle to one secret, `verbs` to some ways of reading. None means all.
-- `may_be_empty` lets an oracle pass that finds no events. By default, an oracle on each read, life
-  or failure makes a finding if there is none.
-
-An oracle on a maximum passes if nothing was counted.
+- `path` limits the oracle to one secret, `verbs` to some ways of reading.
+- Without `may_be_empty`, it is a finding if there is nothing to judge. An oracle on a maximum
+  passes.
 """
 
 from vault_harness.judge.oracles.base import HANDOVER, Oracle, ToTheEnd

@@ -1,4 +1,4 @@
-"""Define what all oracles share: their shape, and words for findings."""
+"""Define what all oracles share."""
 
 from __future__ import annotations
 
@@ -15,10 +15,7 @@ Oracle = Callable[[History], list[Finding]]
 
 @dataclass(frozen=True)
 class ToTheEnd:
-    """An oracle on an event that may come late, when the client already serves good reads.
-
-    The closing act asks it again after a pause, because a late thread may still break the promise.
-    """
+    """An oracle that the closing act asks again: a late thread may still break the promise."""
 
     oracle: Oracle
 
@@ -27,24 +24,22 @@ class ToTheEnd:
 
 
 HANDOVER = 0.1
-"""Seconds granted to a call beyond its deadline: the subject's timer starts after the harness has
-called it, and the answer comes back through a thread or a pipe.
+"""Seconds granted beyond a call's deadline: the subject's timer starts later, and the answer comes
+back through a thread or a pipe.
 """
 
 
 def times(events: Iterable[Exchange | Operation], most: int = 6) -> str:
-    """Return when the first `most` events began, as text for a finding."""
     shown = [f"+{event.began:.2f}" for event in events]
     return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "")
 
 
 def counted(number: int, thing: str) -> str:
-    """Return a number with its noun: ``1 login``, ``2 logins``."""
+    """Return ``1 login``, ``2 logins``."""
     return f"{number} {thing}{'s' * (number != 1)}"
 
 
 def requests(exchanges: list[Exchange], most: int = 6) -> str:
-    """Return how many requests of each kind there are, and the first `most` with their times."""
     kinds = ", ".join(
         f"{count} {kind}" for kind, count in Counter(e.kind for e in exchanges).items()
     )
@@ -57,17 +52,12 @@ def requests(exchanges: list[Exchange], most: int = 6) -> str:
 
 
 def window(since: float, until: float | None) -> str:
-    """Return a window of time in words, for a finding that something is missing."""
     if until is None:
         return f"after +{since:.2f} s"
     return f"between +{since:.2f} and +{until:.2f} s"
 
 
 def lacking(promise: str, what: str, since: float, until: float | None) -> list[Finding]:
-    """Return the finding of an oracle that has no events to judge.
-
-    Args:
-        what: What is missing, in a word: ``read``.
-    """
+    """Return the finding that there was nothing to judge."""
     seen = f"nothing shows it: there was no {what} {window(since, until)}"
     return [Finding(promise, seen, since)]

@@ -11,22 +11,15 @@ from vault_harness.recorder.history import SLACK, History
 from vault_harness.recorder.observations import BESIDE, NOTHING, Operation
 
 LOADS = 2.0
-"""Seconds that an instance's first call may take beyond its deadline: a virtual machine or an
-interpreter loads for up to 1.5 s on a busy machine.
+"""Seconds that an instance's first call may be late: a virtual machine or an interpreter loads for
+up to 1.5 s.
 """
 
 
 def slow_at_first(
     calls: Sequence[Operation], deadline: float, *, ready: Operation
 ) -> list[Operation]:
-    """Return the calls that loading made late: one call, or all that waited for it.
-
-    Several calls may be late only if they began before the loading was over, and ended within one
-    deadline after it.
-
-    Args:
-        ready: The call whose end shows that everything is loaded.
-    """
+    """Return the calls that loading made late: one, or all that waited for `ready` to end."""
     loaded = ready.ended or ready.began
     late = [o for o in calls if o.began <= loaded and (o.ended or loaded) - o.began > deadline]
     if ready not in late:
@@ -35,10 +28,9 @@ def slow_at_first(
 
 
 def late_by_loading(history: History, verbs: Sequence[str], deadline: float) -> list[Operation]:
-    """Return the calls that may be late by `LOADS`, because each instance loads once.
+    """Return the calls that may be late by `LOADS`.
 
-    The first call that ends shows that all is loaded; in an outage it need not be good. Calls that
-    were excused before any fault count as first calls.
+    The first call that ends shows that all is loaded; in an outage it need not be good.
     """
     instances: defaultdict[int, list[Operation]] = defaultdict(list)
     for call in history.calls(*verbs, "warm-up"):
@@ -58,13 +50,12 @@ READS = ("read", "read_cached")
 READ_VERBS = (*READS, "read_all")
 
 OUT_OF_TIME = 0.5
-"""Seconds after which a failed read has waited in vain: a hundred times a normal read."""
+"""Seconds of a failed read that waited in vain: a hundred times a normal read."""
 
 STAYS_ALIVE = "the client stays alive"
-"""The promise that no fault ends the client."""
 
 TIMED = (*READ_VERBS, "write", "update", "lease", "static")
-"""Verbs that every scenario times here; `health` has an oracle of its own."""
+"""`health` has an oracle of its own."""
 
 
 def no_wrong_value(
@@ -73,16 +64,14 @@ def no_wrong_value(
     stale_for: float | None = None,
     fallback: Collection[tuple[str, str]] = (),
 ) -> Oracle:
-    """Check that every value that was handed out was right during the call or shortly before.
+    """Check that every value was right during the call or shortly before.
 
-    A value that never belonged to this key is harm: the value of another secret or key, the
-    fallback, or half of a value. A value that is only too old is no harm. A client that hands out
-    nothing passes.
+    A value that never belonged to this key is harm; one that is only too old is not.
 
     Args:
         refresh: Seconds by which an unmarked value may be old.
-        stale_for: Seconds by which a value marked as stale may be old; None for any age.
-        fallback: Secrets and keys for which the value of the environment variable is right too.
+        stale_for: Seconds by which a marked value may be old; None for any age.
+        fallback: Secrets and keys for which the environment variable is right too.
     """
     promise = "no wrong value is ever handed out"
 
@@ -104,7 +93,7 @@ def no_wrong_value(
     def oracle(history: History) -> list[Finding]:
         findings = []
         own = {(change.path, change.value) for change in history.rotations}
-        # A first read (`warm-up`) may be late, but its value must be right.
+        # A first read may be late, but its value must be right.
         for operation in history.calls(*READ_VERBS, "warm-up"):
             if operation.outcome not in ("ok", "stale"):
                 continue
@@ -129,7 +118,6 @@ def no_wrong_value(
 
 
 def of_one_version(path: str) -> Oracle:
-    """Check that a whole secret has all its keys, and that all are of one version."""
     promise = "all keys of a secret are of one version"
 
     def oracle(history: History) -> list[Finding]:
@@ -146,10 +134,7 @@ def of_one_version(path: str) -> Oracle:
 
 
 def every_call_ends_within(deadline: float) -> Oracle:
-    """Check that no read, write, update or lease takes longer than the client's deadline.
-
-    `HANDOVER` is added, and `LOADS` once for an instance that has just started.
-    """
+    """Check the `TIMED` calls. An instance that has just started may add `LOADS` once."""
     promise = f"every call ends within {deadline:g} s"
 
     def oracle(history: History) -> list[Finding]:
@@ -186,11 +171,7 @@ def no_failed_read(
     may_be_empty: bool = False,
     but: Callable[[Operation], bool] = lambda _: False,
 ) -> Oracle:
-    """Check that no read fails in that time.
-
-    Args:
-        but: Tells which reads may fail.
-    """
+    """Check that no read fails, except those that `but` accepts."""
     promise = "no read fails" if path is None else f"no read of {path} fails"
 
     def oracle(history: History) -> list[Finding]:
@@ -220,12 +201,11 @@ def recovers_within(
     verb: str | None = None,
     begun: bool = False,
 ) -> Oracle:
-    """Check that a good read ends at most `bound` seconds after `since`, without a restart.
+    """Check the time to the first good read, without a restart.
 
     Args:
-        verb: The way of reading; None for any.
-        begun: Whether the read must also begin after `since`. This is for a fault that continues:
-            an earlier read may have been answered before the fault.
+        begun: Whether it must also begin after `since`: in a fault that continues, an earlier read
+            may have been answered before the fault.
     """
     verbs = READS if verb is None else (verb,)
     how = "a good read" if verb is None else f"a good {verb}"
@@ -249,9 +229,9 @@ def recovers_within(
 
 
 def writes_again(bound: float, *, since: float) -> Oracle:
-    """Check that a good write ends at most `bound` seconds after reads are good again.
+    """Check the time to a good write.
 
-    The first write need not be good: a client that must not repeat writes may lose it to a closed
+    The first write may fail: a client that must not repeat writes may lose it to a closed
     connection.
     """
     promise = f"a good write within {bound:.3g} s, once reads are good"
@@ -273,7 +253,6 @@ def writes_again(bound: float, *, since: float) -> Oracle:
 
 
 def sees(value: str, path: str, *, since: float, within: float, verb: str | None = None) -> Oracle:
-    """Check that a read of `path` gives the value of a label within `within` seconds."""
     promise = f"the new value of {path} is seen within {within:g} s"
     promise += "" if verb is None else f" ({verb})"
     verbs = READS if verb is None else (verb,)
@@ -302,10 +281,7 @@ def fails_as(
     until: float | None = None,
     verbs: tuple[str, ...] = READS,
 ) -> Oracle:
-    """Check that all reads of that time fail with one of these outcomes.
-
-    A failure that the subject does not classify passes too. A read that gives a value is harm.
-    """
+    """Check that all reads fail as one of these outcomes, or unclassified. A value is harm."""
     what = "a read" if path is None else f"a read of {path}"
     promise = f"{what} fails as {' or '.join(outcomes)}"
 
@@ -335,11 +311,10 @@ def failures_are(
     may_be_empty: bool = False,
     but: Callable[[Operation], bool] = lambda _: False,
 ) -> Oracle:
-    """Check that all failures in that time have one of these outcomes.
+    """Check that all failures have these outcomes, except those that `but` accepts.
 
     Args:
         unsorted: Whether a failure that the subject does not classify passes.
-        but: Tells which calls may fail in any way.
     """
     promise = f"a failure then is {' or '.join(outcomes)}"
     allowed = {*outcomes, "error"} if unsorted else set(outcomes)
@@ -367,7 +342,6 @@ def failures_are(
 def failed_reads_at_most(
     count: int, *, since: float = 0.0, until: float | None = None, verbs: tuple[str, ...] = READS
 ) -> Oracle:
-    """Check that at most `count` reads fail in that time."""
     promise = f"at most {count} read{'s' * (count != 1)} fail{'s' * (count == 1)}"
 
     def oracle(history: History) -> list[Finding]:
@@ -383,11 +357,10 @@ def failed_reads_at_most(
 def failed_reads_of_each_caller_at_most(
     count: int, *, since: float = 0.0, until: float | None = None, at_rest: bool = False
 ) -> Oracle:
-    """Check that at most `count` reads of each caller fail in that time.
+    """Check the failed reads of each caller.
 
     Args:
-        at_rest: Whether to ignore a read that fails at once and sends nothing, because the client
-            declares a pause after failures (``backoff_cap``).
+        at_rest: Whether to ignore a read that fails at once in a declared pause (``backoff_cap``).
     """
     promise = f"at most {count} read{'s' * (count != 1)} of each caller fail{'s' * (count == 1)}"
 
@@ -420,8 +393,7 @@ def _too_many(promise: str, count: int, bad: list[Operation], which: str) -> lis
 def _sends_nothing(history: History, call: Operation) -> bool:
     """Return whether a call fails at once without a request of its own.
 
-    Requests of other callers may fall into the same time: after a pause the client lets one caller
-    ask.
+    Other callers may ask in the same time: after a pause the client lets one caller ask.
     """
     if call.ended is None or call.ended - call.began >= OUT_OF_TIME:
         return False
@@ -436,10 +408,7 @@ def _sends_nothing(history: History, call: Operation) -> bool:
 def says_of_its_health(
     *, well: bool, since: float, until: float | None = None, may_be_empty: bool = False
 ) -> Oracle:
-    """Check the subject's last answer about its health in that time.
-
-    An error or a hang is no answer, and so it is a finding.
-    """
+    """Check the last answer about health. An error or a hang is a finding."""
     word = "well" if well else "not well"
     promise = f"health says {word} within that time"
 
@@ -460,7 +429,6 @@ def says_of_its_health(
 
 
 def health_is_answered() -> Oracle:
-    """Check that every question for the subject's health is answered, even in an outage."""
     promise = "a question for its health is answered with yes or no"
 
     def oracle(history: History) -> list[Finding]:
@@ -475,7 +443,6 @@ def health_is_answered() -> Oracle:
 
 
 def stays_alive() -> Oracle:
-    """Check that the subject's process, or its ability to be called, outlives every fault."""
     promise = STAYS_ALIVE
 
     def oracle(history: History) -> list[Finding]:
@@ -494,7 +461,7 @@ def _asked(call: Operation) -> str:
 
 
 def _value(call: Operation) -> str:
-    """Return the label of the value that a call gave, never the value."""
+    """Return the value's label, never the value."""
     if call.value == NOTHING:
         return "none of its keys"
     return (

@@ -1,7 +1,4 @@
-"""Judge leases: how many credentials are made, how long they live, and whether they work.
-
-The recorder tells what Vault was asked. The database tells whether a credential works.
-"""
+"""Judge leases. The database tells whether a credential works, the recorder tells the rest."""
 
 from __future__ import annotations
 
@@ -14,13 +11,12 @@ from vault_harness.recorder.history import SLACK, History
 from vault_harness.recorder.observations import Exchange, Use
 
 SHORT = 1.0
-"""Seconds by which a renewal's answer may fall short: Vault counts whole seconds."""
+"""Seconds by which a renewal may fall short: Vault counts whole seconds."""
 
 
 def credentials_at_most(
     count: int, *, since: float = 0.0, until: float | None = None, path: str | None = None
 ) -> Oracle:
-    """Check that Vault makes at most `count` credentials in that time."""
     promise = f"at most {counted(count, 'credential')}{_at(path)}"
 
     def oracle(history: History) -> list[Finding]:
@@ -41,11 +37,6 @@ def credentials_apart(
     around_logins: float = 0.0,
     path: str | None = None,
 ) -> Oracle:
-    """Check that there are at least `least` seconds between one credential and the next.
-
-    Args:
-        around_logins: Seconds around each login to Vault in which credentials do not count.
-    """
     promise = f"{least:g} s at least from one credential to the next{_at(path)}"
     promise += _around(around_logins)
 
@@ -74,11 +65,11 @@ def no_refused_use(
     path: str | None = None,
     may_be_empty: bool = False,
 ) -> Oracle:
-    """Check that the database accepts each login with a credential that the subject handed out.
+    """Check that the database accepts what was handed out.
 
     Args:
-        until: The end of that time; a login that is then under way may be refused.
-        around_logins: Seconds around each login to Vault in which a use may be refused.
+        until: A login that is under way at this time may be refused.
+        around_logins: Seconds around a login to Vault in which a use may be refused.
     """
     promise = f"what is handed out{_at(path)} is accepted by the database"
     promise += _around(around_logins)
@@ -105,7 +96,6 @@ def no_refused_use(
 
 
 def _around(seconds: float) -> str:
-    """Return the exception of a promise for the time around logins."""
     return f", except {seconds:g} s around a login at Vault" if seconds else ""
 
 
@@ -118,7 +108,6 @@ def _near(event: Use | Exchange, login: Exchange, seconds: float) -> bool:
 
 
 def accepted_again(*, since: float, within: float, path: str | None = None) -> Oracle:
-    """Check that the database accepts the subject's credential again in time."""
     promise = f"a credential that works within {within:g} s{_at(path)}"
 
     def oracle(history: History) -> list[Finding]:
@@ -134,10 +123,7 @@ def accepted_again(*, since: float, within: float, path: str | None = None) -> O
 
 
 def uses_go_on(bound: float, *, since: float, until: float, path: str | None = None) -> Oracle:
-    """Check that the database accepts a login at least every `bound` seconds.
-
-    `since` and `until` count as accepted logins. No login at all is a finding.
-    """
+    """Check the time between accepted logins. `since` and `until` count as such."""
     promise = f"no pool goes without a credential that works for longer than {bound:g} s"
     promise += _at(path)
 
@@ -156,10 +142,10 @@ def uses_go_on(bound: float, *, since: float, until: float, path: str | None = N
 def leases_renewed_within(
     low: float, high: float, *, until: float, path: str | None = None
 ) -> Oracle:
-    """Check that each lease is renewed between `low` and `high` of its life, for a whole life.
+    """Check that each lease is renewed between `low` and `high` of a whole life.
 
-    A renewal that was answered in Vault's place counts, because the client tried in time. A life
-    that has not reached `high` at `until` is not judged.
+    A renewal that a fault failed counts, because the client tried in time. A life that has not
+    reached `high` at `until` is not judged.
     """
     promise = f"a renewal between {low:g} and {high:g} of each lease's life, for a whole one"
     promise += _at(path)
@@ -201,12 +187,6 @@ def leases_renewed_within(
 
 
 def lease_renewed_or_replaced(*, path: str, since: float, before: float) -> Oracle:
-    """Check that a lease is renewed, or that another credential replaces it, in time.
-
-    Args:
-        since: Only requests after this moment that are answered count.
-        before: When such a request must have been sent.
-    """
     promise = f"what is leased at {path} is renewed, or replaced, in its time"
 
     def oracle(history: History) -> list[Finding]:
@@ -223,10 +203,9 @@ def lease_renewed_or_replaced(*, path: str, since: float, before: float) -> Orac
 
 
 def credential_at_hand(*, path: str, since: float, until: float) -> Oracle:
-    """Check that every caller in that time gets the good credential that the client holds.
+    """Check that callers get the credential that the client holds. It must outlive `until`.
 
-    One call may fail for each request about a lease, since a client may renew within a call. The
-    lease must live longer than `until`.
+    One call may fail for each request about a lease, since a client may renew within a call.
     """
     promise = f"who asks for what is leased at {path} is given what is at hand"
 
@@ -248,7 +227,6 @@ def credential_at_hand(*, path: str, since: float, until: float) -> Oracle:
 
 
 def renewals_of_a_lost_lease_at_most(count: int, *, since: float) -> Oracle:
-    """Check that a lease that Vault does not know (400) is asked about at most `count` times."""
     promise = f"at most {counted(count, 'renewal')} of a lease that is not found"
 
     def oracle(history: History) -> list[Finding]:
@@ -267,7 +245,6 @@ def renewals_of_a_lost_lease_at_most(count: int, *, since: float) -> Oracle:
 
 
 def lease_renewals_at_most(count: int, *, since: float, until: float | None = None) -> Oracle:
-    """Check that at most `count` renewals of leases are tried in that time."""
     promise = f"at most {counted(count, 'renewal')} of leases"
 
     def oracle(history: History) -> list[Finding]:
@@ -281,10 +258,7 @@ def lease_renewals_at_most(count: int, *, since: float, until: float | None = No
 
 
 def renewals_of_a_capped_lease_at_most(count: int) -> Oracle:
-    """Check that a lease near its maximum is renewed at most `count` times.
-
-    The first renewal for less than the lease's TTL counts, and each try after it.
-    """
+    """Count the tries from the first renewal that is granted for less than the lease's TTL."""
     promise = f"at most {counted(count, 'renewal')} of a lease whose maximum is near"
 
     def oracle(history: History) -> list[Finding]:
@@ -305,19 +279,16 @@ def renewals_of_a_capped_lease_at_most(count: int) -> Oracle:
 
 
 def renews_a_lease(asked: Exchange) -> bool:
-    """Return whether a request about a lease renews it, instead of looking it up or revoking it."""
     return "/lookup" not in asked.path and "/revoke" not in asked.path
 
 
 def leased_at(history: History, path: str) -> set[str | None]:
-    """Return the labels of the credentials that Vault made at a path."""
     return {made.credential for made in _made(history, 0.0, None, path)}
 
 
 def lease_grants(
     history: History, *, path: str | None = None, since: float = 0.0, until: float | None = None
 ) -> list[Exchange]:
-    """Return the answered requests that gave a lease its life: new credentials and renewals."""
     labels = None if path is None else leased_at(history, path)
     return history.find(
         "credential",
@@ -335,11 +306,7 @@ def lease_grants(
 def not_handed_out(
     label: str, *, path: str, since: float, until: float | None = None, marked: bool = True
 ) -> Oracle:
-    """Check that no call in that time is given the password of a label.
-
-    Args:
-        marked: Whether a password that the subject marks as stale counts too.
-    """
+    """Check that no call gets a label's password, also marked as stale if `marked`."""
     promise = f"a password that is over is not handed out{_at(path)}"
     promise += "" if marked else " as if it were good"
 
@@ -362,7 +329,6 @@ def not_handed_out(
 
 
 def refused_uses_at_most(count: int, *, of: str) -> Oracle:
-    """Check that the database refuses at most `count` logins with the password of a label."""
     promise = f"at most {counted(count, 'login')} refused with a password that was replaced"
 
     def oracle(history: History) -> list[Finding]:

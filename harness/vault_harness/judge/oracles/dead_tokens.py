@@ -1,4 +1,4 @@
-"""The standing oracle on tokens that the client knows to be dead.
+"""Judge requests with tokens that the client knows to be dead.
 
 A client knows only the answers that reached it. The recorder stands behind the link, where answers
 may still be late or lost.
@@ -15,25 +15,24 @@ from vault_harness.recorder.history import SLACK, History
 from vault_harness.recorder.observations import Exchange
 
 NEWS = 0.25
-"""Seconds in which a new token reaches every call that was about to use the old token."""
+"""Seconds in which a new token reaches every call that was about to use the old one."""
 
 PATIENCE = 0.5
-"""Seconds for which every client waits for an answer. After that it may give up unseen."""
+"""Seconds for which every client waits for an answer. Later it may give up unseen."""
 
 DENIED = "1 error occurred"
-"""The start of Vault's error where a policy denies what a living token asks for."""
+"""The start of Vault's error when a policy denies a request."""
 
 
 def no_request_with_a_dead_token(deadline: float) -> Oracle:
-    """Check that a token is never sent again after Vault called it dead and a login replaced it.
+    """Check that no token is sent again after Vault called it dead and a login replaced it.
 
     A 403 to a lookup or a renewal calls a token dead, unless a policy denied that. A token that the
-    client revoked is dead without a replacement. Both count from the moment when the answers
-    reached the client.
+    client revoked needs no replacement.
 
-    Requests that were about to be sent may still come for a moment, and for longer in a fault that
-    holds up Vault's answers (`Signature.answers_late`). The moment when a request came counts,
-    since the last of two hundred requests is read much later.
+    Requests on their way may still come for a moment, and for longer in a fault that holds up
+    Vault's answers (`Signature.answers_late`). The moment when a request came counts, since the
+    last of two hundred requests is read much later.
 
     Args:
         deadline: Seconds after which a client neither waits for an answer nor sends a request of an
@@ -80,12 +79,11 @@ def _known_dead(history: History, deadline: float) -> dict[str, tuple[float, flo
 
 
 def given_back(word: Exchange) -> bool:
-    """Return whether the client revoked its token with this request, and Vault confirmed that."""
     return word.kind == "revoke" and word.good and word.path.endswith("revoke-self")
 
 
 def _calls_dead(history: History, word: Exchange) -> bool:
-    """Return whether Vault says that the token is dead, not that its policy denies the request."""
+    """Return whether Vault says that the token is dead, not that a policy denies the request."""
     if word.kind == "revoke" or word.status != 403 or word.by != "vault":
         return False
     if any(DENIED in error for error in word.errors):
@@ -97,8 +95,8 @@ def _calls_dead(history: History, word: Exchange) -> bool:
 def _replaced(history: History, word: Exchange, deadline: float) -> float | None:
     """Return when the client had a new token after the dead one; None if it never had.
 
-    With several instances a login does not show which instance it belongs to. Then the client has a
-    new token once as many logins as there are clients have ended after the 403.
+    A login does not show its instance. So the client has a new token once as many logins as there
+    are clients have ended after the 403.
     """
     logins = [login for login in history.logins() if login.ended is not None]
     born = [login for login in logins if login.token == word.token]
@@ -118,7 +116,7 @@ def _replaced(history: History, word: Exchange, deadline: float) -> float | None
 
 
 def _came(history: History, login: Exchange, deadline: float) -> float | None:
-    """Return when a login's token reached the client, by its answer or by the token's first use."""
+    """Return when a login's token reached the client."""
     heard = _heard(history, login, deadline)
     if heard is not None:
         return heard
@@ -145,7 +143,7 @@ def _heard(history: History, exchange: Exchange, deadline: float) -> float | Non
 
 
 def _used_again(history: History, exchange: Exchange) -> bool:
-    """Return whether the connection carried a later request, so that the client had the answer.
+    """Return whether a later request shows that the client had the answer.
 
     HTTP/2 does not show that: a client can give up one stream of several.
     """

@@ -1,4 +1,4 @@
-"""Judge whether callers are served continuously, and how a herd returns after an outage."""
+"""Judge whether callers are served continuously, also as a herd."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from vault_harness.recorder.history import SLACK, History
 from vault_harness.recorder.observations import Exchange, Operation
 
 AN_INSTANCE = 2
-"""Requests that an instance needs to come back: a login and a read."""
+"""A login and a read."""
 
 NEW = 1.0
-"""Seconds for which a token is new: a request with it belongs to its login."""
+"""Seconds for which a request with a new token belongs to its login."""
 
 AT_ITS_PACE: frozenset[RequestKind] = frozenset({"lookup", "capabilities", "status", "metadata"})
-"""Kinds of periodic requests: for a token, for Vault's state or for a version."""
+"""Kinds of periodic requests: for a token, Vault's state or a version."""
 
 BUNCH = 0.3
 """Seconds in which no more than `BUNCHED` of a herd may log in."""
 
 BUNCHED = 0.85
-"""The share of a herd that may log in within `BUNCH`. Of twenty clients that pause for 1 to 1.5 s,
-16 come within 0.3 s in one run of four, and 18 in one run of thirty; such a run is confirmed.
+"""Of twenty clients that pause for 1 to 1.5 s, 16 come within `BUNCH` in one run of four, and 18 in
+one run of thirty; such a run is confirmed.
 """
 
 
 def no_stampede(count: int, *, since: float, before: float) -> Oracle:
-    """Check that in the first second after an outage each instance sends a login and a read.
+    """Check that each instance sends at most a login and a read in any second after an outage.
 
     Each call adds one request, and each secret that an instance keeps by itself adds `A_SECRET`.
     These do not count:
@@ -71,10 +71,7 @@ def no_stampede(count: int, *, since: float, before: float) -> Oracle:
 
 
 def _without_first_looks(sent: list[Exchange]) -> list[Exchange]:
-    """Return the requests except first lookups of new tokens and revocations of old ones.
-
-    A new token's first renewal or first lookup is left out, not both: either tells the TTL.
-    """
+    """Leave out revocations of old tokens, and the first renewal or lookup of each new one."""
     given_back: set[str | None] = set()
     new = {e.token for e in sent if e.kind == "login" and e.good and e.token is not None}
     looked_at: set[str | None] = set()
@@ -90,10 +87,7 @@ def _without_first_looks(sent: list[Exchange]) -> list[Exchange]:
 
 
 def _at_its_pace(history: History, count: int, until: float) -> list[Exchange]:
-    """Return the periodic requests before `until`, once each instance had its first token.
-
-    Requests with a token that is `NEW` belong to its login and do not count.
-    """
+    """Return the periodic requests once each instance had its first token."""
     logins = history.logins(until=until)
     if len(logins) < count:
         return []
@@ -110,7 +104,6 @@ def _busiest(sent: list[Exchange]) -> int:
 
 
 def _without_one_question(sent: list[Exchange], count: int) -> list[Exchange]:
-    """Return the requests except one health check of each instance."""
     questions = [one.number for one in sent if one.kind == "status"][:count]
     return [one for one in sent if one.number not in questions]
 
@@ -118,12 +111,11 @@ def _without_one_question(sent: list[Exchange], count: int) -> list[Exchange]:
 def logins_are_spread(count: int, *, since: float, share: float = BUNCHED) -> Oracle:
     """Check that the instances do not all log in at the same moment.
 
-    A login counts at the moment when it came: reading two hundred takes time and would make a crowd
-    look spread. Unanswered logins count too, since in a crowd clients give up the last ones.
+    A login counts when it came: reading two hundred takes time and would make a crowd look spread.
+    Unanswered logins count too, since in a crowd clients give up the last ones.
 
     Args:
         since: When the outage began.
-        share: The part of the instances that may log in within `BUNCH`.
     """
     most = int(share * count)
     promise = f"at most {most} of {count} instances log in within {BUNCH:g} s"
@@ -148,7 +140,6 @@ def logins_are_spread(count: int, *, since: float, share: float = BUNCHED) -> Or
 
 
 def each_caller_recovers(bound: float, *, since: float) -> Oracle:
-    """Check that each caller that read before `since` has a good read within `bound` seconds."""
     promise = f"each caller has a good read within {bound:.3g} s after the fault"
 
     def oracle(history: History) -> list[Finding]:
@@ -171,7 +162,6 @@ def each_caller_recovers(bound: float, *, since: float) -> Oracle:
 
 
 def _first_good(history: History, caller: int, since: float) -> float:
-    """Return when a caller's first good read after `since` ended; infinity if there is none."""
     good = history.calls(*READS, where=lambda o: o.good and o.caller == caller)
     return min(
         (c.ended for c in good if c.ended is not None and c.ended >= since), default=math.inf
@@ -179,7 +169,7 @@ def _first_good(history: History, caller: int, since: float) -> float:
 
 
 def still_waiting(history: History, *, since: float, until: float = math.inf) -> set[int]:
-    """Return callers that read before `since` and had no good read between `since` and `until`."""
+    """Return callers that read before `since`, and had no good read then."""
     served = {
         call.caller
         for call in history.calls(*READS, where=lambda o: o.good)
@@ -197,10 +187,7 @@ def _within(events: list[Exchange], since: float, seconds: float) -> list[Exchan
 
 
 def reads_go_on(bound: float, *, since: float, until: float, path: str) -> Oracle:
-    """Check that there are at most `bound` seconds from one good read of a secret to the next.
-
-    `since` and `until` count as good reads. No reads at all is a finding.
-    """
+    """Check the time between good reads. `since` and `until` count as such."""
     promise = f"no reader of {path} waits longer than {bound:g} s for a good read"
 
     def oracle(history: History) -> list[Finding]:
@@ -227,11 +214,10 @@ def nobody_waits(
     of: Collection[str],
     what: Literal["secret", "credential"] = "secret",
 ) -> Oracle:
-    """Check that each read of some secrets in that time is served within `bound` seconds.
+    """Check that slow secrets hold up no read of others.
 
     Args:
         of: The secrets or paths that no fault concerns.
-        what: With "credential", calls for a credential are judged.
     """
     verbs: tuple[str, ...] = ("lease",) if what == "credential" else READS
     who = "reader of another secret" if what == "secret" else "caller with another credential"
@@ -268,8 +254,6 @@ def renewals_hold_up_nobody(
 
     Args:
         until: Later renewals and reads are not judged: a caller may then need a new token.
-        of: What is renewed. With "lease", calls for its credential are judged. With "login", a
-            login stands in place of the renewal.
     """
     verbs: tuple[str, ...] = ("lease",) if of == "lease" else READS
     one, whole = ("call", "call for a credential") if of == "lease" else ("read", "read")
@@ -304,7 +288,6 @@ def renewals_hold_up_nobody(
 
 
 def _overlap(history: History, call: Operation, renewals: Sequence[Exchange]) -> float:
-    """Return the seconds of a call in which a renewal was under way too."""
     now = history.now()
     ended = now if call.ended is None else call.ended
     shared = (

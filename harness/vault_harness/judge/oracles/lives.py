@@ -1,7 +1,7 @@
-"""Judge the lives of tokens: renewed in time, and replaced before they end.
+"""Judge the lives of tokens.
 
-Times are compared to the millisecond. Whether a request is late depends on when it came; whether it
-is early, on when it was read. So a busy recorder fails no client.
+A request is late by when it came, and early by when it was read, so a busy recorder fails no
+client.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def renews_within(
 ) -> Oracle:
     """Check that each token is renewed or replaced between `low` and `high` of its life.
 
-    After a login, a renewal at once begins the life, since Vault's LifetimeWatcher renews at once
-    to learn the TTL. A client that looks up its token before each read is not judged.
+    A renewal right after a login is never too early: Vault's LifetimeWatcher renews at once to
+    learn the TTL.
 
     Args:
         until: A life that has not reached `high` at this time is judged only for early renewals.
@@ -43,7 +43,6 @@ def renews_within(
             ttl = life.ttl or 0.0
             start = answered(life)
             late, early = start + high * ttl, start + low * ttl
-            # A login, or a renewal right after a login, is never too early.
             renewed = following if following and life.kind == following.kind == "renew" else None
             if renewed and renewed.began < min(early, until):
                 text = f"renewed {renewed.began - start:.2f} s into a life of {ttl:g} s"
@@ -70,16 +69,12 @@ def renews_within(
 
 
 def replaced_before_the_end(*, since: float = 0.0, until: float, at_least: int = 1) -> Oracle:
-    """Check that each token is replaced while it lives: the next login comes before its end.
+    """Check that the next login comes before a token ends, one TTL after its last grant.
 
-    A token ends one TTL after the answer to its login or last renewal. There is no slack, because a
-    client that plans ahead is seconds early. A client that looks up its token before each read is
-    not judged.
+    There is no slack, because a client that plans ahead is seconds early.
 
     Args:
-        since: Tokens from earlier logins are not judged.
         until: A token that has neither ended nor been replaced at this time is not judged.
-        at_least: How many tokens must have been judged.
     """
     promise = "a token is replaced before it ends"
 
@@ -113,7 +108,6 @@ def replaced_before_the_end(*, since: float = 0.0, until: float, at_least: int =
 
 
 def renewals_at_most(count: int, *, since: float, until: float | None = None) -> Oracle:
-    """Check that at most `count` renewals are tried in that time."""
     promise = f"at most {counted(count, 'renewal')}"
 
     def oracle(history: History) -> list[Finding]:
@@ -127,7 +121,6 @@ def renewals_at_most(count: int, *, since: float, until: float | None = None) ->
 
 
 def renews_again(*, since: float, before: float) -> Oracle:
-    """Check that a renewal succeeds in that time."""
     promise = "the next renewal succeeds before the token's life ends"
 
     def oracle(history: History) -> list[Finding]:
@@ -142,16 +135,15 @@ def renews_again(*, since: float, before: float) -> Oracle:
 
 
 def last_grant(history: History, *, until: float) -> float:
-    """Return when the last login or renewal was answered; there must have been a login."""
+    """Return when the last login or renewal was answered. There must be one."""
     grants = history.find("login", "renew", until=until, where=came_through)
     return answered(grants[-1])
 
 
 def renewed_or_replaced(*, since: float, before: float) -> Oracle:
-    """Check that the client sends a renewal or login that is answered before the token ends.
+    """Check that an answered renewal or login is sent before the token ends.
 
-    Args:
-        before: When the token ends, as far as the client can know. There is no slack.
+    `before` is its end as far as the client can know.
     """
     promise = "the token is renewed, or replaced, before its end"
 
@@ -176,9 +168,9 @@ def _after(moment: float | None, end: float) -> str:
 def no_refused_read(
     *, since: float = 0.0, until: float | None = None, may_be_empty: bool = False
 ) -> Oracle:
-    """Check that no read is answered 403 in that time, even if the caller does not notice.
+    """Check that no read is answered 403, even if the caller does not notice.
 
-    A read that is on its way may have a token that the client has just replaced and revoked.
+    A read on its way may have a token that the client has just replaced and revoked.
     """
     promise = "no read is sent with a token that has ended"
 
@@ -199,10 +191,7 @@ def no_refused_read(
 
 
 def _overtaken(history: History, read: Exchange, given: Mapping[str | None, Exchange]) -> bool:
-    """Return whether the client revoked its token while a read with it was about to be sent.
-
-    The client must have had a new token already.
-    """
+    """Return whether the client replaced and revoked its token while the read was on its way."""
     word = given.get(read.token)
     if word is None or answered(read) < word.came:
         return False

@@ -1,7 +1,4 @@
-"""Judge logins: how many, how soon, and with which secret-id.
-
-An oracle on a maximum passes if nothing was counted.
-"""
+"""Judge logins: how many, how soon, with which secret-id."""
 
 from __future__ import annotations
 
@@ -23,17 +20,14 @@ LOCKOUT_WINDOW = 15 * 60.0
 """Seconds after which Vault forgets failed logins, by its default."""
 
 STOPPED = 1.5
-"""A client that is quiet for this many times its last pause has stopped trying."""
+"""A client that is quiet for this many times its last pause has stopped."""
 
 IN_A_BURST = 1.5
-"""Seconds. Refused logins that are closer together belong to one burst of one call or loop."""
+"""Seconds. Refused logins that are closer together are one burst."""
 
 
 def logins_at_most(count: int, *, since: float = 0.0, until: float | None = None) -> Oracle:
-    """Check that a client gets at most `count` tokens by logins that were not due.
-
-    A client that logs in for each call is not judged: see `logs_in_for_each_call`.
-    """
+    """Check the logins that were not due."""
     promise = f"at most {counted(count, 'login')}"
 
     def oracle(history: History) -> list[Finding]:
@@ -54,12 +48,10 @@ def logins_at_most(count: int, *, since: float = 0.0, until: float | None = None
 
 
 def given_up(login: Exchange) -> bool:
-    """Return whether the client closed the connection before its answer came."""
     return login.status is None and login.closed == "client"
 
 
 def logs_in_again(*, since: float, within: float) -> Oracle:
-    """Check that Vault accepts a login in that time."""
     promise = f"a new login within {within:.3g} s"
 
     def oracle(history: History) -> list[Finding]:
@@ -86,12 +78,12 @@ def bad_logins_at_most(
     until: float | None = None,
     watched: float | None = None,
 ) -> Oracle:
-    """Check that at most `count` logins with the same secret-id are refused (five lock the role).
+    """Check that at most `count` logins with one secret-id are refused; five lock the role.
 
     Args:
-        secret_id: The label of the secret-id to judge; None for all.
-        watched: Until when the client was watched without a change. If given, the pace counts too:
-            a client that has not stopped would go on for the 15 minutes after which Vault forgets.
+        secret_id: A label; None judges all.
+        watched: Until when the client was watched without a change. Then its pace counts too, for
+            the 15 minutes after which Vault forgets.
     """
     promise = f"at most {count} refused logins with the same secret-id"
     promise += " in 15 minutes" if watched is not None else ""
@@ -119,7 +111,7 @@ def bad_logins_at_most(
 
 
 def _coming(refused: list[Exchange], watched: float) -> int:
-    """Return the number of tries in 15 minutes, if no pause gets longer than the last one."""
+    """Return the number of tries in 15 minutes if no pause gets longer than the last one."""
     tried = [e.began for e in refused if e.began <= watched]
     pause = last_pause(tried)
     if pause is None or watched - tried[-1] >= STOPPED * pause:
@@ -129,13 +121,12 @@ def _coming(refused: list[Exchange], watched: float) -> int:
 
 
 def last_pause(tried: Sequence[float]) -> float | None:
-    """Return the last pause between two bursts of tries; None if there is none."""
+    """Return the last pause between two bursts of tries."""
     pauses = [later - earlier for earlier, later in pairwise(tried)]
     return next((pause for pause in reversed(pauses) if pause >= IN_A_BURST), None)
 
 
 def logins_with_one_secret_id_at_most(count: int) -> Oracle:
-    """Check that no secret-id is used for more than `count` logins, accepted or not."""
     promise = f"at most {counted(count, 'login')} with the same secret-id"
 
     def oracle(history: History) -> list[Finding]:
@@ -152,10 +143,7 @@ def logins_with_one_secret_id_at_most(count: int) -> Oracle:
 
 
 def same_token(*, since: float, until: float | None = None, opened: float | None = None) -> Oracle:
-    """Check that the token stays in use: no login is tried in that time.
-
-    A login that was due does not count if the client never renews. A client that logs in for each
-    call is not judged. The closing act asks again, because a late thread may still log in.
+    """Check that no login is tried, except one that was due if the client never renews.
 
     Args:
         opened: When a sealed Vault or namespace was open again. The first login after a denial
@@ -180,7 +168,7 @@ def same_token(*, since: float, until: float | None = None, opened: float | None
 def _but_after_a_denial(
     history: History, logins: list[Exchange], since: float, until: float
 ) -> list[Exchange]:
-    """Return the logins except the first one after a denial in that time."""
+    """Leave out the first login after a denial."""
     denials = [
         e.began
         for e in history.find(since=since, until=until, where=lambda e: e.status == 403)

@@ -1,4 +1,4 @@
-"""Judge numbers and times that the lab has measured, and the address of each request."""
+"""Judge what the lab has measured, and the address of each request."""
 
 from __future__ import annotations
 
@@ -24,8 +24,6 @@ def none_of(
     Args:
         what: The promise.
         seen: What the lab saw, in words; a mapping also gives the moment of each event.
-        at: The moment of all events; by default the moment of judging.
-        rests_on: As in `Finding`; by default the last fault that began before that moment.
     """
 
     def oracle(history: History) -> list[Finding]:
@@ -43,11 +41,7 @@ def none_of(
 
 
 def at_most(limit: float, seen: float, what: str) -> Oracle:
-    """Check that a number that the lab measured is within its limit.
-
-    Args:
-        what: What is counted: ``tokens alive, as before``.
-    """
+    """Check a number. `what` names what is counted: ``tokens alive, as before``."""
 
     def oracle(history: History) -> list[Finding]:
         if seen <= limit:
@@ -59,11 +53,7 @@ def at_most(limit: float, seen: float, what: str) -> Oracle:
 
 
 def takes_at_most(limit: float, what: str, *, since: float, until: float) -> Oracle:
-    """Check that a time that the lab measured, on the history's clock, is within its limit.
-
-    Args:
-        what: What took the time: ``until it has ended``.
-    """
+    """Check a time. `what` names what took it: ``until it has ended``."""
 
     def oracle(_: History) -> list[Finding]:
         took = until - since
@@ -77,28 +67,22 @@ def takes_at_most(limit: float, what: str, *, since: float, until: float) -> Ora
 
 
 LINES = 2000
-"""Lines that a client may log by itself in any second. A trace of every byte of a few requests has
-fewer; a loop without a pause writes several times as many.
+"""Lines that a client may log by itself in a second: more than a trace of every byte of a few
+requests, and far fewer than a loop without a pause writes.
 """
 
 LINES_FOR_A_CALL = 200
-"""Additional lines for each call under way in that second: some clients log each failure and its
-causes.
-"""
+"""More lines for each call: some clients log each failure and its causes."""
 
 SEEN_LATE = 0.1
-"""Seconds by which a line may be seen late, so that one second can show more lines than were logged
-in it.
-"""
+"""The share of lines that one second may show too many, because they are seen late."""
 
 
 def log_has_pauses(lines: Sequence[float], *, since: float, until: float) -> Oracle:
-    """Check that no second has so many log lines that only a loop without a pause writes them.
-
-    Such a loop may send nothing, for example while a circuit is open.
+    """Check that the log shows no loop without a pause, which may send nothing.
 
     Args:
-        lines: When each line of the log was first seen, in ascending order.
+        lines: When each line was first seen, in ascending order.
     """
     promise = (
         f"no log without a pause (at most {LINES} lines a second of the client's own, "
@@ -124,7 +108,6 @@ def log_has_pauses(lines: Sequence[float], *, since: float, until: float) -> Ora
 def reads_at(
     history: History, address: str, *, since: float = 0.0, until: float | None = None
 ) -> list[Exchange]:
-    """Return the good reads that came over an address of the recorder in that time."""
     return history.find(
         "read",
         since=since,
@@ -134,7 +117,6 @@ def reads_at(
 
 
 def reaches_address(address: str, within: float, *, since: float) -> Oracle:
-    """Check that a good read comes over an address in time after the name was led there."""
     promise = f"reads go to {address} within {within:g} s after the name of Vault was led there"
 
     def oracle(history: History) -> list[Finding]:
@@ -154,10 +136,7 @@ def reaches_address(address: str, within: float, *, since: float) -> Oracle:
 
 
 def leaves_address(address: str, *, since: float) -> Oracle:
-    """Check that the client opens no more connections to an address.
-
-    Connections that the machine itself refuses cannot be observed.
-    """
+    """Check for new connections to an address. Those that the machine refuses are not seen."""
     where = "the first address" if address == FIRST_ADDRESS else address
     promise = f"nobody asks at {where} any more once the name leads elsewhere and is followed"
 

@@ -1,7 +1,7 @@
-"""Tell how a client keeps itself alive: its profile, from what it did before the first fault.
+"""Tell how a client keeps itself alive, from what it did before the first fault.
 
-TOK-21 judges whether the client logs in, or looks at its token, more often than it needs. All other
-scenarios accept that as the client's profile.
+TOK-21 judges logins and lookups that are not needed. All other scenarios accept them as the
+client's profile.
 """
 
 from __future__ import annotations
@@ -10,28 +10,27 @@ from vault_harness.recorder.history import History
 from vault_harness.recorder.observations import Exchange
 
 LOGINS = 3
-"""Number of logins with a young token before the first fault that show a login for each call."""
+"""Logins with a young token that show a login for each call."""
 
 USED = 0.5
-"""The part of the tokens of a client that logs in for each call with which it reads something."""
+"""The part of its tokens that a client with a login for each call reads with."""
 
 UPKEEP = ("login", "renew", "lookup", "revoke")
 """Requests that keep or end a token, and use it for nothing else."""
 
 READS = 3
-"""Number of reads before the first fault that show a look at the token before each read."""
+"""Reads that show a look at the token before each read."""
 
 INSTEAD = (0.3, 0.95)
 """The part of a life in which a login counts as made instead of a renewal."""
 
 LOGS_IN_INSTEAD = "it renews no token: it logs in again in time instead"
-"""Why a scenario does not apply to a client that never renews."""
 
 
 def logs_in_for_each_call(history: History) -> bool:
     """Return whether a client logs in for each call or refresh although its token lives.
 
-    Such a client uses its tokens. A loop of logins leaves most of them unused.
+    A loop of logins is not that: it leaves most tokens unused.
     """
     logins = [e for e in history.logins(until=_calm(history)) if e.ttl]
     if not logins:
@@ -45,7 +44,7 @@ def logs_in_for_each_call(history: History) -> bool:
 
 
 def looks_before_each_read(history: History) -> bool:
-    """Return whether a client looked at its token, or logged in, in each read before any fault."""
+    """Return whether each read before any fault had a look at the token or a login."""
     until = _calm(history)
     asked = [e.began for e in history.find("lookup", "login", until=until)]
     reads = [o for o in history.calls("read", "warm-up") if o.good and (o.ended or until) <= until]
@@ -57,7 +56,6 @@ def looks_before_each_read(history: History) -> bool:
 
 
 def never_renews(history: History) -> bool:
-    """Return whether a client has renewed nothing, and logged in when others renew."""
     if history.find("renew"):
         return False
     first, last = INSTEAD
@@ -66,17 +64,17 @@ def never_renews(history: History) -> bool:
 
 
 def holders(history: History) -> int:
-    """Return how many clients have a token of their own; each start and each child counts."""
+    """Return how many clients, starts and children have their own token."""
     return max(history.clients, len(history.calls("start"))) + len(history.calls("fork"))
 
 
 def _calm(history: History) -> float:
-    """Return when the first fault began; now, if there was none."""
+    """Return when the first fault began, or now."""
     return min((fault.began for fault in history.faults), default=history.now())
 
 
 def part_of_a_life(history: History, login: Exchange) -> float:
-    """Return the part of the previous life that was over at a login; 0 if there was none."""
+    """Return the part of the previous life that was over; 0 if there was none."""
     replaced = _life_before(history, login)
     return 0.0 if replaced is None else (login.began - replaced.began) / (replaced.ttl or 1.0)
 
@@ -90,9 +88,8 @@ def in_its_turn(history: History, login: Exchange, due: float) -> bool:
 def in_turn(history: History) -> set[int]:
     """Return the numbers of the logins that came when it was time to replace a token.
 
-    A login does not show which client it belongs to, so each replaces the oldest token in use;
-    there are as many as clients. If that token is too young for `INSTEAD`, the login is one too
-    many. Its token is then ignored, or all later logins would seem too early.
+    A login does not show its client, so each replaces the oldest token in use. The token of a login
+    that came too early is ignored, or all later logins would seem too early.
     """
     lives: list[Exchange] = []
     found: set[int] = set()
@@ -109,15 +106,13 @@ def in_turn(history: History) -> set[int]:
 
 
 def replaced_in_turn(history: History) -> int:
-    """Return how many tokens a client that never renews has replaced when they were due."""
     return 0 if history.find("renew") else len(in_turn(history))
 
 
 def without_logins_in_turn(history: History, logins: list[Exchange]) -> list[Exchange]:
-    """Return the logins that came before they were due; all logins if the client renews.
+    """Return the logins that came too early; all of them if the client renews.
 
-    A client that never renews may log in once the first part of `INSTEAD` is over. Vault may refuse
-    one such login in each life. A login that fails because of an outage is no refusal.
+    Vault may refuse one login that is due in each life. A failure in an outage is no refusal.
     """
     if history.find("renew"):
         return logins
@@ -145,12 +140,11 @@ def _by_the_end(login: Exchange, life: Exchange) -> bool:
 
 
 def _met_an_outage(login: Exchange) -> bool:
-    """Return whether an outage answered a login: no answer, a stub, a 429 or a 5xx."""
     return login.status is None or login.by == "stub" or login.status == 429 or login.status >= 500
 
 
 def came_through(exchange: Exchange) -> bool:
-    """Return whether a request succeeded at Vault and its answer reached the client.
+    """Return whether Vault granted a request and the answer reached the client.
 
     A gateway's page with a good status grants no life.
     """
@@ -159,5 +153,4 @@ def came_through(exchange: Exchange) -> bool:
 
 
 def answered(exchange: Exchange) -> float:
-    """Return when a request was answered; when it began, if it was not."""
     return exchange.ended if exchange.ended is not None else exchange.began

@@ -1,7 +1,4 @@
-"""Judge how many requests a client sends, and with which pauses.
-
-An oracle on a maximum passes if nothing was counted.
-"""
+"""Judge how many requests a client sends, and with which pauses."""
 
 from __future__ import annotations
 
@@ -22,32 +19,30 @@ from vault_harness.recorder.history import SLACK, History, between
 from vault_harness.recorder.observations import Exchange, Operation
 
 STORM = 3
-"""A storm is more than this many times what a careful client sends, which tries once in each call.
-"""
+"""A storm is more than this many times what a careful client sends."""
 
 OF_ITS_OWN = 1
-"""Requests a second that a careful client sends without a call."""
+"""Requests a second without a call."""
 
 A_CALLER = 3
-"""Requests in one second for each caller: with two calls a second, parts of three fit into it."""
+"""Requests a second for each caller: of two calls a second, parts of three fit into it."""
 
 A_SECRET = 1
-"""Requests a second for each secret that the client keeps fresh without a caller."""
+"""Requests a second for each secret that is kept fresh without a caller."""
 
 PAUSE = 0.1
-"""Seconds from one try to the next within a call; the first repetition may come at once."""
+"""Seconds from one try to the next; the first repetition may come at once."""
 
 OF_THE_SERVER = frozenset({"sys/health", "sys/seal-status", "sys/leader", "sys/init"})
-"""Paths that concern the server and belong to no namespace."""
+"""Paths that belong to no namespace."""
 
 LOOKS_FOR_A_DENIAL = 1
-"""Lookups of the token for each denied read: the cause may be the token or the policy."""
+"""Lookups for each denied read: the cause may be the token or the policy."""
 
 READS_FOR_A_DENIED_CALL = 2
-"""Reads for a denied call: the read and one repetition."""
 
 LOGINS_FOR_DENIALS = 1
-"""Logins for all denials: a login shows whether the role has a new policy."""
+"""A login shows whether the role has a new policy."""
 
 IN_A_CALL = 1
 """Periodic requests that may fall into a call, however long their period is."""
@@ -58,23 +53,20 @@ _DENIED: dict[RequestKind, tuple[str, tuple[str, ...]]] = {
     "read": ("read", ("read", "read_cached", "read_all")),
     "credential": ("request", ("lease",)),
 }
-"""For each kind that may be denied, a word for it, and the verbs of the calls."""
+"""The name of what may be denied, and the verbs of its calls."""
 
 MOUNTS = "sys/internal/ui/mounts"
-"""The path where some clients first ask for a secret's mount. Vault answers 403 if there is none.
-"""
+"""Where some clients first ask for a secret's mount. Vault answers 403 if there is none."""
 
 
 def no_request_storm(*, since: float, until: float, denied: str | tuple[str, ...] = ()) -> Oracle:
     """Check that no second has a storm of requests.
 
-    A storm is more than `STORM` times what a careful client sends: `OF_ITS_OWN`, `A_CALLER` for
-    each caller (at least one), and `A_SECRET` for each secret that it keeps by itself. Requests
-    that Vault asks for with ``Retry-After: 0`` do not count, as in the last second of a quota's
-    interval.
+    Requests that Vault asks for with ``Retry-After: 0`` do not count, as in the last second of a
+    quota's interval.
 
     Args:
-        denied: Denied paths. `a_denial_costs_little` counts their requests instead.
+        denied: Paths whose requests `a_denial_costs_little` counts instead.
     """
     paths = _several(denied)
 
@@ -98,7 +90,7 @@ def no_request_storm(*, since: float, until: float, denied: str | tuple[str, ...
 
 
 def no_connection_storm(*, since: float, until: float) -> Oracle:
-    """Check that no second has a storm of connections, which may end before any request."""
+    """Check connections, which may end before any request."""
 
     def oracle(history: History) -> list[Finding]:
         opened = sorted(at for at in list(history.connections) if since <= at <= until)
@@ -114,19 +106,16 @@ def no_connection_storm(*, since: float, until: float) -> Oracle:
 
 
 def quiet(seconds: float) -> int:
-    """Return how many requests of one kind in `seconds` are no storm."""
+    """Return how many requests of one kind are no storm."""
     return STORM * OF_ITS_OWN * max(1, int(seconds))
 
 
 def no_credential_sent(
     *, since: float, until: float, to: str = "another host", harm: bool = True
 ) -> Oracle:
-    """Check that no token and no secret-id is sent over connections that were made in that time.
+    """Check that no token and no secret-id is sent over connections made in that time.
 
-    Use it for a time in which the server shows a certificate that no client may accept.
-
-    Args:
-        to: Whose certificate it is, in a few words.
+    Use it while the server shows a certificate that no client may accept.
     """
     promise = f"no token and no secret-id goes to a server whose certificate is one of {to}"
 
@@ -152,7 +141,7 @@ def no_credential_sent(
 
 
 def _unbidden(sent: Sequence[Exchange]) -> list[Exchange]:
-    """Return the requests except those that Vault invited, one by each ``Retry-After: 0``."""
+    """Leave out the requests that Vault invited, one by each ``Retry-After: 0``."""
     left, invitations = [], deque[float]()
     for one in sent:
         if invitations and invitations[0] <= one.began:
@@ -170,14 +159,13 @@ def _storm(what: str, text: str, at: float) -> Finding:
 
 
 def _allowed(history: History, since: float, until: float) -> int:
-    """Return how many requests are allowed in any second of that time."""
     own = OF_ITS_OWN + A_SECRET * kept_unasked(history, since, until)
     called = A_CALLER * max(1, _callers(history, since, until))
     return STORM * (own * history.clients + called)
 
 
 def _callers(history: History, since: float, until: float) -> int:
-    """Return how many callers call in that time, or wait for the client to start.
+    """Return how many callers call, or wait for the client to start.
 
     A start that the scenario waits for and its first call count as one caller.
     """
@@ -193,7 +181,7 @@ def _callers(history: History, since: float, until: float) -> int:
 
 
 def kept_unasked(history: History, since: float, until: float | None = None) -> int:
-    """Return how many secrets the client had read before `since` and nobody asked for later."""
+    """Return how many secrets were read before `since` and not asked for later."""
     calling = history.calls("read", "read_cached", "write", "update", until=until)
     kept = {e.path for e in history.find("read", until=since, where=lambda e: e.good)}
     return max(0, len(kept) - len({o.path for o in calling}))
@@ -202,7 +190,6 @@ def kept_unasked(history: History, since: float, until: float | None = None) -> 
 def requests_at_most(
     count: int, *kinds: str, since: float, until: float | None = None, path: str | None = None
 ) -> Oracle:
-    """Check that there are at most `count` requests of these kinds in that time."""
     what = " and ".join(kinds) or "all kinds"
     promise = f"at most {count} requests ({what})"
 
@@ -228,10 +215,7 @@ def requests_a_call_at_most(
     until: float | None = None,
     path: str | None = None,
 ) -> Oracle:
-    """Check that each read takes at most `count` requests of these kinds, for a single caller.
-
-    A client that also sends such requests periodically may send some more (`_at_its_own_pace`).
-    """
+    """Check the requests in each read of a single caller. Periodic requests may be added."""
     promise = f"at most {count} requests ({' and '.join(kinds)}) for one call"
 
     def oracle(history: History) -> list[Finding]:
@@ -260,7 +244,6 @@ def requests_a_call_at_most(
 
 
 def _is_one(exchange: Exchange, kinds: tuple[str, ...], path: str | None) -> bool:
-    """Return whether a request has one of these kinds and that path; empty or None allow any."""
     return (not kinds or exchange.kind in kinds) and (path is None or exchange.path.endswith(path))
 
 
@@ -272,9 +255,9 @@ def _at_its_own_pace(
     took: float,
     until: float | None = None,
 ) -> int:
-    """Return how many periodic requests a client may send in `took` seconds; 0 if it sends none.
+    """Return how many periodic requests a client may send in `took` seconds.
 
-    A client sends them if a request for this secret came while no call was under way.
+    It sends them if one came while no call was under way.
     """
     calls = history.calls()
     asked = history.find(until=until, where=lambda e: _is_one(e, kinds, path))
@@ -284,7 +267,6 @@ def _at_its_own_pace(
 
 
 def _listed(seen: list[Exchange], kinds: tuple[str, ...]) -> str:
-    """Return the number of requests with their times, by kind unless there is only one."""
     return (
         f"{counted(len(seen), f'{kinds[0]} request')} ({times(seen)})"
         if len(kinds) == 1
@@ -293,10 +275,10 @@ def _listed(seen: list[Exchange], kinds: tuple[str, ...]) -> str:
 
 
 def pauses_between_tries(*, since: float, until: float) -> Oracle:
-    """Check that the tries of a read within one call have pauses, for a single caller.
+    """Check that the tries of a read within one call have pauses.
 
     The first repetition may come at once; later ones need `PAUSE` each on average. Periodic
-    requests are not tries. A call with fewer than three tries passes.
+    requests are not tries.
     """
     promise = f"tries within a call come {PAUSE:g} s apart, the second one excepted"
 
@@ -305,7 +287,7 @@ def pauses_between_tries(*, since: float, until: float) -> Oracle:
             tries = history.find("read", since=call.began, until=call.ended)
             if len(tries) < 3:
                 continue
-            # The time of a request is known only to a few milliseconds, which may matter here.
+            # The time of a request is known only to a few milliseconds.
             took = max(tries[-1].came - tries[0].came, tries[-1].began - tries[0].began)
             own = _at_its_own_pace(history, ("read",), took=took)
             if took < PAUSE * (len(tries) - own - 2):
@@ -325,12 +307,8 @@ def obeys_retry_after(
 ) -> Oracle:
     """Check that a client waits as long as a 429 or 503 with ``Retry-After`` says.
 
-    Background requests and repetitions within a call count. Requests that were on their way do not
-    count. If the refused call has failed, the first request of a new call does not count either,
-    because the caller decided to call again.
-
-    Args:
-        kind: The kind of request that is refused, and must wait.
+    Requests on their way do not count, nor does the first request of a new call after the refused
+    call has failed: the caller decided to call again.
     """
     each = {"read": "", "metadata": " by each look at a version"}
     promise = f"Retry-After is obeyed{each.get(kind, f' by each {kind}')}"
@@ -366,9 +344,9 @@ def obeys_retry_after(
 def _on_its_way(history: History, request: Exchange, refusal: Exchange) -> bool:
     """Return whether a request may have been sent before the client had the refusal.
 
-    A request that came over another open connection, or over HTTP/2, may. A client that opens a
-    connection afterwards had time to know, except in a call that had just begun. If there are more
-    unanswered requests than calls, one call has asked twice and knew the answer.
+    A request over another open connection, or over HTTP/2, may. A client that opens a connection
+    afterwards had time to know, except in a call that had just begun. If there are more unanswered
+    requests than calls, one call has asked twice and knew the answer.
     """
     ended = refusal.ended or refusal.began
     if request.came > ended + SLACK:
@@ -393,7 +371,6 @@ def _on_its_way(history: History, request: Exchange, refusal: Exchange) -> bool:
 
 
 def _of_a_new_call(history: History, request: Exchange, refusal: Exchange) -> bool:
-    """Return whether a request is the first of a call that began after the refused call failed."""
     told, calls = refusal.ended or refusal.began, history.calls(until=request.came)
     failed = [o.ended for o in calls if o.failed and o.began <= told and (o.ended or 0.0) >= told]
     new = [o for o in calls if failed and o.began >= min(end or inf for end in failed)]
@@ -415,17 +392,10 @@ def a_denial_costs_little(
 ) -> Oracle:
     """Check that each denied read (403) costs a lookup and a repetition, and all cost one login.
 
-    This is the rule for every 403 to a living token. Each 403 may cost a lookup of the token, since
-    the cause may be the token or the policy. Each call may try once more. A login may show whether
-    the role has a new policy.
-
-    Reads of metadata may be repeated in the same way. A 403 to a request for the mounts may cost a
-    lookup of the token. Periodic lookups and reads may add `OF_ITS_OWN` a second and `IN_A_CALL`.
-    Lookups and logins that a client makes for each call do not count.
-
-    Args:
-        path: The denied path, or several; empty for any read.
-        kind: The denied request: a read, or one for a dynamic credential.
+    A lookup is allowed because the cause may be the token or the policy, a login because the role
+    may have a new policy. Reads of metadata may be repeated too. Periodic requests may add
+    `OF_ITS_OWN` a second and `IN_A_CALL`. Lookups and logins that a client makes for each call do
+    not count.
     """
     thing, verbs = _DENIED[kind]
     paths = _several(path)
@@ -482,7 +452,6 @@ def _several(path: str | tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _asks_for(request: Exchange, paths: tuple[str, ...], kind: RequestKind = "read") -> bool:
-    """Return whether a request asks for one of these paths, or is a denied read of metadata."""
     if paths and not f"/{request.path}".endswith(tuple(f"/{path}" for path in paths)):
         return False
     return request.kind == kind or (request.kind == "metadata" and request.status == 403)
@@ -499,8 +468,7 @@ def _during(call: Operation, request: Exchange) -> bool:
 def names_its_namespace(namespace: str) -> Oracle:
     """Check that each request names the namespace, in a header or at the start of its path.
 
-    Requests about the server itself need not. The closing act asks this again, because the client's
-    last request revokes its token. A request to a child namespace is a finding too.
+    The closing act asks again, because the client's last request revokes its token.
     """
     promise = f"every request names the namespace {namespace}"
 

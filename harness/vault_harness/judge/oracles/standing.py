@@ -1,6 +1,6 @@
-"""Define the standing oracles: promises that every scenario checks, also after its faults.
+"""Define the oracles that every scenario checks, also after its faults.
 
-Their findings depend on no fault: such an excess is wrong whatever else happened.
+Their findings depend on no fault.
 
 An outage must not look like a missing secret: an application that believes this continues with a
 default, makes a new key, or deletes its data. A loop without a pause can start without a fault,
@@ -35,15 +35,14 @@ __all__ = [
 ]
 
 TWINS = 0.02
-"""Seconds after a granted renewal in which another one of the same token counts as simultaneous.
+"""Seconds after a renewal in which another one of the same token counts as simultaneous.
 
-Vault answers in a few milliseconds, so two simultaneous renewals need not overlap. The recorder may
-see a closed connection this much later than the next request.
+Vault answers in a few milliseconds, so the two need not overlap. The recorder may see a closed
+connection this much later than the next request.
 """
 
 
 def health_ends_within(deadline: float) -> Oracle:
-    """Check that ``health`` ends within the deadline."""
     promise = f"health ends within {deadline:g} s"
 
     def oracle(history: History) -> list[Finding]:
@@ -71,7 +70,7 @@ def health_ends_within(deadline: float) -> Oracle:
 def one_renewal_at_a_time() -> Oracle:
     """Check that no token has two renewals in flight together.
 
-    A client that gives up a renewal, because it hangs or its answer is lost, may ask again at once.
+    A client that gives up a renewal may ask again at once.
     """
     promise = "one renewal of a token at a time"
 
@@ -92,7 +91,7 @@ def one_renewal_at_a_time() -> Oracle:
 
 
 def _gave_up(first: Exchange, second: Exchange) -> bool:
-    """Return whether the client had given up the first request when it sent the second.
+    """Return whether the client gave up the first request before it sent the second.
 
     The recorder may see the two events in either order.
     """
@@ -102,7 +101,6 @@ def _gave_up(first: Exchange, second: Exchange) -> bool:
 
 
 ABSENT = ("missing", "deleted")
-"""Outcomes of a call that mean that Vault does not have a secret or its key."""
 
 Had = dict[tuple[str, str, str], float]
 """When a value was first handed out, by path, key and label."""
@@ -111,15 +109,12 @@ Had = dict[tuple[str, str, str], float]
 def no_false_absence(*, refresh: float = 0.0) -> Oracle:
     """Check that no secret that exists is called missing or deleted.
 
-    A secret exists if Vault has it and a caller got that version under the same key. If the secret
-    was missing before, a caller must have got it `refresh` seconds ago: a client may remember the
+    A secret exists if Vault has it and a caller got that version under the same key. If it was
+    missing before, a caller must have got it `refresh` seconds ago: a client may remember the
     absence, and a standby may get the secret later.
 
     Vault's own answers during a seal or an unseal are excused: OpenBao removes a namespace's mounts
     before it answers that the namespace is sealed.
-
-    Args:
-        refresh: Seconds for which an absence may be remembered.
     """
     promise = "what is there is never called missing or deleted"
 
@@ -151,7 +146,6 @@ def no_false_absence(*, refresh: float = 0.0) -> Oracle:
 def _is_there(
     history: History, call: Operation, had: Had, absent: list[Operation], refresh: float
 ) -> bool:
-    """Return whether Vault had the secret for the whole time of a call that reported it absent."""
     ended = history.now() if call.ended is None else call.ended
     changes = [one for one in history.rotations if one.path == call.path and one.at <= ended]
     over = [n for n, one in enumerate(changes) if one.done is not None and one.done <= call.began]
@@ -194,7 +188,6 @@ def _vaults_own(history: History, call: Operation, refresh: float) -> bool:
 
 
 def _turns(fault: Fault, answer: Exchange) -> bool:
-    """Return whether a fault began or ended during an answer, or within `HANDOVER` of it."""
     began = answer.began - HANDOVER
     ended = (inf if answer.ended is None else answer.ended) + HANDOVER
     return any(at is not None and began <= at <= ended for at in (fault.began, fault.ended))
@@ -203,21 +196,18 @@ def _turns(fault: Fault, answer: Exchange) -> bool:
 Window = tuple[float, float]
 
 MORE_OF_A_KIND = 2
-"""Additional requests of one kind: periodic work may happen once more in one of two equal times,
-and twice more if its period is random.
+"""More requests of one kind: periodic work may happen once more in one of two equal times, and
+twice more at random periods.
 """
 
 MORE_IN_ALL = 4
-"""Additional requests of all kinds, and new connections: two kinds of periodic work, with two
-requests each.
-"""
+"""More requests of all kinds, or connections: two kinds of periodic work, twice each."""
 
 
 def asks_no_more_than_before(before: Window, after: Window) -> Oracle:
-    """Check that a client sends no more in a calm time after outages than in a calm time before.
+    """Check that a client sends no more in a calm time after outages than before.
 
-    Each kind of request may grow by `MORE_OF_A_KIND`; all kinds together, and new connections, by
-    `MORE_IN_ALL`. An additional call may cost as many requests as a call did before.
+    An additional call may cost as many requests as a call did before.
 
     Args:
         before: A time without faults that begins when a token is new.
@@ -263,21 +253,17 @@ def _grown(what: str, first: int, second: int, window: Window, spare: int) -> st
 
 
 OF_ITS_OWN = 20
-"""Requests that a client may send by itself in any second: far more than a storm."""
+"""A client's own requests in any second: far more than a storm."""
 
 FOR_A_CALL = 6
-"""Requests in any second for each call under way: as many as a call has tries."""
+"""Requests in any second for each call: as many as a call has tries."""
 
 FROM_LOOK_TO_LOOK = 0.1
-"""Seconds from one checked second to the next: a loop shows in all of them."""
+"""Seconds between two checked seconds: a loop shows in all of them."""
 
 
 def loops_have_pauses() -> Oracle:
-    """Check that no second has so many requests that only a loop without a pause sends them.
-
-    Each client and each of its children may send `OF_ITS_OWN`. Each call in that second adds
-    `FOR_A_CALL`, and each secret that is kept fresh without a caller adds `A_SECRET`.
-    """
+    """Check that no second has so many requests that only a loop without a pause sends them."""
     promise = (
         f"no loop without a pause (at most {OF_ITS_OWN} requests a second of the client's own, "
         f"and {FOR_A_CALL} for each call)"
@@ -296,8 +282,7 @@ def loops_have_pauses() -> Oracle:
             if over - number > most:
                 text = f"{over - number} requests in one second, {most} are allowed: "
                 text += requests(sent[number:over])
-                # The finding has the time of the first request too many, because its second may
-                # begin before a fault.
+                # The first request too many, because its second may begin before a fault.
                 return [Finding(promise, text, sent[number + most].began, rests_on=())]
         return []
 
@@ -305,7 +290,6 @@ def loops_have_pauses() -> Oracle:
 
 
 def _asked_for(history: History, since: float, until: float) -> int:
-    """Return the requests allowed for calls in that time, and for secrets without a caller."""
     calls = history.calls(until=until, where=lambda o: o.ended is None or o.ended >= since)
     kept = kept_unasked(history, since, until) * history.clients
     return FOR_A_CALL * len(calls) + A_SECRET * kept
