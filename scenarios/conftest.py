@@ -1,4 +1,4 @@
-"""Make the catalogue's scenarios a suite, which runs side by side and writes a JUnit file."""
+"""Make the catalogue's scenarios a suite."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CATALOGUE = Path(__file__).with_name("catalogue.toml")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Run side by side by default, with one seed for all, and write a JUnit file."""
+    """Run side by side by default, with one seed for all."""
     begin_suite(config, CATALOGUE)
 
 

@@ -32,14 +32,14 @@ def test_cached_login(lab: Lab) -> None:
         with lab.reading(every=0.5):
             lab.watch(lab.ttl)
             with lab.vault.token_revoked(lab.tokens.accessor()) as fault:
-                # The proxy notices the loss when it renews the token, after at most three quarters
-                # of the token's life. Before that it answers each login with the dead token.
+                # The proxy notices the loss when it renews, after at most three quarters of the
+                # token's life. Before that it answers each login with the dead token.
                 bound = 0.75 * lab.ttl + lab.recovery
                 revoked = lab.history.now()
-                # A client that answers from memory notices the loss later.
+                # A client that answers from memory notices later.
                 lab.until(lambda: _answered(lab.history, since=revoked), within=bound + lab.reach)
                 lab.until_good_read(since=revoked, within=bound)
-            lab.watch(1.5)  # shows a client that still uses the dead token
+            lab.watch(1.5)  # for a client that still uses the dead token
         # Each call may be refused and log in once.
         calls = len(lab.history.calls("read", since=fault.began - lab.deadline))
         lab.judge(
@@ -88,18 +88,18 @@ def test_what_is_kept_is_whole(lab: Lab) -> None:
 
 
 UNREAD: dict[Verb, str] = {"read_cached": "backend/late/cached", "read": "backend/late/plain"}
-"""For each way of reading whose first answer comes late, a secret that nobody has read before."""
+"""A secret for each way of reading whose first answer is late."""
 
 LATE_BY = 0.6
-"""Seconds, at most a third of a call: the secret is rotated and read before the answer comes."""
+"""Seconds, at most a third of a call: the secret is rotated and read meanwhile."""
 
 LOOKS = 4
 
 
 def _older_answer_comes_last(lab: Lab, slow_verb: Verb, path: str) -> None:
-    """Rotate a secret during a slow read, and read it before the slow, older answer comes.
+    """Rotate and read a secret before a slow, older answer to it comes.
 
-    A client that sends one request for all concurrent callers gets no newer answer. That is
+    A client that sends one request for all concurrent callers gets no newer answer; that is
     allowed.
     """
     client, asked = lab.client, f"*/data/{path}"
@@ -127,7 +127,7 @@ def _told(history: History, late: Fault) -> bool:
 
 
 def _steps_back(history: History, path: str) -> list[str]:
-    """Return the reads from a cache that gave an older version than an earlier read."""
+    """Return the cached reads that gave an older version than an earlier one."""
     age = {
         rotation.value: n for n, rotation in enumerate(history.rotations) if rotation.path == path
     }

@@ -1,4 +1,4 @@
-"""The fallback: in an outage, and only then, a client gives an environment variable's value."""
+"""The fallback: an environment variable's value, in an outage only."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ from vault_harness.recorder.observations import Operation
 SEALED = b'{"errors":["Vault is sealed"]}'
 
 LATER = 3.0
-"""Seconds of the second outage within which the variable's value must come. The last good value may
-come first, for one second (``VAULT_MAX_STALE``).
-"""
+"""Seconds. The last good value may come first, for one (``VAULT_MAX_STALE``)."""
 
 
 @pytest.mark.scenario("FBK-01")
@@ -39,11 +37,11 @@ def test_fallback_while_vault_is_away(lab: Lab) -> None:
         if client is not None:
             _has_it_under_a_seal_too(lab)
     if client is None:
-        lab.start()  # only now can it say whether it has a fallback
+        lab.start()  # only now can it tell whether it has a fallback
         _write_own_paths(lab)
     _comes_back(lab, sealed)
     _vault_goes_away_again(lab)
-    # Only this key has a variable. The variable's value for another key would be wrong.
+    # Another key has no variable, so any value for it would be wrong.
     lab.judge(fallback={(_path(lab, verb), lab.entry.key) for verb in read_verbs(lab)})
 
 
@@ -56,13 +54,13 @@ def _read(lab: Lab, verb: Verb) -> Operation:
 
 
 def _write_own_paths(lab: Lab) -> None:
-    """Write the secret that only the cache is asked for. The same variable stands in for it."""
+    """Write the cached secret, which the same variable stands in for."""
     for path in {_path(lab, verb) for verb in read_verbs(lab)} - {lab.entry.path}:
         lab.put("v1", path=path)
 
 
 def _gives_the_variable(lab: Lab, verb: Verb) -> bool:
-    """Read a key that has a variable; return whether its value came. Anything else is a finding."""
+    """Return whether the variable's value came; anything else is a finding."""
     read = _read(lab, verb)
     given = read.value == "fallback"
     if not given:
@@ -72,7 +70,7 @@ def _gives_the_variable(lab: Lab, verb: Verb) -> bool:
 
 
 def _has_it_under_a_seal_too(lab: Lab) -> None:
-    """Read in each way until a login finds Vault sealed; the fallback must still come."""
+    """Read until a login finds Vault sealed; the fallback must still come."""
     until = lab.history.now() + lab.reach
     while lab.history.now() <= until:
         began = lab.history.now()
@@ -84,7 +82,6 @@ def _has_it_under_a_seal_too(lab: Lab) -> None:
 
 
 def _comes_back(lab: Lab, fault: Fault) -> None:
-    """Check that each way of reading gives Vault's value again after an outage."""
     bound = lab.recovery_after(fault) + lab.refresh
     for verb in read_verbs(lab):
         read = _read(lab, verb)
@@ -104,7 +101,7 @@ def _is_not_back(read: Operation) -> bool:
 
 
 def _vault_goes_away_again(lab: Lab) -> None:
-    """Take Vault away again until its values are too old to be served, and bring it back.
+    """Take Vault away until its values are too old to be served, and bring it back.
 
     Callers also ask for a key that was never read and has no variable.
     """
@@ -120,7 +117,6 @@ def _vault_goes_away_again(lab: Lab) -> None:
                     read = _read(lab, verb)
 
             def answered() -> bool:
-                """Return whether a call in each way of reading has ended without a variable."""
                 calls = lab.history.calls(
                     *read_verbs(lab),
                     since=fault.began,
@@ -141,7 +137,7 @@ def _is_from_vault(read: Operation) -> bool:
 DELETED, DELETED_KEY = "backend/deleted", "STRIPE_SECRET_KEY"
 
 UNREAD, UNREAD_KEY = "backend/database", "DB_PASSWORD"
-"""A secret that nobody reads before the login is refused."""
+"""Nobody reads it before the refusal."""
 
 
 @pytest.mark.scenario("FBK-02")
@@ -180,9 +176,9 @@ def test_no_fallback_without_an_outage(lab: Lab) -> None:
 
 
 def _access_is_taken_away(lab: Lab) -> None:
-    """Revoke the token and destroy its secret-id, read once in each way, and deliver a new one.
+    """Revoke the token, destroy its secret-id, and deliver a new one.
 
-    One read in each way and one further try stay below the five that lock the role.
+    The reads stay below the five failures that lock the role.
     """
     with (
         lab.vault.secret_id_destroyed(ROLE, lab.secret_id.accessor) as refused,
@@ -190,7 +186,7 @@ def _access_is_taken_away(lab: Lab) -> None:
     ):
         _read_unread(lab)
         if not lab.touched(refused):
-            # A client that takes the refused token for a denial logs in only at its next renewal.
+            # A client that takes this for a denial logs in only at its next renewal.
             lab.history.wait_for(lambda: lab.touched(refused), lab.ttl)
             _read_unread(lab)
         lab.new_secret_id()

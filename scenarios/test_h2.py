@@ -1,4 +1,4 @@
-"""HTTP/2: one connection carries all requests, so its end concerns all of them."""
+"""HTTP/2: all requests share the end of one connection."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vault_harness.judge.oracles import (
 from vault_harness.judge.verdict import NotClaimed
 
 APART = 0.2
-"""The part of the deadline between the starts of two callers, so that one of three always waits."""
+"""Part of the deadline between two callers' starts: one of three always waits."""
 
 
 @pytest.mark.scenario("H2-01")
@@ -30,12 +30,11 @@ def test_dead_connection(lab: Lab) -> None:
         lab.watch(1.0)
     lab.watch(0.3)
     with dead_connections(lab) as fault, contextlib.ExitStack() as callers:
-        # The callers start one after the other. A client may be able to drop a connection only
-        # while no call uses it, and calls that fail at the same moment would allow that.
+        # Apart: a client may be able to drop a connection only while no call uses it.
         for _ in range(3):
             callers.enter_context(lab.reading(every=0.4))
             lab.watch(APART * lab.deadline)
-        # Time for three calls of each caller that all wait in vain.
+        # Three calls of each caller wait in vain.
         lab.hold(fault, 3.2 * lab.deadline)
         # One call finds the dead connection, and the next is served. A client may rest in between.
         bound = lab.deadline + lab.or_its_pause(lab.deadline)

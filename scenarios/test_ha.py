@@ -1,7 +1,4 @@
-"""High availability: a leader that is lost, and redirects.
-
-Clients are led to the leader of three nodes, and to the next leader once it leads.
-"""
+"""High availability: a leader that is lost, and redirects."""
 
 from __future__ import annotations
 
@@ -37,22 +34,22 @@ from vault_harness.judge.oracles import (
 from vault_harness.judge.verdict import Finding
 
 STEP_DOWN = 3.0
-"""Seconds from the moment when Vault serves again, in which a good read must come."""
+"""Seconds from Vault's return to a good read."""
 
 NO_QUORUM = 10.0
 
 UNREAD = tuple(f"backend/readers/{number}" for number in range(1, 6))
-"""Secrets that nobody reads before the quorum is lost."""
+"""Nobody reads these before the quorum is lost."""
 
 NOT_A_STANDBYS = (301, 302)
-"""Statuses after which a client may turn a write into a read (RFC 9110, 15.4.2 and 15.4.3)."""
+"""A client may turn such a write into a read (RFC 9110, 15.4.2 and 15.4.3)."""
 
 
 def _again(lab: Lab) -> AbstractContextManager[None]:
-    """Start a caller of a secret that nobody has read before.
+    """Read a new secret.
 
-    A new node leads after two or three seconds. In that time a client that answers from memory may
-    send nothing for the other secrets.
+    A new node leads after two or three seconds. Until then a client that answers from memory may
+    send nothing for the others.
     """
     return lab.reading(every=0.5, path=lab.entry.spare_path, key=lab.entry.spare_key)
 
@@ -63,7 +60,7 @@ def test_leader_steps_down(lab: Lab) -> None:
     lab.start()
     leader = lab.stack.leader()
     with ExitStack() as callers:
-        # A step-down may be short, so five callers start 0.1 s apart, each with the usual pace.
+        # A step-down may be short, so there are five callers.
         for _ in range(5):
             callers.enter_context(lab.reading(every=0.5))
             lab.watch(0.1)
@@ -86,7 +83,7 @@ def test_leader_is_killed(lab: Lab) -> None:
     lab.judge(
         same_token(since=fault.began),
         no_request_storm(since=fault.began, until=back),
-        # A dead leader answers nothing, so only connections to it can be counted.
+        # A dead leader answers nothing; only connections count.
         no_connection_storm(since=fault.began, until=back),
     )
 
@@ -112,7 +109,7 @@ def test_redirect_to_a_dead_leader(lab: Lab) -> None:
             lab.hold(fault, 2.5 * lab.deadline)
         lab.recovers(after=fault, within=recovery_of_calls(lab, fault))
         hops = len(dead.history.find())
-    # Count all of them: the first redirect may come a moment before the fault is noted.
+    # All: the first redirect may come before the fault is noted.
     told = lab.history.find(where=lambda e: e.by == "stub")
     lab.judge(
         at_most(len(told), hops, f"requests to it for {len(told)} redirects"),
@@ -123,9 +120,7 @@ def test_redirect_to_a_dead_leader(lab: Lab) -> None:
 
 
 LAG = 0.5
-"""Seconds by which raft's messages to a standby are late. From 1 s on, the standby would miss its
-leader.
-"""
+"""Seconds. From 1 s on, the standby would miss its leader."""
 
 LEDGER = "backend/ledger"
 
@@ -177,8 +172,7 @@ def test_quorum_is_lost(lab: Lab) -> None:
     with lab.reading(every=0.5, callers=2):
         lab.watch(0.5)
         with lab.process.quorum_lost([n for n in lab.stack.nodes if n is not leader]) as fault:
-            # The remaining node answers with errors for a second only. No cache has these secrets,
-            # so the client must ask for them.
+            # The remaining node answers with errors for a second only, and no cache has these.
             for path in UNREAD if not has_its_files(lab) else ():
                 client.read(path, KEY)
                 lab.watch(0.3)
@@ -233,12 +227,12 @@ def test_redirects_that_no_standby_sends(lab: Lab) -> None:
             lab.recovers(after=fault)
         for status in NOT_A_STANDBYS if lab.can("write") else ():
             _write_that_is_moved(lab, other, status)
-    # A standing oracle limits the requests in a circle: loops have pauses.
+    # A standing oracle limits the requests in a circle.
     lab.judge(failures_are("unavailable", since=fault.began, until=fault.end, may_be_empty=True))
 
 
 def _write_that_is_moved(lab: Lab, other: OtherHost, status: int) -> None:
-    """Redirect one write with a status that lets a client turn it into a read."""
+    """Redirect a write with a status that lets a client turn it into a read."""
     location = f"{other.address}/v1/{lab.entry.mount}/data/{LEDGER}"
     before = version_of(lab, LEDGER)
     with lab.http.fail("write", status=status, headers={"Location": location}, body=b"") as fault:

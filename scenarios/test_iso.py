@@ -18,27 +18,24 @@ FINE = [f"backend/fine-{number}" for number in range(1, 10)]
 KEY = "VALUE"
 
 ROTATED = FINE[-2:]
-"""Secrets that change while another one fails. One is read plainly, the other from the cache, if
-there is a cache.
-"""
+"""Secrets that change: one is read plainly, one from the cache if there is one."""
 
 BEYOND_REFRESH = 2.0
-"""Seconds beyond R for which one secret fails, so that an old value of a rotated secret is wrong.
-"""
+"""Seconds beyond R: an old value of a rotated secret is then wrong."""
 
 
 SLOW = 1.2
-"""Seconds by which the answers for one secret are late, which is no outage."""
+"""Seconds of delay, which is no outage."""
 
 SLOW_CALLERS = 3
-"""Readers of the slow secret: more than the connections of a pool with two for each host."""
+"""More than the connections of a pool with two for each host."""
 
 WAITS = 0.33
-"""The part of that delay for which a reader of another secret may wait."""
+"""Part of that delay for which another reader may wait."""
 
 
 ALONE = 0.7
-"""The delay of an answer that is in time, as a part of a call's deadline, as in NET-06."""
+"""Part of a call's deadline: an answer in time, as in NET-06."""
 
 
 @pytest.mark.scenario("ISO-01")
@@ -47,7 +44,7 @@ def test_one_sick_path(lab: Lab) -> None:
     client = lab.start()
     verbs: dict[str, Verb] = dict.fromkeys(FINE, "read")
     verbs[ROTATED[-1]] = read_verbs(lab)[-1]
-    # The failing secret comes first: a client that refreshes in this order meets it first.
+    # First: a client that refreshes in this order meets it first.
     for verb in read_verbs(lab):
         client.read(SICK, SICK_KEY, verb=verb)
     for path, verb in verbs.items():
@@ -70,8 +67,8 @@ def test_one_sick_path(lab: Lab) -> None:
         ):
             lab.hold(slow, late_by)
     _beside_one_in_vain(lab)
-    # A client may take the failure for an outage and rest. Its next try may be for the same secret,
-    # but not again and again.
+    # A client may rest, as in an outage. Its next try may be for the same secret, but not again and
+    # again.
     bound = 2 * lab.deadline + min(lab.declared("backoff_cap", lab.deadline), lab.deadline)
     lab.judge(
         *(reads_go_on(bound, since=fault.began, until=fault.end, path=path) for path in FINE),
@@ -81,18 +78,18 @@ def test_one_sick_path(lab: Lab) -> None:
 
 
 def _beside_one_in_vain(lab: Lab) -> None:
-    """Let one read fail at its deadline while another waits for an answer that comes in time."""
+    """Let one read end in vain while another waits for an answer in time."""
     fine = FINE[0]
     with (
         lab.http.delay("read", by=2 * lab.deadline, path=f"*/data/{SICK}") as never,
         lab.http.delay("read", by=ALONE * lab.deadline, path=f"*/data/{fine}") as late,
         ThreadPoolExecutor(1) as other,
     ):
-        never.optional = late.optional = True  # a client may answer from memory at once
+        never.optional = late.optional = True  # a client may answer from memory
         if lab.client.read(fine, KEY).failed:
             return
         other.submit(lab.client.read, SICK, SICK_KEY)
-        lab.watch(0.5 * lab.deadline)  # so that the other read ends in the middle of this one
+        lab.watch(0.5 * lab.deadline)  # the other read ends in the middle of this one
         read = lab.client.read(fine, KEY)
     lost = {f"it ended {read.told}, beside one of {SICK} that ended in vain"} if read.failed else ()
     lab.judge_later(none_of("a read is not lost with another one", lost, at=read.began))
@@ -105,7 +102,7 @@ THEIRS: dict[ReadVerb, tuple[str, str]] = {
     "read_cached": ("ai/anthropic", "ANTHROPIC_API_KEY"),
     "read_all": ("ai/huggingface", "HUGGINGFACE_API_KEY"),
 }
-"""For each way of reading, a secret that only the other role may read."""
+"""Secrets that only the other role may read."""
 
 
 @pytest.mark.scenario("ISO-02")
@@ -128,7 +125,7 @@ def test_two_roles_in_one_process(lab: Lab) -> None:
         crossing = [client.ask(verb, *theirs[verb]) for verb in ours]
         crossing += [other.ask(verb, *ours[verb]) for verb in ours]
     other.close()
-    # A plain read asks Vault, and shows whether the client has lost its token or connections.
+    # A plain read shows whether the client has lost its token or connections.
     after = client.read("backend/celery", "CELERY_BROKER_URL")
     crossed = {f"{call.verb} gave a value of {call.path}" for call in crossing if call.good}
     denied.optional = bool(crossed)

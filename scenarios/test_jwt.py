@@ -1,4 +1,4 @@
-"""JWTs: a platform's own token serves as login, its file is replaced, and its key changes."""
+"""JWTs: a platform's token is the login; its file and its key change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from vault_harness.recorder.history import History
 from vault_harness.recorder.observations import Exchange
 
 REFUSED = {"statuses": frozenset({400, 403}), "kinds": frozenset({"login"})}
-"""The marks of a login that Vault refuses."""
 
 
 @pytest.mark.scenario("JWT-01")
@@ -32,13 +31,13 @@ def test_rotated_jwt_is_used(lab: Lab) -> None:
     with lab.reading(every=0.25):
         lab.credentials.jwt.rotate()
         lab.credentials.deliver_jwt(lab.credentials.jwt.issue())
-        lab.watch(0.5)  # a login with the old JWT may still be on its way
+        lab.watch(0.5)  # for a login with the old JWT
         with lab.condition("JWT's key withdrawn", **REFUSED) as replaced:
-            replaced.optional = True  # a client that already has the new JWT never meets it
+            replaced.optional = True  # a client that has the new JWT never meets it
             lab.credentials.jwt.trust_newest()
             lab.logs_in_again(since=replaced.began, within=lab.ttl)
             in_time = lab.history.now()
-        # Judge this now, because the next login has to wait for its JWT.
+        # Now, because the next login has to wait for its JWT.
         lab.note(*replaced_before_the_end(until=in_time)(lab.history))
         lab.credentials.jwt.rotate()
         lab.credentials.jwt.trust_newest()
@@ -59,8 +58,7 @@ def test_rotated_jwt_is_used(lab: Lab) -> None:
         recovers_within(bound, since=late.end),
         requests_at_most(quiet(late.end - met), "login", since=met, until=late.end),
         no_request_storm(since=met, until=late.end),
-        # The client cannot know whether a secret exists. If it reports a secret as gone, an
-        # application may react to that.
+        # A client that reports a secret as gone may make an application react to that.
         failures_are("denied", "unavailable", since=met, until=late.end, may_be_empty=True),
     )
 

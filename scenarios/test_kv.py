@@ -1,4 +1,4 @@
-"""Secrets and caches: rotated, outdated, deleted and missing secrets."""
+"""Secrets and caches: rotated, outdated, deleted and missing."""
 
 from __future__ import annotations
 
@@ -49,26 +49,26 @@ LEDGER = "backend/ledger"
 NO_SUCH_KEY = "NO_SUCH_KEY"
 
 NAMESAKE = "shared/celery"
-"""Another secret whose path ends like that of the secret that KV-03 deletes."""
+"""The path ends like that of the secret that KV-03 deletes."""
 
 LATE = "backend/late"
 
 PAIR, TAKEN_OUT = "backend/pair", "CELERY_PASSWORD"
-"""A secret with two keys, and the key that is removed from it."""
+"""A secret with two keys, and the one removed from it."""
 
 EMPTY, PADDED = "NOTES", "TLS_KEY"
-"""Two more keys of that secret: an empty value, and a value with blanks and a line's end."""
+"""Further keys: an empty value, and one with blanks and a line's end."""
 
 REBORN = "backend/data/ecommerce/jobs of today"
-"""A secret that is removed and written again as version 1. Its path looks partly like a URL of
-Vault, and has blanks, which a URL must encode.
+"""Removed and written again as version 1. The path looks partly like a URL of Vault, and has blanks
+to encode.
 """
 
 SPELLED = tuple(f"backend/{name}" for name in ("odd", "Odd", "odd x", "odd+x", "odd-\u00fc"))
-"""Different secrets whose names a library may confuse."""
+"""Names that a library may confuse."""
 
 REFUSABLE = tuple(f"backend/{name}" for name in ("odd?x", "odd#x", "odd%3Fx"))
-"""Names with characters that are special in a URL. A client may refuse them."""
+"""Special in a URL; a client may refuse them."""
 
 RETIRED = "backend/retired"
 
@@ -77,35 +77,32 @@ KEPT = {
     "pin": "0042",
     "certificate": '-----BEGIN-----\r\n"Gr\u00fc\u00dfe" \\ 100 %\x00\n-----END-----\n',
 }
-"""The other keys of a secret when one key is changed: an empty value, digits, several lines."""
+"""The keys beside a changed one."""
 
 AT_ITS_ENDS = ("\r\n ", " \r\n")
-"""The start and the end of a changed value: blanks and line ends, as in a file."""
+"""Around a changed value, as in a file."""
 
 VERSIONS = 16
-"""How often the pair of KV-06 is rotated under reads."""
+"""Rotations of KV-06's pair."""
 
 LATE_BY_FAR = 2.0
 
 BEYOND_REFRESH = 2.0
-"""Seconds beyond R for which Vault is away in KV-07: a value from memory must then be marked."""
+"""Seconds beyond R in KV-07: a value from memory must then be marked."""
 
 REFUSED = 1.2
-"""Seconds of refused connections at the end of the outage: two calls in each way of reading."""
+"""Seconds of refused connections: two calls in each way of reading."""
 
 LONGEST = 30.0
-"""Seconds. A longer refresh or max_stale would make a scenario too long."""
+"""Seconds; longer would make a scenario too long."""
 
 
 def _refuse_longer(
     name: str, seconds: float, refusal: type[NotClaimed | NotExercised] = NotExercised
 ) -> None:
-    """Raise if a declared time would make the scenario too long.
+    """Raise `refusal` for a declared time that would make the scenario too long.
 
-    Raises:
-        NotExercised: The time is too long. This is no missing capability, so it is not
-            `NotClaimed`.
-        NotClaimed: The time is too long, and no client needs to declare it.
+    `NotClaimed` only if no client needs to declare it: such a time is no missing capability.
     """
     if seconds > LONGEST:
         raise refusal(
@@ -114,12 +111,12 @@ def _refuse_longer(
 
 
 def _held(read: Operation) -> Condition:
-    """Require that a read gave a value, which a cache may then hold."""
+    """Require a value, which a cache may then hold."""
     return lambda _: read.good
 
 
 def _in_time(lab: Lab, call: Operation, since: float) -> bool:
-    """Return whether a call began while a cache may still hold the state before `since`."""
+    """Return whether a cache may still hold the state before `since`."""
     return call.began <= since + lab.refresh + SLACK
 
 
@@ -129,7 +126,7 @@ def test_rotated_secret_is_seen(lab: Lab) -> None:
     client = lab.start()
     _refuse_longer("refresh", lab.refresh)
     for number, verb in enumerate(read_verbs(lab), start=2):
-        # Use one way of reading at a time: a plain read would refresh the cache.
+        # One way at a time: a plain read would refresh the cache.
         before = client.read(verb=verb)
         new = f"v{number}"
         lab.put(new)
@@ -159,15 +156,15 @@ def test_stale_values_have_an_end(lab: Lab) -> None:
     limit = lab.declared("max_stale", 0.0)
     _refuse_longer("max_stale", limit, NotClaimed)
     _refuse_longer("refresh", lab.refresh)
-    longest = max(limit, lab.refresh)  # an unmarked value may always be as old as R
-    # These ways of reading need not serve an old value, and must not after max_stale.
+    longest = max(limit, lab.refresh)  # an unmarked value may be as old as R
+    # These need not serve an old value, and must not after max_stale.
     others: list[ReadVerb] = [verb for verb in all_read_verbs(lab) if verb != "read_cached"]
     paths = {verb: own_path(lab, lab.entry.path, verb) for verb in all_read_verbs(lab)}
     for path in {*paths.values()} - {lab.entry.path}:
         lab.put("v1", path=path)
     for verb, path in paths.items():
         client.ask(verb, path)
-    # The outage is a seal and refused connections, which a client may treat differently.
+    # A client may treat a seal and refused connections differently.
     with lab.vault.sealed() as fault:
 
         def ask_until(end: float, met: Callable[[], bool] = lambda: False) -> None:
@@ -185,7 +182,7 @@ def test_stale_values_have_an_end(lab: Lab) -> None:
             with ThreadPoolExecutor(len(others)) as callers:
                 for late in callers.map(lambda verb: client.ask(verb, paths[verb]), others):
                     _judge_excess(lab, late, _age(late, fault), longest)
-        # A client that rests does not know yet that it can reach a sealed Vault again.
+        # A client that rests does not know yet that it can reach Vault again.
         ask_until(gone.end + lab.reach, lambda: _meets_a_seal(lab, since=gone.end))
         if lab.can("health") and client.healthy():
             lab.note(
@@ -203,8 +200,8 @@ def _age(call: Operation, fault: Fault) -> float:
 
 
 def _judge_age(lab: Lab, call: Operation, age: float, limit: float) -> None:
-    """Judge one read from the cache that ended `age` seconds into an outage."""
-    # The value may have been as old as R when the outage began.
+    """Judge a cached read that ended `age` seconds into an outage."""
+    # The value may have been as old as R at the outage's begin.
     if call.failed and age < limit - lab.refresh - SLACK:
         text = f"a read failed {age:.2f} s into the outage as {call.outcome}"
         lab.note(Finding(f"the last good value is served for {limit:g} s", text, call.began))
@@ -212,7 +209,7 @@ def _judge_age(lab: Lab, call: Operation, age: float, limit: float) -> None:
 
 
 def _judge_excess(lab: Lab, call: Operation, age: float, limit: float) -> None:
-    """Make a finding if a read gives a value that is too old."""
+    """Make a finding of a value that is too old."""
     over = age - limit - lab.deadline - SLACK
     if not call.failed and over > 0:
         lab.note(
@@ -241,8 +238,7 @@ def test_deleted_is_not_missing(lab: Lab) -> None:
     for way in read_verbs(lab):
         _judge_absence(lab, client.read(paths[way], NO_SUCH_KEY, verb=way))
     for verb in verbs:
-        # Both secrets have the same key and the same last part of the path. No cache may confuse
-        # them.
+        # The key and the last part of the path are the same; no cache may confuse them.
         before, namesake = (client.ask(verb, one[verb], key) for one in (paths, namesakes))
         lab.require(f"a value before it was deleted ({verb})", _held(before))
         lab.require(f"its namesake's ({verb})", _held(namesake))
@@ -257,7 +253,7 @@ def test_deleted_is_not_missing(lab: Lab) -> None:
         lab.delete(path)
     for where in (paths, namesakes, *(dict.fromkeys(verbs, one) for one in retired)):
         _is_reported_as(lab, "deleted", where, key)
-    # Undelete these before the others are destroyed, so that both waits run together.
+    # Before the others are destroyed, so that both waits run together.
     undeleted = _undelete(lab, {*namesakes.values()}, key)
     for path in {*paths.values()}:
         kv.destroy_secret_versions(path, [1, 2], mount_point="ecommerce")
@@ -276,12 +272,11 @@ def test_deleted_is_not_missing(lab: Lab) -> None:
 
 
 def _is_reported_as(lab: Lab, wanted: str, where: Mapping[ReadVerb, str], key: str) -> None:
-    """Check in each way of reading that a secret is reported as deleted or missing."""
+    """Check that each way of reading reports a secret as deleted or missing."""
     since = lab.history.now()
     for verb, path in where.items():
         call = lab.client.ask(verb, path, key)
-        # For R a client may remember that the secret was deleted. No other failure may be
-        # remembered.
+        # For R a client may remember the deletion, but no other failure.
         while (not call.failed or (wanted, call.outcome) == ("missing", "deleted")) and _in_time(
             lab, call, since
         ):
@@ -297,7 +292,7 @@ def _is_reported_as(lab: Lab, wanted: str, where: Mapping[ReadVerb, str], key: s
 
 
 def _undelete(lab: Lab, paths: Collection[str], key: str) -> float:
-    """Undelete the newest version of some secrets, and return when that was done."""
+    """Undelete the secrets' newest versions; return when."""
     kv = lab.stack.operator.client.secrets.kv.v2
     for path in paths:
         with lab.changing("v1", path=path, key=key):
@@ -306,7 +301,7 @@ def _undelete(lab: Lab, paths: Collection[str], key: str) -> float:
 
 
 def _read_what_is_spelled_alike(lab: Lab, key: str, verbs: Collection[ReadVerb]) -> None:
-    """Read secrets whose paths a client may confuse, in each way of reading."""
+    """Read secrets whose paths a client may confuse."""
     if has_its_files(lab):
         return
     for path in (*SPELLED, *REFUSABLE):
@@ -320,12 +315,10 @@ def _read_what_is_spelled_alike(lab: Lab, key: str, verbs: Collection[ReadVerb])
 
 
 def _read_a_pair(lab: Lab, key: str, verbs: Collection[ReadVerb]) -> float | None:
-    """Read the keys of a secret, at once and in turn, and remove all but one.
+    """Read the keys of a secret, and remove all but one; return when, or None if it renders files.
 
-    The values are difficult: not ASCII, empty, with a line's end as in a PEM key, or with letters
-    that JSON escapes. Vault announces that it will delete this version in an hour.
-
-    Return when the keys were removed; None for a program that renders files.
+    The values are difficult: empty, not ASCII, with a PEM key's line end, or with JSON escapes.
+    Vault announces that it will delete this version in an hour.
     """
     if has_its_files(lab):
         return None
@@ -342,11 +335,10 @@ def _read_a_pair(lab: Lab, key: str, verbs: Collection[ReadVerb]) -> float | Non
     kv.update_metadata(PAIR, delete_version_after="1h", mount_point=lab.entry.mount)
     lab.put("v1", path=PAIR, key=key, also=others)
     if lab.can("read_all"):
-        lab.client.read_all(PATH, (KEY,))  # another secret, so that a client cannot confuse the two
+        lab.client.read_all(PATH, (KEY,))  # another secret, which a client must not confuse
     since = lab.history.now()
     with ExitStack() as callers:
-        # Two callers for each key: a client that merges concurrent requests must not mix up the
-        # keys.
+        # Two callers for each: a client that merges requests must not mix up the keys.
         for key_verb in read_verbs(lab):
             for one in (key, TAKEN_OUT):
                 callers.enter_context(
@@ -364,7 +356,7 @@ def _read_a_pair(lab: Lab, key: str, verbs: Collection[ReadVerb]) -> float | Non
 
 
 def _is_taken_out(lab: Lab, key: str, verbs: Collection[ReadVerb], *, since: float | None) -> None:
-    """Check in each way of reading that a removed key is missing once no cache may hold it."""
+    """Check that a removed key is missing once no cache may hold it."""
     if since is None:
         return
 
@@ -391,16 +383,13 @@ def _is_taken_out(lab: Lab, key: str, verbs: Collection[ReadVerb], *, since: flo
 def _read_before_it_is_written(
     lab: Lab, path: str, key: str, verbs: Collection[ReadVerb]
 ) -> float | None:
-    """Read a missing secret in each way of reading, and then write it.
-
-    Return when it was written; None for a program that renders files.
-    """
+    """Read a missing secret and write it; return when, or None if it renders files."""
     if has_its_files(lab):
         return None
     since = lab.history.now()
     for verb in verbs:
         _judge_absence(lab, lab.client.ask(verb, path, key))
-    # Vault has answered, so a call has no reason to try again.
+    # Vault has answered, so there is no reason to try again.
     lab.judge_later(
         requests_a_call_at_most(2, "read", since=since, until=lab.history.now(), path=path)
     )
@@ -409,7 +398,7 @@ def _read_before_it_is_written(
 
 
 def _read_at_first(lab: Lab, path: str, key: str, verbs: Collection[ReadVerb]) -> None:
-    """Write a secret and read it in each way of reading; no read may fail."""
+    """Write a secret; no read may fail."""
     lab.put("v1", path=path, key=key)
     since = lab.history.now()
     for verb in verbs:
@@ -420,17 +409,16 @@ def _read_at_first(lab: Lab, path: str, key: str, verbs: Collection[ReadVerb]) -
 
 @contextmanager
 def _going(lab: Lab, path: str) -> Iterator[None]:
-    """Note that an operator removes a secret; no value is right from the start of the removal."""
+    """Note a removal: from its start no value is right."""
     change = lab.history.note_rotation(path, GONE)
     yield
     lab.history.end_rotation(change)
 
 
 def _version_starts_again(lab: Lab, key: str, verbs: Collection[ReadVerb]) -> float | None:
-    """Read a secret, remove it with all its versions, and write it again.
+    """Remove a secret and write it again under the old version number.
 
-    The new version has the old number. Return when it was written again; None for a program that
-    renders files.
+    Return when; None if it renders files.
     """
     if has_its_files(lab):
         return None
@@ -446,7 +434,7 @@ def _version_starts_again(lab: Lab, key: str, verbs: Collection[ReadVerb]) -> fl
 def _is_the_new_one(
     lab: Lab, path: str, key: str, verbs: Collection[ReadVerb], *, since: float | None
 ) -> None:
-    """Check in each way of reading that a secret that was written again is seen in time."""
+    """Check that a rewritten secret is seen in time."""
     if since is None:
         return
     for verb in verbs:
@@ -461,9 +449,9 @@ def _is_the_new_one(
 
 
 def _is_destroyed_at_once(lab: Lab, key: str, verbs: Collection[ReadVerb]) -> list[str]:
-    """Read a secret and destroy its version. Vault then tells no time of deletion.
+    """Destroy a read version, for which Vault tells no time of deletion.
 
-    Return its path; nothing for a program that renders files.
+    Return its path; nothing if it renders files.
     """
     if has_its_files(lab):
         return []
@@ -478,7 +466,7 @@ def _is_destroyed_at_once(lab: Lab, key: str, verbs: Collection[ReadVerb]) -> li
 def _is_there(
     lab: Lab, what: str, where: tuple[str, str], verbs: Collection[ReadVerb], *, since: float | None
 ) -> None:
-    """Check in each way of reading that a secret that was made at `since` is seen."""
+    """Check that a secret made at `since` is seen."""
     if since is None:
         return
     for verb in verbs:
@@ -493,7 +481,7 @@ def _is_there(
 
 
 def _judge_absence(lab: Lab, call: Operation) -> None:
-    """Check that a read of a missing key or secret gives no value and reports no outage."""
+    """Check that a read of something missing gives no value and reports no outage."""
     promise = "what is not there is reported as missing"
     if not call.failed:
         text = f"{call.verb} gives a value that nobody ever wrote"
@@ -522,7 +510,7 @@ def test_lost_update(lab: Lab) -> None:
         if reads_first := _ledger_is_read(lab, since=fault.began):
             _write_theirs(lab, {"theirs": "new", "mine": "old", **KEPT})
         change.join(client.patience)
-        # A client that lets Vault merge its change cannot lose another writer's change.
+        # A client that lets Vault merge cannot lose another writer's change.
         if not reads_first and _is_merged(lab, since=fault.began):
             fault.optional = True
             lab.require("Vault merged its change", lambda _: "it was a PATCH")
@@ -559,27 +547,27 @@ def test_lost_update(lab: Lab) -> None:
             {f"it ended {said.outcome if said else 'not at all'}, the key is {now}"}
             if said is None or said.failed or now != "new"
             else (),
-            # No other writer could have undone the change.
+            # No other writer could have undone it.
             harm=not reads_first and now == "old",
             at=looked,
         ),
         requests_at_most(3, "write", since=fault.began, until=changed, path=LEDGER),
-        # One login for the lost token, and one to see whether the denied role has a new policy.
+        # For the lost token, and to see whether the denied role has a new policy.
         logins_at_most(2, since=fault.began),
     )
 
 
 def _change_overtaken_twice(lab: Lab, pattern: str) -> None:
-    """Let another writer write after the first and the second read of one change.
+    """Let another writer write after the first and second read of one change.
 
-    The change may fail, but must not overwrite the other writer: each try has to check the version.
+    The change may fail, but each try has to check the version.
     """
     mine, theirs = canary(lab), ""
     with (
         lab.http.delay("read", path=pattern, first=2, by=0.2 * lab.deadline) as late,
         ThreadPoolExecutor(1) as caller,
     ):
-        late.optional = True  # a client that lets Vault merge its change reads nothing
+        late.optional = True  # a client that lets Vault merge reads nothing
         change = caller.submit(lab.client.update, LEDGER, {"mine": mine})
         for number in (1, 2):
             lab.until(
@@ -602,13 +590,13 @@ def _is_read_or_done(lab: Lab, change: Future[Operation], number: int, *, since:
 
 
 def _two_change_at_once(lab: Lab, pattern: str) -> None:
-    """Let two callers change different keys at once; each change reported as made must be there."""
+    """Change different keys at once; each reported change must be there."""
     mine = {key: canary(lab).join(AT_ITS_ENDS) for key in ("mine", "ours")}
     with (
         lab.http.delay("read", path=pattern, by=0.1 * lab.deadline) as late,
         ThreadPoolExecutor(len(mine)) as callers,
     ):
-        late.optional = True  # a client that lets Vault merge its change reads nothing
+        late.optional = True  # a client that lets Vault merge reads nothing
         changes = callers.map(lambda key: lab.client.update(LEDGER, {key: mine[key]}), mine)
         made = {key for key, change in zip(mine, changes, strict=True) if not change.failed}
     looked, found = lab.history.now(), _ledger(lab)
@@ -624,7 +612,7 @@ def _two_change_at_once(lab: Lab, pattern: str) -> None:
 
 
 def _change_with_a_dead_token(lab: Lab) -> None:
-    """Lose the token, and change a key until that works, without any read."""
+    """Lose the token, and change a key until that works, without a read."""
     bound = min(0.1 * lab.ttl, 5.0)
 
     def late(change: Operation) -> bool:
@@ -647,15 +635,15 @@ WRITES_ALONE = f'path "{MOUNT}/data/{LEDGER}" {{ capabilities = ["create", "upda
 
 
 def _change_unread(lab: Lab, unread: AbstractContextManager[Fault]) -> None:
-    """Change a key while the secret cannot be read, and check that no other key is lost.
+    """Change a key of an unreadable secret; no other key may be lost.
 
-    The change may fail. A client that lets Vault merge its change needs no read.
+    The change may fail, or let Vault merge.
     """
     _write_theirs(lab, {**_ledger(lab), "theirs": f"newer-{token_hex(4)}"})
     before, mine = _ledger(lab), canary(lab)
     with unread as fault:
         change = lab.client.update(LEDGER, {"mine": mine})
-        # A client that rests after an earlier failure has not tried yet.
+        # A client that rests has not tried yet.
         while change.failed and change.outcome != "died" and not lab.touched(fault):
             if lab.history.now() > fault.began + lab.recovery:
                 break
@@ -708,7 +696,7 @@ def _is_merged(lab: Lab, *, since: float) -> bool:
 @pytest.mark.scenario("KV-06")
 def test_torn_secret(lab: Lab) -> None:
     """A user and its password that rotate together are always read as one version."""
-    allow_writes(lab, LEDGER)  # also lets the role read it
+    allow_writes(lab, LEDGER)
     pair = ("username", "password")
     new = _rotate(lab, 1)
     client = lab.start()
@@ -720,8 +708,7 @@ def test_torn_secret(lab: Lab) -> None:
             client.read_all(LEDGER, pair, caller=caller)
 
     asking = threading.Thread(target=read_on, name="whole reads", daemon=True)
-    # The delay is longer than the time between versions, so a client that requests each key
-    # separately gets two versions.
+    # Longer than the time between versions: a client that requests each key separately gets two.
     with lab.http.delay("read", path=f"*/data/{LEDGER}", by=0.2) as fault:
         asking.start()
         for number in range(2, 2 + VERSIONS):
@@ -756,7 +743,7 @@ def test_torn_secret(lab: Lab) -> None:
 
 
 def _changed_by_a_caller(client: Driver, keys: Collection[str]) -> set[str]:
-    """Let a caller change its copy of a secret; return what other reads show of it."""
+    """Let a caller change its copy of a secret; return what other reads show."""
     if not isinstance(client.subject, InProcessSubject):
         return set()
     with suppress(OperationFailed, SubjectError):
@@ -776,7 +763,7 @@ def test_wrong_mount_is_a_configuration_error(lab: Lab) -> None:
     client = lab.open()
     if client is None:
         lab.require("a refusal to start", lambda history: history.operations[-1].failed)
-        # A client may refuse for another reason before it asks for this mount.
+        # A client may refuse before it asks for this mount.
         lab.require("an answer that there is no such mount, before that", _was_refused)
         lab.judge(
             at_most(2, len(lab.history.logins()), "logins"),
@@ -788,7 +775,7 @@ def test_wrong_mount_is_a_configuration_error(lab: Lab) -> None:
     with lab.condition("no such mount", statuses=frozenset({403, 404})) as fault:
         first = client.read()
         if first.outcome == "unavailable":
-            # A client need not be ready at once, and may have given up its first login.
+            # A client may have given up its first login.
             first.verb, since = "warm-up", lab.history.now()
         for _ in range(2):
             lab.watch(0.5)
@@ -797,7 +784,7 @@ def test_wrong_mount_is_a_configuration_error(lab: Lab) -> None:
             lab.watch(2.5)
     lab.judge(
         fails_as("denied", "missing", path=PATH),
-        # One login at the start, and one to see whether the role has a new policy.
+        # At the start, and to see whether the role has a new policy.
         logins_at_most(2, since=since),
         # A client that first asks for the mounts need not send a read.
         a_denial_costs_little(
@@ -819,7 +806,7 @@ def test_changed_while_vault_is_away(lab: Lab) -> None:
     if lab.leaves("file"):
         raise NotClaimed("what is in a file stays there in an outage, and cannot be marked as old")
     _refuse_longer("refresh", lab.refresh)
-    # Each way of reading has its own secret: a plain read would refresh the cache.
+    # Each way has its own secret: a plain read would refresh the cache.
     rotated = {verb: own_path(lab, PATH, verb) for verb in all_read_verbs(lab)}
     deleted = {verb: own_path(lab, "backend/deleted", verb) for verb in rotated}
     verbs = all_read_verbs(lab)
@@ -829,14 +816,13 @@ def test_changed_while_vault_is_away(lab: Lab) -> None:
                 lab.put("v1", path=path, key=KEY)
             lab.require(f"a value of {path} before the outage", _held(client.ask(verb, path, KEY)))
     with ExitStack() as callers:
-        # There are callers for each way of reading, since a cache may refresh only when it is
-        # asked.
+        # A cache may refresh only when it is asked.
         for verb in verbs:
             for path in (rotated[verb], deleted[verb]):
                 callers.enter_context(reading(client, every=0.5, verb=verb, path=path, key=KEY))
         lab.watch(0.5)
-        # Connections are accepted before they end, so that the tries of a client that answers from
-        # memory are seen.
+        # Connections are accepted before they end, which shows the tries of a client that answers
+        # from memory.
         with vault_gone(lab) as fault:
             for verb in verbs:
                 lab.put("v2", path=rotated[verb], key=KEY)
@@ -870,7 +856,7 @@ def _second(path: str) -> str:
 
 
 def _watch_past(lab: Lab, seen: Callable[[], bool], *, since: float, within: float) -> None:
-    """Wait until `seen` returns True, at most until it is far too late."""
+    """Wait for `seen`, until it is far too late."""
 
     def left() -> float:
         now = lab.history.now()
@@ -882,7 +868,7 @@ def _watch_past(lab: Lab, seen: Callable[[], bool], *, since: float, within: flo
 
 
 def _is_gone(lab: Lab, path: str, verb: ReadVerb, *, since: float, within: float) -> None:
-    """Wait until callers learn that a secret is deleted; make a finding if that is too late."""
+    """Wait until callers learn of a deletion; make a finding if that is too late."""
 
     def told() -> list[Operation]:
         calls = lab.history.calls(verb, since=since, where=lambda call: call.path == path)
@@ -905,9 +891,9 @@ def _is_gone(lab: Lab, path: str, verb: ReadVerb, *, since: float, within: float
 
 
 def _says_gone(history: History, call: Operation, *, since: float) -> bool:
-    """Return whether a call reports that its secret is gone, as far as the client tells.
+    """Return whether a call reports its secret as gone.
 
-    An unclassified failure counts only if Vault had told the client of the deletion.
+    An unclassified failure counts only after Vault told of the deletion.
     """
     if call.outcome in ("deleted", "missing", "died"):
         return True

@@ -1,6 +1,6 @@
-"""Leases: short-lived credentials for a database, on a PostgreSQL that belongs to the scenario.
+"""Leases: short-lived credentials for a PostgreSQL of the scenario's own.
 
-The harness logs in to the database with the credentials that the subject hands out.
+The harness logs in with what the subject hands out.
 """
 
 from __future__ import annotations
@@ -74,9 +74,7 @@ path "{CREDENTIALS}" {{ capabilities = ["read"] }}
 path "sys/leases/renew" {{ capabilities = ["deny"] }}
 path "sys/renew" {{ capabilities = ["deny"] }}
 """
-"""A policy that allows a credential but denies its renewal. A denial of an exact path wins over
-`default`.
-"""
+"""A denial of an exact path wins over `default`."""
 
 
 @pytest.mark.scenario("LEASE-01")
@@ -85,7 +83,7 @@ def test_revoked_by_prefix(lab: Lab) -> None:
     lab.start()
     first = first_credential(lab)
     bound = 5.0
-    # Lease the other path before any fault: a database may be slow to make its user.
+    # Before any fault: a database may be slow to make its user.
     late_by = min(HANGS, WITHIN_A_CALL * lab.deadline)
     with pool(lab, connections=CALLERS):
         with lab.http.delay("credential", path=f"*{READ_ONLY}", by=late_by, first=1) as slow:
@@ -94,16 +92,16 @@ def test_revoked_by_prefix(lab: Lab) -> None:
             met = _refused_and_replaced(lab, fault, bound)
         lab.watch(1.0)
         late = lab.history.now()
-        lab.client.lease(CREDENTIALS, first.username)  # by now this is not the current one
+        lab.client.lease(CREDENTIALS, first.username)  # no longer the current one
         lab.watch(0.5)
         _use(lab, READ_ONLY, bound)  # a report for one path says nothing about the other
-        # Nobody reads, so a request for a credential has to find out that the token is dead.
+        # Nobody reads, so a request for a credential has to find the dead token.
         with lab.vault.token_revoked(lab.tokens.accessor()) as lost:
-            lost.optional = True  # after a report a client may log in before it asks for anything
+            lost.optional = True  # after a report a client may log in first
             met_again = _refused_and_replaced(lab, lost, bound)
         lab.watch(1.0)
         asked = lab.history.now()
-        _use(lab, READ_ONLY, bound)  # this lease ended with the token too, and nobody reports it
+        _use(lab, READ_ONLY, bound)  # this lease ended with the token too, unreported
     for one in (fault, lost):
         lab.require(
             f"the database refused a credential after {one.name}", _a_refusal_since(one.began)
@@ -148,7 +146,7 @@ def test_parent_token_at_its_max_ttl(lab: Lab) -> None:
     ):
         lab.watch(lab.entry.max_ttl + 2.0)
         until = _once_accepted(lab, bound, *BOTH)
-        # A lease of the next token must be kept too.
+        # The next token's lease must be kept too.
         over = began + lab.entry.max_ttl
         life = _life_on_the_next_token(lab.history, READ_ONLY, over)
         if life is not None:
@@ -161,7 +159,7 @@ def test_parent_token_at_its_max_ttl(lab: Lab) -> None:
     lab.must_have(logins=1, since=began)
     lab.require("the first token's end was outlived", _lived_on(began, lab.entry.max_ttl + 1.5))
     logins = len(lab.history.logins())
-    # A client that never renews asks for a new credential whenever a short lease is due.
+    # A client that never renews replaces a lease whenever it is due.
     renews = bool(lab.history.find("lease", where=renews_a_lease))
     lab.judge(
         no_refused_use(around_logins=1.0),
@@ -171,10 +169,9 @@ def test_parent_token_at_its_max_ttl(lab: Lab) -> None:
 
 
 def _life_on_the_next_token(history: History, path: str, over: float) -> tuple[float, float] | None:
-    """Return when the last lease on another token began and ends; None if there is none.
+    """Return begin and end of the last lease on another token, or None.
 
-    Only leases that were granted before `over`, the end of the first token, count: a later one may
-    not be due in time.
+    Only leases granted before `over`, the first token's end, are due in time.
     """
     grants = lease_grants(history, path=path, until=over)
     others = [grant for grant in grants if grant.token != grants[0].token]
@@ -185,8 +182,8 @@ def _life_on_the_next_token(history: History, path: str, over: float) -> tuple[f
 
 
 LONGER, FOR_EVER = 5 / 3, 3
-"""The life of the other leases, in lives of a lease; and the number of lives and calls for which an
-answer is held back.
+"""The other leases' life, in lives of a lease; and for how many lives and calls an answer is held
+back.
 """
 
 
@@ -195,7 +192,7 @@ def test_lease_not_found(lab: Lab) -> None:
     """A lost lease is replaced, and another one kept, even if a renewal is never answered."""
     client = lab.start()
     ttl = lab.entry.lease_ttl or 0.0
-    # This life is long enough for another call after a renewal that hangs.
+    # Long enough for another call after a renewal that hangs.
     life = LONGER * ttl
     for_ever = FOR_EVER * (life + lab.deadline)
     lab.database.lives(READ_ONLY, life)
@@ -214,8 +211,7 @@ def test_lease_not_found(lab: Lab) -> None:
             new = client.lease(CREDENTIALS)
             works = new is not None and lab.database.accepts(new)
         given, other = lab.history.now(), client.lease(READ_ONLY)
-        # A client that renews nothing does not notice the loss, and asks for a new credential when
-        # one is due.
+        # A client that renews nothing does not notice the loss.
         replaces = _only_replaces(lab.history)
         fault.optional = replaces
         with (
@@ -224,7 +220,7 @@ def test_lease_not_found(lab: Lab) -> None:
             else lab.http.lose_answer("lease", path="*renew*", first=1, by=for_ever)
         ) as silent:
             silent.optional = True  # a client that no longer renews is found on the other path
-            # The thread that renews the other lease may have ended with the lost one.
+            # The other lease's thread may have ended with the lost one.
             lab.until(
                 lambda: (
                     (replaces or _renewed(lab, credentials[READ_ONLY], told))
@@ -271,10 +267,9 @@ def _hanging(history: History) -> list[Exchange]:
 
 
 def _kept_all_the_same(lab: Lab, silent: Fault, hanging: Exchange) -> list[Oracle]:
-    """Wait until a lease is renewed or replaced although a request hangs; return the oracles.
+    """Wait until a lease is kept although a request hangs; return the oracles.
 
-    The client has the rest of the lease's life, and at least as long as after a fault of a call's
-    length.
+    The client has the rest of the lease's life, or as long as after a fault of a call's length.
     """
     path = _path_of(lab.history, hanging)
     given_up = hanging.began + lab.deadline
@@ -295,10 +290,10 @@ def _kept_all_the_same(lab: Lab, silent: Fault, hanging: Exchange) -> list[Oracl
 
 
 DENIED_ON = 0.35
-"""The part of a lease's TTL for which renewals are denied after the first denial."""
+"""Part of a lease's TTL, from the first denial on."""
 
 EACH_WAY = 1.05
-"""The part of a lease's TTL for which renewals fail in one way: beyond the lease's end."""
+"""Part of a lease's TTL for each way of failing: beyond its end."""
 
 
 @pytest.mark.scenario("LEASE-04")
@@ -308,7 +303,7 @@ def test_renewals_keep_failing(lab: Lab) -> None:
     ttl = lab.entry.lease_ttl or 0.0
     first_credential(lab)
     failing = Stub(status=500, body=b'{"errors": ["internal error"]}', kinds=frozenset({"lease"}))
-    # A pause that doubles from 0.3 of a life on can be as long as the rest of the life.
+    # A pause that doubles from 0.3 of a life can be as long as the rest.
     bound = lab.or_its_pause(0.7 * ttl + lab.deadline)
     with pool(lab) as seen:
         with lab.vault.lease_renewals_fail(CREDENTIALS) as fault:
@@ -318,10 +313,10 @@ def test_renewals_keep_failing(lab: Lab) -> None:
             # A quota counts requests, and says nothing about a lease.
             lab.http.fail("lease", every=2, status=429, body=QUOTA, headers=JSON) as full,
         ):
-            full.optional = True  # a client with few requests does not reach the quota
+            full.optional = True  # a client with few requests does not reach it
             lab.watch(EACH_WAY * ttl)
         with lab.vault.policy(POLICY, NO_RENEWALS) as denied:
-            denied.optional = True  # a client may stop renewing after enough failures
+            denied.optional = True  # a client may have stopped renewing
             # A new lease may be up to 0.9 of its life old.
             lab.until(lambda: lab.touched(denied), within=1.1 * ttl)
             lab.watch(DENIED_ON * ttl)
@@ -354,7 +349,7 @@ REPLACES = "it renews no lease: it asks for a new credential in its time instead
 
 
 def _only_replaces(history: History) -> bool:
-    """Return whether the client asked for a second credential and never renewed the first."""
+    """Return whether the client never renewed, but asked again."""
     renewals = history.find("lease", where=renews_a_lease)
     made = [lease_grants(history, path=path) for path in BOTH]
     return not renewals and any(len(grants) > 1 for grants in made)
@@ -373,11 +368,11 @@ def test_restarts_leave_no_credential(lab: Lab) -> None:
         starts += 1
         served = _five_ask(lab)
         if not served and not restart:
-            first_credential(lab)  # one caller alone must be served
+            first_credential(lab)
         if served < CALLERS and restart:
             served = _five_ask_once_it_is_up(lab)
         if not restart:
-            lab.watch(1.0)  # a timer that counts milliseconds in 31 bits fires at once
+            lab.watch(1.0)  # a timer of 31-bit milliseconds fires at once
         if served < CALLERS:
             text = f"{CALLERS - served} of {CALLERS} were given none after start {starts}"
             without[text] = lab.history.now()
@@ -401,9 +396,7 @@ def test_restarts_leave_no_credential(lab: Lab) -> None:
 
 
 TWICE, CALM, SEALED_ON = 2, 1.85, 1.0
-"""The life of the other lease and the calm time, in lives of a lease; and the seconds for which
-Vault stays sealed after a refused renewal.
-"""
+"""The other lease's life and the calm time, in lives; seconds of seal after a refused renewal."""
 
 
 @pytest.mark.scenario("LEASE-06")
@@ -413,8 +406,7 @@ def test_renewed_for_a_whole_life(lab: Lab) -> None:
     began = lab.history.now()
     ttl = lab.entry.lease_ttl or 0.0
     lab.database.lives(READ_ONLY, TWICE * ttl)
-    # Lease the longer life first, so that a client with one timer for all leases is late for the
-    # other.
+    # The longer life first: a client with one timer for all is late for the other.
     for path in reversed(BOTH):
         first_credential(lab, path)
     with pool(lab), pool(lab, READ_ONLY, every=0.5):
@@ -442,18 +434,14 @@ def test_renewed_for_a_whole_life(lab: Lab) -> None:
 
 
 PAGES = (502, 200, 403)
-"""Statuses of a gateway's pages: a failure, a success, and the status that Vault has for a dead
-token.
-"""
+"""A gateway's statuses: failure, success, and Vault's for a dead token."""
 
 
 def _renewed_past_pages(lab: Lab, *, until: float) -> tuple[list[str], list[Oracle]]:
-    """Answer several renewals with a gateway's page each, and watch until `until`.
+    """Answer several renewals with a gateway's page; watch until `until`.
 
-    The client must renew or replace the lease before its end, or as soon as after any fault.
-
-    Returns:
-        The path of the lease that met each page, and oracles for these leases.
+    Each lease must be kept before its end, or as soon as after any fault. Return the path that met
+    each page, and these leases' oracles.
     """
     paths: list[str] = []
     asked: list[Oracle] = []
@@ -461,7 +449,7 @@ def _renewed_past_pages(lab: Lab, *, until: float) -> tuple[list[str], list[Orac
         with lab.http.fail(
             "lease", path="*renew*", first=1, status=status, body=a_page(status), headers=HTML
         ) as page:
-            page.optional = True  # a client that renews nothing is judged elsewhere
+            page.optional = True  # other scenarios judge a client that renews nothing
             met = _answered_with_it(lab, until=until)
         if met is None:
             break
@@ -499,7 +487,7 @@ def _is_granted(history: History, path: str, since: float) -> bool:
 
 
 def _refused_in_its_turn(lab: Lab, seal: Fault) -> list[Exchange]:
-    """Wait until Vault refuses a request that would keep a lease; return all such requests."""
+    """Return all requests to keep a lease that Vault refused."""
 
     def refused() -> list[Exchange]:
         return lab.history.find(
@@ -515,7 +503,7 @@ def _refused_in_its_turn(lab: Lab, seal: Fault) -> list[Exchange]:
 
 
 def _kept_over_a_seal(lab: Lab, seal: Fault, refused: list[Exchange]) -> list[Oracle]:
-    """Wait until a lease that was due in a seal is renewed or replaced; return the oracles."""
+    """Wait until a lease due in a seal is kept; return the oracles."""
     path = _path_of(lab.history, refused[0]) if refused else CREDENTIALS
     since = refused[0].began if refused else seal.began
     ends = _over(lab.history, path, until=since)
@@ -543,7 +531,7 @@ def test_lease_at_its_max_ttl(lab: Lab) -> None:
     lab.judge(
         no_refused_use(),
         uses_go_on(bound, since=began, until=until),
-        # A client that never renews asks for one in each life, any other client for each max TTL.
+        # A client that never renews asks once a life, any other once a max TTL.
         credentials_apart(0.5 * (lab.entry.lease_ttl or 0.0)),
         renewals_of_a_capped_lease_at_most(4),
         same_token(since=began),
@@ -551,22 +539,22 @@ def test_lease_at_its_max_ttl(lab: Lab) -> None:
 
 
 HANGS = 2.25
-"""Seconds for which a renewal of a lease hangs before its connection ends."""
+"""Seconds before the renewal's connection ends."""
 
 WITHIN_A_CALL = 0.75
-"""The longest hang, as a part of a call's deadline. A longer one would be an outage."""
+"""Part of a call's deadline; a longer hang would be an outage."""
 
 A_DOUBLE = 0.5
-"""Seconds after a new credential in which a second one would be seen."""
+"""Seconds in which a second new credential would be seen."""
 
 HELD_UP = 3
-"""A caller that waits longer than a hang divided by this is held up."""
+"""A caller is held up if it waits for longer than this part of a hang."""
 
 ASKERS = 4
-"""Callers beside the pool: only one may wait, to renew within its own call."""
+"""Beside the pool: only one may wait, to renew within its call."""
 
 AT_LAST, ALL_BUT_THE_END = 0.9, 0.95
-"""Parts of a life: the end of the wait for a renewal, and of the judged calls beside it."""
+"""Parts of a life: until a renewal has come, and until calls are judged."""
 
 
 @pytest.mark.scenario("LEASE-09")
@@ -604,7 +592,7 @@ def test_renewal_that_hangs_and_breaks_off(lab: Lab) -> None:
 
 
 def _first_that_is_lost(lab: Lab, ttl: float) -> Exchange:
-    """Return the first renewal that the fault acts on, up to `AT_LAST` of the life."""
+    """Return the first renewal that meets the fault, up to `AT_LAST`."""
 
     def met() -> list[Exchange]:
         return lab.history.find("lease", where=lambda e: e.interference is not None)
@@ -627,7 +615,7 @@ def _granted_last(history: History, until: float | None = None) -> float:
 
 
 def _over(history: History, path: str, *, share: float = 1.0, until: float | None = None) -> float:
-    """Return when a share of a lease's last granted life is over; now, if no lease was granted."""
+    """Return when a share of a lease's granted life is over, or now."""
     grants = lease_grants(history, path=path, until=until)
     if not grants:
         return history.now()
@@ -640,11 +628,11 @@ def _path_of(history: History, asked: Exchange) -> str:
 
 
 A_SHORT_LIFE = 2 / 15
-"""The life of the other path's leases, as a part of the TTL: 8 s of a minute."""
+"""Part of the TTL for the other path's leases: 8 s of a minute."""
 
 
 ENDED = 1.5
-"""Seconds after a lease's end in which no use may be refused."""
+"""Seconds after a lease's end without a refused use."""
 
 
 @pytest.mark.scenario("LEASE-08")
@@ -658,7 +646,7 @@ def test_no_credential_can_be_made(lab: Lab) -> None:
             lab.watch(4.0)
         _once_accepted(lab, lab.recovery_after(failing), CREDENTIALS)
         with _others_answer(lab) as others:
-            # Nobody reports a refusal here: the client must notice the lease's end by itself.
+            # Nobody reports a refusal: the client must notice the end itself.
             callers.enter_context(pool(lab, READ_ONLY, every=0.5, reports=False))
             lab.until(lambda: all(map(lab.touched, others)), within=4.0)
         elsewhere = others[-1]
@@ -678,7 +666,7 @@ def test_no_credential_can_be_made(lab: Lab) -> None:
         with lab.http.fail("credential", "lease", status=503) as away:
             away.optional = True  # a client that hands out an ended lease sends no request
             over = _over(lab.history, READ_ONLY, until=away.began)
-            # Vault itself is well and ends the lease in time.
+            # Vault ends the lease in time.
             lab.watch(max(0.0, over + lab.deadline + ENDED - lab.history.now()))
     lab.judge(
         same_token(since=failing.began, until=denied.began),
@@ -690,14 +678,14 @@ def test_no_credential_can_be_made(lab: Lab) -> None:
             since=others[0].began, until=denied.began, kind="credential", may_be_empty=True
         ),
         accepted_again(since=elsewhere.end, within=lab.recovery_after(elsewhere), path=READ_ONLY),
-        # An answer that is not Vault's holds no credential, whatever its status.
+        # An answer that is not Vault's holds no credential.
         no_refused_use(since=failing.began, until=denied.began, may_be_empty=True),
         accepted_again(since=failing.end, within=lab.recovery_after(failing), path=CREDENTIALS),
         a_denial_costs_little(
             since=denied.began, until=denied.end, path=CREDENTIALS, kind="credential"
         ),
         _are("denied", denied),
-        # A client must fail if it has only a credential that was refused.
+        # A client must fail if it has only a refused credential.
         no_refused_use(
             since=_first_refused(lab.history, denied.began) + lab.deadline,
             until=denied.end,
@@ -709,8 +697,7 @@ def test_no_credential_can_be_made(lab: Lab) -> None:
         no_refused_use(
             since=denied.began, until=min(away.end, over), around_logins=1.0, path=READ_ONLY
         ),
-        # As above, a call may return the ended credential until the client knows that Vault gives
-        # no other.
+        # A call may return it until the client knows that Vault gives no other.
         no_refused_use(
             since=over + lab.deadline, around_logins=1.0, path=READ_ONLY, may_be_empty=True
         ),
@@ -723,12 +710,12 @@ FOR_A_CREDENTIAL = (
     Stub(status=429, body=QUOTA, headers={**JSON, "Retry-After": "1"}),
     Stub(status=502, body=a_page(502), headers=HTML),
 )
-"""The first answers for the other path, in turn. None is a credential or a denial by Vault."""
+"""None is a credential or a denial by Vault."""
 
 
 @contextmanager
 def _others_answer(lab: Lab) -> Iterator[list[Fault]]:
-    """Answer the first requests for a credential; the client must meet the first answer."""
+    """Answer requests for a credential; the client must meet the first answer."""
     with ExitStack() as answered:
         others = [
             answered.enter_context(
@@ -754,14 +741,14 @@ def _a_short_life(lab: Lab) -> float:
 
 
 def _are(outcome: str, fault: Fault) -> Oracle:
-    """Check the reasons of failed calls for a credential, if the subject tells reasons."""
+    """Check why calls for a credential failed, if the subject tells."""
     return failures_are(
         outcome, since=fault.began, until=fault.end, verbs=("lease",), may_be_empty=True
     )
 
 
 def _five_ask(lab: Lab) -> int:
-    """Let five callers ask at once; return how many were given a credential that works."""
+    """Return how many of five callers were given a working credential."""
     with ThreadPoolExecutor(CALLERS) as callers:
         found: list[Credential | None] = list(
             callers.map(lambda _: lab.client.lease(CREDENTIALS), range(CALLERS))
@@ -770,7 +757,7 @@ def _five_ask(lab: Lab) -> int:
 
 
 def _five_ask_once_it_is_up(lab: Lab) -> int:
-    """Wait until one caller is served, then let five ask: a client need not be ready at once."""
+    """Let five ask once one is served: a client need not be ready at once."""
     end = lab.history.now() + lab.recovery
     while lab.client.lease(CREDENTIALS) is None and lab.history.now() < end:
         lab.watch(0.2)
@@ -778,7 +765,7 @@ def _five_ask_once_it_is_up(lab: Lab) -> int:
 
 
 def _use(lab: Lab, path: str, bound: float) -> None:
-    """Ask for a lease for up to `bound` seconds, and log in with it once."""
+    """Ask for a lease until it works once."""
     since = lab.history.now()
     credential = lab.client.lease(path)
     while credential is None and lab.history.now() < since + bound:
@@ -789,7 +776,7 @@ def _use(lab: Lab, path: str, bound: float) -> None:
 
 
 def _refused_and_replaced(lab: Lab, fault: Fault, bound: float) -> float:
-    """Wait for a refused credential and then for a good one; return when it was refused."""
+    """Wait for a refused credential and a good one; return when it was refused."""
     lab.until(lambda: _refused_after(lab.history, fault.began), within=bound)
     met = _first_refused(lab.history, fault.began)
     lab.until(lambda: _first_accepted(lab.history, met) is not None, within=bound + 0.5)
@@ -797,10 +784,7 @@ def _refused_and_replaced(lab: Lab, fault: Fault, bound: float) -> float:
 
 
 def _once_accepted(lab: Lab, bound: float, *paths: str) -> float:
-    """Wait until the database accepts a credential, a little longer than `bound`; return the time.
-
-    With paths, wait until a credential of each path is accepted.
-    """
+    """Wait until the database accepts a credential (of each path); return when."""
     since = lab.history.now()
 
     def accepted() -> bool:
@@ -816,7 +800,7 @@ def _a_refusal_since(since: float) -> Condition:
 
 
 def _refused_after(history: History, since: float) -> bool:
-    # A login counts by its end. A login under way when the user was dropped is refused.
+    # A login under way when the user was dropped is refused, so its end counts.
     return any(not use.accepted and use.ended >= since for use in list(history.uses))
 
 
@@ -825,7 +809,7 @@ def _first_refused(history: History, since: float) -> float:
 
 
 def _first_accepted(history: History, since: float, path: str | None = None) -> float | None:
-    """Return when the first login that was accepted after `since` began; None if there is none."""
+    """Return when the first accepted login after `since` began, or None."""
     uses = [u for u in list(history.uses) if u.accepted and u.began > since]
     if path is not None:
         labels = leased_at(history, path)

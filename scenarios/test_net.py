@@ -78,10 +78,10 @@ LEDGER = "backend/ledger"
 USER, PASSWORD = "user", "password"
 
 SPARE = 6
-"""Number of threads, files or connections that a client may have more after a fault."""
+"""More threads, files or connections after a fault than before."""
 
 LOGS_IN_TOO = 1.0
-"""Seconds after a login and a good read, in which a second thread may log in too."""
+"""Seconds in which a second thread may log in too."""
 
 # Refused
 
@@ -98,14 +98,13 @@ def test_short_outage_costs_no_login(lab: Lab) -> None:
     lab.judge(
         _reported_as_an_outage(fault),
         same_token(since=fault.began),
-        # Nobody sees connection attempts while nothing listens, so only the client's log shows a
-        # loop.
+        # Nobody sees attempts while nothing listens, so only the client's log shows a loop.
         log_has_pauses(lab.log_times(), since=fault.began, until=fault.end),
     )
 
 
 def _reported_as_an_outage(fault: Fault) -> Oracle:
-    """Check that failures are reported as an outage, and not as missing or denied."""
+    """Check that failures are reported as an outage."""
     return failures_are(
         "unavailable", since=fault.began, until=fault.end, verbs=READ_VERBS, may_be_empty=True
     )
@@ -128,15 +127,15 @@ def test_long_outage_costs_one_login(lab: Lab) -> None:
 
 
 LEARNT, TRIED_AGAIN = 0.2, 0.3
-"""Parts of a life: some clients renew a new token until the first, to learn its TTL; the second is
-left for another try.
+"""Parts of a life: some clients renew a new token at once to learn its TTL; the second is left for
+another try.
 """
 
 
 def _a_moment_while_it_renews(lab: Lab) -> None:
-    """Answer one renewal of the next life with 503, if the client renews at all.
+    """Answer one renewal with 503.
 
-    A client that does not reset its pauses would rest as long as at the end of the outage.
+    A client that does not reset its pauses would rest as long as at the outage's end.
     """
     granted = last_grant(lab.history, until=lab.history.now())
     lab.watch(max(0.0, granted + LEARNT * lab.ttl - lab.history.now()))
@@ -159,7 +158,7 @@ def test_vault_gone_behind_its_proxy(lab: Lab) -> None:
     lab.start()
     with ExitStack() as callers:
         callers.enter_context(lab.reading(every=0.5))
-        # Wait for the first renewal, or for the login of a client that does not renew.
+        # The first renewal, or the login of a client that does not renew.
         lab.until(lambda: len(_grants(lab)) > 1, within=0.95 * lab.ttl)
         if lab.has_database:  # a new lease is as old as the token
             first_credential(lab)
@@ -169,7 +168,7 @@ def test_vault_gone_behind_its_proxy(lab: Lab) -> None:
         with vault_gone(lab) as fault:
             lab.hold(fault, 0.35 * lab.ttl)
         lab.recovers(after=fault)
-        lab.watch(1.0)  # a renewal from the fault may end after a good read
+        lab.watch(1.0)  # for a renewal from the fault
         if lab.has_database:
             lab.judge_later(*_lease_is_kept(lab, fault))
     lab.judge(
@@ -183,9 +182,9 @@ LOGS_IN_EVERY = 0.25
 
 
 def _lease_is_kept(lab: Lab, gone: Fault) -> list[Oracle]:
-    """Wait until a lease that could not be renewed is renewed or replaced; return its oracles.
+    """Wait until a lease that could not be renewed is kept; return its oracles.
 
-    The client has the rest of the lease's life for that, and at least as long as after any fault.
+    The client has the rest of the lease's life, or as long as after any fault.
     """
     granted = lease_grants(lab.history, path=CREDENTIALS, until=gone.began)[-1]
     ends = (granted.ended or granted.began) + (granted.ttl or 0.0)
@@ -210,11 +209,11 @@ def _granted(lab: Lab) -> float:
 
 
 ON_ITS_WAY = 0.2
-"""Seconds that an answer may need to reach the client."""
+"""Seconds of an answer's way to the client."""
 
 
 def _cut_short(read: Exchange, turns: Iterable[Fault]) -> bool:
-    """Return whether the link was down during a request, or before its answer had arrived."""
+    """Return whether the link was down before a request's answer arrived."""
     ended = (read.began if read.ended is None else read.ended) + ON_ITS_WAY
     return any(down.began <= ended and read.began <= down.end for down in turns)
 
@@ -234,12 +233,11 @@ def test_flapping_link(lab: Lab) -> None:
         ):
             lab.hold(flaps, 7.0)
         for turn in turns:
-            turn.optional = True  # a client that rests may miss one of these
+            turn.optional = True  # a client that rests may miss it
         lab.recovers(after=flaps)
     ended = flaps.end
     good = lab.history.calls("read", since=began, until=ended, where=lambda o: o.good)
-    # A client with growing pauses may miss each time when the link is up, but must use an answer
-    # that arrived.
+    # Growing pauses may miss each moment of the link, but not an answer that arrived.
     through = lab.history.find(
         "read", since=began, until=ended, where=lambda e: e.good and not _cut_short(e, turns)
     )
@@ -258,7 +256,7 @@ def test_flapping_link(lab: Lab) -> None:
 # Moved
 
 FOLLOWS = 30.0
-"""Seconds for which a Java virtual machine keeps an address by default; others keep it less."""
+"""Seconds: a Java virtual machine keeps an address by default; others less long."""
 
 
 @pytest.mark.scenario("NET-16")
@@ -291,7 +289,7 @@ def test_start_in_a_black_hole(lab: Lab) -> None:
     """A client whose first requests vanish may wait or not start, and works soon afterwards."""
     with lab.network.black_hole(stream="upstream") as fault:
         opened = start_in_background(lab)
-        # A client that waits for Vault at its start has no callers before it is up.
+        # A client that waits for Vault at its start has no callers yet.
         with callers_if_started(lab, fault, every=0.5, callers=3) as callers:
             lab.watch((2.5 if callers else 1.5) * lab.deadline)
         # A slow client has not asked yet.
@@ -309,8 +307,8 @@ def test_start_in_a_black_hole(lab: Lab) -> None:
 @pytest.mark.scenario("NET-03")
 def test_black_hole(lab: Lab) -> None:
     """Lost answers, lost requests and unaccepted connections cost no login and no storm."""
-    # If a client asks Vault to close each connection, a lost answer still ends its connection. For
-    # such a client only lost requests are silent.
+    # A client that asks Vault to close each connection loses it with a lost answer. For it only
+    # lost requests are silent.
     lab.start()
     with lab.reading(every=0.5, callers=3):
         lab.watch(0.5)
@@ -335,13 +333,13 @@ def test_black_hole(lab: Lab) -> None:
 
 
 UNREAD = tuple(f"backend/idle/{number}" for number in range(1, 4))
-"""Secrets that nobody reads before connections die."""
+"""Nobody reads these before connections die."""
 
 BUSY = tuple(f"backend/busy/{number}" for number in range(1, 13))
-"""Secrets that many callers read at once before connections die."""
+"""Many callers read these at once before."""
 
 LATE = 0.1
-"""Seconds by which answers to these reads are late, so that a pool opens many connections."""
+"""Seconds of delay, so that a pool opens many connections."""
 
 
 @pytest.mark.scenario("NET-04")
@@ -360,7 +358,7 @@ def test_dead_idle_connections(lab: Lab) -> None:
     with dead_connections(lab) as fault, ExitStack() as callers:
         for unread in (None,) * 3 if has_its_files(lab) else UNREAD:
             callers.enter_context(lab.reading(every=0.4, path=unread, key=unread and KEY))
-        # Time for three calls of each caller that all wait in vain.
+        # Three calls of each caller wait in vain.
         lab.hold(fault, 3.2 * lab.deadline)
         # One call finds the dead connection, and the next is served. A client may rest in between.
         bound = lab.deadline + lab.or_its_pause(lab.deadline)
@@ -409,8 +407,7 @@ def test_lost_answer_to_a_renewal(lab: Lab) -> None:
                 "no renewal was tried while its answer would be lost, up to 0.9 of the token's life"
             )
         lost = lab.history.find("renew", since=fault.began)[0]
-        # Counted from the lost answer: some HTTP libraries try again before the end of the fault is
-        # noted.
+        # From the lost answer on: some HTTP libraries try again before the fault's end is noted.
         again = lost.ended or lost.began
         ends = last_grant(lab.history, until=lost.began) + lab.ttl
         lab.history.wait_for(
@@ -427,16 +424,16 @@ def test_lost_answer_to_a_renewal(lab: Lab) -> None:
 def test_truncated_answer(lab: Lab) -> None:
     """Answers that are cut in headers or bodies are an outage, and give no wrong value."""
     client = lab.start()
-    ask_for_a_whole(lab)  # another secret than a plain read's, which would fill the cache
+    ask_for_a_whole(lab)  # not the secret of a plain read, which would fill the cache
     for after in (100, 400):
         with lab.network.truncated(after=after) as fault:
-            # A cache does not ask again for a value that is fresh.
+            # A cache does not ask again for a fresh value.
             while client.read().began < fault.began + lab.refresh:
                 lab.watch(0.5)
             ask_for_a_whole(lab)
             lab.hold(fault, 0.0)
         lab.judge_later(
-            # A value from memory may be served: a standing oracle checks that it is right.
+            # A value from memory is allowed; a standing oracle checks it.
             failures_are(
                 "unavailable",
                 since=fault.began,
@@ -452,13 +449,12 @@ def test_truncated_answer(lab: Lab) -> None:
 
 
 READS, TOXICITY, FAILURES = 200, 0.2, 20
-"""Reads, the share of connections that is reset, and the allowed failures. A client that tries once
-fails in 40 reads, and in 20 or fewer in one run of 9,000. A client that tries twice fails in 8
-reads, and in more than 20 in one run of 16,000.
+"""Reads, the share of connections reset, and allowed failures. One try fails in 40 reads, and in 20
+or fewer in one run of 9,000. Two tries fail in 8, and in more than 20 in one run of 16,000.
 """
 
 PACE = 0.02
-"""Seconds between two reads, so that a client's rest does not spoil hundreds of them."""
+"""Seconds between two reads: a client's rest must not spoil hundreds."""
 
 
 @pytest.mark.scenario("NET-11")
@@ -470,7 +466,7 @@ def test_resets_now_and_then(lab: Lab) -> None:
     with lab.network.resets(toxicity=TOXICITY) as fault:
         _read_over_new_connections(lab, "read")
         end = lab.history.now()
-        if lab.can("read_all"):  # often separate code, with tries of its own
+        if lab.can("read_all"):  # often separate code
             _read_over_new_connections(lab, "read_all")
             lab.judge_later(
                 failed_reads_at_most(
@@ -491,7 +487,7 @@ def test_resets_now_and_then(lab: Lab) -> None:
 
 
 def _read_over_new_connections(lab: Lab, verb: ReadVerb) -> None:
-    """Read `READS` times in this way, and end all connections before each read."""
+    """Read `READS` times, and end all connections before each read."""
     for _ in range(READS):
         lab.network.drop_connections()
         if lab.client.ask(verb).outcome == "died":
@@ -559,14 +555,14 @@ def test_lost_answer_to_a_write(lab: Lab) -> None:
 def test_lost_answer_to_a_request_for_a_credential(lab: Lab) -> None:
     """A credential whose answer is lost is replaced, and given back when the client ends."""
     client = lab.start()
-    # Cutting the link would not do: Vault drops a credential that is not ready at the cut.
+    # Not by cutting the link: Vault drops a credential that is not ready then.
     with lab.http.lose_answer("credential") as fault:
         client.lease(CREDENTIALS)
         unknown = lab.database.users()
     lab.require("a user of whom the client does not know", lambda _: ", ".join(sorted(unknown)))
     works = lab.until(lambda: _leased(lab), within=lab.recovery_after(fault))
     made = unknown | lab.database.users()
-    # Another path: a client with a credential need not ask for it again.
+    # Another path: a client with a credential need not ask again.
     with lab.network.black_hole(stream="upstream") as silent:
         client.lease(READ_ONLY)
         lab.hold(silent, 0.0)
@@ -614,14 +610,14 @@ TURNED_AWAY = (
     (429, QUOTA, JSON),
     (403, a_page(403), HTML),
 )
-"""Answers to a write that is not done: an error of Vault, a quota, and a gateway's page."""
+"""The write is not done: Vault's error, a quota, a gateway's page."""
 
 HALF = 400
-"""Bytes after which a connection ends: the client gets the status, but not the whole body."""
+"""Bytes until a connection ends: after the status, within the body."""
 
 
 def _write_to_a_page(lab: Lab) -> None:
-    """Write while a gateway answers with 200; the failure may have any name."""
+    """Write while a gateway answers 200; the failure may have any name."""
     before = version_of(lab, LEDGER)
     with lab.http.fail("write", status=200, body=SIGN_IN, headers=HTML) as page:
         write = _write(lab)
@@ -631,7 +627,7 @@ def _write_to_a_page(lab: Lab) -> None:
 
 
 def _write_and_hear_half(lab: Lab) -> None:
-    """Write and cut the answer after a status that says that the write is done."""
+    """Write, and cut the answer after the status that says that it is done."""
     before = version_of(lab, LEDGER)
     with lab.network.truncated(after=HALF) as cut:
         write = _write(lab)
@@ -642,9 +638,9 @@ def _write_and_hear_half(lab: Lab) -> None:
 
 
 def _write_without_a_version(lab: Lab) -> None:
-    """Write where Vault refuses writes that do not name the version (400).
+    """Write where Vault refuses writes without the version (400).
 
-    A client that names the version may write. Any other must report a failure.
+    A client that names it may write; any other must fail.
     """
     kept = lab.operator.client.secrets.kv.v2
     kept.update_metadata(LEDGER, cas_required=True, mount_point=lab.entry.mount)
@@ -660,11 +656,11 @@ def _write_without_a_version(lab: Lab) -> None:
 
 
 NO_WORD = ("\n ", ' "said" \\ 100 % Gr\u00fc\u00dfe \U0001f511\n of two lines \n')
-"""The start and end of a difficult password: JSON escapes, letters of several bytes, line ends."""
+"""A difficult password: JSON escapes, letters of several bytes, line ends."""
 
 
 def _write_no_word(lab: Lab) -> None:
-    """Write a difficult password; `_write` checks that it is stored as it was given."""
+    """Write a difficult password; `_write` checks what is stored."""
     write = _write(lab, NO_WORD)
     if write.failed:
         text = f"one with quotes, letters beyond ASCII and two lines ended {write.told}"
@@ -674,11 +670,11 @@ def _write_no_word(lab: Lab) -> None:
 SPELLED = tuple(f"{LEDGER}{end}" for end in (" x", "+x", "-\u00fc"))
 
 REFUSABLE = tuple(f"{LEDGER}{end}" for end in ("?x", "#x", "%3Fx"))
-"""Names with characters that are special in a URL. A client may refuse them."""
+"""Special in a URL; a client may refuse them."""
 
 
 def _write_what_is_spelled_otherwise(lab: Lab) -> None:
-    """Write texts that look like numbers or templates, at paths that are easy to confuse."""
+    """Write texts like numbers or templates, at paths easy to confuse."""
     before, began = version_of(lab, LEDGER), lab.history.now()
     written: dict[str, dict[str, str]] = {}
     for path in (*SPELLED, *REFUSABLE):
@@ -712,11 +708,11 @@ def _secret_at(lab: Lab, path: str) -> dict[str, str]:
 
 
 LATE_BY = 0.3
-"""Seconds by which two writes are answered late, so that both are under way at once."""
+"""Seconds, so that two writes are under way at once."""
 
 
 def _write_two_at_once(lab: Lab) -> None:
-    """Let two callers write at once: each write that is reported as done makes a version."""
+    """Write twice at once: each write reported as done makes a version."""
     before, write = version_of(lab, LEDGER), partial(lab.client.write, LEDGER)
     by = min(LATE_BY, 0.1 * lab.deadline)
     with lab.http.delay("write", by=by), ThreadPoolExecutor(2) as callers:
@@ -728,10 +724,7 @@ def _write_two_at_once(lab: Lab) -> None:
 
 
 def _write_over_another(lab: Lab) -> None:
-    """Write twice in a row while answers say that their connection ends.
-
-    The second write must use another connection.
-    """
+    """Write twice while answers say that their connection ends: the second needs another."""
     before = version_of(lab, LEDGER)
     with lab.http.say_goodbye("write"):
         writes = [_write(lab) for _ in range(2)]
@@ -747,13 +740,11 @@ def _write_over_another(lab: Lab) -> None:
 
 
 WRITES_SLOWLY, HELD_UP = 0.75, 3
-"""The part of a call's deadline that a write takes. A reader may wait for that time divided by
-`HELD_UP`.
-"""
+"""Parts of a call's deadline: for the write; divided by `HELD_UP`, for a reader."""
 
 
 def _write_slowly(lab: Lab) -> None:
-    """Delay a write while callers read another secret, and check that the readers do not wait."""
+    """Check that readers of another secret do not wait for a slow write."""
     slowly = WRITES_SLOWLY * lab.deadline
     with lab.reading(every=0.2, callers=2), lab.http.delay("write", by=slowly, first=1) as slow:
         lab.client.write(LEDGER, _entry(lab))
@@ -764,11 +755,7 @@ def _write_slowly(lab: Lab) -> None:
 
 
 def _entry(lab: Lab, around: tuple[str, str] = ("", "")) -> dict[str, str]:
-    """Return a user and a password to write together, under one label.
-
-    Args:
-        around: The start and the end of the password.
-    """
+    """Return a user and a password, with `around` its ends, under one label."""
     word = canary(lab)
     data = {USER: canary(lab), PASSWORD: word.join(around)}
     label = f"{LEDGER}:{lab.secrets.label(word)}"
@@ -778,7 +765,7 @@ def _entry(lab: Lab, around: tuple[str, str] = ("", "")) -> dict[str, str]:
 
 
 def _write(lab: Lab, around: tuple[str, str] = ("", "")) -> Operation:
-    """Write a user and a password, and check that a write that succeeds stored exactly these."""
+    """Write a user and a password, and check what a successful write stored."""
     data = _entry(lab, around)
     write, found = lab.client.write(LEDGER, data), _what_is_there(lab)
     lost = sorted(key for key, value in data.items() if found.get(key) != value)
@@ -792,7 +779,7 @@ def _write(lab: Lab, around: tuple[str, str] = ("", "")) -> Operation:
 
 
 def _what_is_there(lab: Lab) -> dict[str, str]:
-    """Return what Vault has at `LEDGER`, and note it as the right value from now on."""
+    """Return what Vault has at `LEDGER`: the right value from now on."""
     if not version_of(lab, LEDGER):
         return {}
     found: dict[str, str] = lab.operator.client.secrets.kv.v2.read_secret_version(
@@ -821,7 +808,7 @@ def _held(read: Operation) -> Condition:
 
 
 def _judge_write(write: Operation, versions: int) -> tuple[Oracle, ...]:
-    """Check that a write makes at most one version, and one if it is reported as done."""
+    """Check that a write makes at most one version, and one if reported as done."""
     twice = {f"one write made {versions} versions"} if versions > 1 else set[str]()
     lost = {NOT_DONE} if write.good and not versions else set[str]()
     return (
@@ -863,7 +850,7 @@ def test_stall_that_heals(lab: Lab) -> None:
 
 
 def _write_on(lab: Lab, after: Fault, *, within: float | None = None) -> None:
-    """Write until a write is good, and ask that it comes in time."""
+    """Write until it works, and ask that this comes in time."""
     since, bound = lab.history.now(), lab.recovery_after(after) if within is None else within
     while _write_fails(lab) and lab.history.now() < since + bound:
         lab.watch(0.3)
@@ -871,7 +858,7 @@ def _write_on(lab: Lab, after: Fault, *, within: float | None = None) -> None:
 
 
 def _write_fails(lab: Lab) -> bool:
-    """Write once, and return whether it fails. A write that succeeds without a version is harm."""
+    """Return whether a write fails. One that succeeds without a version is harm."""
     before = version_of(lab, LEDGER)
     write = _write(lab)
     if write.good and version_of(lab, LEDGER) == before:
@@ -880,7 +867,7 @@ def _write_fails(lab: Lab) -> bool:
 
 
 def _can_write(lab: Lab) -> bool:
-    """Allow writes and start the subject once, since only then it says whether it can write."""
+    """Allow writes and start the subject, which only then says whether it writes."""
     allow_writes(lab, LEDGER)
     client = lab.open()
     if client is None:
@@ -890,21 +877,21 @@ def _can_write(lab: Lab) -> bool:
 
 
 ALONE = 0.7
-"""The delay of the only answer that a call waits for, as a part of its deadline."""
+"""Part of a call's deadline: the delay of a call's only answer."""
 
 
 @pytest.mark.scenario("NET-06")
 def test_late_answers_are_answers(lab: Lab) -> None:
     """Answers that are late but in time cost no read and no login, for more than a life."""
     client = lab.start()
-    # Delay only reads of this path, so that other requests do not use up the call's time.
+    # Only this path, so that other requests do not use up the call's time.
     wanted = f"*/data/{lab.entry.path}"
     by = ALONE * min(lab.deadline, lab.ttl / 2)
     with lab.http.delay("read", by=by, path=wanted) as late:
-        late.optional = True  # a client may answer from memory at once
+        late.optional = True  # a client may answer from memory
         client.read()
-    # Three answers fit into a call: two for the read and one for a renewal. A new TLS connection
-    # waits twice. The life of a short token limits the delay too.
+    # Three answers fit into a call: two for the read, one for a renewal; a TLS connection waits
+    # twice. A short token limits the delay too.
     late_by = min(lab.deadline, lab.ttl / 4)
     trip = late_by if lab.wire == "plain" else late_by / 2
     with (
@@ -924,7 +911,7 @@ def test_late_answers_are_answers(lab: Lab) -> None:
 
 
 def _life_is_over(lab: Lab, fault: Fault) -> bool:
-    """Return whether a token that was granted in the fault must have been renewed."""
+    """Return whether a token granted in the fault must have been renewed."""
     given = lab.history.find("login", "renew", since=fault.began, where=lambda e: e.good)
     return any(lab.history.now() > (e.ended or e.began) + 0.96 * lab.ttl for e in given[:1])
 
@@ -933,8 +920,7 @@ def _life_is_over(lab: Lab, fault: Fault) -> bool:
 def test_answers_later_than_the_deadline(lab: Lab) -> None:
     """Answers after the deadline are an outage, and no call takes the answer of another call."""
     path, key = lab.entry.spare_path, lab.entry.spare_key
-    # The two secrets have the same keys, so that a late answer that is mixed up shows as a wrong
-    # value, not as a missing one.
+    # With the same keys, mixed-up answers show as wrong values, not as missing ones.
     lab.put("v2", also={key: f"canary-v2-{secrets.token_hex(12)}"})
     other = f"canary-other-v2-{secrets.token_hex(12)}"
     lab.put("v2", path=path, key=key, also={lab.entry.key: other})
@@ -959,23 +945,20 @@ def test_dripping_answer(lab: Lab) -> None:
     client = lab.start()
     with lab.reading(every=0.5, callers=2):
         with lab.network.drip(pause=0.4) as fault:
-            # Each way is often separate code, with a timeout of its own.
+            # Often separate code, with a timeout of its own.
             ask_for_a_whole(lab)
             if lab.can("write"):
                 client.write(LEDGER, {"entry": canary(lab)})
             lab.hold(fault, max(0.0, fault.began + 2.5 * lab.deadline - lab.history.now()))
         lab.recovers(after=fault)
-        # A refused read, a lookup of the token, a login and another read: each takes nearly half of
-        # the call's deadline.
+        # A refused read, a lookup, a login and another read each take nearly half of the deadline.
         with (
             lab.network.slow(latency=0.45 * lab.deadline) as slow,
             ExitStack() as losses,
-            # Look up the token once answers are late, so that no other token replaces it at that
-            # moment.
+            # Once answers are late, so that no other token replaces it meanwhile.
             lab.vault.token_revoked(accessor_in_use(lab, at=slow.began)) as lost,
         ):
-            # A client that answers from memory meets the loss at its next refresh, and that call is
-            # judged.
+            # A client that answers from memory meets the loss at its next refresh.
             lost_until_met(lab, losses, lost)
             lab.hold(slow, 2 * lab.deadline)
         lab.recovers(after=slow)
@@ -988,9 +971,9 @@ def test_dripping_answer(lab: Lab) -> None:
 
 
 def _change_late(lab: Lab) -> None:
-    """Change a key while read and write are late: one delay fits into the deadline, both do not.
+    """Change a key with read and write late: one delay fits into the deadline, both do not.
 
-    A client that lets Vault merge its change needs no read, and is in time.
+    A client that lets Vault merge needs no read.
     """
     where, by = f"*/data/{LEDGER}", ALONE * lab.deadline
     with (
@@ -1004,13 +987,12 @@ def _change_late(lab: Lab) -> None:
 BIG_PATH = "backend/celery"
 
 NARROW, TOO_BIG = 2, 3
-"""Kilobytes a second, and the number of deadlines that a big secret takes at that rate."""
+"""Kilobytes a second; deadlines that a big secret takes at that rate."""
 
 HUGE_PATH, HUGE_KEY = "backend/keystore", "KEYSTORE"
 
 LETTER, HUGE = "\u20ac", 100_000
-"""A letter of three bytes, and how often it stands in a huge secret, which arrives in many pieces.
-"""
+"""A letter of three bytes, and its number in a secret that arrives in many pieces."""
 
 
 @pytest.mark.scenario("NET-09")
@@ -1027,7 +1009,7 @@ def test_narrow_network(lab: Lab) -> None:
         lab.recovers(after=fault, path=BIG_PATH)
     _read_what_comes_in_many_pieces(lab)
     lab.judge(
-        # A client may answer from memory at once.
+        # A client may answer from memory.
         failures_are("unavailable", since=fault.began, until=fault.end, may_be_empty=True),
         same_token(since=fault.began),
         recovers_within(bound, since=fault.began, path="backend/django"),
@@ -1035,7 +1017,7 @@ def test_narrow_network(lab: Lab) -> None:
 
 
 def _read_what_comes_in_many_pieces(lab: Lab) -> None:
-    """Read 300 kB in each way, where most pieces end within a letter."""
+    """Read 300 kB: most pieces end within a letter."""
     since, bound = lab.history.now(), lab.recovery
     for verb in all_read_verbs(lab):
         path = own_path(lab, HUGE_PATH, verb)

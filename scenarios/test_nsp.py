@@ -1,4 +1,4 @@
-"""Namespaces: a Vault within a Vault that has a seal of its own."""
+"""Namespaces: a Vault within a Vault, with its own seal."""
 
 from __future__ import annotations
 
@@ -22,12 +22,10 @@ from vault_harness.recorder.fault import Stub
 LEDGER = "backend/ledger"
 
 A_LEASE = 5 / 6
-"""The life of a credential from a stub, as a part of the token's TTL. Its renewal is due while the
-scenario waits for the token's renewal.
-"""
+"""Part of the token's TTL: a renewal is due while the token's is awaited."""
 
 GREEN = 200
-"""The answer of ``sys/health`` for a Vault that is unsealed and leads."""
+"""``sys/health`` of a Vault that is unsealed and leads."""
 
 
 @pytest.mark.scenario("NSP-01")
@@ -36,7 +34,7 @@ def test_every_request_names_the_namespace(lab: Lab) -> None:
     allow_writes(lab, LEDGER)
     lab.put("v1", path=LEDGER, key="entry")
     client = lab.start()
-    # The stubs stay to the end: a client with a new token may ask for a new credential.
+    # To the end: a client with a new token may ask for a new credential.
     made, renewed = _a_credential(lab)
     with lab.recorder.stub(made), lab.recorder.stub(renewed):
         with lab.reading(every=0.5):
@@ -44,7 +42,7 @@ def test_every_request_names_the_namespace(lab: Lab) -> None:
             with ExitStack() as losses, lab.vault.token_revoked(lab.tokens.accessor()) as fault:
                 met = lost_until_met(lab, losses, fault)
                 lab.logs_in_again(since=met, within=lab.ttl + lab.deadline)
-            # Other scenarios judge whether a change is made. Here only its namespace counts.
+            # Only the namespace of a change counts here.
             for verb, change in (("write", client.write), ("update", client.update)):
                 if lab.can(verb):
                     change(LEDGER, {"entry": canary(lab)})
@@ -60,10 +58,9 @@ def test_every_request_names_the_namespace(lab: Lab) -> None:
 
 
 def _a_credential(lab: Lab) -> tuple[Stub, Stub]:
-    """Return two stubs, which answer requests for a credential and for its renewal.
+    """Return stubs for a credential and its renewal.
 
-    Only the namespace of the request counts, so no database and no mount is needed. The password is
-    as secret as one that Vault makes.
+    Only the request's namespace counts, so no database is needed.
     """
     password = token_hex(16)
     lab.secrets.add("credential", password)
@@ -87,8 +84,8 @@ def test_sealed_namespace_is_an_outage(lab: Lab) -> None:
         with lab.vault.namespace_sealed() as fault:
             health = lab.stack.operator.health()
             lab.hold(fault, 0.05 * lab.ttl)
-        # OpenBao may deny requests, or not find a secret, until it has loaded the namespace. A
-        # client may remember either for as long as a value.
+        # OpenBao may deny requests, or miss a secret, until it has loaded the namespace. A client
+        # may remember either for as long as a value.
         lab.recovers(after=fault, within=lab.recovery_after(fault) + lab.refresh)
     lab.require(
         "the server's health is green while the namespace is sealed",

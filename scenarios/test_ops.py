@@ -1,4 +1,4 @@
-"""Operations: what an operator does with the usual tools while clients run."""
+"""Operations: an operator's usual tools while clients run."""
 
 from __future__ import annotations
 
@@ -47,10 +47,9 @@ def test_rotating_the_secret_id_costs_no_read(lab: Lab) -> None:
 
 
 def _rotate(lab: Lab) -> bool:
-    """Rotate the secret-id; return False, with a finding, if the client has locked the role."""
+    """Rotate the secret-id; return False, with a finding, if the role is locked."""
     try:
-        # The old secret-id stays valid for a moment: a client that has just read it may log in with
-        # it.
+        # The old one stays valid for a moment: a client that has just read it may log in.
         rotate_secret_id(lab.stack.operator, ROLE, lab.directory, grace=0.5)
     except HarnessError:
         if not lockout(lab):
@@ -70,7 +69,7 @@ def test_rotating_a_secret_costs_no_read(lab: Lab) -> None:
     target = known_targets()["database"]
     lab.put("v1", path=target.path, key=target.key)
     client = lab.start()
-    # For each way of reading, a secret that nobody reads again until its value is too old.
+    # Nobody reads these again until the value is too old.
     left: dict[ReadVerb, tuple[str, str]] = {"read": (PATH, KEY)}
     if lab.can("cached"):
         left["read_cached"] = (lab.entry.spare_path, lab.entry.spare_key)

@@ -37,24 +37,24 @@ DENIED, DENIED_KEY = "ai/openai", "OPENAI_API_KEY"
 NEIGHBOUR, NEIGHBOUR_KEY = "ai/anthropic", "ANTHROPIC_API_KEY"
 
 ASKS: frozenset[RequestKind] = frozenset({"read", "metadata"})
-"""Requests for a secret: some clients ask for its version first."""
+"""Some clients ask for a secret's version first."""
 
 UNREAD = "ai/unread"
-"""A secret that Vault has never denied to the client."""
+"""Vault has never denied this to the client."""
 
 NARROW = """
 path "ecommerce/data/shared/stripe" { capabilities = ["read"] }
 """
-"""A policy that allows none of the secrets that the client reads in POL-02."""
+"""None of the secrets that the client reads in POL-02."""
 
 DENIED_FOR = 1.0
-"""Seconds of POL-02 in which each read that begins must be denied."""
+"""Seconds of POL-02 in which each new read must be denied."""
 
 ONCE_WELL = 2.0
-"""Seconds of POL-04 in which a client must say once that it is well."""
+"""Seconds of POL-04 until a client says that it is well."""
 
 ONE_LOGIN_IN = 8.0
-"""Seconds in which all denials may cost one login: the length of POL-02 with the suite's own R."""
+"""Seconds for one login because of denials: the length of POL-02 with the suite's own R."""
 
 
 @pytest.mark.scenario("POL-01")
@@ -70,7 +70,7 @@ def test_denied_path_is_surfaced(lab: Lab) -> None:
         lab.watch(2.0)
     _looks_in_vain(lab, denied)
     lab.judge(
-        # The catalogue sets an environment variable for this secret. Its value would be harm here.
+        # The catalogue sets a variable for this secret; its value would be harm.
         *(
             fails_as("denied", path=path, until=denied.end, verbs=READ_VERBS)
             for path in {*paths.values()}
@@ -84,10 +84,9 @@ LOOKS: tuple[RequestKind, ...] = ("lookup", "capabilities")
 
 
 def _looks_in_vain(lab: Lab, denied: Fault) -> None:
-    """Read a denied path twice, while the client's first lookups of its token fail (500).
+    """Read a denied path while the client's first lookups of its token fail (500).
 
-    The earlier reads show that the token lives. A client that takes it for dead logs in after each
-    denial, but only one login is allowed for all denials.
+    A client that takes the token for dead logs in after each denial, but only one login is allowed.
     """
     lab.put("v1", path=UNREAD, key=KEY)
     with lab.http.fail(*LOOKS, first=2, status=500) as failing:
@@ -105,11 +104,11 @@ def test_narrowed_policy_is_a_denial_and_passes(lab: Lab) -> None:
     """A narrowed policy denies reads in each way, and a restored one lets them work again soon."""
     client = lab.start()
     secrets = secrets_by_verb(lab)
-    # A cache may serve fresh values first. Calls that begin later must end before the fault does.
+    # A cache may serve fresh values first. Later calls must end before the fault.
     narrow = lab.refresh + lab.deadline + DENIED_FOR
     with ExitStack() as callers:
         for verb, (path, key) in secrets.items():
-            client.ask(verb, path, key)  # so that a cache has a value before the denial
+            client.ask(verb, path, key)  # a cache has a value before the denial
             callers.enter_context(lab.reading(every=0.5, verb=verb, path=path, key=key))
         asked = lab.history.now()  # a read may be denied before Vault answers the change
         with lab.vault.policy(ROLE, NARROW) as fault:
@@ -126,9 +125,8 @@ def test_narrowed_policy_is_a_denial_and_passes(lab: Lab) -> None:
     denied = tuple({path for path, _ in secrets.values()})
     lab.judge(
         failures_are("denied", since=asked, until=end, verbs=READ_VERBS, may_be_empty=True),
-        # Requests for denied paths are counted here, and not as a storm: each call may cost a
-        # lookup and a repetition. A client that checks now and then for a new policy does so more
-        # than once in a long fault.
+        # Counted here and not as a storm: each call may cost a lookup and a repetition, and in a
+        # long fault a client may check more than once for a new policy.
         a_denial_costs_little(since=asked, path=denied, logins=math.ceil(narrow / ONE_LOGIN_IN)),
         no_request_storm(since=fault.began, until=fault.end, denied=denied),
     )
@@ -143,7 +141,7 @@ def test_policy_that_the_role_gains_is_used(lab: Lab) -> None:
         client.read(DENIED, DENIED_KEY)
         lab.watch(0.5)
     life = lab.entry.max_ttl
-    # The token's life, one call, and the time for which a denial may be remembered.
+    # The token's life, one call, and the time a denial may be remembered.
     bound = life + lab.deadline + lab.refresh
     with lab.vault.role(ROLE, token_policies=[ROLE, "ai-services"]) as gained:
         good = False
@@ -156,7 +154,7 @@ def test_policy_that_the_role_gains_is_used(lab: Lab) -> None:
         fails_as("denied", path=DENIED, until=gained.began),
         # A client may find the new policy with its first call.
         failures_are("denied", since=gained.began, path=DENIED, may_be_empty=True),
-        # One login to try the new policy, and one for a lost answer.
+        # To try the new policy, and for a lost answer.
         logins_at_most(2, since=old.began, until=end),
     )
 
@@ -164,7 +162,7 @@ def test_policy_that_the_role_gains_is_used(lab: Lab) -> None:
 @pytest.mark.scenario("POL-04")
 def test_denied_path_leaves_the_others_alone(lab: Lab) -> None:
     """A path that is denied five times a second leaves five other readers alone."""
-    allow_writes(lab, NEIGHBOUR)  # also lets the role read it
+    allow_writes(lab, NEIGHBOUR)
     lab.start()
     allowed = {
         PATH: "SECRET_KEY",
@@ -186,14 +184,14 @@ def test_denied_path_leaves_the_others_alone(lab: Lab) -> None:
         _is_well_beside_a_denial(lab)
     lab.judge(
         *(no_failed_read(path=path) for path in allowed),
-        # The catalogue sets an environment variable for this secret. Its value would be harm here.
+        # The catalogue sets a variable for this secret; its value would be harm.
         fails_as("denied", path=DENIED),
         a_denial_costs_little(since=denied.began, path=DENIED),
     )
 
 
 def _is_well_beside_a_denial(lab: Lab) -> None:
-    """Ask the client for its health while one read is denied, until it says that it is well."""
+    """Ask for health while one read is denied, until it is good."""
     if not lab.can("health"):
         return
     since = lab.history.now()
@@ -212,7 +210,7 @@ def test_tokens_bound_to_other_addresses_cost_no_storm(lab: Lab) -> None:
             lab.vault.role(ROLE, token_bound_cidrs=elsewhere) as bound,
             lab.vault.token_revoked(lab.tokens.accessor()) as fault,
         ):
-            # A client that answers from memory needs a login only at its token's next renewal.
+            # A client that answers from memory needs a login only at its next renewal.
             lab.history.wait_for(lambda: lab.touched(fault), lab.ttl)
             lab.watch(6.0)
             # The new token is refused only at its next use.

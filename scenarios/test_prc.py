@@ -1,4 +1,4 @@
-"""The client's process: what it must not reveal, how it is frozen, forked and ended."""
+"""The client's process: what it reveals, and how it is frozen, forked and ended."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ WORKERS = 4
 @pytest.mark.scenario("PRC-01")
 def test_forked_workers(lab: Lab) -> None:
     """Each of four forked workers reads with a token and connections of its own, and ends alone."""
-    allow_writes(lab, "workers/*")  # also lets the role read them
+    allow_writes(lab, "workers/*")
     paths = [f"workers/{number}" for number in range(1, WORKERS + 1)]
     right = {path: lab.put("v1", path=path, key="KEY") for path in paths}
     client = lab.start()
@@ -83,10 +83,10 @@ def test_forked_workers(lab: Lab) -> None:
     assert pid is not None
     alone, since = _processes(pid), lab.history.now()
     with lab.reading(every=every), ThreadPoolExecutor(WORKERS) as pool:
-        # A read of the parent is under way at each fork. If that read holds a lock, nobody releases
-        # it in the child, which has none of the parent's other threads.
+        # A read of the parent is under way at each fork. A child has none of the parent's other
+        # threads to release its lock.
         with lab.http.delay("read", path=f"*/data/{PATH}", by=2 * every) as busy:
-            busy.optional = True  # a client may answer from memory at once
+            busy.optional = True  # a client may answer from memory
             lab.until(lambda: _is_reading(lab, since=busy.began), within=lab.deadline)
             works = [
                 pool.submit(client.fork, one, "KEY", seconds=lives, every=every) for one in paths
@@ -132,8 +132,7 @@ def test_forked_workers(lab: Lab) -> None:
         logins_at_most(WORKERS, since=since, until=until),
         none_of(
             "each process renews its token, or replaces it",
-            # All tokens that would have ended a second ago count, the workers' first tokens
-            # included.
+            # All tokens that would have ended a second ago count, the workers' first ones included.
             let_go(lab.history, since=until - lab.ttl - 1.0, until=until),
         ),
         no_failed_read(since=since, path=PATH),
@@ -157,7 +156,7 @@ def _processes(pid: int) -> int:
 
 
 def _shared(lab: Lab, paths: set[str], since: float) -> dict[str, float]:
-    """Return each connection that carried reads of several processes, and when that began."""
+    """Return each connection with reads of several processes, and its begin."""
     carried: dict[int, dict[str, float]] = {}
     for read in lab.history.find("read", since=since):
         path = read.path.partition("/data/")[2]
@@ -180,7 +179,7 @@ def test_unreadable_answer_ends_no_renewing(lab: Lab) -> None:
         raise NotClaimed(LOGS_IN_INSTEAD)
     lab.require("a renewal with an answer that cannot be read", lambda _: f"{len(met)}")
     lab.judge(
-        # Some clients log in when a renewal fails; TOK-16 asks them to keep the token.
+        # Some clients log in when a renewal fails; TOK-16 judges that.
         logins_at_most(1, since=lab.steady_since),
         no_failed_read(),
     )
@@ -193,15 +192,15 @@ UNREADABLE = (
 )
 
 SOON_ENOUGH = 0.7
-"""The part of a life after which a client whose renewal fails may have no time to try again."""
+"""Part of a life after which a failed renewal may leave no time for another."""
 
 
 def _unreadable_renewal(lab: Lab, body: bytes, headers: Mapping[str, str]) -> Exchange | None:
-    """Answer a renewal with `body`, and wait until the token is renewed or replaced, or ends.
+    """Answer a renewal with `body`, and wait until the token is kept or ends.
 
-    Return that renewal; None if the client sent none early enough in this life.
+    Return that renewal; None if none came early enough.
     """
-    lab.watch(0.2 * lab.ttl)  # some clients renew a new token at once to learn its TTL
+    lab.watch(0.2 * lab.ttl)  # some clients renew at once to learn the TTL
     history = lab.history
     granted = last_grant(history, until=history.now())
     by, ends = granted + SOON_ENOUGH * lab.ttl, granted + lab.ttl
@@ -223,7 +222,7 @@ def _unreadable_renewal(lab: Lab, body: bytes, headers: Mapping[str, str]) -> Ex
 def test_no_secret_is_said(lab: Lab) -> None:
     """Cut answers, denials, a seal and outages reveal no secret in logs, errors or files."""
     of_the_home = lab.give_own_folders()
-    started = time.time() - 1.0  # the time of a file may lie slightly behind the clock
+    started = time.time() - 1.0  # a file's time may lie slightly behind the clock
     lab.put("v1", value=f"canary-v1-{secrets.token_hex(55)}")  # 120 bytes, from byte 340 or so on
     _cut_a_login(lab)
     client = lab.start()
@@ -233,8 +232,7 @@ def test_no_secret_is_said(lab: Lab) -> None:
             callers.enter_context(reading(client, every=0.25, verb=verb))
         client.read("ai/openai", "OPENAI_API_KEY")
         _write_in_vain(lab)
-        # Cut an answer in its headers, and in the second half of the value, however long the
-        # headers are.
+        # In its headers, and in the second half of the value, however long the headers are.
         for after in (150, 400, 430, 460):
             with lab.network.truncated(after=after) as fault:
                 lab.hold(fault, 0.8)
@@ -256,7 +254,7 @@ def test_no_secret_is_said(lab: Lab) -> None:
             lab.hold(fault, 0.8)
         lab.until_good_read(since=fault.end, within=lab.recovery_after(fault))
     told = lab.files_for_all(since=started)
-    # hvac sends the home folder's token with its login. Any other request must not have it.
+    # hvac sends the home folder's token with its login; no other request must have it.
     used = lab.history.find(where=lambda e: e.token == of_the_home and e.kind != "login")
     lab.judge(
         none_of("nobody else can read a secret in its files", told, harm=True),
@@ -269,9 +267,9 @@ def test_no_secret_is_said(lab: Lab) -> None:
 
 
 def _cut_a_login(lab: Lab) -> None:
-    """Start a client whose first login answer is cut in the middle, and end it again.
+    """Start a client whose first login answer is cut, and end it again.
 
-    This needs a new client, since a running one may log in only at its next renewal.
+    A running client may log in only at its next renewal.
     """
     token = f"hvs.{secrets.token_hex(24)}"
     lab.secrets.add("token", token, "token of a login that is cut")
@@ -285,7 +283,7 @@ def _cut_a_login(lab: Lab) -> None:
 
 
 def _write_in_vain(lab: Lab) -> None:
-    """Write a secret and change a key while a policy denies it or Vault is away."""
+    """Change secrets while a policy denies it or Vault is away."""
     stores = {"write": lab.client.write, "update": lab.client.update}
     tried = [store for word, store in stores.items() if lab.can(word)]
     with ThreadPoolExecutor(len(stores)) as callers:
@@ -314,8 +312,8 @@ def test_frozen_client_wakes_up(lab: Lab) -> None:
             )
         lab.watch(1.5)
     calls = len(lab.history.calls("read", since=woken, until=woken + 1.0))
-    # Two requests, one refused and one good, for each secret that the client keeps fresh by itself,
-    # and for its lease.
+    # Two requests, one refused and one good, for each secret that the client keeps fresh, and for
+    # its lease.
     kept = 2 * (kept_unasked(lab.history, fault.began) + lab.has_database)
     if lab.has_database:
         lab.judge_later(
@@ -340,7 +338,7 @@ def test_health_goes_red_and_green_again(lab: Lab) -> None:
         since = lab.history.now()
         if not turns(lab, well=True, within=lab.recovery):  # a client may check only now and then
             lab.note(Finding(TRUTH, "it says not well in the steady state", since))
-        # A health signal that works only once would miss the second loss.
+        # A signal that works only once would miss the second loss.
         for loss in (lab.vault.sealed(), vault_gone(lab)):
             if not _turns_red_and_green(lab, loss):
                 break
@@ -351,13 +349,13 @@ TRUTH = "health tells the truth"
 
 
 def _turns_red_and_green(lab: Lab, loss: AbstractContextManager[Fault]) -> bool:
-    """Let Vault fail, and return whether health says not well, and well again afterwards."""
+    """Return whether health says not well in an outage, and well afterwards."""
     red_bound = max(0.5 * lab.ttl, lab.refresh + lab.deadline)
     with loss as fault:
         red = turns(lab, well=False, within=red_bound)
         lab.hold(fault, 0.0)
     lab.recovers(after=fault)
-    # A client that checks periodically may need as long for this answer as for the other.
+    # A client that checks periodically may need as long for either answer.
     green_bound = max(lab.recovery_after(fault), red_bound)
     green = turns(lab, well=True, within=green_bound)
     if not red:
@@ -370,7 +368,7 @@ def _turns_red_and_green(lab: Lab, loss: AbstractContextManager[Fault]) -> bool:
 
 
 SPARE = 6
-"""Number of threads, files or connections that a client may have more after a round of faults."""
+"""More threads, files or connections after a round of faults than before."""
 
 
 @pytest.mark.scenario("PRC-06")
@@ -384,7 +382,7 @@ def test_faults_of_all_kinds_leave_nothing_behind(lab: Lab) -> None:
     before = footprint_at_rest(lab)
     for _ in range(2):
         back = back and _round_of_faults(lab, next(answers))
-    for _ in range(SPARE - 1):  # together with the two rounds, one more than `SPARE`
+    for _ in range(SPARE - 1):  # with the two rounds, one more than `SPARE`
         if back and (back := _lost_token(lab, next(answers))):
             _ask_for_what_is_not_there(lab)
             _write_again(lab)
@@ -407,14 +405,11 @@ FOR_A_LOGIN = (
     Stub(status=404, body=NOTICE, headers=JSON),
     Stub(status=502, body=a_page(502), headers=HTML),
 )
-"""Answers to a login that fails, in turn; none says anything about the secret-id."""
+"""None says anything about the secret-id."""
 
 
 def _round_of_faults(lab: Lab, answer: Stub) -> bool:
-    """Cause each kind of fault while callers read in each way, with a good read after each.
-
-    Return whether the client has a token at the end.
-    """
+    """Cause each fault under reads; return whether the client has a token."""
     for fails in (
         lab.vault.sealed,
         lab.network.down,
@@ -447,7 +442,7 @@ def _lost_token(lab: Lab, answer: Stub) -> bool:
 
 
 def _lose_the_token(lab: Lab, seconds: float, answer: Stub) -> bool:
-    """Revoke the token for at least `seconds`, and give `answer` to the first login after that.
+    """Revoke the token for at least `seconds`, and give `answer` to the next login.
 
     Return whether a good read came.
     """
@@ -460,18 +455,17 @@ def _lose_the_token(lab: Lab, seconds: float, answer: Stub) -> bool:
         failing.optional = True  # the client may have found the loss before
         lab.hold(lost, seconds)
         lab.until(lambda: bool(failing.touched), within=lab.reach)
-    # This failure is too short to tell how long a client may rest after it.
+    # This failure is too short to tell how long a client may rest.
     lab.recovers(after=lost, within=lab.recovery)
     return any(call.good for call in lab.history.calls("read", "read_cached", since=lost.end))
 
 
 NO_SUCH_SECRET = "backend/no-such-secret"
-"""A secret that does not exist. Vault's answer has a body, which the client must read to its end.
-"""
+"""Vault's answer has a body, which the client must read to its end."""
 
 
 def _ask_for_what_is_not_there(lab: Lab) -> None:
-    """Ask twice in each way for a secret that does not exist, unless the subject renders files."""
+    """Ask twice for a secret that does not exist, unless the subject renders files."""
     if has_its_files(lab):
         return
     for _ in range(2):
@@ -522,7 +516,7 @@ def test_end_while_a_call_hangs(lab: Lab) -> None:
         return own_path(lab, lab.entry.spare_path, verb)
 
     def call_in_vain(verb: Call) -> None:
-        # These calls are not recorded: a process that ends cannot tell how its last call ended.
+        # Not recorded: a process that ends cannot tell how its last call ended.
         subject, patience = client.subject, lab.deadline + 6.0
         with contextlib.suppress(OperationFailed, SubjectError):
             if verb == "write":
@@ -564,13 +558,13 @@ def test_end_while_a_call_hangs(lab: Lab) -> None:
 
 
 def _asked_for(lab: Lab, path: str, *, since: float) -> list[Exchange]:
-    """Return the requests for a secret, and the requests that may precede them."""
+    """Return the requests for a secret, and those that may precede them."""
     asked = lab.history.find(since=since, where=lambda e: e.kind != "renew")
     return [e for e in asked if e.kind not in ("read", "metadata") or path in e.path]
 
 
 LIVES = 8
-"""Number of closed clients. It exceeds `SPARE`, so that one leak in each client shows."""
+"""More clients than `SPARE`, so that one leak in each shows."""
 
 
 @pytest.mark.scenario("PRC-08")
@@ -588,7 +582,7 @@ def test_closed_clients_leave_nothing_open(lab: Lab) -> None:
 
 
 def _life_that_is_closed(lab: Lab) -> bool:
-    """Start a client, use it in each way, and close it. Return whether its ``close`` succeeded."""
+    """Use and close a client; return whether its ``close`` succeeded."""
     client = lab.start()
     if client.subject.pid is not None:
         raise NotClaimed("its process ends with it, and all that it holds")

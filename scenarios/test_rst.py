@@ -1,4 +1,4 @@
-"""Restores: Vault goes back to an earlier state while clients know a later one."""
+"""Restores: Vault goes back to an earlier state than clients know."""
 
 from __future__ import annotations
 

@@ -51,16 +51,16 @@ from vault_harness.recorder.history import History
 from vault_harness.recorder.observations import Operation
 
 LONG_SEAL = 30.0
-"""Seconds. After that time, a pause that doubles from 0.1 s without a limit is longer than 12 s."""
+"""Seconds. A pause that doubles from 0.1 s without a limit is then longer than 12 s."""
 
 SPARE = 6
-"""Number of threads, files or connections that a client may have more after the seals."""
+"""More threads, files or connections after the seals than before."""
 
 AGAIN_AND_AGAIN = 8
-"""Number of seals. It exceeds `SPARE`, so that one leak in each seal shows."""
+"""More seals than `SPARE`, so that one leak in each shows."""
 
 LOGS_IN_TOO = 1.0
-"""Seconds in which another thread of a client may log in too."""
+"""Seconds in which another thread may log in too."""
 
 CALLERS = 5
 
@@ -127,7 +127,7 @@ def test_start_against_a_sealed_vault(lab: Lab) -> None:
             lab.watch(4.0)
     bound = works_after_all(lab, fault, opened)
     lab.judge(
-        # None of these answers says anything about the secret-id.
+        # None of these says anything about the secret-id.
         failures_are(
             "unavailable",
             since=fault.began,
@@ -142,7 +142,7 @@ def test_start_against_a_sealed_vault(lab: Lab) -> None:
 
 
 def _met(history: History, page: Fault, call: Operation) -> bool:
-    """Return whether a login during the call got the page; such a call may fail in any way."""
+    """Return whether a login during the call got the page; the failure may then have any name."""
     mark = page.signature.interference
     logins = history.find("login", since=call.began, until=call.ended)
     return any(login.interference == mark for login in logins)
@@ -188,25 +188,24 @@ def test_repeated_seals_leave_nothing_behind(lab: Lab) -> None:
 
 
 SOON = 3.0
-"""Seconds by which a later start may take longer than the first one."""
+"""Seconds by which a later start may be slower than the first."""
 
 SEALS = 3
-"""Number of seals. One more loop for each seal quadruples the requests, which is no chance."""
+"""Enough that requests multiply by more than chance: one more loop a seal makes them four times as
+many.
+"""
 
 OPEN = 2
-"""Number of connections that may stay open in addition after the seals: a pool may have spare ones.
-"""
+"""More open connections after the seals: a pool may have spare ones."""
 
 SPINS = 0.25
-"""Allowed growth of the processor use, as a part of a core. A loop takes a whole core; a client
-with two calls a second takes a hundredth.
-"""
+"""More of a core in use. A loop takes a whole one; a client with two calls a second a hundredth."""
 
 ASKED = 2
-"""Requests that a calm time must have to show whether the client later asks for more."""
+"""Requests that a calm time must have, to tell whether more come later."""
 
 LONG = 30.0
-"""The longest declared refresh time, in seconds, that calm times and recoveries wait for."""
+"""Seconds, the longest declared refresh that is waited for."""
 
 
 @pytest.mark.scenario("SEA-11")
@@ -229,12 +228,12 @@ def test_seals_leave_no_loop_behind(lab: Lab) -> None:
                 lab.hold(fault, 0.0)
                 lab.until(lambda: _call_failed(lab, seals[-1]), within=0.4 * lab.ttl)
                 if number == 0:
-                    # The first seal lasts until a renewal is due, for a client that renews.
+                    # Until a renewal is due, for a client that renews.
                     lab.until(lambda: _refused_on_its_own(lab, seals[0]), within=0.5 * lab.ttl)
-            # A client may notice only at its next renewal that its token is lost.
+            # A client may notice the loss only at its next renewal.
             bound = lab.ttl + lab.recovery_after(fault)
             lab.recovers(after=fault, within=bound)
-            # A client may answer from memory and refresh less often than a token lives.
+            # A client may refresh less often than a token lives.
             polls = calm if calm > lab.ttl else 0.0
             if not lab.until(
                 lambda: _is_back(lab, lost=losses[-1], seal=seals[-1]), within=bound + polls
@@ -254,7 +253,7 @@ def test_seals_leave_no_loop_behind(lab: Lab) -> None:
     )
     alive = _kept_alive(lab, after)
     if _replaced(lab.history, moments) and not _kept_alive(lab, before)(lab.history):
-        lab.ask(alive)  # asked only of a client that did so before the seals
+        lab.ask(alive)  # only a client that did so before the seals
     lab.judge(
         asks_no_more_than_before(before, after),
         at_most(open_before + OPEN, open_after, "connections that stay open"),
@@ -263,10 +262,7 @@ def test_seals_leave_no_loop_behind(lab: Lab) -> None:
 
 
 def _kept_alive(lab: Lab, calm: tuple[float, float]) -> Oracle:
-    """Check that the token at the start of a calm time is renewed or replaced before its end.
-
-    A client whose token outlives the calm time passes.
-    """
+    """Check that a calm time's first token is kept, unless it outlives that time."""
     last = lab.history.find("login", "renew", until=calm[0], where=came_through)[-1]
     granted = last.ended or last.began
     ends = granted + (last.ttl or lab.ttl)
@@ -276,14 +272,12 @@ def _kept_alive(lab: Lab, calm: tuple[float, float]) -> Oracle:
 
 
 def _calm_life(lab: Lab, length: float) -> tuple[tuple[float, float], int, Processor]:
-    """Watch the life of a new token with a steady reader.
+    """Watch a new token's life with a steady reader.
 
-    Returns:
-        When this time began and ended, the connections that stay open, and the client's processor
-        time.
+    Return its begin and end, the connections that stay open, and the client's processor time.
     """
     with lab.reading(every=0.5):
-        lab.watch(0.3)  # some clients renew a new token at once to learn its TTL
+        lab.watch(0.3)  # some clients renew at once to learn the TTL
         began, used = lab.history.now(), processor_time(lab)
         lab.watch(length)
         spent = processor_time(lab).since(used)
@@ -303,9 +297,9 @@ def _refused_on_its_own(lab: Lab, seal: Fault) -> bool:
 
 
 def _is_back(lab: Lab, *, lost: Fault, seal: Fault) -> bool:
-    """Return whether Vault gave a token after the loss, and later, unsealed, a secret.
+    """Return whether Vault gave a token after the loss, and unsealed a secret.
 
-    An answer with the secret's version is enough, since a client may ask for that first.
+    The secret's version is enough: a client may ask for that first.
     """
     logins = lab.history.logins(since=lost.began)
     if not logins:
@@ -315,7 +309,7 @@ def _is_back(lab: Lab, *, lost: Fault, seal: Fault) -> bool:
 
 
 def _replaced(history: History, moments: list[float]) -> str:
-    """Return the times of the logins after each loss, as text; an empty text if one is missing."""
+    """Return the times of the logins after each loss; "" if one is missing."""
     if len(moments) != SEALS + 1:
         return ""
     logins = [history.logins(since=a, until=b) for a, b in pairwise(moments)]
@@ -334,7 +328,7 @@ def test_herd_comes_back_without_a_stampede(lab: Lab) -> None:
         lab.watch(0.5)
         with lab.vault.sealed() as fault:
             lab.hold(fault, 1.2 * lab.ttl)
-        # A caller whose call has just failed calls again after `pace`.
+        # A caller calls again `pace` after a failure.
         bound = lab.recovery_after(fault) + pace
         lab.ask(each_caller_recovers(bound, since=fault.end))
         lab.until(
@@ -356,9 +350,9 @@ def test_herd_comes_back_without_a_stampede(lab: Lab) -> None:
 LIGHT_HERD = 200
 
 LIGHT_BUNCH = 0.6
-"""The part of a light herd that may log in within 0.3 s. With random pauses of up to a second, 104
-of two hundred do, plus or minus seven, and 121 do once in a hundred runs. Without jitter 129 do on
-a busy machine.
+"""Part of a light herd that may log in within 0.3 s. With random pauses of up to a second, 104 of
+two hundred do, plus or minus seven, and 121 once in a hundred runs. Without jitter 129 do on a busy
+machine.
 """
 
 
@@ -366,7 +360,7 @@ a busy machine.
 def test_light_herd_comes_back_in_time(lab: Lab) -> None:
     """Two hundred clients of one process that need a login after a long seal come back in time."""
     herd = open_light_herd(lab, LIGHT_HERD)
-    # With a short declared deadline the machine would get more than two hundred calls a second.
+    # With a short deadline the machine would get more than two hundred calls a second.
     pace = max(lab.deadline, lab.entry.deadline)
     with herd_reading(lab, herd, every=pace):
         lab.watch(0.5)
@@ -403,7 +397,7 @@ def test_killed_server_comes_back_sealed(lab: Lab) -> None:
     lab.judge(
         same_token(since=fault.began),
         no_request_storm(since=fault.began, until=fault.end),
-        # A dead server answers nothing, so only connections to it can be counted.
+        # A dead server answers nothing; only connections count.
         no_connection_storm(since=fault.began, until=fault.end),
     )
 
@@ -424,13 +418,13 @@ def test_seal_that_outlasts_all_tries(lab: Lab) -> None:
     lab.judge(
         logins_at_most(1, since=fault.began, until=end),
         no_request_storm(since=fault.began, until=fault.end),
-        # A client without a process of its own is not asked for its processor time.
+        # Only a client with a process of its own is asked.
         processor_at_most(lab, BUSY * fault.length, spent, "while Vault is sealed"),
     )
 
 
 BUSY = 0.25
-"""The part of a core that a client may use in a seal: a loop without requests takes a whole one."""
+"""Part of a core: a loop without requests takes a whole one."""
 
 
 @pytest.mark.scenario("SEA-08")
@@ -445,13 +439,13 @@ def test_end_while_sealed(lab: Lab) -> None:
         client.read()
         lab.hold(fault, 0.0)
         ends_cleanly(lab, client)
-        # A client that starts now has no token, and may be asking for one when it is ended.
+        # A client that starts now may be asking for its first token.
         first = lab.history.calls("start")[0]
         took = (first.ended or first.began) - first.began
         if (late := lab.open(timeout=took + SOON)) is not None:
             late.read()
-            # A program need not say that it has started, so wait for its first request. Before that
-            # it may not handle a signal.
+            # A program need not say that it has started. Before its first request it may not handle
+            # a signal.
             began = lab.history.calls("start")[-1].began
             lab.until(lambda: bool(lab.history.find(since=began)), within=SOON)
             ends_cleanly(lab, late)

@@ -1,4 +1,4 @@
-"""Secret-ids: rotated, destroyed, delivered late, wrapped, and a role that is locked."""
+"""Secret-ids: rotated, destroyed, late, wrapped, and a locked role."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ from vault_harness.recorder.fault import Fault, Stub
 from vault_harness.recorder.observations import Exchange
 
 TRIES = 4
-"""Allowed failures: one more locks an AppRole for everybody for 15 minutes."""
+"""Failures: one more locks an AppRole for everybody for 15 minutes."""
 
 CALLERS = 5
-"""Callers who need a login at the same time: they must share one try."""
+"""Callers who need a login at the same time share one try."""
 
 RESTS = 4.0
-"""Number of token lives for which a client is watched after a single burst of tries."""
+"""Token lives to watch a client after a single burst of tries."""
 
 LATE = 0.15
-"""Seconds by which a login is answered late, so that all callers ask before Vault refuses it."""
+"""Seconds, so that all callers ask before Vault refuses the login."""
 
 
 @pytest.mark.scenario("SID-01")
@@ -66,7 +66,7 @@ def test_rotated_secret_id_is_used(lab: Lab) -> None:
     old = lab.secret_id
     with lab.reading(every=0.25):
         lab.new_secret_id()
-        lab.watch(0.5)  # a login with the old one may still be on its way
+        lab.watch(0.5)  # for a login with the old one
         with lab.vault.secret_id_destroyed(ROLE, old.accessor, optional=True) as fault:
             lab.logs_in_again(since=fault.began, within=lab.ttl)
             lab.watch(0.2 * lab.ttl)
@@ -102,7 +102,7 @@ def _first_refused(lab: Lab, fault: Fault) -> float:
 
 
 def _says_well(lab: Lab, client: Driver, *, told: float) -> bool:
-    """Return whether the client still says that it is well, once it had time to check again."""
+    """Return whether the client says that it is well after time to check again."""
     left = told + lab.refresh + 1.0 - lab.history.now()
     if left > 0 and turns(lab, well=False, within=left, every=1.0):
         lab.watch(1.0)  # the answer must not change back
@@ -116,10 +116,10 @@ def _no_secret_is_missing(*, since: float, until: float) -> Oracle:
 
 
 def _watch_the_tries(lab: Lab, fault: Fault) -> None:
-    """Wait for the first refusal, and then until the tries stop or are too many.
+    """Wait for a refusal, and until the tries stop or are too many.
 
-    The wait takes at least one and a half lives of a token, and longer if the last pause shows that
-    another try may still come.
+    That takes one and a half lives of a token, and longer if the last pause shows that a try may
+    still come.
     """
 
     def refused() -> list[float]:
@@ -170,7 +170,7 @@ def test_locked_role_is_waited_out(lab: Lab) -> None:
     lab.start()
     with lab.reading(every=0.5):
         with (
-            # A client that waits for this answer for ever has no token once the role is unlocked.
+            # A client that waits for this for ever has no token after the lock.
             lab.http.lose_answer("login", first=1, by=NEVER),
             lab.vault.role_locked(ROLE) as fault,
             lab.vault.token_revoked(lab.tokens.accessor()),
@@ -178,7 +178,7 @@ def test_locked_role_is_waited_out(lab: Lab) -> None:
             since = lab.history.now()
             ask_for_a_whole(lab)  # a secret without its keys is a wrong value
             lab.watch(since + 4.0 - lab.history.now())
-            # A client that answers from memory needs a login only at its token's next renewal.
+            # A client that answers from memory needs a login only at its next renewal.
             lab.history.wait_for(lambda: bool(_answers_about_the_lock(lab, since)), lab.ttl)
             lab.watch(1.0)
         lab.recovers(after=fault)
@@ -190,7 +190,7 @@ def test_locked_role_is_waited_out(lab: Lab) -> None:
 
 
 NEVER = 600.0
-"""Seconds by which an answer is late, longer than any client waits."""
+"""Seconds, longer than any client waits."""
 
 
 def _answers_about_the_lock(lab: Lab, since: float) -> list[Exchange]:
@@ -203,12 +203,12 @@ def _answers_about_the_lock(lab: Lab, since: float) -> list[Exchange]:
 def test_secret_id_that_expires_is_replaced_in_time(lab: Lab) -> None:
     """Short-lived secret-ids are replaced in time, and a late one costs no lock of the role."""
     life, pace = int(0.4 * lab.ttl), 0.25 * lab.ttl
-    lab.start()  # its secret-id does not expire: a start may take longer than the later ones live
+    lab.start()  # with a secret-id that does not expire: a start may be slow
     first = lab.secret_id
     with lab.vault.role(ROLE, secret_id_ttl=f"{life}s"), lab.reading(every=0.25):
         lab.new_secret_id()
         delivered = lab.history.now()
-        lab.watch(0.5)  # a login with the first one may still be on its way
+        lab.watch(0.5)  # for a login with the first one
         with lab.vault.secret_id_destroyed(ROLE, first.accessor, optional=True) as destroyed:
             lab.watch(delivered + pace - lab.history.now())
         began = destroyed.began
@@ -222,8 +222,7 @@ def test_secret_id_that_expires_is_replaced_in_time(lab: Lab) -> None:
         ) as expired:
             _watch_the_tries(lab, expired)
             watched = lab.history.now()
-            # This one lives longer, so that a client that comes after a pause does not find it
-            # expired.
+            # It lives longer, so that a client that comes after a pause finds it valid.
             with lab.vault.role(ROLE, secret_id_ttl="600s"):
                 lab.new_secret_id()
         lab.recovers(after=expired)
@@ -239,10 +238,10 @@ def test_secret_id_that_expires_is_replaced_in_time(lab: Lab) -> None:
 
 
 def _gets_over_the_next_one(lab: Lab, *, since: float) -> None:
-    """Refuse another secret-id, and check that the client uses the next one as before.
+    """Refuse another secret-id, and check that the client uses the next one.
 
-    A login after `since` shows that the client has recovered from the last refusal. Without such a
-    login this is not checked. Callers must continue to read.
+    Only if a login after `since` shows that it got over the last refusal. Callers must continue to
+    read.
     """
     if not lab.until(
         lambda: bool(lab.history.logins(since=since)), within=lab.recovery + lab.refresh
@@ -254,7 +253,7 @@ def _gets_over_the_next_one(lab: Lab, *, since: float) -> None:
         lab.vault.token_revoked(lab.tokens.accessor()) as lost,
     ):
         lost.optional = True
-        # A client that answers from memory needs a login only at its token's next renewal.
+        # A client that answers from memory needs a login only at its next renewal.
         lab.until(lambda: lab.touched(refused), within=lab.ttl)
         lab.new_secret_id()
         delivered = lab.history.now()
@@ -271,8 +270,8 @@ def test_secret_id_of_one_use_is_used_once(lab: Lab) -> None:
     with contextlib.ExitStack() as callers:
         callers.enter_context(lab.reading(every=0.25))
         for _ in range(5):
-            # A client that logs in instead of renewing needs a secret-id each time, at 0.3 of a
-            # life or later.
+            # A client that logs in instead of renewing needs one each time, at 0.3 of a life or
+            # later.
             lab.new_secret_id()
             lab.watch(DELIVERY_PACE * lab.ttl)
         lab.new_secret_id()
@@ -280,12 +279,11 @@ def test_secret_id_of_one_use_is_used_once(lab: Lab) -> None:
             contextlib.ExitStack() as losses,
             lab.vault.token_revoked(lab.tokens.accessor()) as fault,
         ):
-            # A login that was due anyway uses up the secret-id, and the client never meets the
-            # loss.
+            # A login that was due anyway uses up the secret-id, and the loss is never met.
             refused = lost_until_met(lab, losses, fault, before_another=lab.new_secret_id)
             met = lab.history.now()
         bound = lab.recovery_after(fault)
-        # Counted from the first refused read, which may precede the confirmed revocation.
+        # From the first refused read on, which may precede the confirmed revocation.
         lab.logs_in_again(since=refused, within=met - refused + bound)
         with _one_for_each_turn(lab):
             lab.until_good_read(since=met, within=bound)
@@ -299,12 +297,12 @@ def test_secret_id_of_one_use_is_used_once(lab: Lab) -> None:
 
 
 DELIVERY_PACE = 0.24
-"""Time between two deliveries, as a part of a life: some clients log in from 0.3 of it on."""
+"""Part of a life between two deliveries: some clients log in from 0.3 of it on."""
 
 
 @contextlib.contextmanager
 def _one_for_each_turn(lab: Lab) -> Iterator[None]:
-    """Deliver secret-ids repeatedly: a slow client may log in more than once before the end."""
+    """Deliver secret-ids: a slow client may log in more than once."""
     over, failures = threading.Event(), list[Exception]()
 
     def deliver() -> None:
@@ -359,7 +357,7 @@ def test_secret_id_file_in_the_making(lab: Lab) -> None:
     lab.secrets.add("secret-id", half, "half a secret-id")
     steps = (("emptied", ""), ("gone", None), ("half written", half))
     met = 0.0
-    # All steps are one fault, because a client's pauses grow through all of them.
+    # One fault, because a client's pauses grow through all steps.
     with lab.reading(every=0.4):
         with lab.condition("secret-id file in the making", optional=True) as making:
             for words, content in steps:
@@ -374,7 +372,7 @@ def test_secret_id_file_in_the_making(lab: Lab) -> None:
                     lab.vault.token_revoked(lab.tokens.accessor()) as lost,
                 ):
                     lost.optional = True  # the client may have no token since the last loss
-                    # Without the file a client may log in with the secret-id that it has kept.
+                    # Without the file a client may use the secret-id that it has kept.
                     if lab.history.logins(since=met):
                         met = lost_until_met(lab, losses, lost)
                     lab.watch(1.2)
@@ -393,13 +391,13 @@ def test_secret_id_file_in_the_making(lab: Lab) -> None:
 
 
 AT_ITS_START = 2.0
-"""Seconds for which callers read from a client that was refused at its start."""
+"""Seconds of reads from a client that was refused at its start."""
 
 
 def _starts_with_half_a_secret_id(lab: Lab) -> bool:
-    """Start the subject with a secret-id that Vault refuses, and deliver the right one.
+    """Start the subject with a refused secret-id, and deliver the right one.
 
-    The subject may refuse to start, or wait. Return whether it reads once the right one is there.
+    The subject may refuse to start, or wait. Return whether it reads at the end.
     """
     good = lab.secret_id
     half = good.secret_id[:8]  # up to its first hyphen, so that it does not look cut
@@ -428,7 +426,7 @@ def _starts_with_half_a_secret_id(lab: Lab) -> bool:
 
 
 def _is_not_well_without_a_token(lab: Lab) -> None:
-    """Check that a client that has started but never logged in does not say that it is well."""
+    """Check that a client that never logged in does not say that it is well."""
     if not lab.started or not lab.can("health") or lab.history.logins():
         return
     bound = lab.refresh + 1.0
@@ -471,7 +469,7 @@ def test_foreign_wrapping_token_is_not_opened(lab: Lab) -> None:
 
 
 def _used_of_a_later_one(lab: Lab) -> list[Exchange]:
-    """Deliver a foreign wrapping token after a good one; return the requests that use it."""
+    """Deliver a foreign wrapping token after a good one; return its uses."""
     inside = lab.new_secret_id(deliver=False).secret_id
     name = "foreign wrapping token after a good one"
     with lab.condition(name) as swapped, lab.reading(every=0.4):
@@ -483,7 +481,7 @@ def _used_of_a_later_one(lab: Lab) -> list[Exchange]:
         ):
             met = lost_until_met(lab, losses, lost)
         lab.until(lambda: _has_tried(lab, since=met), within=lab.deadline)
-        lab.watch(0.5)  # time for another try
+        lab.watch(0.5)  # for another try
     used = lab.history.find("unwrap", since=swapped.began, until=swapped.end)
     used += lab.history.find(
         "login", since=swapped.began, where=lambda e: e.secret_id == lab.secrets.label(inside)
@@ -517,13 +515,11 @@ FOR_AN_UNWRAP = (
     Stub(status=429, body=QUOTA, headers=JSON),
     Stub(status=502, body=a_page(502), headers=HTML),
 )
-"""Answers to the next tries to unwrap, which leave the token wrapped: foreign JSON, a quota, a
-gateway's page.
-"""
+"""They leave the token wrapped: foreign JSON, a quota, a gateway's page."""
 
 
 def _opens_it_after_an_outage(lab: Lab) -> None:
-    """Start with a good wrapping token in an outage, and check that it is opened afterwards.
+    """Check that a wrapping token is opened after an outage at the start.
 
     The first tries after the outage are turned away.
     """
@@ -534,8 +530,7 @@ def _opens_it_after_an_outage(lab: Lab) -> None:
             opened = start_in_background(lab)
             # A slow client has not asked yet.
             lab.history.wait_for(lambda: lab.touched(down), lab.asks_within)
-            # Wait until its call has failed, since it may try again within the call, or its start
-            # may wait.
+            # Until its call has failed: it may try again within the call, or its start may wait.
             lab.until(opened.is_set, within=2 * lab.deadline)
             answers = [_nth_unwrap(lab, others, *one) for one in enumerate(FOR_AN_UNWRAP, start=1)]
         if not lab.client.closed:  # a client that refused to start has no callers
@@ -571,7 +566,7 @@ def test_restart_after_the_secret_id_was_opened(lab: Lab) -> None:
 
 
 def _logs_in_with_what_it_opened(lab: Lab) -> None:
-    """Lose the token, and check that one more login uses the secret-id that was unwrapped."""
+    """Lose the token, and check that a login uses the unwrapped secret-id again."""
     with lab.reading(every=0.4):
         with (
             contextlib.ExitStack() as losses,
@@ -583,12 +578,12 @@ def _logs_in_with_what_it_opened(lab: Lab) -> None:
 
 
 def _logs_in_with_the_next_one(lab: Lab) -> None:
-    """Deliver another wrapping token, destroy all older secret-ids, and lose the token."""
+    """Deliver another wrapping token, destroy older secret-ids, and lose the token."""
     old = approle.accessors(lab.operator, ROLE)
     with lab.reading(every=0.4), contextlib.ExitStack() as destroyed:
         since = lab.history.now()
         lab.credentials.deliver_wrapping(lab.credentials.wrap_secret_id())
-        lab.watch(0.5)  # a login with the old one may still be on its way
+        lab.watch(0.5)  # for a login with the old one
         for accessor in old:
             destroyed.enter_context(lab.vault.secret_id_destroyed(ROLE, accessor, optional=True))
         with (
@@ -602,10 +597,10 @@ def _logs_in_with_the_next_one(lab: Lab) -> None:
 
 
 def _start_without_a_secret_id(lab: Lab, *, lost: bool = False) -> None:
-    """Start the subject while it cannot get its secret-id, and let it try for a while.
+    """Start the subject while it cannot get its secret-id, and let it try.
 
-    The subject may refuse to start. Otherwise its reads must fail as denied. If Vault's answer was
-    `lost`, the client learns only from the next refusal that the wrapping token is spent.
+    It may refuse to start; otherwise reads must fail as denied. If Vault's answer was `lost`, only
+    the next refusal tells the client that the wrapping token is spent.
     """
     before = len(lab.drivers)
     await_start(lab, start_in_background(lab))
@@ -625,7 +620,7 @@ def _start_without_a_secret_id(lab: Lab, *, lost: bool = False) -> None:
 
 
 def _refused_to_open(lab: Lab) -> float:
-    """Return when Vault first refused the spent wrapping token; now, if it never did."""
+    """Return when Vault first refused the spent wrapping token, or now."""
     refused = lab.history.find(where=lambda e: "sys/wrapping/" in e.path and e.status in (400, 403))
     return (refused[0].ended or refused[0].began) + HANDOVER if refused else lab.history.now()
 
@@ -646,7 +641,7 @@ def test_auth_mount_that_is_gone_is_waited_out(lab: Lab) -> None:
     with lab.reading(every=0.5):
         with lab.vault.auth_mount_disabled(ROLE, lab.secret_id.secret_id) as fault:
             lab.watch(4.0)
-            # A client that answers from memory needs a login only at its token's next renewal.
+            # A client that answers from memory needs a login only at its next renewal.
             lab.history.wait_for(lambda: lab.touched(fault), lab.ttl)
             lab.watch(1.0)
         lab.recovers(after=fault)

@@ -1,6 +1,6 @@
-"""Static roles: Vault rotates the passwords of lasting database users.
+"""Static roles: Vault rotates the passwords of lasting users of a PostgreSQL.
 
-The harness logs in to a PostgreSQL with the passwords that the subject hands out.
+The harness logs in with what the subject hands out.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from vault_harness.judge.oracles import (
 from vault_harness.recorder.history import History
 
 SOON = 5.0
-"""Seconds for which a password may be handed out after its rotation. Vault counts whole seconds,
-and rotates up to 5 s after the end of the `ttl` in its answer.
+"""Seconds after a rotation. Vault counts whole seconds, and rotates up to 5 s after the `ttl` in
+its answer.
 """
 
 QUEUE = 10.0
-"""Seconds after the end of a period in which Vault rotates for sure: it looks every 5 s."""
+"""Seconds after a period until a rotation is sure: Vault looks every 5 s."""
 
 ROTATIONS, CONNECTIONS = 2, 5
 
@@ -46,10 +46,10 @@ A_WHILE = 1.0
 BOTH = (BY_HAND, SCHEDULED)
 
 LONGEST = 30.0
-"""Seconds. A longer max_stale would make a scenario too long."""
+"""Seconds; a longer max_stale would make a scenario too long."""
 
 A_SECOND = 2
-"""Requests a second that a client may send in addition to one for each call."""
+"""Requests a second that a client may send beside those for calls."""
 
 
 @pytest.mark.scenario("STA-01")
@@ -61,13 +61,13 @@ def test_rotated_on_schedule(lab: Lab) -> None:
     with connections(lab, SCHEDULED, reports=False):
         for _ in range(ROTATIONS):
             passwords.append(_rotated(lab, SCHEDULED, passwords[-1]))
-            lab.watch(SOON + 0.5)  # long enough to see how late it is
+            lab.watch(SOON + 0.5)  # to see how late it is
     until = lab.history.now()
     _require_rotations(lab, pairwise(passwords))
     calls = len(lab.history.calls("static"))
     lab.judge(
         *_replaced(passwords, SCHEDULED),
-        # A `ttl` of 0 means that a rotation is due. The client must still pause between requests.
+        # A `ttl` of 0 means that a rotation is due. The client must still pause.
         credentials_at_most(calls + round(A_SECOND * (until - began)), since=began),
     )
 
@@ -132,7 +132,7 @@ def test_rotated_while_a_pool_is_in_use(lab: Lab) -> None:
     lab.start()
     passwords = [first_password(lab, BY_HAND)]
     with connections(lab, BY_HAND, count=CONNECTIONS, every=A_WHILE) as seen:
-        lab.watch(A_WHILE)  # so that each caller has a connection
+        lab.watch(A_WHILE)  # each caller has a connection
         for _ in range(ROTATIONS):
             passwords.append(_rotate(lab))
             lab.watch(A_WHILE)
@@ -151,7 +151,7 @@ def test_rotated_while_a_pool_is_in_use(lab: Lab) -> None:
 
 
 def _rotated(lab: Lab, path: str, before: Password) -> Password:
-    """Wait until Vault has rotated a password; return its current password."""
+    """Wait for a rotation; return the new password."""
     lab.until(
         lambda: lab.database.password(path) != before,
         within=max(0.0, before.since + _period(lab) + QUEUE - lab.history.now()),
@@ -171,7 +171,7 @@ def _rotate(lab: Lab) -> Password:
 
 
 def _replaced(passwords: list[Password], path: str) -> list[Oracle]:
-    """Check that the new password works after each rotation, and the old one is not handed out."""
+    """Check that each new password works, and no old one is handed out."""
     asked: list[Oracle] = []
     for old, new in pairwise(passwords):
         asked += [
@@ -182,7 +182,6 @@ def _replaced(passwords: list[Password], path: str) -> list[Oracle]:
 
 
 def _require_rotations(lab: Lab, pairs: Iterable[tuple[Password, Password]]) -> None:
-    """Require that Vault has rotated each of these passwords."""
     rotated = all(old != new for old, new in pairs)
     lab.require("the passwords were rotated", lambda _: rotated)
 
@@ -194,7 +193,7 @@ def _accepted(history: History, path: str, since: float) -> bool:
 
 
 def _reports(history: History, password: Password) -> list[float]:
-    """Return when each finished call began that came after a refused login with this password."""
+    """Return when each finished call began that followed a refused login with this password."""
     uses = [use for use in list(history.uses) if use.credential == password.label]
     since = min((use.ended for use in uses if not use.accepted), default=history.now())
     calls = history.calls("static", since=since, where=lambda o: o.path == BY_HAND)

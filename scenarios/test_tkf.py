@@ -1,4 +1,4 @@
-"""Token files: an agent beside the application keeps a token alive and replaces it."""
+"""Token files: an agent keeps a token alive and replaces it."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def test_replaced_token_is_used(lab: Lab) -> None:
         lab.credentials.deliver_token(lab.credentials.new_agent_token())
         with lab.vault.token_revoked(old) as first:
             first.optional = True  # a client may read the file for each request
-            dead = lab.history.now()  # the latest moment: the fault is noted before Vault is asked
+            dead = lab.history.now()  # at the latest: the fault is noted before Vault is asked
             lab.until_good_read(since=dead, within=bound)
             lab.watch(0.5)
         with lab.vault.token_revoked(lab.credentials.agent_token) as lost:
             lost.optional = True  # a client that reads the file once still has the first token
             lab.hold(lost, 1.8)
-            # An agent that writes in place empties its file first.
+            # As an agent that writes in place.
             lab.credentials.token_file.write_text("")
             lab.history.mark("the token file is emptied")
             lab.watch(1.2)
-            # Another agent removes the file before it writes the next one, as after a restart.
+            # As another agent that restarts.
             lab.credentials.token_file.unlink()
             lab.history.mark("the token file is gone")
             lab.watch(0.6)
@@ -62,17 +62,17 @@ def test_replaced_token_is_used(lab: Lab) -> None:
 
 
 A_LOOP = 1.5
-"""Seconds in which a client that checks a token of life 0 in a loop shows that."""
+"""Seconds in which a loop of checks of a token of life 0 shows."""
 
 LATE_BY_FAR = 0.5
-"""Seconds beyond a bound for which the scenario watches, to see how late a client is."""
+"""Seconds beyond a bound, to see how late a client is."""
 
 FOR_THE_END = 10.0
-"""Seconds of the last token's life that must be left when the scenario checks that it lives."""
+"""Seconds that the last token must still live when that is checked."""
 
 
 def _uses_what_was_delivered(lab: Lab, *, since: float, within: float) -> None:
-    """Wait for a good request with the token in the file; make a finding if none comes in time.
+    """Wait for a good request with the delivered token; make a finding if none comes.
 
     A value from memory is good with any token, so good reads prove nothing.
     """
@@ -85,8 +85,7 @@ def _uses_what_was_delivered(lab: Lab, *, since: float, within: float) -> None:
             if lab.recorder.accessor(each.token) == lab.credentials.agent_token
         ]
 
-    # The delivered token has a fixed life, so a late client cannot use it. It must also outlive the
-    # client, or its end would look like a revocation.
+    # The token must outlive the client, or its end would look like a revocation.
     looked = lab.ttl - FOR_THE_END
     end = since + min(within + LATE_BY_FAR, looked)
     lab.until(lambda: bool(uses()), within=max(0.0, end - lab.history.now()))

@@ -1,4 +1,4 @@
-"""TLS: certificates and authorities that are rotated, have expired, or name another host."""
+"""TLS: certificates that are rotated, have expired, or name another host."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from vault_harness.judge.verdict import Finding, NotExercised
 from vault_harness.recorder.history import between
 
 SHOWN_AGAIN = 1.0
-"""Seconds for which the server shows a certificate of a withdrawn authority."""
+"""Seconds of a certificate from a withdrawn authority."""
 
 
 @pytest.mark.scenario("TLS-01")
@@ -46,7 +46,7 @@ def test_certificates_are_rotated(lab: Lab) -> None:
     tls, old, new = lab.tls, lab.tls.authority, Authority()
 
     def under_load() -> float:
-        """End all connections and read over new ones; return when that began."""
+        """End all connections and read; return when that began."""
         since = lab.history.now()
         end_connections(lab)
         with lab.reading(every=0.2, callers=3):
@@ -92,7 +92,7 @@ def test_certificates_are_rotated(lab: Lab) -> None:
 
 
 def _handshakes_hang(lab: Lab) -> None:
-    """Accept connections but answer no handshake, and check that calls still end in time."""
+    """Answer no handshake, and check that calls still end in time."""
     with lab.reading(every=0.4, callers=2):
         with lab.network.black_hole(stream="upstream") as silent:
             silent.optional = True  # a client that answers from memory need not connect
@@ -110,22 +110,22 @@ HALF_WRITTEN = 0.5
 
 
 def _half_a_file(lab: Lab) -> None:
-    """Write half of the CA file in place, and let the server show a stranger's certificate.
+    """Write half of the CA file in place, and show a stranger's certificate.
 
-    The client must refuse it, and recover by itself when the file is whole.
+    The client must refuse it, and recover when the file is whole.
     """
     tls = lab.tls
     with lab.reading(every=0.2, callers=3):
         with lab.condition("half a CA file", refused=True, unanswered=True) as half:
             tls.half_write(tls.authority)
             tls.serve(Authority())
-            lab.watch(ON_ITS_WAY)  # a handshake with the earlier certificate may be under way
+            lab.watch(ON_ITS_WAY)  # for a handshake with the earlier certificate
             lab.network.drop_connections()
             shown = lab.history.now()
             met = partial(_goes_by_it, lab, shown, len(lab.history.connections))
             lab.hold(half, HALF_WRITTEN)
             lab.until(met, within=lab.reach)
-            lab.watch(ON_ITS_WAY)  # time for requests over such a connection
+            lab.watch(ON_ITS_WAY)  # for requests over such a connection
             over = lab.history.now()
             lab.require("a handshake, or a read in vain, by half a file", _seen(met()))
             tls.trust(tls.authority)
@@ -142,7 +142,7 @@ def _half_a_file(lab: Lab) -> None:
 
 
 def _goes_by_it(lab: Lab, since: float, known: int) -> bool:
-    """Return whether the client has made a handshake on a new connection, or a read failed."""
+    """Return whether a new handshake came, or a read failed."""
     reads = lab.history.calls("read", since=since, where=lambda o: o.failed or o.outcome == "stale")
     return bool(reads) or any(one.connection > known for one in list(lab.history.handshakes))
 
@@ -167,25 +167,23 @@ def test_expired_client_certificate(lab: Lab) -> None:
                 if back is None:
                     lab.wanted_ttl = (lab.longest_start + lab.reach + WHOLE) / PART
                     raise NotExercised("its certificate ended too soon to tell what it rests for")
-                # The client knows when its certificate ends, and need not try a handshake.
+                # The client knows when its certificate ends, and need not try.
                 fault.optional = back
                 lab.require("a failed read for each refused handshake", _seen(vain))
             tls.give_client_certificate(people)
-        # A client may read its certificate files only once in R, like the CA file.
+        # A client may read its certificate files only once in R.
         lab.recovers(after=fault, within=lab.recovery_after(fault) + lab.refresh)
     lab.judge(no_connection_storm(since=fault.began, until=fault.end))
 
 
 PART, WHOLE = 0.5, 1.0
-"""The life of a client certificate, as a part of the TTL; and the precision of its end in seconds.
-"""
+"""A client certificate's life, as a part of the TTL; the precision of its end in seconds."""
 
 
 def _back_while_it_is_good(lab: Lab, expires: float) -> bool | None:
-    """End all connections while the certificate is good; return whether a new handshake came.
+    """End all connections; return whether a new handshake came while the certificate was good.
 
-    The answer shows whether the client makes new connections at all. None if the certificate ends
-    too soon to tell.
+    None if it ends too soon to tell.
     """
     if lab.history.now() + lab.reach > expires - WHOLE:
         return None
@@ -193,7 +191,7 @@ def _back_while_it_is_good(lab: Lab, expires: float) -> bool | None:
     with lab.condition("connections ended", optional=True) as ended:
         lab.network.drop_connections()
     lab.recovers(after=ended)
-    # A client that answers from memory needs a connection only at its next refresh.
+    # A client that answers from memory connects only at its next refresh.
     return lab.until(
         partial(_shakes_hands, lab, known), within=ended.end + lab.reach - lab.history.now()
     )
@@ -205,20 +203,13 @@ def _shakes_hands(lab: Lab, known: int) -> bool:
 
 
 def _reads_in_vain(lab: Lab, *, since: float) -> int:
-    """Return the number of finished reads since `since` if all failed; otherwise 0."""
+    """Return the number of finished reads if all failed; otherwise 0."""
     reads = lab.history.calls("read", since=since, where=lambda o: o.ended is not None)
     return 0 if any(read.good for read in reads) else len(reads)
 
 
 def _start_before(lab: Lab, end: float) -> None:
-    """Start the subject; ask for a longer TTL next time if its certificate ended too soon.
-
-    Args:
-        end: The moment when the certificate expires.
-
-    Raises:
-        NotExercised: The start took too long, or failed for another reason.
-    """
+    """Start the subject; ask for a longer TTL next time if its certificate ended too soon."""
     why: NotExercised | None = None
     try:
         lab.start()
@@ -234,13 +225,13 @@ def _start_before(lab: Lab, end: float) -> None:
 
 
 LATEST = 0.9
-"""The part of a life after which a client has tried to renew, or to log in instead."""
+"""Part of a life in which a client tries to renew, or to log in instead."""
 
 CALLED = 0.7
-"""The part of a life during which there are callers. The last call ends before the token."""
+"""Part of a life with callers. The last call ends before the token."""
 
 UNHURRIED = 0.6
-"""The part of a life during which a renewal is not urgent."""
+"""Part of a life in which a renewal is not urgent."""
 
 LEDGER = "backend/ledger"
 
@@ -255,14 +246,14 @@ def test_wrong_host(lab: Lab) -> None:
     lab.network.drop_connections()
     with lab.condition("certificate of another host", refused=True, unanswered=True) as fault:
         with lab.reading(every=0.5, callers=2):
-            # Each way is often separate code, with a session of its own.
+            # Often separate code, with a session of its own.
             ask_for_a_whole(lab)
             if lab.can("write"):
                 first.write(LEDGER, {"entry": canary(lab)})
             lab.hold(fault, max(0.0, fault.began + CALLED * lab.ttl - lab.history.now()))
         lab.watch(fault.began + LATEST * lab.ttl - lab.history.now())
-        # When the first client closes, it wants to revoke its token. A client that is started now
-        # must log in before any call.
+        # At its end a client wants to revoke its token; one that starts now must log in before any
+        # call.
         first.close(timeout=5.0 + lab.deadline)
         alone = lab.history.now()
         opened = start_in_background(lab)
@@ -299,14 +290,14 @@ def test_wrong_host(lab: Lab) -> None:
             since=forged.began, until=over, to="a host whom no trusted authority vouches for"
         ),
         *(
-            # The client reached no server that it trusts, so nothing is denied or missing.
+            # The client reached no server that it trusts.
             failures_are(
                 "unavailable", since=one.began, until=one.end, verbs=READ_VERBS, may_be_empty=True
             )
             for one in (fault, forged)
         ),
-        # A client has no time to pause between a late renewal and the end of so short a life:
-        # LifetimeWatcher does not pause there.
+        # Between a late renewal and the end of so short a life a client cannot pause:
+        # LifetimeWatcher does not.
         no_connection_storm(since=fault.began, until=granted + UNHURRIED * lab.ttl),
         no_connection_storm(since=forged.began, until=forged.end),
     )
@@ -316,16 +307,14 @@ OUT_OF_TIME = {
     "has ended": (timedelta(hours=-2), NOW),
     "is not good yet": (LIFE, timedelta(days=1)),
 }
-"""Certificates of the right host and authority that are not valid now: the life of each, and its
-begin.
-"""
+"""The right host and authority, at the wrong time: life and begin."""
 
 ON_ITS_WAY = 0.2
-"""Seconds for a handshake with the earlier certificate to end, and for a new one."""
+"""Seconds for an earlier handshake to end, and for a new one."""
 
 
 def _out_of_their_time(lab: Lab, opened: threading.Event) -> threading.Event:
-    """Show an expired certificate, and then a future one, each until it is refused."""
+    """Show an expired certificate and a future one, each until it is refused."""
     tried = []
     for which, (life, begins) in OUT_OF_TIME.items():
         lab.tls.serve(lab.tls.authority, life=life, begins=begins)
@@ -333,7 +322,7 @@ def _out_of_their_time(lab: Lab, opened: threading.Event) -> threading.Event:
         lab.watch(ON_ITS_WAY)
         since = lab.history.now()
         opened = _tries_again(lab, opened, since=since)
-        lab.watch(ON_ITS_WAY)  # time for requests of a client that accepts it
+        lab.watch(ON_ITS_WAY)  # for requests of a client that accepts it
         over = lab.history.now()
         tried.append(_tries(lab, since, over))
         whom = f"a host whose certificate {which}"
@@ -343,7 +332,7 @@ def _out_of_their_time(lab: Lab, opened: threading.Event) -> threading.Event:
 
 
 def _tries_again(lab: Lab, opened: threading.Event, *, since: float) -> threading.Event:
-    """Wait for a handshake, and start the client again whenever it refuses to start."""
+    """Wait for a handshake; start the client again if it refuses."""
     end = since + lab.reach
     while not _tries(lab, since) and lab.history.now() < end:
         if _refused_to_start(lab, opened):

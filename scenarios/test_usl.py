@@ -9,7 +9,7 @@ from vault_harness.judge.lab import Lab
 from vault_harness.judge.oracles import no_connection_storm, no_request_storm, none_of, same_token
 
 GIVES_UP = 30.0
-"""Seconds within which a server ends that cannot reach its key holder. It takes about ten."""
+"""Seconds for a server without its key holder to end; it takes about ten."""
 
 
 @pytest.mark.scenario("USL-01")
@@ -36,7 +36,7 @@ def test_restart_while_the_key_holder_is_away(lab: Lab) -> None:
     lab.judge(
         same_token(since=fault.began),
         no_request_storm(since=fault.began, until=fault.end),
-        # A dead server answers nothing, so only connections to it can be counted.
+        # A dead server answers nothing; only connections count.
         no_connection_storm(since=fault.began, until=fault.end),
         none_of("no role is locked", locked),
     )

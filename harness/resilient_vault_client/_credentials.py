@@ -21,8 +21,7 @@ from resilient_vault_client._errors import CredentialsMissing
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 
-# No id is longer. A token or a JWT may be longer, because it can carry data about its owner, such
-# as the groups of an account.
+# No id is longer. A token or a JWT can be, since it carries data such as the groups of an account.
 _MOST_BYTES = 4096
 MOST_BYTES_OF_A_TOKEN = 65536
 
@@ -34,7 +33,6 @@ class Credentials:
 
     @property
     def fingerprint(self) -> str:
-        """Return a hash that distinguishes pairs without showing them."""
         return hashlib.sha256(f"{self.role_id}\0{self.secret_id}".encode()).hexdigest()[:16]
 
 
@@ -42,8 +40,7 @@ class CredentialSource:
     """Read the ids from an argument, a file, or an environment variable, in this order.
 
     A file may be replaced while the client runs, and not every tool renames a new file into place.
-    For a moment the file is empty or holds half an id. The client does not use such content and
-    keeps the last good id.
+    Content that is empty or half an id is not used; the last good id is.
     """
 
     def __init__(self, config: Config, environ: Mapping[str, str]) -> None:
@@ -51,17 +48,12 @@ class CredentialSource:
         self._secret = _Id("VAULT_SECRET_ID", config.secret_id, config.secret_id_file, environ)
 
     def load(self, secret_id: Callable[[], str] | None = None) -> Credentials:
-        """Return the current ids; ``secret_id`` supplies the secret-id if given.
-
-        Raise `CredentialsMissing` if there is no id now and there was none before.
-        """
+        """Return the current ids; raise `CredentialsMissing` if there never were any."""
         role_id = self._role.load()
         return Credentials(role_id, self._secret.load() if secret_id is None else secret_id())
 
 
 class _Id:
-    """One of the two ids."""
-
     def __init__(
         self, name: str, given: str | None, file: Path | None, environ: Mapping[str, str]
     ) -> None:
@@ -82,7 +74,7 @@ class _Id:
         return self._last
 
     def _read(self) -> str:
-        """Return the file's content, or "" if it cannot be an id."""
+        """Return the content, or "" if it cannot be an id."""
         assert self._file is not None
         text = read_word(self._file)
         return "" if _looks_cut(text, self._last) else text
@@ -97,7 +89,7 @@ class _Id:
 
 
 def read_word(file: Path, *, most: int = _MOST_BYTES) -> str:
-    """Return the single word in a file, stripped, or "" if there is no single word."""
+    """Return the single word in a file, or ""."""
     try:
         with file.open("rb") as stream:
             content = stream.read(most + 1)
@@ -108,7 +100,7 @@ def read_word(file: Path, *, most: int = _MOST_BYTES) -> str:
 
 
 def told(file: Path) -> str:
-    """Return a file name for a message, but hide an id or key given instead of a file name."""
+    """Return a file name for a message, unless it is an id or key given by mistake."""
     text = str(file)
     with contextlib.suppress(OSError, ValueError):  # too long for a file name
         inside = file.is_absolute() or (str(file.parent) != "." and file.parent.is_dir())
@@ -124,27 +116,27 @@ def _looks_cut(text: str, last: str | None) -> bool:
     """
     if _UUID.fullmatch(text):
         return False
-    # Text and sample together form a whole id only if the text is the beginning of an id.
+    # Together they form a whole id only if the text is the beginning of one.
     sample = "00000000-0000-0000-0000-000000000000"
     beginning = len(text) < len(sample) and _UUID.fullmatch(text + sample[len(text) :]) is not None
     return beginning and (len(text) > len("00000000") or bool(last and _UUID.fullmatch(last)))
 
 
-# Vault's default for counting failures and for the lock: 15 minutes.
+# Vault's default window for failures and lock: 15 minutes.
 WINDOW = 900.0
 
-# One fewer than Vault's default limit, over all secret-ids of a role.
+# One fewer than Vault's default limit for a role.
 MOST_FOR_A_ROLE = 4
 
-# Seconds after each failure until the same ids may be tried again. The second or third try finds a
+# Seconds after each failure until the same ids are tried again. The second or third try finds a
 # role that was created a little late.
 _PAUSES = (5.0, 60.0)
 
-# A process holds the shared count for a moment. A process that holds it longer stands still.
+# A process holds the lock for a moment; one that holds it longer stands still.
 _LOCK_SECONDS = 0.5
 _LOCK_EVERY = 0.01
 
-# More than all processes of a machine write to a file in a quarter of an hour.
+# More than a machine's processes write to a file in a quarter of an hour.
 _MOST_KEPT_BYTES = 65536
 
 _log = logging.getLogger("resilient_vault_client")
@@ -155,8 +147,8 @@ Failure = tuple[float, str]
 class FailedLogins:
     """Count failed logins; not thread-safe, since one thread logs in at a time.
 
-    All processes that use the same ``directory`` count together, also one after another. None
-    counts for this process alone. Each ``server`` address has a count of its own.
+    All processes that use ``directory`` count together, also one after another; None counts for
+    this process alone. Each ``server`` address has its own count.
     """
 
     def __init__(self, directory: Path | None = None, *, server: str = "") -> None:
@@ -165,7 +157,7 @@ class FailedLogins:
         self._own: dict[str, list[Failure]] = {}
 
     def wait(self, credentials: Credentials, deadline: Deadline) -> float:
-        """Return the seconds until a login with these ids may be tried; 0 means now."""
+        """Return the seconds until these ids may be tried; 0 means now."""
         now = _now()
         with self._failures(credentials.role_id, now, deadline) as failures:
             same = [at for at, fingerprint in failures if fingerprint == credentials.fingerprint]
@@ -178,13 +170,11 @@ class FailedLogins:
             return max(0.0, due - now)
 
     def rejected(self, credentials: Credentials, deadline: Deadline) -> None:
-        """Note that Vault refused these ids."""
         now = _now()
         with self._failures(credentials.role_id, now, deadline) as failures:
             failures.append((now, credentials.fingerprint))
 
     def accepted(self, credentials: Credentials, deadline: Deadline) -> None:
-        """Forget the failures, since Vault accepted these ids."""
         if not self._own.get(credentials.role_id):
             return  # there was nothing to forget when the login began
         with self._failures(credentials.role_id, _now(), deadline) as failures:
@@ -194,8 +184,7 @@ class FailedLogins:
     def _failures(self, role_id: str, now: float, deadline: Deadline) -> Iterator[list[Failure]]:
         """Yield the failures of a role that still count; changes to the list are kept.
 
-        If the shared count is missing, unreadable, or locked by a process that stands still, the
-        last count that this process saw replaces it.
+        If the shared count cannot be used, the last one that this process saw replaces it.
         """
         with self._shared(role_id, deadline) as shared:
             found = None if shared is None else self._read(shared)
@@ -208,7 +197,7 @@ class FailedLogins:
 
     @contextlib.contextmanager
     def _shared(self, role_id: str, deadline: Deadline) -> Iterator[int | None]:
-        """Yield the file for a role, open and locked, or None if that fails or takes too long."""
+        """Yield a role's file, open and locked, or None if that fails or takes too long."""
         descriptor = self._open(role_id)
         if descriptor is None:
             yield None
@@ -239,7 +228,7 @@ class FailedLogins:
             return None
 
     def _lock(self, descriptor: int, deadline: Deadline) -> bool:
-        """Lock a file within the deadline; return whether that worked."""
+        """Return whether the file was locked within the deadline."""
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -255,14 +244,14 @@ class FailedLogins:
                 return True
 
     def _let_go(self, descriptor: int) -> None:
-        """Unlock explicitly: a child that was forked meanwhile has a copy of the descriptor."""
+        """Unlock explicitly: a child forked meanwhile has a copy of the descriptor."""
         try:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
         except OSError as error:
             self._go_alone(error)
 
     def _read(self, descriptor: int) -> list[Failure] | None:
-        """Return the file's content, or None if it cannot be read or is invalid."""
+        """Return the content, or None if it is unreadable or invalid."""
         try:
             return _parse(os.pread(descriptor, _MOST_KEPT_BYTES, 0))
         except OSError as error:
@@ -271,7 +260,7 @@ class FailedLogins:
 
     def _write(self, descriptor: int, content: bytes) -> None:
         try:
-            # Write before the old rest is cut off, so that a full disk does not lose the old count.
+            # Write before cutting off the old rest: a full disk must not lose the old count.
             if os.pwrite(descriptor, content, 0) < len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.ftruncate(descriptor, len(content))
@@ -279,7 +268,7 @@ class FailedLogins:
             self._go_alone(error)
 
     def _go_alone(self, error: OSError) -> None:
-        """Count for this process alone from now on, since the files cannot be used.
+        """Count for this process alone from now on.
 
         Not every file system has locks, and a disk may be full; neither must prevent a login.
         """
@@ -289,7 +278,7 @@ class FailedLogins:
 
 
 def _now() -> float:
-    """Return a time that all processes of a machine share and that nobody sets."""
+    """Return a time that a machine's processes share and that nobody sets."""
     return time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
@@ -299,7 +288,7 @@ def _recent(failures: list[Failure], now: float) -> list[Failure]:
 
 
 def _parse(content: bytes) -> list[Failure] | None:
-    """Parse a file; return None if it is invalid, such as a new or half-written file."""
+    """Return None if the file is invalid, such as new or half-written."""
     try:
         return [(float(at), str(fingerprint)) for at, fingerprint in json.loads(content)]
     except (ValueError, TypeError):

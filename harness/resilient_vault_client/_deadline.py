@@ -1,4 +1,4 @@
-"""One deadline for everything a call does: look-ups, connections, requests, retries, logins."""
+"""One deadline for everything a call does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from resilient_vault_client._errors import VaultError
 
 
 def _found() -> int:
-    """Return a clock that includes sleep and that nobody sets."""
     if hasattr(time, "CLOCK_BOOTTIME"):
         with contextlib.suppress(OSError):  # the kernel does not know this clock
             time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -23,52 +22,50 @@ _CLOCK = _found()
 
 
 def clock() -> float:
-    """Return the seconds since a fixed time in the past, including sleep."""
+    """Return seconds that include sleep, on a clock that nobody sets."""
     return time.clock_gettime(_CLOCK)
 
 
-# Short enough for several attempts in a call of a few seconds.
+# Seconds: several attempts fit into a short call.
 _FIRST = 0.3
 
-# Before the first login nobody knows how long tokens live, and an application waits to start.
+# Seconds. Nobody knows yet how long tokens live, and an application waits to start.
 _CAP_BEFORE_LOGIN = 2.5
 
 
-# A share of the token's life. A renewal is due at 0.75 of that life, and a pause after a failed
-# attempt must not outlast the token.
+# Of the token's life. A renewal is due at 0.75 of it, and a pause after a failed one must not
+# outlast the token.
 _SHARE = 0.2
 
 
 class Backoff:
     """Pauses that about double up to a cap, with jitter.
 
-    The jitter is a quarter of the pause in either direction, so that each pause is longer than the
-    one before. Otherwise clients that drew a pause near zero would all hit a server that has just
-    started.
+    The jitter is a quarter of the pause, so that each pause is longer than the one before. Clients
+    with a pause near zero would all hit a server that has just started.
 
-    ``cap`` is the longest pause in seconds; a fifth of the token's life is the limit if that is
-    shorter. ``active=False`` removes all pauses, for an application's tests.
+    ``cap`` is the longest pause in seconds, or a fifth of the token's life if that is shorter.
+    ``active=False`` removes all pauses, for an application's tests.
     """
 
     def __init__(self, cap: float, *, active: bool = True) -> None:
         self._configured = cap
         self._ttl: float | None = None
-        # Use the system's generator, since two forked processes must not draw the same numbers.
+        # The system's generator: two forked processes must not draw the same numbers.
         self._random = secrets.SystemRandom()
         self.active = active
 
     @property
     def cap(self) -> float:
-        """Return the longest pause, in seconds."""
         limit = _CAP_BEFORE_LOGIN if self._ttl is None else self._ttl * _SHARE
         return min(self._configured, limit)
 
     def learn(self, ttl: float | None) -> None:
-        """Note the life of a new token, in seconds; None means for ever."""
+        """Note a token's life in seconds; None means for ever."""
         self._ttl = float("inf") if ttl is None else max(ttl, 0.1)
 
     def next(self, previous: float | None, *, first: float = _FIRST) -> float:
-        """Return the pause after one of ``previous`` seconds, or a first one near ``first``."""
+        """Return the pause in seconds that follows ``previous``, or a first one."""
         if not self.active:
             return 0.0
         if previous is None:
@@ -77,12 +74,11 @@ class Backoff:
         return longer if longer < self.cap else self.cap * self._random.uniform(0.8, 1.0)
 
     def between(self, low: float, high: float) -> float:
-        """Return a random number in a range, for other jitter than that of pauses."""
         return self._random.uniform(low, high)
 
 
 class Deadline:
-    """A point on the monotonic clock, which ignores changes of the wall clock."""
+    """A point on the monotonic clock, which no change of the wall clock moves."""
 
     __slots__ = ("at",)
 
@@ -90,13 +86,13 @@ class Deadline:
         self.at = time.monotonic() + seconds
 
     def remaining(self) -> float:
-        """Return the seconds left, never negative."""
+        """Return the seconds left, at least 0."""
         return max(0.0, self.at - time.monotonic())
 
     def for_socket(self) -> float:
-        """Return the seconds left as a socket's timeout, for which zero would mean not to wait.
+        """Return the seconds left for a socket, where zero would mean not to wait.
 
-        Raise `TimeoutError` if the deadline is over.
+        Raise `TimeoutError` if none are left.
         """
         left = self.at - time.monotonic()
         if left <= 0:
@@ -105,31 +101,28 @@ class Deadline:
 
     @property
     def passed(self) -> bool:
-        """Return whether the deadline is over."""
         return time.monotonic() >= self.at
 
     def sooner(self, seconds: float) -> Deadline:
-        """Return this deadline, or one in ``seconds`` if that is earlier."""
         other = Deadline(seconds)
         return other if other.at < self.at else self
 
     def goes_on(self) -> bool:
-        """Return whether to wait for the answer to a sent request although the call is over."""
+        """Return whether to wait for the answer to a sent request after the call's end."""
         return False
 
     def attend(self, silent: Callable[[], VaultError] | None) -> None:
-        """Let the current attempt supply the error for a caller that leaves at this deadline."""
+        """Let the current attempt supply the error if the caller leaves."""
 
 
 class Outliving(Deadline):
     """A call's deadline that leaves more time for the answer to a request that was sent.
 
-    A request that was not sent ends with the call, and nothing is lost. Vault may act on a request
-    that was sent. A client that does not wait for the answer leaves a token behind in Vault, or has
-    one secret-id less.
+    Vault may act on a request that was sent. A client that does not wait for the answer leaves a
+    token behind in Vault, or has one secret-id less.
 
-    ``seconds`` counts from now, for everything, if the call ends while it waits for an answer.
-    ``let_go`` then runs in the waiting thread, with the error that the call gets.
+    ``seconds`` counts from now, for everything. When the call is over, ``let_go`` runs in the
+    waiting thread, with the error that the call gets.
     """
 
     __slots__ = ("_later", "_let_go", "_silent")
@@ -144,7 +137,7 @@ class Outliving(Deadline):
         self._silent: Callable[[], VaultError] | None = None
 
     def goes_on(self) -> bool:
-        """Return True, once, when the call is over; the client then waits on its own account."""
+        """Return True, once, when the call is over."""
         if self._later <= self.at:
             return False
         self.at = self._later

@@ -1,12 +1,11 @@
 """Make requests on behalf of all calls of a client, one at a time.
 
-A login counts even if nobody waits for its answer: Vault has made a token, and a secret-id with few
-uses has one less. So a login does not run in the thread of the call that needs it, because that
-call must end in time. It runs in a thread of the client. The call waits while it has time and then
-leaves; the next call waits for the same login or finds its result.
+A login counts even if nobody waits for its answer: Vault has made a token, and a secret-id has one
+use less. The call that needs it must end in time, so the login runs in a thread of the client. The
+next call waits for it or finds its result.
 
-The thread lives as long as its errand, at most a few times the client's timeout, and `finish` waits
-for its end. A forked child knows nothing about it and makes its own errands.
+The thread lives at most a few times the client's timeout; `finish` waits for its end. A forked
+child makes its own errands.
 """
 
 from __future__ import annotations
@@ -32,16 +31,15 @@ from resilient_vault_client._errors import (
 )
 from resilient_vault_client.events import Event, Notifier
 
-# The longest wait in seconds. A wait stands still while the machine sleeps; due times do not.
+# Seconds. A wait stands still while the machine sleeps; due times do not.
 _LOOK_EVERY = 30.0
 
 
 class Background(ABC):
     """Work that a client does in the background.
 
-    The lock is reentrant, because a signal handler may run in the middle of a start. ``purpose``
-    completes the message "no thread to ...". A finalizer reads `running`, since it must not ask the
-    thread.
+    The lock is reentrant, since a signal handler may run in the middle of a start. ``purpose``
+    completes "no thread to ...". A finalizer reads `running`, since it must not ask the thread.
     """
 
     def __init__(self, name: str, purpose: str) -> None:
@@ -64,17 +62,15 @@ class Background(ABC):
 
     @property
     def alive(self) -> bool:
-        """Return whether the thread runs."""
         thread = self._thread
         return thread is not None and thread.is_alive()
 
     @property
     def started_before(self) -> bool:
-        """Return whether the thread has ever run."""
         return self._thread is not None
 
     def ensure_running(self) -> None:
-        """Start the thread at the first call, and again if it has died."""
+        """Start the thread, or restart it if it has died."""
         if self.alive or self._stopped:
             return
         with self._lock:
@@ -89,8 +85,7 @@ class Background(ABC):
                 thread.start()
                 self._thread = thread
             except RuntimeError as error:
-                # The machine is out of threads, or the interpreter is about to end. Reads still
-                # work.
+                # The machine is out of threads, or the interpreter is ending. Reads still work.
                 _log.warning("vault: no thread to %s: %s", self._purpose, error)
                 return
             finally:
@@ -99,23 +94,21 @@ class Background(ABC):
             self._restarted()
 
     def wake(self) -> None:
-        """Let the thread look now whether something is due."""
-        # A finalizer must not take a lock, and a queue is the only way to wake a thread without
-        # one.
+        """Let the thread look now what is due."""
+        # A finalizer must not take a lock; only a queue wakes a thread without one.
         self._wake.put(None)
 
     def stop(self) -> None:
-        """Let the thread end when it has finished its work."""
+        """Let the thread end after its work."""
         self._stopped = True
         self._wake.put(None)
 
     def abandon(self, farewell: Callable[[], None]) -> None:
-        """Stop without taking a lock, for a finalizer; the thread calls ``farewell`` at its end."""
+        """Stop without a lock, for a finalizer; the thread calls ``farewell`` at its end."""
         self._farewell = farewell
         self.stop()
 
     def join(self, timeout: float) -> None:
-        """Wait until the thread ends."""
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
@@ -140,7 +133,7 @@ class Background(ABC):
             self._farewell()
 
     def _rest(self, seconds: float | None) -> None:
-        """Wait that long, or until `wake` is called."""
+        """Wait that long, or until `wake`."""
         with contextlib.suppress(queue.Empty):
             self._wake.get(timeout=None if seconds is None else min(seconds, _LOOK_EVERY))
             while True:
@@ -150,15 +143,14 @@ class Background(ABC):
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-# An errand ends at the latest after this many client timeouts, once something was sent. A smaller
-# number would cut off a login that a call has begun. A larger one would block the next login if the
-# server has vanished silently.
+# An errand ends after this many client timeouts, once something was sent. A smaller number would
+# cut off a login; a larger one would block the next login if the server vanished.
 _LONGEST = 2.0
 
-# How often a thread that waits for another errand checks whether waiting makes sense.
+# Seconds between two checks whether waiting for another errand makes sense.
 _LOOK_UP_EVERY = 0.05
 
-# Seconds that the errand's thread has at the end of a call to report what happened.
+# Seconds for the errand's thread to report at the end of a call.
 _A_WORD = 0.5
 
 _log = logging.getLogger("resilient_vault_client")
@@ -166,7 +158,7 @@ _log = logging.getLogger("resilient_vault_client")
 
 @dataclass(frozen=True)
 class Errand(Generic[T_co]):
-    """A request to Vault; `do` sends it, within a deadline."""
+    """A request to Vault, sent by `do` within a deadline."""
 
     do: Callable[[Deadline], T_co]
 
@@ -175,10 +167,9 @@ class Errand(Generic[T_co]):
 class _Turn(Generic[T]):
     """One caller's turn at an errand.
 
-    `caller` is the thread that needs the errand; `thread` is the thread that asks Vault. While
-    `awaited` is true, the caller waits and gets the events in `heard`. `over` means that the thread
-    has finished. `result` is valid if `failure` is None. `late` is the error for a caller whose
-    time ends first.
+    `caller` needs the errand; `thread` asks Vault. While `awaited`, the caller waits and gets the
+    events in `heard`. Once `over`, `result` is valid if `failure` is None. `late` is the error for
+    a caller whose time ends first.
     """
 
     caller: int = field(default_factory=threading.get_ident)
@@ -197,10 +188,8 @@ class Errands:
     """Make errands, one at a time.
 
     Args:
-        notifier: Gets the events of an errand.
         known_failure: Returns the error of an outage that is older than so many seconds, or None.
         on_news: Called after an errand with the events noted in it, if there are any.
-        timeout: The time for one call, in seconds.
         threaded: False starts no thread: a call makes its errand itself, and both end together.
     """
 
@@ -231,11 +220,8 @@ class Errands:
         Args:
             begin: Called while no other errand is under way; returns the result, or the errand that
                 gets it. It must be quick.
-            deadline: When this call must be over. The errand goes on if its request was sent.
+            deadline: When this call must be over. A sent request goes on.
             patience: The age of an outage up to which this call waits for another call's errand.
-
-        Raises:
-            VaultError: `begin` or the errand raised it, or the time was too short.
         """
         if self._in_the_middle_of_one():
             raise self._known_failure(0.0) or VaultTimeout(
@@ -253,26 +239,26 @@ class Errands:
                 self._leave(turn)
 
     def _in_the_middle_of_one(self) -> bool:
-        """Return whether this thread is in the middle of an errand: it would wait for itself."""
+        """Return whether this thread is inside an errand: it would wait for itself."""
         me, turn = threading.get_ident(), self._under_way
         return me in self._inside or (turn is not None and turn.awaited and turn.caller == me)
 
     def note(self, event: Event) -> None:
-        """Note an event of the errand under way, to be told after the errand."""
+        """Note an event, to be told after the errand under way."""
         self._news.append(event)
 
     def close(self) -> None:
-        """Stop all waiting; the errand under way ends by itself."""
+        """Stop all waiting; the errand under way goes on."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def finish(self, timeout: float) -> None:
-        """Wait until no errand is under way, except from inside one."""
+        """Wait for the errand under way, except from inside it."""
         deadline = Deadline(timeout)
         with self._changed:
             turn = self._under_way
-            # A signal handler must not wait for an errand that it has interrupted.
+            # A signal handler must not wait for the errand it interrupted.
             if turn is None or (turn.thread or turn.caller) != threading.get_ident():
                 self._changed.wait_for(lambda: self._under_way is None, timeout)
         thread = self._thread
@@ -288,10 +274,7 @@ class Errands:
         deadline: Deadline,
         patience: float,
     ) -> T | Errand[T]:
-        """Call ``begin`` when no errand is under way.
-
-        A waiting thread checks now and then whether waiting has become hopeless.
-        """
+        """Call ``begin`` when no errand is under way; stop waiting if that is hopeless."""
         while True:
             with self._changed:
                 wait = min(_LOOK_UP_EVERY, deadline.remaining())
@@ -307,7 +290,6 @@ class Errands:
                 raise VaultTimeout("another thread's login was not over in time", sent=False)
 
     def _made(self, turn: _Turn[T], errand: Errand[T], deadline: Deadline) -> T:
-        """Make the errand, in this thread or in one of its own."""
         if self._threaded and self._started(turn, errand, deadline):
             return self._await_end(turn, deadline)
         self._take(turn)
@@ -317,7 +299,7 @@ class Errands:
             self._end(turn)
 
     def _started(self, turn: _Turn[T], errand: Errand[T], deadline: Deadline) -> bool:
-        """Start a thread for the errand, and return whether that worked."""
+        """Start a thread; return whether that worked."""
 
         def let_go(error: VaultError | None) -> None:
             with self._changed:
@@ -331,7 +313,6 @@ class Errands:
         try:
             thread.start()
         except RuntimeError as error:
-            # The machine is out of threads, or the interpreter is about to end.
             _log.warning("vault: no thread to log in: %s", error)
             return False
         self._thread = thread
@@ -340,8 +321,8 @@ class Errands:
     def _await_end(self, turn: _Turn[T], deadline: Deadline) -> T:
         """Wait for the errand's result and report its events meanwhile.
 
-        The application's callback runs in this thread, as in a call that does everything itself.
-        The callback may use the client, because the client knows which locks this thread holds.
+        The application's callback runs in this thread, as in a call that does everything itself,
+        and may use the client: the client knows which locks this thread holds.
         """
         me = threading.get_ident()
         self._inside.add(me)
@@ -361,13 +342,12 @@ class Errands:
             self._inside.discard(me)
 
     def _outcome(self, turn: _Turn[T]) -> T:
-        """Return the result to the caller, or raise the failure."""
         failure: BaseException | None = turn.late or VaultTimeout("Vault did not answer in time")
         if turn.over:
             failure = turn.failure
         elif self._closed:
             failure = ClientClosed("the client was closed meanwhile")
-        # The exception holds the frames of the caller and the client, and the errand lives longer.
+        # The exception holds the caller's frames, and the errand lives longer.
         turn.failure = turn.late = None
         try:
             if failure is not None:
@@ -377,7 +357,7 @@ class Errands:
             del failure  # a cycle: the failure holds this frame
 
     def _leave(self, turn: _Turn[T]) -> None:
-        """Release the caller, and report the events that it has not got."""
+        """Release the caller, and report the events that it missed."""
         with self._changed:
             turn.awaited = False
             heard, turn.heard = turn.heard, []
@@ -391,7 +371,7 @@ class Errands:
 
     @boundary
     def _make(self, turn: _Turn[T], errand: Errand[T], deadline: Deadline) -> None:
-        """Make an errand, whether or not a caller waits for it."""
+        """Make an errand, even if no caller waits for it."""
         try:
             with (
                 self._notifier.heard_by(lambda event: self._taken_over(turn, event)),
@@ -414,7 +394,7 @@ class Errands:
                 self._changed.notify_all()
 
     def _taken_over(self, turn: _Turn[T], event: Event) -> bool:
-        """Hand the event to the caller; return whether the caller will report it."""
+        """Offer the event to the caller; return whether it will report it."""
         with self._changed:
             if not turn.awaited:
                 return False
@@ -423,7 +403,7 @@ class Errands:
             return True
 
     def _take(self, turn: _Turn[T]) -> bool:
-        """Take the errand for this thread; return False if its turn is over."""
+        """Claim the errand for this thread; return False if its turn is over."""
         with self._changed:
             if self._under_way is not turn:
                 return False
@@ -432,7 +412,6 @@ class Errands:
             return True
 
     def _end(self, turn: _Turn[T]) -> None:
-        """Give the next errand its turn, and report the noted events."""
         with self._changed:
             self._inside.discard(threading.get_ident())
             news = self._freed(turn)
@@ -440,7 +419,6 @@ class Errands:
             self._on_news(news)
 
     def _freed(self, turn: _Turn[T]) -> list[Event]:
-        """Give the next errand its turn, and return the events of this one."""
         if self._under_way is not turn:
             return []
         self._under_way = None

@@ -269,17 +269,16 @@ class WrappingTokenSpent(RequestRefused):
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# The exceptions of these modules can hold the data they failed on. An exception that the
-# application raises in the middle of a call, such as a time limit in a signal handler, passes
-# unchanged.
+# The exceptions of these modules can hold the data they failed on. One that the application raises
+# during a call, such as a time limit in a signal handler, passes unchanged.
 _INSIDE = frozenset({"builtins", "ssl", "socket", "json", "httpcore", "h11"})
 
 
 def boundary(function: Callable[P, R]) -> Callable[P, R]:
     """Make ``function`` safe to call from outside.
 
-    A `VaultError` leaves as a copy without a cause, a bug in the client as an `InternalError`, and
-    anything else (such as Ctrl-C) without the client's frames.
+    A `VaultError` leaves as a copy without a cause, a bug as an `InternalError`, and anything else
+    (such as Ctrl-C) without the client's frames.
     """
 
     @functools.wraps(function)
@@ -288,7 +287,7 @@ def boundary(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001 - every exception is raised again below
             failure = from_outside(error)
-        # The arguments may be secrets too, and `self` holds everything that the client knows.
+        # Arguments may be secret, and `self` holds everything that the client knows.
         del args, kwargs
         try:
             raise failure
@@ -299,7 +298,7 @@ def boundary(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def where(error: BaseException) -> str:
-    """Return the type and place of an error, without its text, which may hold a secret."""
+    """Return the type and place, without the text, which may hold a secret."""
     frames = traceback.extract_tb(error.__traceback__)
     if not frames:
         return type(error).__name__

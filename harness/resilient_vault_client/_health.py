@@ -17,11 +17,10 @@ from resilient_vault_client._errors import (
 )
 from resilient_vault_client._session import Session
 
-# The client looks for new evidence if the last is older than a quarter of the token's life, and
-# older than this many seconds.
+# Seconds. Evidence older than this, or than a quarter of the token's life, is renewed.
 _EVIDENCE_LASTS = 5.0
 
-# One failed renewal is an accident; the second is a warning.
+# One failure is an accident; the second is a warning.
 _RENEWAL_FAILURES = 2
 
 
@@ -30,18 +29,18 @@ class Health:
     """The state of the client for a monitor.
 
     Attributes:
-        ok: Whether secrets can be read from Vault, now and in the near future.
-        reasons: Why not, in words; empty if `ok`.
-        enabled: False with ``USE_VAULT=false``, where only the environment is read.
-        authenticated: Whether there is a token that is valid as far as the client knows.
-        token_ttl: Seconds of life it has left; None without a token, infinity for one without end.
-        last_success: Seconds since the last successful request; None if there was none.
-        stale: Whether reads return last good values, or would.
-        outage: Seconds since the outage began; None if there is none.
-        role_locked: Whether Vault refuses the role for everybody.
-        credentials_rejected: Whether the client waits for a new secret-id.
-        renewer_alive: Whether the thread that renews the token runs.
-        renewal_failures: How many renewals failed in a row.
+        ok: Whether secrets can be read from Vault, now and soon.
+        reasons: Why not, in words.
+        enabled: False with ``USE_VAULT=false``.
+        authenticated: There is a token, valid as far as the client knows.
+        token_ttl: Seconds left; None without a token, infinity for one without end.
+        last_success: Seconds since the last successful request, or None.
+        stale: Reads return last good values, or would.
+        outage: Seconds since it began, or None.
+        role_locked: Vault refuses the role for everybody.
+        credentials_rejected: The client waits for a new secret-id.
+        renewer_alive: The thread that renews the token runs.
+        renewal_failures: In a row.
     """
 
     ok: bool
@@ -64,9 +63,8 @@ class Health:
 def examine(session: Session, deadline: Deadline) -> Health:
     """Examine the client, and read the latest secret again if the evidence is old.
 
-    If the client has read no secret, because it leases or writes, it asks Vault about its token. It
-    does not use ``sys/health``, which stays green while a full audit device or a dead storage makes
-    every read hang or fail.
+    Without a secret to read, it asks Vault about the token. It does not use ``sys/health``, which
+    stays green while a full audit device or a dead storage makes every read hang or fail.
     """
     renewer_alive = session.renewer.alive
     renewer_died = session.renews and session.renewer.started_before and not renewer_alive
@@ -109,7 +107,7 @@ def examine(session: Session, deadline: Deadline) -> Health:
 
 
 def _recent(session: Session) -> bool:
-    """Return whether a request succeeded a moment ago and nothing has failed since."""
+    """Return whether a request succeeded recently and nothing failed since."""
     if session.circuit.outage is not None or session.last_success is None:
         return False
     token = session.authenticator.current
@@ -120,7 +118,7 @@ def _recent(session: Session) -> bool:
 
 
 def _probe(session: Session, deadline: Deadline) -> VaultError | None:
-    """Return the problem or None; a denial or a missing secret is an answer of a healthy Vault."""
+    """Return the problem; a denial or a missing secret is an answer of a healthy Vault."""
     path = session.memory.latest_path
     try:
         if path is None:

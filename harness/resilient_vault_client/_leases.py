@@ -1,8 +1,8 @@
 """Keep the leases of a client: renew each in time, and replace it only when necessary.
 
-A credential is replaced when Vault has lost its lease, when its token was replaced or died, when
-its maximum is near, when the database refused a login with it, or when renewals fail and its life
-is about to end. Each of these events makes one new credential, not one for each failure.
+A credential is replaced when Vault has lost its lease, its token was replaced or died, its maximum
+is near, the database refused it, or renewals fail near its end. Each event makes one new
+credential, not one for each failure.
 """
 
 from __future__ import annotations
@@ -43,13 +43,12 @@ class Held:
     """The leases of one path.
 
     Attributes:
-        grant: The current lease; None before the first.
+        grant: None before the first.
         due: When to renew or replace it, by `clock`.
-        pause: The last pause after a failure.
-        paused_for: The failure for which that pause was chosen, until a thread has waited for it.
-        error: Why the last attempt to get a new lease failed, or None.
+        paused_for: The failure that chose `pause`, until a thread has waited for it.
+        error: Why there is no new lease, or None.
         blocked_until: The earliest time for the next attempt.
-        leaving: Replaced leases, each with the time to let it go.
+        leaving: Replaced leases, each with its end.
     """
 
     def __init__(self, path: str) -> None:
@@ -70,8 +69,8 @@ class Held:
     def alone(self, deadline: Deadline) -> Iterator[None]:
         """Let one thread at a time ask Vault for a credential of this path.
 
-        Raise `VaultTimeout` if another thread still asks at the deadline, or if a callback or
-        signal handler asks in the middle of this thread's own request.
+        Raise `VaultTimeout` at the deadline, or if a callback or signal handler asks in the middle
+        of this thread's own request.
         """
         if not self._lock.acquire(timeout=deadline.remaining()):
             raise VaultTimeout("another thread's lease was not there in time", sent=False)
@@ -91,11 +90,10 @@ class Held:
 
     @property
     def busy(self) -> bool:
-        """Whether a thread asks Vault for it now."""
         return self._owner is not None
 
     def check(self) -> None:
-        """Raise the known error if another attempt is not due yet."""
+        """Raise the known error if it is too early for another attempt."""
         left = self.blocked_until - clock()
         if self.error is None or left <= 0:
             return
@@ -106,8 +104,7 @@ class Held:
     def may_refuse(self, backoff: Backoff) -> bool:
         """Return whether a refused database login may discard the credential.
 
-        The limit prevents a database that refuses one new user after the other from filling with
-        them.
+        Otherwise a database that refuses one new user after the other would fill with them.
         """
         now = clock()
         if now < self._refusable_at:
@@ -124,31 +121,30 @@ _log = logging.getLogger("resilient_vault_client")
 Listener = Callable[[Credential], None]
 
 Listeners = Mapping[str, Sequence[Listener]]
-"""The functions to call with a new credential, by path."""
 
-# A lease is renewed at a random point between these shares of its life, like a token.
+# Shares of its life between which a lease is renewed, at random.
 _EARLIEST, _LATEST = 0.5, 0.75
 
-# The client replaces a lease that is capped to less than this many seconds.
+# Seconds; a lease capped to less is replaced.
 _TOO_SHORT = 1.0
 
-# The share of a life at which the client asks for a new credential while renewals fail.
+# Share of a life that is left when failing renewals lead to a new credential.
 _LAST_RESORT = 0.15
 _SHORTEST = 0.1  # seconds between two tries, however soon a lease ends
 
-# Seconds for which a replaced credential stays alive, so that a pool can switch.
+# Seconds that a replaced credential stays alive, so that a pool can switch.
 _MOVE_ON = 2.0
 
 _NO_PATIENCE = 0.0
 
-# Vault's words, with a 400, for a lease that is gone, and for a living lease that cannot be
-# renewed. Other words mean that the engine behind it failed, for instance a database.
+# Vault's words, with a 400, for a lease that is gone, and for one that cannot be renewed. Others
+# mean that the engine behind it failed.
 _GONE = ("not found", "invalid lease", "expired")
 _NOT_RENEWABLE = "not renewable"
 
 
 class WithToken(Protocol):
-    """Run an operation with the current token, and again with a new one if that was dead."""
+    """Run an operation with the current token, and again if that was dead."""
 
     def __call__(
         self,
@@ -163,7 +159,7 @@ class WithToken(Protocol):
 
 
 class Leases(Background):
-    """The leases of a client in one process, and the thread that keeps them."""
+    """A process's leases, and the thread that keeps them."""
 
     def __init__(
         self,
@@ -182,14 +178,14 @@ class Leases(Background):
         self._by_path: dict[str, Held] = {}
 
     def current(self, path: str, deadline: Deadline) -> Credential:
-        """Return the credential of this path; ask for a new one if none works."""
+        """Return the credential of this path; get a new one if none works."""
         if self._stopped:
             raise ClientClosed("the client is closed")
         held = self._by_path.setdefault(path, Held(path))
         if self._threaded:
             self.ensure_running()
         elif held.grant is not None and clock() >= held.due and not held.busy:
-            # Renew in this call; other threads get the current credential meanwhile.
+            # In this call; other threads get the current credential meanwhile.
             self._tend(held, deadline)
         grant = held.grant
         if grant is not None and grant.usable:
@@ -207,7 +203,7 @@ class Leases(Background):
         return grant.credential
 
     def failed(self, path: str, username: str) -> None:
-        """Give up the credential, because the database refused a login with that name."""
+        """Give up the credential: the database refused that name."""
         held = self._by_path.get(path)
         grant = held.grant if held is not None else None
         if held is None or grant is None or grant.credential.username != username:
@@ -220,7 +216,7 @@ class Leases(Background):
 
     @property
     def trouble(self) -> str | None:
-        """Why a requested credential does not work and is not replaced, or None."""
+        """Why a wanted credential neither works nor is replaced, or None."""
         for held in list(self._by_path.values()):
             grant = held.grant
             if held.error is not None and grant is not None and not grant.usable:
@@ -228,15 +224,13 @@ class Leases(Background):
         return None
 
     def give_back(self, tokens: list[Token], timeout: float) -> None:
-        """Revoke the leases that do not end with one of these tokens, if the policy allows it."""
+        """Revoke the leases that do not end with one of these tokens."""
         deadline = Deadline(timeout)
         for held in list(self._by_path.values()):  # a late call may add another one
             for grant in [*([held.grant] if held.grant else []), *(one for one, _ in held.leaving)]:
                 if grant.usable and grant.token not in tokens:
                     with contextlib.suppress(VaultError):
                         self._api.revoke_lease(grant.token.text, grant.id, deadline)
-
-    # The thread
 
     def _step(self) -> float | None:
         waits = []
@@ -249,7 +243,6 @@ class Leases(Background):
         return min(waits, default=None)
 
     def _tend(self, held: Held, deadline: Deadline | None = None) -> float | None:
-        """Do what is due for one path, and return the seconds until the next work."""
         now = clock()
         for grant, until in list(held.leaving):
             if until <= now:
@@ -260,7 +253,7 @@ class Leases(Background):
         return min((wait for wait in waits if wait != float("inf")), default=None)
 
     def _keep(self, held: Held, deadline: Deadline | None = None) -> float:
-        """Renew or replace the current lease if that is due; return the seconds until it is."""
+        """Renew or replace the lease if due; return the seconds until it is."""
         deadline = deadline or Deadline(self._timeout)
         old: Grant | None = None
         try:
@@ -281,19 +274,19 @@ class Leases(Background):
         return waits_for - clock()
 
     def _reason(self, grant: Grant) -> str | None:
-        """Return why a lease must be replaced now, or None."""
+        """Return why to replace a lease now, or None."""
         replaced = not self._on_current_token(grant)
         if not grant.usable:
             return _why(grant)
         return "token" if replaced else None
 
     def _on_current_token(self, grant: Grant) -> bool:
-        """Return whether a lease depends on the current token, which may have been read again."""
+        """Return whether a lease's token is current, maybe read again from its file."""
         current = self._authenticator.current
         return current is None or not current.usable or grant.moves_to(current)
 
     def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
-        """Renew a lease; return why it must be replaced instead, or None."""
+        """Renew a lease; return why to replace it instead, or None."""
         if grant.capped or not grant.renewable:
             return "max_ttl" if grant.capped else "not_renewable"
         try:
@@ -328,7 +321,7 @@ class Leases(Background):
     def _denied(
         self, held: Held, grant: Grant, denial: PermissionDenied, deadline: Deadline
     ) -> str | None:
-        """Handle a 403 to a renewal: the token is dead, or may not renew leases."""
+        """Handle a 403: the token is dead, or may not renew leases."""
         new = self._authenticator.after_denial(
             grant.token, denial, deadline, _NO_PATIENCE, policy_login=False
         )
@@ -338,7 +331,7 @@ class Leases(Background):
         return None
 
     def _live_out(self, held: Held, grant: Grant, error: VaultError) -> None:
-        """Use a lease for the rest of its life, since Vault will not renew it."""
+        """Stop renewing a lease that Vault will not renew, and use the rest of its life."""
         grant.renewable = False
         held.due = grant.granted_at + grant.life * (1.0 - _LAST_RESORT)
         wait = max(0.0, held.due - clock())
@@ -349,12 +342,12 @@ class Leases(Background):
         )
 
     def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
-        """Get a new credential, and keep the current one alive for a moment."""
+        """Get a new credential; the old one lives on for a moment."""
         held.check()
         old = held.grant
 
         def ask(token: Token) -> Grant:
-            # The token file was read again and holds the same token, renewed by its owner.
+            # The file was read again and holds the same token, renewed by its owner.
             if old is not None and old.outlives_token and old.moves_to(token) and old.usable:
                 return old
             return self._ask(held.path, token, deadline)
@@ -390,7 +383,7 @@ class Leases(Background):
         return Grant(path, answer, token, started)
 
     def _note(self, held: Held, error: VaultError) -> None:
-        """Remember why there is no new credential, and when to try again."""
+        """Remember the error, and when to try again."""
         error.path = held.path
         if error.echo or isinstance(error, ClientClosed):
             return
@@ -420,7 +413,7 @@ class Leases(Background):
         last_resort, renewing = grant.increment * _LAST_RESORT, grant.renewable
         refused = isinstance(error, ServerFailed | RequestRefused)
         if refused and grant.remaining <= last_resort:
-            # Vault answers and does not renew; a new credential may work instead.
+            # Vault answers and does not renew; a new credential may work.
             grant.renewable = False
         if grant.usable:
             wait = min(wait, max(grant.remaining - last_resort, wait / 4))
@@ -432,7 +425,7 @@ class Leases(Background):
         return wait
 
     def _plan(self, held: Held, grant: Grant) -> None:
-        """Choose when to act next for a new or renewed lease."""
+        """Choose when to act next."""
         held.pause = held.paused_for = None
         if grant.capped and grant.life < _TOO_SHORT:
             held.due = clock()
@@ -449,8 +442,7 @@ class Leases(Background):
             return  # without a thread two calls may get here at once
         current = self._authenticator.current
         if grant.lost == "refused" and current is not None and grant.moves_to(current):
-            # Without a revocation it would live on beside its successor. The policy may forbid the
-            # revocation.
+            # It would live on beside its successor. The policy may forbid the revocation.
             with contextlib.suppress(VaultError):
                 self._api.revoke_lease(
                     grant.token.text, grant.id, deadline or Deadline(self._timeout)
@@ -458,7 +450,6 @@ class Leases(Background):
         grant.let_go()
 
     def _tell(self, old: Grant | None, new: Grant) -> None:
-        """Tell the listeners that the credential has changed."""
         if old is None or old is new:
             return
         for listener in self._listeners.get(new.credential.path, ()):
@@ -469,7 +460,6 @@ class Leases(Background):
 
 
 def _why(grant: Grant | None) -> str:
-    """Return why there is no working credential."""
     if grant is None:
         return "start"
     return grant.lost or ("token" if grant.token.lost is not None else "expired")
@@ -478,7 +468,7 @@ def _why(grant: Grant | None) -> str:
 class Lease:
     """A dynamic credential, kept alive and replaced before it ends.
 
-    `VaultClient.lease` makes it; all leases of one path share one credential. ::
+    `VaultClient.lease` makes it; leases of one path share one credential. ::
 
         lease = vault.lease("database/creds/app", on_change=pool.reconnect)
         credential = lease.current()
@@ -498,7 +488,6 @@ class Lease:
 
     @property
     def path(self) -> str:
-        """Return the path with its mount."""
         return self._path
 
     @boundary
@@ -506,8 +495,7 @@ class Lease:
         """Return the credential that works now; Vault makes one if there is none.
 
         Raises:
-            VaultUnavailable: Vault gave none. If `sent` is true it may have made one, which ends
-                with the token.
+            VaultUnavailable: If `sent` is true, Vault may have made one, which ends with the token.
             PermissionDenied: The policy does not allow it.
             SecretNotFound: The role does not exist.
             RequestRefused: Vault does not accept the request.
@@ -521,8 +509,8 @@ class Lease:
     def failed(self, username: str) -> None:
         """Report that the database refused a login with this name, to get a new credential.
 
-        Call it only for a refused password, not for an unreachable database. A name other than the
-        current credential's changes nothing. If the database refuses several new credentials in a
-        row, further ones come with growing pauses.
+        Only for a refused password, not for an unreachable database. A name other than the current
+        one changes nothing. If the database refuses several in a row, new ones come with growing
+        pauses.
         """
         self._leases().failed(self._path, username)

@@ -1,4 +1,4 @@
-"""Log in, one at a time over all threads, and only as often as it helps."""
+"""Log in, one thread at a time, and only as often as it helps."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from resilient_vault_client.events import Authenticated, Event, LoginFailed, Tok
 class LoginBackoff:
     """Delay the next login for a while.
 
-    `failure` is why the last login failed, or None.
+    `failure` is the last login's, or None.
     """
 
     def __init__(self, backoff: Backoff) -> None:
@@ -39,7 +39,7 @@ class LoginBackoff:
         self.failure: VaultError | None = None
 
     def check(self) -> None:
-        """Raise the last login's error if it is too early for another login."""
+        """Raise the last error if it is too early for another login."""
         left = self._until - time.monotonic()
         if left <= 0 or self.failure is None:
             return
@@ -49,9 +49,9 @@ class LoginBackoff:
         raise failure
 
     def failed(self, failure: VaultError) -> float:
-        """Note a failed login; return the seconds until the next one makes sense."""
+        """Note a failed login; return the seconds until the next makes sense."""
         self._pause = self._backoff.next(self._pause)
-        # A rejected secret-id has pauses of its own, and a new one must be seen soon.
+        # A rejected secret-id has its own pauses, and a new one must be seen soon.
         missing = isinstance(failure, CredentialsRejected)
         pause = min(self._pause, 1.0) if missing else self._pause
         self._until = time.monotonic() + pause
@@ -71,8 +71,8 @@ class LoginBackoff:
         )
 
 
-# A denial may mean that the role got a new policy after the login. Only another login can tell. So
-# the client logs in again at most this often, and not for a token younger than this.
+# Seconds. A denial may mean that the role got a new policy since the login; only another login can
+# tell. So the client logs in at most this often, and not for a younger token.
 _POLICY_LOGIN_EVERY = 30.0
 _YOUNG = 1.0
 
@@ -94,9 +94,8 @@ class LoginMethod(Protocol):
 class _Refused:
     """A request that was answered 403.
 
-    `policy_login` allows a login for a living token. `looked_up` is true if the request was the
-    token's `lookup-self`. `stands` is true once the denial is known to be the policy's, whatever a
-    further login brings.
+    `policy_login` allows a login for a living token. `looked_up` tells that the request was the
+    token's `lookup-self`. `stands` tells that the policy denies, whatever a further login brings.
     """
 
     token: Token
@@ -110,9 +109,7 @@ class _Refused:
 class Authenticator:
     """Hold the current token, and get a new one when that helps.
 
-    Attributes:
-        on_change: Called when a token was gained or lost. It must be quick.
-        on_login: Called when there is a new token to keep alive. It must be quick.
+    The callbacks must be quick. `on_change` follows a token's gain or loss, `on_login` a new token.
     """
 
     def __init__(
@@ -128,7 +125,7 @@ class Authenticator:
             tools.retrier.known_failure,
             self._tell,
             timeout=tools.timeout,
-            # A login in its own thread does not end with the call that began it.
+            # A login in its own thread outlives the call that began it.
             threaded=tools.threaded,
         )
         self._lock = threading.RLock()
@@ -142,12 +139,11 @@ class Authenticator:
 
     @property
     def current(self) -> Token | None:
-        """Return the token of the last login, alive or not."""
+        """Return the last login's token, alive or not."""
         return self._current
 
     @property
     def failure(self) -> VaultError | None:
-        """Return why the last login failed, or None."""
         return self._login_backoff.failure
 
     def token(self, deadline: Deadline, patience: float) -> Token:
@@ -168,10 +164,7 @@ class Authenticator:
         return self._errands.run(begin, deadline, patience)
 
     def replace(self, token: Token, deadline: Deadline, *, reason: str) -> Token:
-        """Replace ``token`` with a new one, and revoke the old one while it still lives.
-
-        If the login fails with `AuthenticationFailed` or `VaultUnavailable`, the old token stays.
-        """
+        """Log in, and revoke ``token`` if it still lives; it stays if the login fails."""
 
         def begin() -> Token | Errand[Token]:
             return self._other_than(token) or self._to_log_in(0.0, reason)
@@ -190,11 +183,10 @@ class Authenticator:
     ) -> Token | None:
         """Return another token to retry with after a 403, or None if the answer stands.
 
-        Vault gives the same answer to a dead token and to a policy that forbids. So the client asks
-        about the token itself. Only a dead token leads to a login, one for all refused threads.
+        Vault gives a dead token and a policy's denial the same answer, so the client asks about the
+        token. Only a dead token leads to a login, one for all refused threads.
 
         Args:
-            patience: As for `Retrier.run`.
             policy_login: Whether to replace a living token too, if that was not done for a while. A
                 role's policies are fixed at login, and may have grown since.
             looked_up: Whether the refused request was the token's `lookup-self`.
@@ -208,7 +200,7 @@ class Authenticator:
             raise
 
     def take_retired(self) -> list[Token]:
-        """Remove and return replaced tokens that still live and that no request uses."""
+        """Remove and return replaced tokens that live and that no request uses."""
         with self._lock:
             idle: list[Token] = []
             busy: list[Token] = []
@@ -219,14 +211,12 @@ class Authenticator:
 
     @property
     def has_retired(self) -> bool:
-        """Whether replaced tokens wait for revocation."""
         return bool(self._retired)
 
     def surrender(self, timeout: float) -> list[Token]:
         """Return all living tokens for revocation, and allow no further login.
 
-        ``timeout`` is how long to wait for a login under way. A login that takes longer revokes its
-        own token.
+        ``timeout`` is for a login under way; one that takes longer revokes its own token.
         """
         self._errands.finish(timeout)
         with self._lock:
@@ -237,11 +227,10 @@ class Authenticator:
         return [token for token in tokens if token.usable and token.revocable]
 
     def finish(self, timeout: float) -> None:
-        """Wait for the end of a login under way, after `surrender`."""
         self._errands.finish(timeout)
 
     def abandon(self) -> None:
-        """Allow no further login; for a finalizer, so it takes no lock and revokes nothing."""
+        """Allow no further login; for a finalizer, so without a lock or a revocation."""
         self._closed = True
 
     def _tell(self, events: list[Event]) -> None:
@@ -252,7 +241,7 @@ class Authenticator:
             self.on_login()
 
     def _other_than(self, token: Token) -> Token | None:
-        """Return the current token if it is another one and is valid as far as the client knows."""
+        """Return the current token if it is another and usable."""
         current = self._current
         if current is None or current is token or not current.usable:
             return None
@@ -270,7 +259,7 @@ class Authenticator:
             self._errands.note(TokenLost(reason=reason))
 
     def _after(self, refused: _Refused) -> Token | Errand[Token | None] | None:
-        """Return another token to retry with, the errand that finds out, or None."""
+        """Return another token, the errand that finds out, or None."""
         token = refused.token
         other = self._other_than(token)
         if other is not None:
@@ -284,7 +273,6 @@ class Authenticator:
         return self._after_look_up(refused)
 
     def _look_up(self, refused: _Refused, deadline: Deadline) -> Token | None:
-        """Ask Vault whether the token lives, and act on the answer."""
         token = refused.token
         try:
             self._retrier.run(
@@ -302,7 +290,6 @@ class Authenticator:
         return step.do(deadline) if isinstance(step, Errand) else step
 
     def _after_look_up(self, refused: _Refused) -> Errand[Token | None] | None:
-        """Return the errand for a login if the token is dead or a new one may do more."""
         if refused.token.lost is not None:
             return self._to_log_in(refused.patience, refused.token.lost)
         if not refused.policy_login or not self._may_log_in_for_policy(refused.token):
@@ -323,7 +310,7 @@ class Authenticator:
         return True
 
     def _to_log_in(self, patience: float, reason: str) -> Errand[Token]:
-        """Return the errand for a login, unless it is too early for one."""
+        """Return the errand for a login, or raise if it is too early."""
         self._check()
         return Errand(lambda deadline: self._log_in(deadline, patience, reason=reason))
 
@@ -334,7 +321,6 @@ class Authenticator:
         self._login_backoff.check()
 
     def _log_in(self, deadline: Deadline, patience: float, *, reason: str) -> Token:
-        """Log in, as this thread's errand."""
         self._check()
         try:
             token = self._method.log_in(deadline, patience)
@@ -344,7 +330,7 @@ class Authenticator:
         with self._lock:
             if not self._closed:
                 self._take(token, reason)
-            # Read this after taking the lock, since a signal handler may have closed the client.
+            # Under the lock, since a signal handler may have closed the client.
             closed = self._closed
             if closed and self._current is token:
                 self._current = None
@@ -365,8 +351,8 @@ class Authenticator:
             self._retired.append(old)
         stillborn = old is not None and old.lost == "rejected" and not old.proven
         if old is None or old.text != token.text or _life(token) > _life(old):
-            # A token read again from its file has only the rest of its life. That must not set the
-            # pauses, which would shrink to nothing in its last second.
+            # A token read again from its file has only the rest of its life, and would shrink the
+            # pauses to nothing in its last second.
             self._backoff.learn(token.ttl)
         self._login_backoff.succeeded(stillborn=stillborn)
         self._current = token
@@ -381,7 +367,7 @@ class Authenticator:
 
 
 def _is_dead(refused: _Refused) -> bool | None:
-    """Return whether the token caused a 403; None if only Vault can tell."""
+    """Return whether the token caused a 403, or None if only Vault can tell."""
     token, denial = refused.token, refused.denial
     if refused.looked_up:
         return denial.doubtful

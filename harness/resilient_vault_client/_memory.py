@@ -1,4 +1,4 @@
-"""Remember the last good values: the cache, and the stand-ins during an outage."""
+"""Remember last good values, for the cache and for outages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Source = Literal["vault", "cache", "stale", "environment"]
 
 
 def clean_path(path: str) -> str:
-    """Return the path without slashes at its ends; raise `InvalidPath` if it is invalid."""
+    """Return the path without outer slashes; raise `InvalidPath` if it is invalid."""
     given: object = path
     if not isinstance(given, str):
         raise InvalidPath(f"a path is of type {type(given).__name__}: it must be a string")
@@ -44,12 +44,11 @@ class Secret:
     """A secret, and how far it can be trusted to be the latest.
 
     Attributes:
-        path: The path in the engine.
-        key: The requested key, or None for all of them.
-        value: The value of that key, or a dictionary of all.
-        version: Its version in Vault; None if it does not come from Vault.
-        source: ``vault``; ``cache`` within the cache's time; ``stale`` for a last good value during
-            an outage; ``environment`` for a variable, as fallback or with ``USE_VAULT=false``.
+        key: None for all keys.
+        value: The key's value, or a dictionary of all.
+        version: In Vault; None if it does not come from Vault.
+        source: ``vault``; ``cache``; ``stale`` for a last good value during an outage;
+            ``environment`` for a variable.
         age: Seconds since Vault's answer; 0 if it does not come from Vault.
     """
 
@@ -62,11 +61,10 @@ class Secret:
 
     @property
     def stale(self) -> bool:
-        """Return whether it is a last good value during an outage."""
         return self.source == "stale"
 
 
-# The most paths that are remembered. Paths that were read longest ago are dropped first.
+# Paths; those read longest ago are dropped first.
 _MOST_ENTRIES = 4096
 
 
@@ -74,8 +72,7 @@ _MOST_ENTRIES = 4096
 class Remembered:
     """A value from Vault and its time.
 
-    `asked_at` is when the request was sent, by `clock`. The cache may answer with the value until
-    `fresh_until`.
+    `asked_at` is when the request was sent, by `clock`; the cache may answer until `fresh_until`.
     """
 
     path: str
@@ -86,14 +83,11 @@ class Remembered:
 
     @property
     def age(self) -> float:
-        """Return the seconds since Vault was asked."""
+        """Return the seconds since the request."""
         return clock() - self.asked_at
 
     def pick(self, key: str | None) -> Any:
-        """Return the value of ``key``, or all of them, as a copy that the caller may change.
-
-        Raise `KeyNotFound` if there is no such key.
-        """
+        """Return a copy of one value or all; raise `KeyNotFound` if there is no such key."""
         if key is None:
             return copy.deepcopy(dict(self.data))
         if key in self.data:
@@ -101,7 +95,6 @@ class Remembered:
         raise KeyNotFound(f"the secret at {self.path} has no key {key!r}", path=self.path)
 
     def secret(self, key: str | None, source: Source) -> Secret:
-        """Return the value as a caller gets it."""
         return Secret(
             path=self.path,
             key=key,
@@ -113,15 +106,15 @@ class Remembered:
 
 
 def own(value: Any) -> Any:
-    """Return a copy that the caller may keep and change."""
+    """Return a copy that the caller may change."""
     return value if isinstance(value, str) else copy.deepcopy(value)
 
 
 @dataclass(slots=True)
 class _Refresh:
-    """The lock of one path, and how many threads hold it or wait for it.
+    """The lock of one path, and how many threads hold it or wait.
 
-    The lock is reentrant, because a callback may read in the middle of a read.
+    Reentrant, because a callback may read in the middle of a read.
     """
 
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -131,10 +124,10 @@ class _Refresh:
 class Memory:
     """The last good value of each path.
 
-    The locks are reentrant, because a signal handler may read in the middle of a read. No step
-    leaves the memory in a state from which such a handler could not go on.
+    A signal handler may read in the middle of a read. So the locks are reentrant, and each step
+    leaves the memory usable.
 
-    ``max_stale`` is the greatest age in seconds of a stand-in, ``most`` the number of paths.
+    ``max_stale`` is a stand-in's greatest age in seconds, ``most`` the number of paths.
     """
 
     def __init__(self, max_stale: float, *, most: int = _MOST_ENTRIES) -> None:
@@ -143,33 +136,32 @@ class Memory:
         self._lock = threading.RLock()
         self._refreshes: dict[str, _Refresh] = {}
         self._written: dict[str, float] = {}
-        #: Read without a lock, since an entry stays until a newer one replaces it.
+        # Read without a lock: an entry stays until a newer one replaces it.
         self.entries: OrderedDict[str, Remembered] = OrderedDict()
 
     def keep(self, entry: Remembered) -> None:
-        """Remember an entry, unless a younger one is remembered."""
+        """Remember an entry, unless a younger one is there."""
         with self._lock:
             known = self.entries.get(entry.path)
             if known is not None and known.asked_at > entry.asked_at:
                 return
             if entry.asked_at <= self._written.get(entry.path, -math.inf):
-                # The value was requested before a write and answered after it, so it may be the old
-                # value.
+                # Requested before a write and answered after it: maybe the old value.
                 entry = replace(entry, fresh_until=0.0)
             self.entries[entry.path] = entry
-            # Move it to the end; entries at the beginning are dropped first.
+            # To the end; the first entries are dropped first.
             with contextlib.suppress(KeyError):  # a signal handler may have removed it
                 self.entries.move_to_end(entry.path)
             if len(self.entries) > self._most:
                 self._make_room()
 
     def forget(self, path: str) -> None:
-        """Forget a path, because Vault said that it is gone or forbidden."""
+        """Forget a path that Vault called gone or forbidden."""
         with self._lock:
             self.entries.pop(path, None)
 
     def expire(self, path: str) -> None:
-        """Note a write: the old value may only stand in during an outage."""
+        """Note a write: the old value may stand in during an outage only."""
         with self._lock:
             self._written.pop(path, None)
             self._written[path] = clock()
@@ -180,12 +172,12 @@ class Memory:
                 self.entries[path] = replace(entry, fresh_until=0.0)
 
     def fresh(self, path: str) -> Remembered | None:
-        """Return the entry that the cache may answer with, or None."""
+        """Return the entry for the cache, or None."""
         entry = self.entries.get(path)
         return entry if entry is not None and clock() < entry.fresh_until else None
 
     def stand_in(self, path: str) -> Remembered | None:
-        """Return the entry that may stand in during an outage, or None."""
+        """Return the entry for an outage, or None."""
         entry = self.entries.get(path)
         return entry if entry is not None and entry.age <= self._max_stale else None
 
@@ -212,18 +204,17 @@ class Memory:
 
     @property
     def latest_path(self) -> str | None:
-        """Return the path that was read last, to check whether Vault still serves it."""
+        """Return the path read last, to check whether Vault still serves it."""
         with self._lock:
             return next(reversed(self.entries), None)
 
     def copy(self) -> Memory:
-        """Copy the memory for a child process, where the parent's other threads do not run."""
+        """Copy the memory for a forked child, where the parent's other threads do not run."""
         other = Memory(self._max_stale, most=self._most)
         other.entries = self.entries.copy()
         return other
 
     def _make_room(self) -> None:
-        """Drop useless entries; if there are too many left, drop the oldest."""
         now = clock()
         for path, entry in list(self.entries.items()):
             if entry.age > self._max_stale and entry.fresh_until < now:
@@ -232,8 +223,8 @@ class Memory:
             self.entries.pop(path, None)
 
 
-# Seconds between two reads while a rotation is due. Vault then reports a `ttl` of 0 until the
-# rotation is done, for up to 5 s by its queue, and longer if the database fails.
+# Seconds between two reads while a rotation is due. Vault reports a `ttl` of 0 until it is done,
+# for up to 5 s by its queue, and longer if the database fails.
 _DUE = 1.0
 
 
@@ -242,7 +233,6 @@ class StaticCredential(Credential):
     """The user of a static role, with the last password from Vault.
 
     Attributes:
-        path: The requested path, e.g. ``database/static-creds/app``.
         data: Vault's answer, by its names: ``ttl``, ``last_vault_rotation``, ...
         source: ``vault``, ``cache`` or ``stale``, as in `Secret`.
         age: Seconds since Vault's answer.
@@ -253,17 +243,16 @@ class StaticCredential(Credential):
 
     @property
     def stale(self) -> bool:
-        """Return whether it is a last good value during an outage."""
         return self.source == "stale"
 
 
 def remembered(
     path: str, answer: Mapping[str, Any], started: float, cache_ttl: float
 ) -> Remembered:
-    """Make an entry from Vault's answer, fresh until the next rotation or ``cache_ttl``.
+    """Make an entry, fresh until the next rotation or ``cache_ttl``.
 
-    Raise `ConfigurationError` if the path is not one of a static role, `UnexpectedAnswer` if the
-    answer is invalid.
+    Raise `ConfigurationError` if the path is no static role's, `UnexpectedAnswer` if the answer is
+    invalid.
     """
     data = answer.get("data")
     if not isinstance(data, dict):
@@ -281,5 +270,4 @@ def remembered(
 
 
 def credential(entry: Remembered, source: Source) -> StaticCredential:
-    """Return the entry as a caller gets it."""
     return StaticCredential(path=entry.path, data=entry.pick(None), source=source, age=entry.age)

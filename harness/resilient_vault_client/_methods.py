@@ -1,4 +1,4 @@
-"""Choose the way in which a client gets a token."""
+"""The ways in which a client gets a token."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ from resilient_vault_client._retrier import Tools, always, unless_sent
 from resilient_vault_client._translate import NO_LOGIN
 from resilient_vault_client._transport import Answer
 
-# Seconds left of a life for which Vault reports 0.
+# Seconds; Vault reports 0 in the last second of a life.
 _LAST_MOMENT = 0.5
 
 
 class TokenFile:
     """A login method without a login: read the token file, and ask Vault about the token.
 
-    The token belongs to its owner, so the client neither renews nor revokes it. The client reads
-    the file again before the token ends and when Vault refuses it.
+    The token is its owner's: the client neither renews nor revokes it. It reads the file again
+    before the token ends and when Vault refuses it.
     """
 
     def __init__(self, file: Path, tools: Tools) -> None:
@@ -56,11 +56,11 @@ class TokenFile:
         self._api, self._retrier = tools.api, tools.retrier
 
     def log_in(self, deadline: Deadline, patience: float) -> Token:
-        """Return the token that is in the file now.
+        """Return the token in the file now.
 
         Raises:
             CredentialsMissing: The file holds no token.
-            CredentialsRejected: Vault does not know the token.
+            CredentialsRejected: Vault does not know it.
             VaultUnavailable: Vault cannot be asked.
         """
         text = read_word(self._file, most=MOST_BYTES_OF_A_TOKEN)
@@ -97,10 +97,9 @@ class TokenFile:
 
 
 def _life(known: dict[str, Any]) -> object:
-    """Return the seconds that a token has left; 0 for a token that never ends.
+    """Return the seconds that a token has left; 0 for one that never ends.
 
-    Vault reports whole seconds, so it reports 0 in the last one too. Only a token with an end has
-    an ``expire_time``.
+    Vault reports 0 in the last second too, but ``expire_time`` only for a token with an end.
     """
     left = known.get("ttl")
     return _LAST_MOMENT if not left and known.get("expire_time") else left
@@ -111,7 +110,7 @@ _log = logging.getLogger("resilient_vault_client")
 
 @dataclass
 class Opened:
-    """The content of the last wrapping token."""
+    """The last wrapping token's content."""
 
     wrapping: str = field(default="", repr=False)
     secret_id: str = field(default="", repr=False)
@@ -120,11 +119,10 @@ class Opened:
 class WrappedSecretId:
     """The secret-id behind the wrapping token in a file.
 
-    A wrapping token can be used once, so the client unwraps it once and keeps the content. It
-    unwraps another token when the file holds one.
+    A wrapping token can be used once, so the client keeps the content until the file holds another.
 
-    ``opened`` is the content that this process or its parent got before. Only tokens that were made
-    by the AppRole method at ``mount`` are unwrapped.
+    ``opened`` is what this process or its parent got before. Only tokens made by the AppRole method
+    at ``mount`` are unwrapped.
     """
 
     def __init__(self, file: Path, opened: Opened, mount: str, tools: Tools) -> None:
@@ -136,7 +134,7 @@ class WrappedSecretId:
     def load(self, deadline: Deadline, patience: float) -> str:
         """Return the secret-id.
 
-        Raise `CredentialsMissing` if there is no usable wrapping token, `VaultUnavailable` if Vault
+        Raise `CredentialsMissing` without a usable wrapping token, `VaultUnavailable` if Vault
         cannot be asked.
         """
         wrapping = read_word(self._file)
@@ -154,12 +152,12 @@ class WrappedSecretId:
     def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
         """Unwrap the token, or return "" if it is spent.
 
-        If the answer is lost, the secret-id is lost too: the next try finds the token spent.
+        If the answer is lost, so is the secret-id.
 
         Raises:
             CredentialsMissing: The token does not come from a request for a secret-id. The person
                 who replaced it may know its content.
-            VaultUnavailable: There was no answer, or not an answer of Vault.
+            VaultUnavailable: There was no answer of Vault.
         """
         try:
             made_by = self._retrier.run(
@@ -198,9 +196,8 @@ class WrappedSecretId:
 def _told(answer: Answer, name: str) -> str:
     """Return a field that every answer of Vault about a wrapping token has.
 
-    The field is read inside the attempt, so that the circuit learns if another server answers.
-    Raise `UnexpectedAnswer` if the field is missing. The wrapping token may still be unused; if
-    Vault did answer, the next try finds it spent.
+    This runs inside the attempt, so that the circuit learns if another server answers. Raise
+    `UnexpectedAnswer` without the field: the wrapping token may still be unused.
     """
     data = answer.get("data")
     found = data.get(name) if isinstance(data, dict) else None
@@ -209,7 +206,7 @@ def _told(answer: Answer, name: str) -> str:
     return found
 
 
-# The status for a login with a missing part.
+# For a login with a missing part.
 
 # The Kubernetes method's words for an account or namespace that the role does not allow.
 _NOT_BOUND = "not authorized"
@@ -218,9 +215,8 @@ _NOT_BOUND = "not authorized"
 class JwtFile:
     """The JWT method and the Kubernetes method, which take the same two parameters.
 
-    The file is read at every login: its owner replaces it long before the JWT expires. The client
-    retries a rejected JWT with growing pauses, since Vault may learn its key a little late. It
-    tries a different JWT in the file at once.
+    The file is read at every login, since its owner replaces it. A rejected JWT is retried with
+    growing pauses, since Vault may learn its key a little late; a different JWT at once.
     """
 
     def __init__(self, mount: str, role: str, file: Path, tools: Tools) -> None:
@@ -239,7 +235,7 @@ class JwtFile:
             CredentialsMissing: There is no JWT.
             CredentialsRejected: Vault does not accept it.
             AuthMountMissing: No JWT method is mounted there.
-            AuthenticationFailed: One of the last two, and Vault does not say which.
+            AuthenticationFailed: One of the last two; Vault does not say which.
             VaultUnavailable: Vault cannot be asked.
         """
         jwt = read_word(self._file, most=MOST_BYTES_OF_A_TOKEN)
@@ -280,10 +276,9 @@ class JwtFile:
         return self._api.log_in(self._mount, {"role": self._role, "jwt": jwt}, deadline)
 
     def _why_denied(self, jwt: str, denial: PermissionDenied, deadline: Deadline) -> VaultError:
-        """Tell a refused JWT from a missing mount. Vault answers both with 403.
+        """Tell a refused JWT from a missing mount, which both give 403.
 
-        A login with an empty body counts as nobody's failure, and only a JWT method complains about
-        the missing parts.
+        An empty login counts as nobody's failure, and only a JWT method complains about it.
         """
         if _NOT_BOUND not in str(denial):
             try:
@@ -315,7 +310,7 @@ class JwtFile:
 
     @property
     def _suspects(self) -> str:
-        """Return the causes of a 403, each with the setting to check."""
+        """Return the causes of a 403, with the settings to check."""
         return (
             f"is the role {self._role} (VAULT_JWT_ROLE) bound to its account and namespace, is it "
             "still good and for that audience, may Vault have it reviewed by Kubernetes, and may "
@@ -323,7 +318,7 @@ class JwtFile:
         )
 
     def _spare(self, jwt: str) -> None:
-        """Raise the known error if Vault rejected this JWT a moment ago."""
+        """Raise the known error if this JWT was rejected recently."""
         left = self._until - time.monotonic()
         if left <= 0 or _fingerprint(jwt) != self._rejected:
             return
@@ -334,7 +329,7 @@ class JwtFile:
         raise error
 
     def _note(self, jwt: str) -> float:
-        """Note that Vault rejected a JWT; return the seconds until it may be tried again."""
+        """Note a rejected JWT; return the seconds until it may be tried again."""
         if _fingerprint(jwt) != self._rejected:
             self._rejected, self._pause = _fingerprint(jwt), None
         self._pause = self._backoff.next(self._pause)
@@ -346,15 +341,15 @@ def _fingerprint(jwt: str) -> str:
     return hashlib.sha256(jwt.encode()).hexdigest()[:16]
 
 
-# The status for a rejected role-id or secret-id.
+# For a rejected role-id or secret-id.
 _BAD_REQUEST = 400
 
 
 class AppRole:
     """The AppRole login method.
 
-    Vault locks a role for everybody after five failed logins. So the client rarely retries a
-    refused secret-id, and finds the reason of a refusal without another login.
+    Five failed logins lock a role for everybody. So the client rarely retries a refused secret-id,
+    and asks for the reason without another login.
     """
 
     def __init__(
@@ -398,7 +393,7 @@ class AppRole:
         except PermissionDenied:
             reason = known or self._why_denied(deadline)
             if isinstance(reason, RoleLocked | AuthMountMissing):
-                # Remember the reason until a login ends in another way, and do not ask each time.
+                # Until a login ends in another way, so as not to ask each time.
                 self._denied = reason
             raise reason.again() from None
         auth = answer.get("auth")
@@ -413,7 +408,7 @@ class AppRole:
 
     @contextlib.contextmanager
     def _explained(self, credentials: Credentials, deadline: Deadline) -> Iterator[None]:
-        """Translate an answer to a login; the same status means something else for a read."""
+        """Translate a login's answer, whose status means something else than a read's."""
         try:
             yield
         except RequestRefused as error:
@@ -439,10 +434,9 @@ class AppRole:
         )
 
     def _why_denied(self, deadline: Deadline) -> VaultError:
-        """Tell a locked role from a missing mount. Vault answers both with 403.
+        """Tell a locked role from a missing mount, which both give 403.
 
-        A login without ids counts as nobody's failure, and only an AppRole mount complains about
-        the missing ids.
+        A login without ids counts as nobody's failure, and only AppRole complains about it.
         """
         try:
             self._api.log_in(self._mount, {}, deadline)
@@ -477,7 +471,6 @@ def _withheld(wait: float) -> CredentialsRejected:
 def login_method(
     config: Config, environ: Mapping[str, str], opened: Opened, tools: Tools
 ) -> LoginMethod:
-    """Choose a token file before a JWT, and a JWT before the ids of an AppRole."""
     if config.token_file is not None:
         return TokenFile(config.token_file, tools)
     if config.jwt_file is not None and config.jwt_role is not None:

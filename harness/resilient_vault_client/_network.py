@@ -1,8 +1,8 @@
 """A network backend for httpcore that keeps the deadline of a call, whatever the server does.
 
-A socket's timeout limits each single read, so a server that sends a byte now and then can hold its
-caller for ever. Here every look-up, connection, handshake, read and write gets the rest of the
-call's time. No watching thread is needed, and none stays behind when a call ends.
+A socket's timeout limits each read, so a server that sends a byte now and then can hold its caller
+for ever. Here every look-up, connection, handshake, read and write gets the rest of the call's
+time, without another thread.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from resilient_vault_client._config import Config
 from resilient_vault_client._credentials import told
 from resilient_vault_client._deadline import Deadline, clock
 
-# OpenSSL's words for a certificate and the key of another one.
+# OpenSSL's words for a certificate and another one's key.
 _DO_NOT_FIT = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"})
 
 _log = logging.getLogger("resilient_vault_client")
@@ -36,7 +36,7 @@ _Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
 class TlsFiles:
-    """The CA and client certificate files; the next connection uses a changed file."""
+    """The CA and client certificate files, read again after a change."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -45,10 +45,7 @@ class TlsFiles:
         self._context: ssl.SSLContext | None = None
 
     def context(self) -> ssl.SSLContext:
-        """Return a context for the files as they are now.
-
-        Raise `ssl.SSLError` if a file is unreadable or invalid.
-        """
+        """Return a context for the present files; raise `ssl.SSLError` if one is invalid."""
         try:
             return self._current()
         except ssl.SSLError:
@@ -75,8 +72,8 @@ class TlsFiles:
             except ssl.SSLError as error:
                 if self._context is None or error.reason not in _DO_NOT_FIT:
                     raise
-                # One of the two files is already the next one. The last pair stays in use for a
-                # moment, and the next connection reads the files again.
+                # One of the files is already the next one. The last pair stays in use, and the next
+                # connection reads them again.
                 _log.warning("vault: VAULT_CLIENT_CERT and VAULT_CLIENT_KEY do not fit (yet?)")
                 return self._context
             self._stamp = stamp
@@ -104,7 +101,7 @@ def _build(config: Config) -> ssl.SSLContext:
 
 
 def _no_passphrase() -> str:
-    """Refuse to ask for a passphrase; OpenSSL would wait at the terminal for ever."""
+    """OpenSSL would wait at the terminal for ever."""
     raise ssl.SSLError(
         "the key of the client's certificate is encrypted, and there is nobody to ask for its "
         "passphrase: give it in the clear in VAULT_CLIENT_KEY"
@@ -117,10 +114,9 @@ Address = tuple[Any, Any, int, str, Any]
 class Resolver:
     """Look names up in a separate thread, since the system's look-up has no timeout.
 
-    Each name has at most one look-up under way, so a hanging name service blocks one thread only.
-    Every new connection looks its name up, and so follows a name that moves. If no thread can
-    start, as at the end of a program, the last result is used; the client still has to revoke its
-    token then.
+    A hanging name service blocks one thread for each name. Each new connection looks up again,
+    since names move. If no thread can start, as at the end of a program, the last result is used:
+    the client still has to revoke its token.
     """
 
     def __init__(self) -> None:
@@ -131,8 +127,8 @@ class Resolver:
     def addresses(self, host: str, port: int, timeout: float) -> list[Address]:
         """Return the addresses of ``host``.
 
-        Raise `TimeoutError` if the name service is too slow, `OSError` if the name does not resolve
-        or no thread can start.
+        Raise `TimeoutError` if the name service is slow, `OSError` if there is no such name or no
+        thread can start.
         """
         with contextlib.suppress(socket.gaierror):
             return socket.getaddrinfo(
@@ -145,7 +141,7 @@ class Resolver:
         return pending.result(timeout)
 
     def _started(self, host: str, port: int) -> Future[list[Address]]:
-        """Start a look-up, and publish it only when it runs.
+        """Start a look-up; publish it only when it runs.
 
         A signal handler that interrupted an earlier publication would wait for a thread that its
         own thread has yet to start.
@@ -159,7 +155,7 @@ class Resolver:
                 daemon=True,
             ).start()
         except RuntimeError as error:
-            # The machine is out of threads, or the interpreter is about to end.
+            # The machine is out of threads, or the interpreter is ending.
             if (host, port) not in self._found:
                 raise OSError(errno.EAGAIN, "no thread to look the name up in") from error
             pending.set_result(self._found[host, port])
@@ -181,20 +177,19 @@ class Resolver:
                 del self._pending[host, port]
 
 
-# The most bytes of one answer: many times the largest secret that Vault stores. A longer answer may
-# have no end, and would fill the memory until the deadline.
+# For one answer, many times Vault's largest secret. A longer answer may have no end, and would fill
+# the memory until the deadline.
 MOST_BYTES = 32 * 1024 * 1024
 
 
 class AnswerWithoutEnd(httpcore.ProtocolError):
-    """The answer is longer than any answer of Vault."""
+    """The answer is longer than any of Vault."""
 
 
 class DeadlineBackend(httpcore.NetworkBackend):
-    """Make the one socket of a connection, and know the deadline of the call on it.
+    """Make a connection's one socket, and know the call's deadline.
 
-    `socket` is the open socket, so that closing the client can wake its reader. `received` counts
-    the bytes received since the call began.
+    `abort` uses `socket` to wake its reader. `received` counts the call's bytes.
     """
 
     def __init__(self, resolver: Resolver) -> None:
@@ -205,14 +200,13 @@ class DeadlineBackend(httpcore.NetworkBackend):
         self._aborted = False
 
     def begin(self, deadline: Deadline) -> None:
-        """Start another call on this connection."""
         self.deadline = deadline
         self.received = 0
 
     def left(self) -> float:
-        """Return the seconds left for the next operation.
+        """Return the seconds left.
 
-        Raise `TimeoutError` if there are none, `OSError` if `abort` broke the connection.
+        Raise `TimeoutError` if there are none, `OSError` after `abort`.
         """
         if self._aborted:
             raise ConnectionAbortedError(errno.ECONNABORTED, "the client was closed")
@@ -226,12 +220,7 @@ class DeadlineBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        """Connect; the timeouts and options of httpcore are ignored.
-
-        Raises:
-            httpcore.ConnectTimeout: There was not enough time.
-            httpcore.ConnectError: The name does not resolve, or the connection was refused.
-        """
+        """Connect; httpcore's timeouts and options are ignored."""
         del timeout, local_address, socket_options
         try:
             addresses = self._resolver.addresses(host, port, self.left())
@@ -261,11 +250,11 @@ class DeadlineBackend(httpcore.NetworkBackend):
             try:
                 sock = self.socket = socket.socket(family, kind, protocol)
             except OSError as error:
-                # This machine may have no IPv6. An IPv4 address may work, and its error tells more.
+                # Without IPv6 on this machine, an IPv4 address may work, and its error tells more.
                 failure = failure if tried else error
                 continue
             try:
-                # A silent address must leave time for the next one.
+                # A silent address must leave time for the next.
                 sock.settimeout(self.left() / (len(addresses) - tried))
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 sock.connect(address)
@@ -278,7 +267,7 @@ class DeadlineBackend(httpcore.NetworkBackend):
 
 
 class DeadlineStream(httpcore.NetworkStream):
-    """The stream that httpcore reads from and writes to."""
+    """httpcore's stream, within the deadline."""
 
     def __init__(self, backend: DeadlineBackend) -> None:
         assert backend.socket is not None
@@ -286,13 +275,7 @@ class DeadlineStream(httpcore.NetworkStream):
         self._socket = backend.socket
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Return the next bytes, or b"" at the end.
-
-        Raises:
-            httpcore.ReadTimeout: There was not enough time.
-            httpcore.ReadError: The connection broke.
-            AnswerWithoutEnd: The answer is too long.
-        """
+        """Return the next bytes, or b"" at the end; raise `AnswerWithoutEnd` after too many."""
         del timeout
         try:
             data = self._received(max_bytes)
@@ -306,7 +289,7 @@ class DeadlineStream(httpcore.NetworkStream):
         return data
 
     def _received(self, max_bytes: int) -> bytes:
-        """Return the next bytes; the whole request has been sent before."""
+        """Read; the whole request has been sent before."""
         while True:
             try:
                 self._socket.settimeout(self._backend.left())
@@ -316,12 +299,6 @@ class DeadlineStream(httpcore.NetworkStream):
                     raise
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Send everything.
-
-        Raises:
-            httpcore.WriteTimeout: There was not enough time.
-            httpcore.WriteError: The connection broke.
-        """
         del timeout
         left = memoryview(buffer)
         try:
@@ -339,16 +316,10 @@ class DeadlineStream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
-        """Return the same connection, with TLS.
-
-        Raises:
-            httpcore.ConnectTimeout: The handshake took too long.
-            httpcore.ConnectError: One side does not trust the other, or the connection broke.
-        """
         del timeout
         try:
-            # The new socket is stored before its handshake, since `abort` must find it. The old
-            # socket has given its descriptor away.
+            # Stored before its handshake, since `abort` must find it. The old socket has given its
+            # descriptor away.
             secured = self._backend.socket = ssl_context.wrap_socket(
                 self._socket, server_hostname=server_hostname, do_handshake_on_connect=False
             )
@@ -363,11 +334,10 @@ class DeadlineStream(httpcore.NetworkStream):
         return DeadlineStream(self._backend)
 
     def close(self) -> None:
-        """Close the connection."""
         self._backend.close()
 
     def get_extra_info(self, info: str) -> Any:
-        """Return whether the idle connection is readable: then the server has closed it."""
+        """Return whether the idle connection is readable: the server has closed it."""
         return _is_readable(self._socket) if info == "is_readable" else None
 
 
@@ -380,10 +350,10 @@ def _is_readable(sock: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
-# Less than the minute after which common load balancers drop an idle connection.
+# Common load balancers drop an idle connection after a minute.
 _IDLE_SECONDS = 50.0
 
-# The most idle connections, one for each thread that asks at the same time.
+# One for each thread that asks at the same time.
 _MOST_IDLE = 64
 
 
@@ -392,21 +362,20 @@ class AnswerCut(httpcore.RemoteProtocolError):
 
 
 class _Connection:
-    """One connection to one server; the first request opens it."""
+    """One connection, opened by the first request."""
 
     def __init__(self, origin: httpcore.Origin, resolver: Resolver, tls: TlsFiles) -> None:
         self.network = DeadlineBackend(resolver)
         self._used_at = clock()
         self._http = httpcore.HTTPConnection(
             origin,
-            # The files as they are now: a new certificate takes effect with the next connection.
+            # The present files: a new certificate counts from the next connection.
             ssl_context=tls.context() if origin.scheme == b"https" else None,
             keepalive_expiry=_IDLE_SECONDS,
             network_backend=self.network,
         )
 
     def exchange(self, request: httpcore.Request, deadline: Deadline) -> httpcore.Response:
-        """Send a request, and read the whole answer."""
         self.network.begin(deadline)
         try:
             response = self._http.handle_request(request)
@@ -426,21 +395,20 @@ class _Connection:
 
     @property
     def ended(self) -> bool:
-        """Return whether the server has closed it, or it has been idle for too long.
+        """Return whether the server has closed it, or it was idle too long.
 
-        httpcore's own timer does not count the time for which the machine slept.
+        httpcore's timer does not count the machine's sleep.
         """
         idle = clock() - self._used_at
         return idle > _IDLE_SECONDS or self._http.is_closed() or self._http.has_expired()
 
     @property
     def reusable(self) -> bool:
-        """Return whether another request may follow."""
         return self._http.is_idle()
 
 
 class Pool:
-    """The connections of one client in one process."""
+    """A client's connections in one process."""
 
     def __init__(self, tls: TlsFiles) -> None:
         self._tls = tls
@@ -450,10 +418,7 @@ class Pool:
         self._closed = False
 
     def exchange(self, request: httpcore.Request, deadline: Deadline) -> httpcore.Response:
-        """Send a request over a kept connection or a new one.
-
-        Raises the exceptions of httpcore, or `ssl.SSLError` for the certificate files.
-        """
+        """Send a request; raise the exceptions of httpcore, or `ssl.SSLError` for the files."""
         idle = self._idle.setdefault(str(request.url.origin), deque())
         connection = self._kept(idle) or _Connection(request.url.origin, self._resolver, self._tls)
         self._open.add(connection)
@@ -461,7 +426,7 @@ class Pool:
             response = connection.exchange(request, deadline)
         except BaseException:
             self._discard(connection)
-            # The cause may have broken all connections, so the next request opens a new one.
+            # The cause may have broken all connections.
             self._discard_all(idle)
             raise
         if self._closed or len(idle) >= _MOST_IDLE or not connection.reusable:
@@ -477,19 +442,19 @@ class Pool:
             connection.network.abort()
 
     def close(self) -> None:
-        """Close idle connections now, and the others after use."""
+        """Close idle connections now, the others after use."""
         self._closed = True
         for idle in list(self._idle.values()):
             self._discard_all(idle)
 
     def forget(self) -> None:
-        """Close this process's copies after a fork, without a word to the server."""
+        """Close a forked child's copies without a word to the server."""
         self._closed = True
         for connection in list(self._open):
             self._discard(connection)
 
     def _kept(self, idle: deque[_Connection]) -> _Connection | None:
-        """Return the connection that was used last, if it still works."""
+        """Return the latest used connection that works, or None."""
         while True:
             try:
                 connection = idle.pop()
@@ -501,7 +466,7 @@ class Pool:
             self._discard(connection)
 
     def _let_go_of_the_oldest(self, idle: deque[_Connection]) -> None:
-        """Close a connection that has ended, so that connections do not pile up after a rush."""
+        """Close an ended connection, so that they do not pile up after a rush."""
         try:
             oldest = idle.popleft()
         except IndexError:

@@ -1,4 +1,4 @@
-"""The thread that keeps the token alive, and revokes tokens that are no longer needed."""
+"""The thread that keeps the token alive, and revokes replaced ones."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from resilient_vault_client.events import (
     TokenRevoked,
 )
 
-# A token is renewed at a random point between these shares of its life. That leaves time for
-# several tries, and clients that started together drift apart.
+# Shares of its life between which a token is renewed, at random. That leaves time for several
+# tries, and clients that started together drift apart.
 _EARLIEST, _LATEST = 0.5, 0.75
 _LEAST_JITTER = 0.05
 
-# The client replaces a token that is capped to less than this many seconds.
+# Seconds; a token capped to less is replaced.
 _TOO_SHORT = 1.0
 
 # A server's words, with a 500, in the last second before the maximum.
 _AT_MAX_TTL = "past the max TTL"
 
-# The share of a life at which the client logs in while renewals fail.
+# Share of a life that is left when failing renewals lead to a login.
 _LAST_RESORT = 0.15
 
-# Seconds between two checks whether a replaced token is still in use.
+# Seconds between two checks whether a replaced token is in use.
 _RETIRED_EVERY = 0.05
 
 _NO_PATIENCE = 0.0
@@ -46,7 +46,7 @@ _NO_PATIENCE = 0.0
 class Renewer(Background):
     """Renew the current token, or replace it while it still lives.
 
-    `failures` counts failed renewals in a row.
+    `failures` counts those in a row.
     """
 
     def __init__(
@@ -69,7 +69,6 @@ class Renewer(Background):
         self._notifier.notify(RenewerRestarted())
 
     def _step(self) -> float | None:
-        """Do what is due; return the seconds until the next work, or None for never."""
         calm = self._circuit.outage is None
         if calm:
             self.give_back(self._authenticator.take_retired())
@@ -87,11 +86,11 @@ class Renewer(Background):
         return None if wait == float("inf") else wait
 
     def _plan(self, token: Token) -> None:
-        """Choose when to act next for a new or renewed token."""
+        """Choose when to act next."""
         self._planned = token
         self._pause = None
         self.failures = 0
-        # Count from the beginning of the life, or from now if that life was planned before.
+        # From the beginning of the life, or from now if that life was planned before.
         begin = token.granted_at if token.granted_at > self._grant else clock()
         self._grant = token.granted_at
         life = token.expires_at - begin
@@ -157,7 +156,7 @@ class Renewer(Background):
         self._refused(token, denial, deadline)
 
     def _refused(self, token: Token, denial: VaultError, deadline: Deadline) -> None:
-        """Handle a token that Vault will not renew: it is dead, or renewal is refused for good."""
+        """Handle a refusal: the token is dead, or is never renewed."""
         if isinstance(denial, PermissionDenied):
             new = self._authenticator.after_denial(
                 token, denial, deadline, _NO_PATIENCE, policy_login=False
@@ -205,7 +204,7 @@ class Renewer(Background):
         return 0.0
 
     def give_back(self, tokens: list[Token], timeout: float | None = None) -> None:
-        """Revoke tokens; if that fails they expire by themselves."""
+        """Revoke tokens; if that fails they expire."""
         deadline = Deadline(self._timeout if timeout is None else timeout)
         for token in tokens:
             with contextlib.suppress(VaultError):

@@ -1,4 +1,4 @@
-"""Make attempts under the circuit, and repeat them if that does no harm."""
+"""Make attempts, and repeat them if that is harmless."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from resilient_vault_client.events import Notifier, OutageBegan, Recovered
 
 EVERYWHERE = ""
 
-# Seconds after which an outage of one scope is forgotten if no thread probes it.
+# Seconds; an outage of a scope that no thread probes is then forgotten.
 _FORGET_AFTER = 300.0
 
 
@@ -24,9 +24,9 @@ _FORGET_AFTER = 300.0
 class Outage:
     """One outage, as long as it lasts.
 
-    `since` and `next_attempt` are times on the monotonic clock. Vault has asked to wait until
-    `told`. `prober` is the thread that makes an attempt now. `alone` is true if Vault has answered
-    another request since the last failure.
+    Times are on the monotonic clock; `told` is the earliest that Vault named. `prober` is the
+    thread that makes an attempt. `alone` tells that Vault has answered another request since the
+    last failure.
     """
 
     since: float
@@ -42,8 +42,8 @@ class Outage:
 class Permit:
     """Permission to make one attempt.
 
-    The attempt finds out whether the outages in `probes` last. `told` is true if the attempt was
-    reported as failed while it still runs.
+    The attempt finds out whether the outages in `probes` last. `told`: it was reported as failed
+    while it still runs.
     """
 
     scope: str
@@ -53,7 +53,7 @@ class Permit:
 
 
 class Circuit:
-    """Let attempts through while Vault works, and one at a time during an outage."""
+    """Let attempts through, but one at a time during an outage."""
 
     def __init__(self, backoff: Backoff, notifier: Notifier) -> None:
         self._backoff = backoff
@@ -64,21 +64,20 @@ class Circuit:
 
     @property
     def outage(self) -> Outage | None:
-        """Return the outage of the whole server, or None."""
+        """Return the whole server's outage, or None."""
         return self._outages.get(EVERYWHERE)
 
     @property
     def closed(self) -> bool:
-        """Return whether the client was closed."""
         return self._closed
 
     def admit(self, scope: str, deadline: Deadline, patience: float) -> Permit:
         """Return a permit for one attempt, now or when the next attempt is due.
 
-        ``patience`` is how many seconds after the beginning of an outage a caller still waits.
+        ``patience`` is how many seconds into an outage a caller still waits.
 
         Raises:
-            VaultUnavailable: The outage lasts; `retry_in` says when the next attempt is due.
+            VaultUnavailable: The outage lasts; `retry_in` tells the next attempt.
         """
         if not self._outages and not self._closed:
             return Permit(scope, time.monotonic())
@@ -104,7 +103,7 @@ class Circuit:
                 self._changed.wait((due if busy[0].prober is None else give_up) - now)
 
     def known_failure(self, patience: float) -> VaultUnavailable | None:
-        """Return the error of an outage that is older than ``patience`` seconds, or None."""
+        """Return the error of an outage older than ``patience`` seconds, or None."""
         outage = self.outage
         now = time.monotonic()
         if outage is None or now < outage.since + patience:
@@ -112,7 +111,7 @@ class Circuit:
         return _known_outage(outage, now)
 
     def succeeded(self, permit: Permit) -> None:
-        """Note that Vault answered, with whatever status.
+        """Note that Vault answered, with any status.
 
         An answer to an earlier request does not shorten a wait that Vault has asked for since.
         """
@@ -135,7 +134,6 @@ class Circuit:
             self._notifier.notify(Recovered(seconds=now - ended.since))
 
     def failed(self, permit: Permit, error: VaultUnavailable) -> None:
-        """Note that Vault gave no usable answer."""
         if not self._backoff.active:
             return
         with self._changed:
@@ -173,7 +171,7 @@ class Circuit:
             self._changed.notify_all()
 
     def _open(self, permit: Permit, error: VaultUnavailable, now: float) -> bool:
-        """Record what is out; return True if this begins an outage of the whole server."""
+        """Record what is out; return True if an outage of the whole server begins."""
         pause = self._backoff.next(None, first=error.first_pause)
         new = Outage(since=now, error=error, pause=pause, next_attempt=now + pause)
         others = any(
@@ -216,27 +214,26 @@ T = TypeVar("T")
 
 
 def always(error: VaultUnavailable) -> bool:
-    """Repeat a request that may be made twice, such as a read."""
+    """For a request that may be made twice, such as a read."""
     del error
     return True
 
 
 def never(error: VaultUnavailable) -> bool:
-    """Never repeat a request that may have worked without an answer, such as a write."""
+    """For a request that may have worked without an answer, such as a write."""
     del error
     return False
 
 
 def unless_sent(error: VaultUnavailable) -> bool:
-    """Repeat a request only if nothing was sent, such as a login."""
+    """For a request that counts once sent, such as a login."""
     return not error.sent
 
 
 class Retrier:
-    """Make attempts under the circuit, and repeat them if that is harmless.
+    """Make attempts, and repeat them if that is harmless.
 
-    ``timeout`` is the time for one call; an attempt with much less time proves nothing if it times
-    out. ``address`` is Vault's, for messages.
+    ``timeout`` is for one call; a timeout after much less time proves nothing.
     """
 
     def __init__(
@@ -257,17 +254,16 @@ class Retrier:
         patience: float,
         repeat: Callable[[VaultUnavailable], bool],
     ) -> T:
-        """Return the result of ``operation``, after as many attempts as are needed and time allows.
+        """Return the result of ``operation``, after as many attempts as needed and time allows.
 
         Args:
             operation: One attempt, which ends by the deadline and raises the client's own errors.
-            scope: A name for what is requested.
-            deadline: When it ends in any case.
-            patience: How many seconds after the beginning of an outage to wait for its end.
+            scope: What is requested.
+            patience: How many seconds into an outage to wait for its end.
             repeat: Whether a further attempt is harmless after this error.
 
         Raises:
-            VaultError: The error of the last attempt.
+            VaultError: The last attempt's.
         """
         attempts = 0
         while True:
@@ -284,7 +280,6 @@ class Retrier:
                     raise
 
     def _attempt(self, permit: Permit, operation: Callable[[], T], deadline: Deadline) -> T:
-        """Make one attempt, and report its result to the circuit."""
         began, budget = time.monotonic(), deadline.remaining()
         try:
             deadline.attend(lambda: self._unanswered(permit, budget))
@@ -315,7 +310,7 @@ class Retrier:
         return result
 
     def _unanswered(self, permit: Permit, budget: float) -> VaultTimeout:
-        """Count an attempt as failed, because its call is over while it still runs."""
+        """Count a running attempt as failed, because its call is over."""
         error = silence(self._address)
         if not self._circuit.closed and not self._proves_nothing(permit, budget):
             self._circuit.failed(permit, error)
@@ -323,17 +318,17 @@ class Retrier:
         return error
 
     def _proves_nothing(self, permit: Permit, waited: float) -> bool:
-        """Return whether the attempt had too little time to show that Vault is slow."""
+        """Return whether the time was too short to show that Vault is slow."""
         return waited < self._fair and not permit.probes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:
-    """What the parts of one client share to ask Vault.
+    """What a client's parts share to ask Vault.
 
     Attributes:
         timeout: Seconds for one call.
-        threaded: Whether threads log in and renew. Otherwise calls do what is due.
+        threaded: Whether threads log in and renew, not calls.
     """
 
     api: Api

@@ -1,6 +1,6 @@
-"""Hold one process's part of a client: its connections, its token, its threads.
+"""One process's part of a client: connections, token, threads.
 
-After a fork the child makes its own session; it inherits only the last values read.
+A forked child makes its own; it inherits only the last values read.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from resilient_vault_client._retrier import Circuit, Retrier, Tools, always, nev
 from resilient_vault_client._transport import Answer, Api, Transport
 from resilient_vault_client.events import Denied, Notifier
 
-# The most paths that are remembered. Paths that were denied longest ago are dropped first.
+# Paths; those denied longest ago are dropped first.
 _MOST = 1024
 
 
 class Denials:
-    """Remember denied paths, each for a while."""
+    """Remember denied paths for a while."""
 
     def __init__(self) -> None:
         self._until: dict[str, float] = {}
 
     def check(self, path: str) -> None:
-        """Raise `PermissionDenied` if the path was denied a moment ago."""
+        """Raise `PermissionDenied` if the path was denied recently."""
         until = self._until.get(path)
         if until is None:
             return
@@ -61,7 +61,6 @@ class Denials:
         )
 
     def note(self, path: str, seconds: float) -> None:
-        """Remember for ``seconds`` that the path is denied."""
         if len(self._until) >= _MOST:
             now = time.monotonic()
             known = sorted(((until, path) for path, until in list(self._until.items())))
@@ -73,7 +72,7 @@ class Denials:
 
 T = TypeVar("T")
 
-# The most further tokens in one call. The second token may have been revoked, too.
+# In one call; the second token may have been revoked, too.
 _OTHER_TOKENS = 2
 
 
@@ -81,10 +80,10 @@ class Session:
     """The state of a client in one process.
 
     Args:
-        environ: The source of the ids at each login.
-        opened: The content of the last wrapping token, from this process or its parent.
-        listeners: The functions to call with a new credential, by path.
-        memory: The values that the parent process has read.
+        environ: Where ids are read at each login.
+        opened: From this process or its parent.
+        listeners: By path.
+        memory: What the parent process has read.
         renew: Whether threads log in and keep the token alive.
     """
 
@@ -135,11 +134,9 @@ class Session:
 
     @property
     def closed(self) -> bool:
-        """Return whether it was closed."""
         return self._closed
 
     def log_in(self, deadline: Deadline) -> None:
-        """Log in if there is no token."""
         self._token(deadline, self.config.timeout)
 
     def prove(self, deadline: Deadline) -> None:
@@ -147,7 +144,7 @@ class Session:
         before = self.authenticator.current
         token = self._hold(deadline, self.config.timeout)
         if token is not before or token.uses_left is not None:
-            # A login is proof enough, and asking would cost one of few uses.
+            # A login is proof, and asking would cost one of few uses.
             token.end()
             if token is not before:
                 self.last_success = clock()
@@ -171,7 +168,6 @@ class Session:
     def fetch(
         self, path: str, deadline: Deadline, *, patience: float, version: int | None
     ) -> Remembered:
-        """Read a secret from Vault."""
         self._denials.check(path)
         started = clock()
         try:
@@ -204,7 +200,7 @@ class Session:
         try:
             return run()
         except SecretNotFound:
-            # A node that lags behind may not know yet what another node returned a moment ago.
+            # A node that lags behind may not know what another node returned a moment ago.
             if not known or version is not None or self.config.testing:
                 raise
         self.circuit.rest(min(self.backoff.next(None), deadline.remaining()))
@@ -226,7 +222,7 @@ class Session:
         return entry
 
     def fetch_static(self, path: str, deadline: Deadline, *, patience: float) -> Remembered:
-        """Ask Vault for the password of a static role."""
+        """Ask Vault for a static role's password."""
         self._denials.check(path)
         started = clock()
         try:
@@ -250,9 +246,9 @@ class Session:
         return entry
 
     def write(self, path: str, data: Mapping[str, Any], deadline: Deadline, cas: int | None) -> int:
-        """Write a secret once, and return the number of the new version.
+        """Write a secret once, and return its new version.
 
-        If it is unknown whether the write took place, `sent` of the error is true.
+        The error's `sent` tells whether it may have been written.
         """
         try:
             answer = self._with_token(
@@ -273,7 +269,7 @@ class Session:
             raise UnexpectedAnswer("the answer to the write has no version", path=path) from error
 
     def unwrap(self, wrapping_token: str, deadline: Deadline) -> Answer:
-        """Unwrap a token, once; that uses it up, whether or not the answer arrives."""
+        """Unwrap a token, once; that uses it up even if the answer is lost."""
         if self.closed:
             raise ClientClosed("the client is closed")
         return self._retrier.run(
@@ -304,13 +300,11 @@ class Session:
         patience: float,
         repeat: Callable[[VaultUnavailable], bool],
     ) -> T:
-        """Run an operation with the current token, and again with another if that was dead.
-
-        The second token may be dead too, if a role's tokens are revoked twice.
+        """Run an operation with the current token, and with another if that was dead.
 
         Raises:
             PermissionDenied: The policy forbids it. Now and then the client replaces a living token
-                after a refusal, since the role may have got more rights. If that second try gets no
+                after a refusal, since the role may have got more rights. If that try gets no
                 answer, the first answer stands; no stand-in may replace it.
             VaultUnavailable: Also for a later try that may have changed something.
         """
@@ -336,7 +330,7 @@ class Session:
                     if asked:
                         refused, by_policy, others = denial, token.usable, others - 1
             except VaultUnavailable as silence:
-                # A later try that may have changed something was not refused, so the result is
+                # A later try that may have changed something was not refused: the result is
                 # unknown.
                 if refused is not None and by_policy and (not silence.sent or repeat(silence)):
                     raise refused from None
@@ -352,7 +346,7 @@ class Session:
         patience: float,
         repeat: Callable[[VaultUnavailable], bool],
     ) -> T:
-        """Run an operation with a held token, then release the token."""
+        """Run an operation with a held token, then release it."""
         try:
             result = self._retrier.run(
                 lambda: _spend(token, operation),
@@ -373,13 +367,13 @@ class Session:
             with _not_sent():
                 token = self._token(deadline, patience)
             token.begin()
-            # The token may have been replaced just now, and may soon be revoked.
+            # It may have been replaced just now, and soon be revoked.
             if token is self.authenticator.current:
                 return token
             token.end()
 
     def _deny(self, path: str, error: VaultError) -> PermissionDenied:
-        """Return the denial for the caller, and remember it for a while."""
+        """Return the caller's error, and remember the denial for a while."""
         cool_down = self.backoff.cap if self.backoff.active else 0.0
         if cool_down:
             self._denials.note(path, cool_down)
@@ -393,7 +387,7 @@ class Session:
         )
 
     def _missing(self, path: str, error: SecretNotFound, version: int | None) -> SecretNotFound:
-        """Return the error for the caller, with the settings to check."""
+        """Return the caller's error, with the settings to check."""
         which = "" if version is None else f"version {version} of "
         return SecretNotFound(
             f"there is no {which}{self.config.mount_point}/{path}: is the path right, and is a KV "
@@ -405,13 +399,13 @@ class Session:
 
     @property
     def renews(self) -> bool:
-        """Return whether threads keep, or should keep, the token alive."""
+        """Return whether threads should keep the token alive."""
         return self._renew
 
     def abandon(self) -> None:
-        """End a session from a finalizer, without any lock.
+        """End a session without any lock, for a finalizer.
 
-        The thread revokes the token and ends; without a thread the token expires by itself.
+        The thread revokes the token; without a thread it expires.
         """
         self._closed = True
         self.leases.stop()
@@ -427,11 +421,11 @@ class Session:
         self._transport.close()
 
     def leave_to_parent(self) -> None:
-        """Release the parent's connections, in a child process."""
+        """Release the parent's connections, in a child."""
         self._transport.forget()
 
     def close(self, timeout: float) -> None:
-        """Revoke the token and end the threads within ``timeout`` seconds, even if Vault hangs."""
+        """Revoke the token and end the threads in time, even if Vault hangs."""
         if self._closed:
             return
         deadline = Deadline(timeout)
@@ -440,11 +434,10 @@ class Session:
         self.renewer.stop()
         self.leases.stop()
         tokens = self.authenticator.surrender(min(1.0, timeout / 4))
-        # A lease ends with its token. A token that the client may not revoke leaves its leases
-        # alive.
+        # A lease ends with its token, unless the client may not revoke that.
         self.leases.give_back(tokens, deadline.remaining() / 4)
         self.renewer.give_back(tokens, deadline.remaining() / 2)
-        # A login under way may still give a token; that one is revoked as well.
+        # A login under way may still give a token, to revoke as well.
         self.authenticator.finish(max(0.0, deadline.remaining() - timeout / 4))
         self._transport.abort()
         self._transport.close()
@@ -454,7 +447,7 @@ class Session:
 
 
 def _check_there(answer: Answer, path: str) -> None:
-    """Raise `SecretDeleted` or `SecretDestroyed` for a version that has only metadata left."""
+    """Raise for a version of which only metadata is left."""
     data = answer.get("data")
     if not isinstance(data, dict) or data.get("data") is not None or "metadata" not in data:
         return
@@ -473,9 +466,9 @@ def _check_there(answer: Answer, path: str) -> None:
 
 @contextlib.contextmanager
 def _not_sent() -> Iterator[None]:
-    """Mark a login's error as not sent, since the login's own request was not sent or refused.
+    """Mark a login's error as not sent: the request itself was not sent, or was refused.
 
-    So an application that wrote something need not check whether it is there.
+    So an application that wrote need not check whether it worked.
     """
     try:
         yield
@@ -485,9 +478,9 @@ def _not_sent() -> Iterator[None]:
 
 
 def _spend(token: Token, operation: Callable[[Token], T]) -> T:
-    """Run an operation with one use of the token, and return the use if Vault did not get it.
+    """Run an operation with one use of the token; return the use if Vault did not get it.
 
-    Raise `PermissionDenied` if no use is left; Vault is not asked then.
+    Raise `PermissionDenied`, without a request, if no use is left.
     """
     if not token.spend():
         denial = PermissionDenied("the token's uses are used up", sent=False)
@@ -502,7 +495,7 @@ def _spend(token: Token, operation: Callable[[Token], T]) -> T:
 
 
 def _never_arrived(error: VaultError) -> bool:
-    """Return whether Vault has not checked the token: it was not reached, or is sealed."""
+    """Return whether Vault was not reached or is sealed, and so has not checked the token."""
     if error.status is None:
         return not error.sent
     return isinstance(error, VaultSealed | NotInitialised)

@@ -1,6 +1,6 @@
-"""Translate exceptions of libraries and answers of servers into the client's own errors.
+"""Translate libraries' exceptions and servers' answers into the client's errors.
 
-The new errors hold nothing of the request: an answer to a failed login can repeat the secret-id.
+These hold nothing of the request: an answer to a failed login can repeat the secret-id.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from resilient_vault_client._errors import (
 )
 from resilient_vault_client._network import MOST_BYTES, AnswerCut, AnswerWithoutEnd
 
-# The answer of a Go server, such as Vault, to a request without TLS.
+# A Go server's answer, such as Vault's, to a request without TLS.
 SPEAKS_TLS = b"HTTP request to an HTTPS server"
 
 _RUNNING = "does Vault run there, and is VAULT_ADDR right?"
@@ -71,9 +71,9 @@ _REFUSES_OURS = ("UNKNOWN_CA", "BAD_CERTIFICATE", "CERTIFICATE_EXPIRED", "CERTIF
 
 
 def remedy_for(cause: BaseException, authorities: Path | None) -> str:
-    """Return the setting to check and what to do, or "" if the cause does not tell.
+    """Return which setting to check, or "" if the cause does not tell.
 
-    ``authorities`` is the file or folder of trusted authorities; None means the system's.
+    For ``authorities``, a file or folder, None means the system's.
     """
     if isinstance(cause, socket.gaierror):
         return _NO_NAME
@@ -140,7 +140,7 @@ EXCEPTIONS: tuple[tuple[type[BaseException], type[VaultError]], ...] = (
     (ssl.SSLError, TlsFailed),
 )
 
-# After these errors nothing has been sent.
+# Nothing has been sent before these.
 _NOT_SENT = (
     httpcore.ConnectTimeout,
     httpcore.ConnectError,
@@ -155,7 +155,7 @@ NO_LOGIN = "missing client token"
 # An engine that is being upgraded to version 2 says this for a moment, with a 400.
 _UPGRADES = "from non-versioned to versioned data"
 
-# Vault's words for a failed login that repeat no part of the request.
+# Vault's words for a failed login that repeat nothing of the request.
 _HARMLESS = re.compile(
     r"invalid role or secret ID|missing (role|secret)_id"
     r"|source address \S+ unauthorized through CIDR restrictions.*"
@@ -163,14 +163,14 @@ _HARMLESS = re.compile(
     rf"|{NO_LOGIN}"
 )
 
-# These statuses count only in an answer from Vault. A gateway's "no such route" is not a missing
-# secret, and its denial says nothing about the token.
+# Statuses that count only in Vault's answer: a gateway's "no such route" is not a missing secret,
+# and its denial says nothing about the token.
 _NOT_EVERYBODYS = frozenset({400, 401, 403, 404})
 
-# A longer wait than this is not plausible.
+# Seconds; a longer wait is not plausible.
 _LONGEST_WAIT = 900.0
 
-# A longer text is a stack trace or a web page, and is cut in messages.
+# Characters; a longer text is a stack trace or a web page.
 _TEXT_LIMIT = 200
 
 
@@ -179,7 +179,7 @@ def from_exception(
 ) -> VaultError | None:
     """Translate a library's exception; return None if it is not about talking to Vault.
 
-    ``address`` is the server asked; ``authorities`` are the trusted ones, None for the system's.
+    For ``authorities`` None means the system's.
     """
     ours = next((ours for kind, ours in EXCEPTIONS if isinstance(error, kind)), None)
     if ours is None:
@@ -200,7 +200,6 @@ def from_exception(
 
 
 def silence(address: str) -> VaultTimeout:
-    """Return the error for an answer that has not come yet."""
     return VaultTimeout(_WORDS[VaultTimeout].format(address=address))
 
 
@@ -215,12 +214,12 @@ _WORDS: dict[type[VaultError], str] = {
 }
 
 
-# For these errors the cause tells what can be done.
+# The cause of these tells what can be done.
 _REMEDIED = (VaultUnreachable, TlsFailed, UnexpectedAnswer)
 
 
 def _system_text(error: BaseException) -> str:
-    """Return a short text that cannot hold anything of the request."""
+    """Return a short text with nothing of the request."""
     if isinstance(error, socket.gaierror):
         return "the name does not resolve"
     if isinstance(error, TimeoutError):
@@ -249,10 +248,8 @@ def from_answer(
     """Translate an answer with a status of 400 or more.
 
     Args:
-        body: The body as received.
-        headers: Header names in any case.
         hide: Secrets that the text could repeat.
-        login: Whether it answers a login; then only words known to be harmless are quoted.
+        login: It answers a login; then only words known to be harmless are quoted.
     """
     words = server_words(body)
     if status in _NOT_EVERYBODYS and not _is_vaults(body):
@@ -273,7 +270,7 @@ def from_answer(
     error = _by_status(status, text, shown, address)
     error.status = status
     error.retry_in = retry_after
-    # After a gateway's 5xx Vault may have acted on the request; after a refusal it has not.
+    # After a gateway's 5xx Vault may have acted; after a refusal it has not.
     error.sent = status >= 500 and not isinstance(error, VaultSealed | NotInitialised)
     return error
 
@@ -282,8 +279,8 @@ def _by_status(status: int, text: str, shown: str, address: str) -> VaultError:
     match status:
         case 401 | 403:
             denied = PermissionDenied(f"permission denied: {shown}")
-            # A living token without a capability gets a list, "1 error occurred: ..."; a dead token
-            # gets the bare words.
+            # For a living token without a capability Vault sends a list, "1 error occurred: ...";
+            # for a dead one the bare words.
             denied.doubtful = "error occurred" not in text
             return denied
         case 404 if "no handler for route" in text or "namespace not found" in text:
@@ -336,19 +333,18 @@ def server_words(body: bytes) -> list[str] | None:
 
 
 def _is_vaults(body: bytes) -> bool:
-    """Return whether the body looks like Vault's: a list of errors, or an empty answer."""
+    """Return whether the body has a list of errors, or is an empty answer of Vault."""
     parsed = _parsed(body) or {}
     return isinstance(parsed.get("errors"), list) or "request_id" in parsed
 
 
 def _parsed(body: bytes) -> dict[str, Any] | None:
-    """Parse the body as a JSON object, or return None."""
     parsed = parse(body)
     return parsed if isinstance(parsed, dict) else None
 
 
 def parse(body: bytes) -> Any:
-    """Parse the body as JSON; return None if it is invalid or nested too deeply."""
+    """Return None if the body is no JSON, or nested too deeply."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
@@ -356,24 +352,23 @@ def parse(body: bytes) -> Any:
 
 
 def _shown(text: str, hide: Iterable[str]) -> str:
-    """Return the text on one line, with all secrets replaced by [hidden]."""
+    """Return the text on one line, with [hidden] for every secret."""
     text = " ".join(text.split())
     repeated = {way for secret in hide for way in _written(secret) if way and way in text}
     if repeated:
-        # Replace the longest first, since a shorter secret may be a part of it and would leave the
-        # rest.
+        # Longest first: a shorter secret may be a part of it, and would leave the rest.
         longest_first = sorted(repeated, key=len, reverse=True)
         text = re.sub("|".join(map(re.escape, longest_first)), "[hidden]", text)
     return text if len(text) <= _TEXT_LIMIT else text[:_TEXT_LIMIT] + "..."
 
 
 def _written(secret: str) -> Iterator[str]:
-    """Yield the forms in which a server may repeat a secret on one line."""
+    """Yield the forms of a secret that a server may repeat on one line."""
     for way in (secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]):
         yield " ".join(way.split())
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of a ``Retry-After`` header; a date is ignored, since clocks differ."""
+    """Return the header's seconds; a date is ignored, since clocks differ."""
     value = next((v for k, v in headers.items() if k.lower() == "retry-after"), "").strip()
     return min(float(value), _LONGEST_WAIT) if value.isdecimal() else None

@@ -1,4 +1,4 @@
-"""Send one request to Vault, and return a JSON answer or raise one of the client's errors."""
+"""Send one request to Vault, and return JSON or raise one of the client's errors."""
 
 from __future__ import annotations
 
@@ -30,15 +30,14 @@ _REDIRECTS = frozenset({301, 302, 307, 308})
 
 _PORTS = {"http": 80, "https": 443}
 
-# Every answer of Vault has at least one of these parts.
+# Every answer of Vault has at least one of these.
 _PARTS = frozenset({"auth", "data", "lease_id", "request_id"})
 
 
 class Transport:
     """Send requests and return answers; raise only the client's own errors.
 
-    Only the client's settings count: it ignores proxies and netrc in the process's environment.
-    Without named authorities it trusts the system's, as OpenSSL finds them.
+    Proxies and netrc in the environment are ignored.
     """
 
     def __init__(self, config: Config) -> None:
@@ -67,13 +66,11 @@ class Transport:
     ) -> Answer:
         """Send one request, follow at most one allowed redirect, and return the JSON answer.
 
-        A 404 with data is an answer too: for a deleted or destroyed version of a secret.
+        A 404 with data is an answer too: a deleted or destroyed version.
 
         Args:
-            method: ``GET`` or ``POST``.
             path: Below ``/v1/``, without escapes.
-            deadline: When it ends in any case.
-            login: Whether it is a login, whose answer can repeat the secret-id.
+            login: The answer can repeat the secret-id.
         """
         target = f"{self._base.path}/v1/{urllib.parse.quote(path)}"
         if params:
@@ -129,7 +126,6 @@ class Transport:
     def _redirected(
         self, asked: urllib.parse.SplitResult, response: httpcore.Response, deadline: Deadline
     ) -> urllib.parse.SplitResult:
-        """Return the redirect's target if the token may travel there."""
         location = next((v for k, v in response.headers if k.lower() == b"location"), b"")
         target = urllib.parse.urljoin(asked.geturl(), location.decode("latin-1"))
         refused = None
@@ -164,8 +160,8 @@ class Transport:
     def _leads(self, there: urllib.parse.SplitResult, deadline: Deadline) -> bool:
         """Ask Vault whether its leader is there.
 
-        A standby that cannot forward redirects to its leader, whose address is not in any client's
-        configuration. A gateway or captive portal that redirects does not know `sys/leader`.
+        A standby that cannot forward redirects to its leader, which no client's configuration
+        names. A gateway or captive portal does not know `sys/leader`.
         """
         url = self._base._replace(path=f"{self._base.path}/v1/sys/leader")
         try:
@@ -201,26 +197,26 @@ class Transport:
         )
 
     def abort(self) -> None:
-        """Break all requests under way, so that no thread waits for them."""
+        """Break all requests, so that no thread waits for them."""
         self._pool.abort()
 
     def forget(self) -> None:
-        """Close this process's copies of the parent's sockets, after a fork."""
+        """Close a forked child's copies of the sockets."""
         self._pool.forget()
 
     def close(self) -> None:
-        """Close the idle connections."""
+        """Close idle connections."""
         self._pool.close()
 
 
 def _written_out(url: urllib.parse.SplitResult) -> str:
-    """Return ``host:port``, with the default port written out."""
+    """Return ``host:port``, also for the default port."""
     host = url.hostname or ""
     return f"{f'[{host}]' if ':' in host else host}:{url.port or _PORTS[url.scheme]}"
 
 
 def _answers(parsed: dict[str, Any], status: int) -> bool:
-    """Return whether this is an answer of Vault with content."""
+    """Return whether this is Vault's, with content."""
     if any(not isinstance(parsed.get(part) or {}, dict) for part in ("auth", "data")):
         return False
     return not _PARTS.isdisjoint(parsed) if status < 300 else parsed.get("data") is not None
@@ -234,7 +230,7 @@ def _header(name: str, value: str) -> bytes:
 
 
 def _texts(value: object) -> Iterator[str]:
-    """Yield every text in a body, since a careless server could repeat it in an error."""
+    """Yield every text in a body: a careless server could repeat it in an error."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -246,9 +242,9 @@ def _texts(value: object) -> Iterator[str]:
 
 
 class Api:
-    """Vault's API: each method makes one request and raises what `Transport.request` raises.
+    """Vault's API: each method makes one request.
 
-    ``mount`` is where the KV version 2 engine is mounted.
+    ``mount`` is that of the KV version 2 engine.
     """
 
     def __init__(self, transport: Transport, mount: str) -> None:
@@ -258,7 +254,6 @@ class Api:
     def read_secret(
         self, token: str, path: str, deadline: Deadline, *, version: int | None = None
     ) -> Answer:
-        """Read one version of a secret, by default the latest."""
         return self._transport.request(
             "GET",
             f"{self._mount}/data/{path}",
@@ -270,7 +265,6 @@ class Api:
     def write_secret(
         self, token: str, path: str, data: Mapping[str, Any], deadline: Deadline, *, cas: int | None
     ) -> Answer:
-        """Write a new version of a secret; with ``cas`` only over that version."""
         body = {"data": dict(data), "options": {} if cas is None else {"cas": cas}}
         return self._transport.request(
             "POST", f"{self._mount}/data/{path}", token=token, body=body, deadline=deadline
@@ -287,34 +281,31 @@ class Api:
         )
 
     def renew(self, token: str, deadline: Deadline) -> Answer:
-        """Extend the life of a token."""
         return self._transport.request(
             "POST", "auth/token/renew-self", token=token, body={}, deadline=deadline
         )
 
     def look_up(self, token: str, deadline: Deadline) -> Answer:
-        """Look up what Vault knows about a token."""
         return self._transport.request(
             "GET", "auth/token/lookup-self", token=token, deadline=deadline
         )
 
     def revoke(self, token: str, deadline: Deadline) -> None:
-        """Revoke a token."""
         self._transport.request("POST", "auth/token/revoke-self", token=token, deadline=deadline)
 
     def lease(self, token: str, path: str, deadline: Deadline) -> Answer:
-        """Ask a dynamic secrets engine for a new credential and its lease."""
+        """Ask a dynamic secrets engine for a credential and its lease."""
         return self._transport.request("GET", path, token=token, deadline=deadline)
 
     def renew_lease(self, token: str, lease_id: str, increment: int, deadline: Deadline) -> Answer:
-        """Ask for ``increment`` more seconds for a lease, counted from now."""
+        """Ask for ``increment`` seconds, counted from now."""
         body = {"lease_id": lease_id, "increment": increment}
         return self._transport.request(
             "POST", "sys/leases/renew", token=token, body=body, deadline=deadline
         )
 
     def revoke_lease(self, token: str, lease_id: str, deadline: Deadline) -> None:
-        """Revoke a lease. Few policies allow it; without it the lease ends with its token."""
+        """Revoke a lease, if the policy allows it, which few do."""
         self._transport.request(
             "POST",
             "sys/leases/revoke",
@@ -324,13 +315,12 @@ class Api:
         )
 
     def unwrap(self, token: str, deadline: Deadline) -> Answer:
-        """Unwrap a wrapping token, which can be used once."""
         return self._transport.request(
             "POST", "sys/wrapping/unwrap", token=token, deadline=deadline
         )
 
     def look_up_wrapping(self, token: str, deadline: Deadline) -> Answer:
-        """Look up which path a wrapping token was made for, without using the token up."""
+        """Return which path a wrapping token was made for, without using it up."""
         return self._transport.request(
             "POST", "sys/wrapping/lookup", body={"token": token}, deadline=deadline
         )

@@ -219,19 +219,19 @@ _LEVELS: dict[type[Event], int] = {
     Recovered: logging.INFO,
 }
 
-# These are logged once per outage, since one line per read would bury the rest.
+# Logged once per outage, since a line per read would bury the rest.
 _FREQUENT = (ServedStale, FellBack)
 
 _WITH_ERROR = (LoginFailed, RenewalFailed, LeaseRenewalFailed, OutageBegan, ServedStale, FellBack)
 
-# In one outage the log names at most this many paths, each once.
+# Paths that the log names in one outage, each once.
 _MOST_WARNINGS = 100
 
 
 class Notifier:
     """Report events; neither the log nor the callback can do harm.
 
-    ``handler`` runs in the thread of the event, so it should be quick.
+    ``handler`` runs in the event's thread, so it should be quick.
     """
 
     def __init__(self, handler: EventHandler | None) -> None:
@@ -240,21 +240,20 @@ class Notifier:
         self._waiting = threading.local()
 
     def notify(self, event: Event) -> None:
-        """Log the event and pass it on; an exception of the callback is logged and ignored."""
+        """Log the event and pass it on; log and ignore the callback's exceptions."""
         event = _from_outside(event)
         _log.log(self._level(event), "vault: %s", event)
         self.pass_on(event)
 
     def pass_on(self, event: Event) -> None:
-        """Report an already logged event to the callback."""
+        """Report an already logged event."""
         waiting: list[Event] | None = getattr(self._waiting, "events", None)
         if waiting is None:
             self._tell(event)
         elif not isinstance(event, OutageBegan):
             waiting.append(event)
         else:
-            # The earlier outage is over. If `Recovered` came later, it would seem to mean the new
-            # outage.
+            # The earlier outage is over; a later `Recovered` would seem to end the new one.
             over = [one for one in waiting if isinstance(one, Recovered)]
             waiting[:] = [one for one in waiting if not isinstance(one, Recovered)]
             for one in (*over, event):
@@ -264,9 +263,8 @@ class Notifier:
     def later(self) -> Iterator[None]:
         """Delay the callback to the end of a block that holds a lock.
 
-        The callback may use the client, and would wait for its own thread's lock. The beginning of
-        an outage is still told at once, since it may last as long as the block; the end of an
-        earlier outage is told before it.
+        The callback may use the client, and would wait for its own thread's lock. An outage that
+        begins is told at once, since it may last as long as the block, after an earlier one's end.
         """
         if getattr(self._waiting, "events", None) is not None:
             yield  # this is inside another such block, whose lock is held too
@@ -282,9 +280,9 @@ class Notifier:
 
     @contextlib.contextmanager
     def heard_by(self, other: Callable[[Event], bool]) -> Iterator[None]:
-        """Offer this thread's events to the thread of a waiting call.
+        """Offer this thread's events to a waiting call's.
 
-        ``other`` takes an event to that thread; it returns False if no call waits there.
+        ``other`` returns False if no call waits there.
         """
         try:
             self._waiting.other = other

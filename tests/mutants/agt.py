@@ -1,4 +1,4 @@
-"""Clients and agents that break AGT: behind a cache, and with rendered files."""
+"""Clients and agents that break AGT."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.subjects.lazy_wire import DeniedError
 
 
 class NeverReadsAgainAfterTwo403s(LazyClient):
-    """Takes a path that is refused twice, even with a new token, as denied for ever."""
+    """Takes a path as denied for ever."""
 
     _new = 0
 
@@ -36,7 +36,7 @@ class NeverReadsAgainAfterTwo403s(LazyClient):
 
 
 class LogsInInALoopWhileReadsAreDenied(LazyClient):
-    """Logs in without a pause within one call, as long as reads are refused."""
+    """Logs in without a pause within one call."""
 
     def read(self, path: str, key: str) -> str:
         for _ in range(9):
@@ -60,13 +60,12 @@ def agent(name: str) -> str:
 
 @dataclass(frozen=True)
 class AgentMutant(Mutant):
-    """A program that renders files and is broken on purpose; ``agents/`` has its configuration."""
+    """A broken program that renders files, configured in ``agents/``."""
 
     config: str = ""
 
     @property
     def subject(self) -> str:
-        """The ``--subject``."""
         return agent(self.config)
 
 
@@ -85,15 +84,13 @@ class _LastCome(Memory):
 
 
 class KeepsTheAnswerThatArrivesLast(Tweaked):
-    """Keeps the answer that arrived last, rather than that to the last request."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self.client._session().memory.__class__ = _LastCome
 
 
 class KeepsTheAnswerThatArrivesLastInItsCache(LazyClient):
-    """Does so only in its cache, which plain reads ignore."""
+    """Plain reads ignore that cache."""
 
     capabilities = LazyClient.capabilities | {"cached"}
     keeps = 1.0
@@ -116,10 +113,10 @@ class KeepsTheAnswerThatArrivesLastInItsCache(LazyClient):
 
 
 class KeepsTheAnswerToItsLastRequest(KeepsTheAnswerThatArrivesLastInItsCache):
-    """Drops the answer to an older request if it has a newer one.
+    """Drops an older request's answer if it has a newer one.
 
-    A caller waits a moment for a request in flight, since Vault may answer two simultaneous
-    requests in any order.
+    A caller waits a moment for a request in flight: Vault may answer two simultaneous requests in
+    any order.
     """
 
     waits = 0.25

@@ -1,4 +1,4 @@
-"""All mutants by name. Each name says the defect, and each group of scenarios has its modules."""
+"""All mutants by name. Each name says the defect."""
 
 from __future__ import annotations
 
@@ -19,22 +19,21 @@ MODULES: tuple[ModuleType, ...] = tuple(
     for path in sorted(Path(__file__).parent.glob("*.py"))
     if path.stem.partition("_")[0] in GROUPS
 )
-"""The modules ``GROUP.py`` and ``GROUP_TOPIC.py``, with ``MUTANTS`` and perhaps ``TOLERATED``."""
+"""``GROUP.py`` and ``GROUP_TOPIC.py``, with ``MUTANTS`` and perhaps ``TOLERATED``."""
 
 CATALOGUE: dict[str, Mutant] = {
     name: mutant for module in MODULES for name, mutant in module.MUTANTS.items()
 }
-"""Clients that the suite must catch, each by the scenario that it names."""
+"""The suite must catch each by the scenario that it names."""
 
 TOLERATED: dict[str, Tolerated] = {
     name: client for module in MODULES for name, client in getattr(module, "TOLERATED", {}).items()
 }
-"""Clients at the edge of what is allowed. The scenario that each names must pass it."""
+"""At the edge of what is allowed: the scenario that each names must pass it."""
 
 UNBROKEN: dict[str, str] = {one.scenario: one.base for one in reversed(CATALOGUE.values())}
-"""By scenario, the correct client from which the first of its mutants deviates."""
+"""By scenario, the correct client from which its first mutant deviates."""
 
 
 def group_of(scenario: str) -> str:
-    """Return the group of a scenario's id."""
     return scenario.partition("-")[0]

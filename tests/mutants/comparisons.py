@@ -1,4 +1,4 @@
-"""The comparisons in the suite's own code, beside the numbers that oracles are given."""
+"""The comparisons in the suite's own code, beside the numbers given to oracles."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ LEAST_STATUS = 100
 
 
 def comparisons(source: str) -> Iterator[str]:
-    """Yield what one file's scenarios compare: ``KV-02 if age - limit - lab.deadline > 0``.
+    """Yield what a file's scenarios compare: ``KV-02 if age - limit - lab.deadline > 0``.
 
-    This covers comparisons of more and less, and of counts. A name that stands for a sum is
-    replaced by it. HTTP statuses are left out.
+    Only more and less, and counts; no HTTP statuses. A name for a sum is replaced by it.
     """
     module = ast.parse(source)
     functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
@@ -41,7 +40,7 @@ def judgements(where: str, source: str) -> Iterator[str]:
 
 
 def _chooses(call: ast.Call) -> bool:
-    """Return whether a call gives a minimum, a maximum, or a default for an undeclared time."""
+    """Return whether it gives a minimum, a maximum, or a default."""
     if ast.unparse(call.func) == "self.declared":
         return True
     least = isinstance(call.func, ast.Name) and call.func.id in ("min", "max")
@@ -49,7 +48,7 @@ def _chooses(call: ast.Call) -> bool:
 
 
 def _has_number(value: ast.expr) -> bool:
-    """Return whether a value has a number in it, or the name of a constant: ``0.5 * self.ttl``."""
+    """Return whether a value has a number, or a constant's name: ``0.5 * self.ttl``."""
     return any(
         (isinstance(one, ast.Constant) and is_number(one) and one.value != 0)
         or (isinstance(one, ast.Name) and one.id.isupper())
@@ -58,7 +57,7 @@ def _has_number(value: ast.expr) -> bool:
 
 
 def _words(function: ast.FunctionDef) -> set[ast.AST]:
-    """Return comparisons that only make text: ``"s" * (count != 1)``, ``"was" if count == 1``."""
+    """Return comparisons that only make text: ``"s" * (count != 1)``."""
     found: set[ast.AST] = set()
     for node in ast.walk(function):
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult) and _is_text(node.left):
@@ -74,7 +73,7 @@ def _is_text(value: ast.expr) -> bool:
 
 
 def _measures(node: ast.Compare) -> bool:
-    """Return whether a comparison is of more and less, or with a count."""
+    """Return whether it is of more and less, or with a count."""
     if any(isinstance(one, ast.Lt | ast.LtE | ast.Gt | ast.GtE) for one in node.ops):
         return True
     equal = any(isinstance(one, ast.Eq | ast.NotEq) for one in node.ops)
@@ -86,7 +85,7 @@ def _measures(node: ast.Compare) -> bool:
 
 
 class _Sums(ast.NodeTransformer):
-    """Replaces a function's names that stand for a sum, a product or a number."""
+    """Replaces names that stand for a sum, a product or a number."""
 
     def __init__(self, function: ast.FunctionDef) -> None:
         changed = [node for node in ast.walk(function) if isinstance(node, ast.Assign)]
@@ -104,6 +103,5 @@ class _Sums(ast.NodeTransformer):
         }
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
-        """Return a name, or what it stands for."""
         value = self._sums.get(node.id)
         return node if value is None else self.visit(deepcopy(value))

@@ -1,5 +1,3 @@
-"""What the mutants run with: the scenarios' own functions, on this process's own servers."""
-
 from __future__ import annotations
 
 import importlib.util
@@ -40,7 +38,6 @@ def _import(path: Path) -> ModuleType:
 
 
 def scenarios() -> dict[str, Callable[[Lab], None]]:
-    """Return every scenario's function by its id."""
     found = {}
     for path in sorted(SCENARIOS.glob("test_*.py")):
         for name, function in vars(_import(path)).items():
@@ -52,7 +49,7 @@ def scenarios() -> dict[str, Callable[[Lab], None]]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option by which CI runs a part of the clients for each change."""
+    """Add the option by which CI runs a part of the clients."""
     group = parser.getgroup("mutants")
     group.addoption("--most", type=int, help="clients of a scenario to run (default: all)")
     group.addoption(
@@ -61,7 +58,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep a few clients of each scenario: the first that must pass, and the first broken ones."""
+    """Keep the first clients of each scenario that must pass, and the first broken ones."""
     most = config.getoption("--most")
     if most is None:
         return
@@ -84,7 +81,6 @@ def _parameters(item: pytest.Item) -> dict[str, Any]:
 
 
 def _scenario(item: pytest.Item) -> str | None:
-    """Return the id of the scenario that a test asks of its client."""
     given = _parameters(item)
     client = given.get("mutant") or given.get("client")
     return given.get("scenario") if client is None else client.scenario
@@ -92,7 +88,7 @@ def _scenario(item: pytest.Item) -> str | None:
 
 @pytest.fixture(scope="session", autouse=True)
 def few_lines_for_pytest(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Leave what a client logs to the lab: pytest would write each line twice more."""
+    """Leave the client's log to the lab: pytest would write each line twice more."""
     captured = request.config.pluginmanager.get_plugin("logging-plugin")
     handlers = [] if captured is None else [captured.caplog_handler, captured.report_handler]
     levels = [handler.level for handler in handlers]
@@ -105,14 +101,12 @@ def few_lines_for_pytest(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def environment() -> Iterator[Environment]:
-    """An engine and a Toxiproxy of this process's own."""
     with open_environment(Settings(engine="process"), parse_subject("reference"), seed=1) as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
 def judge(environment: Environment) -> Judge:
-    """Judges a subject by one scenario, as the suite would."""
     return partial(_judged, environment, judge_scenario)
 
 

@@ -1,8 +1,7 @@
 """What the suite covers: ``python -m tests.mutants.coverage`` writes ``docs/coverage.md``.
 
-The page has promise, incident, scenario and mutant side by side. They come from the catalogue of
-scenarios, the scenarios' files and the catalogue of mutants. A second table has kinds of requests
-by kinds of faults, from the journals of runs.
+Its first table has promise, incident, scenario and mutant side by side; the second has kinds of
+requests by kinds of faults, from the journals of runs.
 """
 
 from __future__ import annotations
@@ -81,7 +80,7 @@ WITHOUT_REQUEST = """### What meets no request
 """
 
 SHOWN = 3
-"""Scenarios of a cell that are named."""
+"""Scenarios named in a cell."""
 
 LOGINS = ("first login", "later login")
 TOKENS = ("token lookup", "token renewal", "token revocation")
@@ -111,11 +110,10 @@ NEVER: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
 """Cells that are empty by nature: the reason, the requests and the faults."""
 
 UNSEEN = (("token lookup",), ("refused",))
-"""Cells that cannot be filled: the client asks by itself, and a connection does not say why."""
+"""Cells that cannot be filled: a connection does not say why it was made."""
 
 
 def page(entries: Mapping[str, Entry], mutants: Mapping[str, Mutant], table: Table) -> str:
-    """Return the whole page as Markdown."""
     killed = defaultdict(list)
     for name, mutant in mutants.items():
         killed[mutant.scenario].append(name)
@@ -159,7 +157,7 @@ def _by_incident(entries: Iterable[Entry]) -> str:
 
 
 def _by_request(table: Table) -> str:
-    """Return kinds of requests by kinds of faults. A request that no client makes has no row."""
+    """Return kinds of requests by kinds of faults, without those that no client makes."""
     asked = tuple(one for one in ASKED if one in table.asked)
     unasked = ", ".join(one for one in ASKED if one not in table.asked)
     never = (f"| {_mark(number)} | never: {why} |" for number, (why, _, _) in enumerate(NEVER))
@@ -196,20 +194,18 @@ def _cell(table: Table, asked: str, what: str) -> str:
 
 
 def _shown(table: Table, asked: str, what: str) -> tuple[list[str], int]:
-    """Return the scenarios of a cell that are named, and the number of the others."""
+    """Return the scenarios that a cell names, and the number of the others."""
     met = [one for one, pairs in table.scenarios.items() if (asked, what) in pairs]
     by_few = sorted(met, key=lambda one: (len(table.scenarios[one]), one))
     return sorted(by_few[:SHOWN]), len(by_few[SHOWN:])
 
 
 def _named(table: Table) -> list[str]:
-    """Return all scenarios that are named in some cell."""
     cells = {pair for pairs in table.scenarios.values() for pair in pairs}
     return sorted({one for asked, what in cells for one in _shown(table, asked, what)[0]})
 
 
 def _mark(number: int) -> str:
-    """Return the mark of a cell for the reason why it is empty by nature."""
     return f"({chr(ord('a') + number)})"
 
 
@@ -224,13 +220,11 @@ def _link(incident: str) -> str:
 
 
 def current() -> str:
-    """Return the page as it should be."""
     entries = load(ROOT / "scenarios" / "catalogue.toml")
     return page(entries, CATALOGUE, load_table(TOUCHED))
 
 
 def main() -> int:
-    """Write the page."""
     write_text(PAGE, current())
     sys.stdout.write(f"written: {PAGE.relative_to(ROOT)}\n")
     return 0

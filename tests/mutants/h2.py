@@ -22,7 +22,7 @@ GOAWAY, HEAD = 7, 9
 
 
 class _IgnoresGoaway(httpcore.NetworkStream):
-    """A connection that hides GOAWAY frames, since the library would obey them."""
+    """Hides GOAWAY frames, since the library would obey them."""
 
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
@@ -82,7 +82,7 @@ class _KeepsOn(Http2Wire):
 
 
 class ReusesAConnectionAfterGoaway(Http2Client):
-    """Sends its next request over a connection after GOAWAY, and gets no answer."""
+    """Gets no answer over it."""
 
     wire_type = _KeepsOn
 
@@ -118,8 +118,6 @@ class _Keeps(Http2Wire):
 
 
 class UsesADeadConnectionAgain(Http2Client):
-    """Gives up requests one by one, and never the connection."""
-
     wire_type = _Keeps
 
 
@@ -135,8 +133,6 @@ class _Patient(_Keeps):
 
 
 class DropsADeadConnectionAfterTwoRequests(Http2Client):
-    """Takes a connection for dead after the second request without an answer."""
-
     wire_type = _Patient
 
 

@@ -43,7 +43,7 @@ class GivesUpAtTheFirstFailure(LazyClient):
 
 
 class AsksOnceForEachCallInAStepDown(RetriesWithoutAPause):
-    """Sends one request for each call, without a retry or a breaker."""
+    """Without a retry or a breaker."""
 
     def read_all(self, path: str) -> dict[str, str]:
         deadline = time.monotonic() + self._deadline * 0.95
@@ -149,8 +149,6 @@ class _PatientToTheEnd(_Patient):
 
 
 class HasATenSecondDeadlineForRedirects(HasATenSecondDeadline):
-    """Waits for its whole deadline of ten seconds where it was redirected."""
-
     wire_type = _PatientToTheEnd
 
 
@@ -168,7 +166,7 @@ class _Refuser(Wire):
 
 
 class RefusesRedirects(LazyClient):
-    """Follows no redirect, so a standby that cannot forward is useless to it."""
+    """So a standby that cannot forward is useless to it."""
 
     wire_type = _Refuser
 
@@ -184,7 +182,7 @@ class TreatsARedirectAsASuccessfulWrite(_WritesByItself):
 
 
 class CachesA404(LazyClient):
-    """Remembers for eight seconds that a secret is missing."""
+    """For eight seconds."""
 
     keeps = 8.0
 
@@ -204,8 +202,6 @@ class CachesA404(LazyClient):
 
 
 class TreatsAMissingSecretAsADeadToken(LazyClient):
-    """Logs in again if a secret is missing."""
-
     def read_all(self, path: str) -> dict[str, str]:
         try:
             return super().read_all(path)
@@ -215,7 +211,7 @@ class TreatsAMissingSecretAsADeadToken(LazyClient):
 
 
 class CachesA404ForTheRefreshTime(CachesA404):
-    """Remembers it for nearly five seconds, so a new secret is seen in time."""
+    """For nearly five seconds, so a new secret is seen in time."""
 
     keeps = 4.5
 
@@ -232,13 +228,11 @@ class _GoesInCircles(Wire):
 
 
 class FollowsRedirectsWithoutALimit(LazyClient):
-    """Has no limit on the redirects of one call."""
-
     wire_type = _GoesInCircles
 
 
 class RepeatsAWriteAfterA302(_WritesByItself):
-    """Refuses redirects of reads, and follows redirects of writes to any host."""
+    """Refuses redirects of reads, and follows those of writes to any host."""
 
     def post(self, url: str, token: str, body: bytes) -> tuple[int, str]:
         status, there = super().post(url, token, body)

@@ -17,8 +17,6 @@ from tests.subjects.lazy_wire import ClientError, Reply, UnavailableError, Wire,
 
 
 class PausesAllReadsAfterAFailure(LazyClient):
-    """Pauses all reads after any failed read."""
-
     rest = 0.5
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -36,13 +34,13 @@ class PausesAllReadsAfterAFailure(LazyClient):
 
 
 class PausesAllReadsForTooLongAfterOneFailure(PausesAllReadsAfterAFailure):
-    """Pauses for longer than its callers can wait."""
+    """For longer than its callers can wait."""
 
     rest = 7.0
 
 
 class SharesOneReadOfAllPathsWithAKey(LazyClient):
-    """Gives a caller the answer to another caller's read of a key with the same name."""
+    """Answers a caller with another's read of a key with the same name."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -66,7 +64,7 @@ class SharesOneReadOfAllPathsWithAKey(LazyClient):
 
 
 class FailsAllReadsIfOneFails(LazyClient):
-    """Reads the first four secrets ever asked for before it answers, and fails if one fails."""
+    """Reads the first four secrets ever asked for, and fails if one fails."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -80,10 +78,7 @@ class FailsAllReadsIfOneFails(LazyClient):
 
 
 class StopsARefreshRoundAtTheFirstFailure(LazyClient):
-    """Refreshes what was read in rounds, and stops a round at the first failing secret.
-
-    Secrets later in the round are never refreshed again, and not marked as old.
-    """
+    """Secrets later in the round are never refreshed again, and not marked as old."""
 
     capabilities = LazyClient.capabilities | {"cached"}
     every = 0.5
@@ -128,7 +123,7 @@ class RefreshesAllSecretsInOneCall(StopsARefreshRoundAtTheFirstFailure):
 
 
 class _InOrder(Wire):
-    """Sends one request after the other, and waits at most some seconds."""
+    """One request at a time, waiting at most some seconds."""
 
     patience = 60.0
 
@@ -149,13 +144,11 @@ class _InOrder(Wire):
 
 
 class SendsOneRequestAtATime(LazyClient):
-    """Has one request in flight: other callers wait for its answer."""
-
     wire_type = _InOrder
 
 
 class ClosesItsPoolAtATimeout(LazyClient):
-    """A read that reaches its deadline closes all connections, also those of other callers."""
+    """Also the connections of other callers."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -199,7 +192,7 @@ class _FewConnections(Wire):
 
 
 class HasTwoConnections(LazyClient):
-    """Has a pool of two connections for a host, the default of Apache's HttpClient."""
+    """For a host, the default of Apache's HttpClient."""
 
     wire_type = _FewConnections
 
@@ -217,8 +210,6 @@ class _InOrderForAMoment(_InOrder):
 
 
 class SendsAnotherRequestAfterAMoment(LazyClient):
-    """Sends another request after a moment."""
-
     wire_type = _InOrderForAMoment
 
 
@@ -226,7 +217,7 @@ class SendsAnotherRequestAfterAMoment(LazyClient):
 
 
 class SharesItsCache(LazyClient):
-    """Shares values between all clients of its process, by path and key."""
+    """Between all clients of its process, by path and key."""
 
     _kept: ClassVar[dict[tuple[str, str], tuple[float, str]]] = {}
 
@@ -240,7 +231,7 @@ class SharesItsCache(LazyClient):
 
 
 class SharesItsToken(LazyClient):
-    """Logs in once for each address, for all roles."""
+    """One login for each address, for all roles."""
 
     _of_all: ClassVar[dict[str, Token]] = {}
 

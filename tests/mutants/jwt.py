@@ -1,4 +1,4 @@
-"""Clients that break JWT: logins with a token of the platform, whose file is replaced."""
+"""Clients that break JWT."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ from vault_harness.judge.subjects.reference import ReferenceSubject
 
 
 class ReadsItsJwtOnce(ReferenceSubject):
-    """Keeps the JWT that is in the file when it starts."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         file = Path(environ["VAULT_JWT_FILE"])
         kept = file.with_name("kept-jwt")
@@ -28,7 +26,7 @@ class ReadsItsJwtOnce(ReferenceSubject):
 
 
 class RetriesItsJwtWithoutAPause(ReferenceSubject):
-    """Tries a refused JWT again at every call, and between calls."""
+    """At every call, and between calls."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(VaultClient(environ=environ))
@@ -65,7 +63,7 @@ class GivesUpAfterARefusedJwt(ReferenceSubject):
 
 
 class ReplacesAJwtTokenAfterItsEnd(ReferenceSubject):
-    """Renews the token of an AppRole, but replaces a JWT's token only after its end."""
+    """It renews the token of an AppRole."""
 
     after = 1.2
     _over = 0.0
@@ -86,7 +84,7 @@ class ReplacesAJwtTokenAfterItsEnd(ReferenceSubject):
 
 
 class ResolvesItsJwtLinkOnce(ReferenceSubject):
-    """Resolves the link to its JWT file at its start, and reads that file for ever."""
+    """At its start, and reads that file for ever."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         file = Path(environ["VAULT_JWT_FILE"]).resolve()
@@ -94,7 +92,7 @@ class ResolvesItsJwtLinkOnce(ReferenceSubject):
 
 
 class TreatsARefusedJwtAsAMissingSecret(ReferenceSubject):
-    """Calls every secret missing after its JWT was refused."""
+    """Every secret, once its JWT was refused."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(VaultClient(environ=environ))

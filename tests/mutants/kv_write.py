@@ -1,4 +1,4 @@
-"""Clients that break KV-04: changes of one key of a secret."""
+"""Clients that break KV-04: changes of one key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vault_harness.judge.subjects.reference import ReferenceSubject
 
 
 class TreatsAFailedReadAsAnEmptySecret(Tweaked):
-    """Continues with an empty secret if its read fails: all other keys are lost."""
+    """All other keys are lost."""
 
     settings: ClassVar[Mapping[str, Any]] = {"max_stale": 0.0}
 
@@ -32,7 +32,7 @@ class TreatsAFailedReadAsAnEmptySecret(Tweaked):
 
 
 class ChangesAKeyOfItsCachedSecretWithoutCas(Tweaked):
-    """Changes a key of what it read last if it cannot read, and does not check the version."""
+    """If it cannot read."""
 
     checks = False
 
@@ -52,7 +52,7 @@ class ChangesAKeyOfItsCachedSecretWithoutCas(Tweaked):
 
 
 class TreatsADeniedReadAsAnEmptySecret(Tweaked):
-    """If it may write but not read a secret, a change of one key removes all others."""
+    """All other keys are lost."""
 
     def update(self, path: str, data: Mapping[str, str]) -> None:
         try:
@@ -62,7 +62,7 @@ class TreatsADeniedReadAsAnEmptySecret(Tweaked):
 
 
 class NeverLogsInAgainForAChange(Tweaked):
-    """Notices a dead token in reads and writes; a refused change stays refused."""
+    """It notices a dead token in reads and writes."""
 
     def update(self, path: str, data: Mapping[str, str]) -> None:
         session = self.client._session()
@@ -84,7 +84,7 @@ class NeverLogsInAgainForAChange(Tweaked):
 
 
 class ReportsAFailedChangeAsDone(Tweaked):
-    """Accepts a change whose read fails, and forgets it."""
+    """Also forgets it."""
 
     settings: ClassVar[Mapping[str, Any]] = {"max_stale": 0.0}
 
@@ -94,21 +94,19 @@ class ReportsAFailedChangeAsDone(Tweaked):
 
 
 class ChangesAKeyWithoutCas(Tweaked):
-    """Changes a key of what it has read, and writes that over any newer version."""
+    """Writes what it has read over any newer version."""
 
     def update(self, path: str, data: Mapping[str, str]) -> None:
         self.client.put_secret(path, {**self.client.read(path).value, **data})
 
 
 class OverwritesAllOtherKeys(Tweaked):
-    """Writes only the keys that it changes: all others are lost."""
-
     def update(self, path: str, data: Mapping[str, str]) -> None:
         self.client.put_secret(path, data)
 
 
 class MakesAClientForEachChange(ReferenceSubject):
-    """Makes a client for each change, as a script does: it logs in, writes, and ends cleanly."""
+    """As a script does: it logs in, writes, and ends cleanly."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(VaultClient(environ=environ))
@@ -123,22 +121,16 @@ class MakesAClientForEachChange(ReferenceSubject):
 
 
 class ConvertsLineEndsInAChange(Tweaked):
-    """Converts line ends only in changes."""
-
     def update(self, path: str, data: Mapping[str, str]) -> None:
         super().update(path, {key: text.replace("\r\n", "\n") for key, text in data.items()})
 
 
 class DropsAChangeAndReportsSuccess(Tweaked):
-    """Accepts a change, reports success, and forgets it."""
-
     def update(self, path: str, data: Mapping[str, str]) -> None:
         del path, data
 
 
 class RetriesAChangeWithTheSameVersion(Tweaked):
-    """Tries a refused change four times with the same refused version."""
-
     def update(self, path: str, data: Mapping[str, str]) -> None:
         read = self.client.read(path)
         for _ in range(4):
@@ -149,7 +141,7 @@ class RetriesAChangeWithTheSameVersion(Tweaked):
 
 
 class ChangesInThreeWrites(Tweaked):
-    """Has its change refused twice before it reads what is there now."""
+    """Its change is refused twice before it reads again."""
 
     refused = 2
 
@@ -168,21 +160,19 @@ class ChangesInFourWrites(ChangesInThreeWrites):
 
 
 class SharesOneChangeBetweenCallers(JoinsByPath):
-    """A caller that changes a key during another change gets that change's result."""
+    """A caller that changes another key gets that change's result."""
 
     def update(self, path: str, data: Mapping[str, str]) -> None:
         self.joined(path, partial(super().update, path, data))
 
 
 class StripsValuesInAChange(Tweaked):
-    """Strips them only from changes."""
-
     def update(self, path: str, data: Mapping[str, str]) -> None:
         super().update(path, {key: value.strip() for key, value in data.items()})
 
 
 class _ChangesMore(Tweaked):
-    """Passes the other keys of a secret through its own code when it changes one."""
+    """Passes a secret's other keys through its own code."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -201,21 +191,21 @@ class _ChangesMore(Tweaked):
 
 
 class DropsEmptyKeysInAChange(_ChangesMore):
-    """A change of one key removes all empty keys of the secret."""
+    """The other keys of the secret."""
 
     def leave(self, data: Mapping[str, str]) -> dict[str, str]:
         return {key: value for key, value in data.items() if value}
 
 
 class JoinsLinesInAChange(_ChangesMore):
-    """A change of one key joins the lines of the others, which destroys certificates."""
+    """In the other keys, which destroys certificates."""
 
     def leave(self, data: Mapping[str, str]) -> dict[str, str]:
         return {key: " ".join(value.splitlines()) for key, value in data.items()}
 
 
 class ChangesAKeyOfItsCachedSecretWithCas(ChangesAKeyOfItsCachedSecretWithoutCas):
-    """Does so, but Vault checks the version, and the change fails if it differs."""
+    """Vault checks the version, so the change fails if it differs."""
 
     checks = True
 

@@ -44,7 +44,7 @@ class _LeasesTwo(Leases):
 
 
 class _Silent(Leases):
-    """Asks for nothing new for some seconds after its last credential has ended."""
+    """Asks for nothing for some seconds after its last credential's end."""
 
     seconds = math.inf
 
@@ -83,7 +83,7 @@ class _FetchesTwice(_LeasesTwo):
 
 
 class ReplacesALostLeaseTwice(Leasing):
-    """Both the renewer and a caller replace a lost lease."""
+    """The renewer and a caller both do."""
 
     leases_type = _FetchesTwice
 
@@ -133,7 +133,7 @@ class _EndsWithOne(Leases):
 
 
 class StopsAllRenewalsAtOneLostLease(Leasing):
-    """Its renewer ends with the loss of one lease."""
+    """Its renewer ends."""
 
     leases_type: ClassVar[type[Leases]] = _EndsWithOne
 
@@ -149,8 +149,6 @@ class _LosesAll(Leases):
 
 
 class ReplacesAllCredentialsForOneLostLease(Leasing):
-    """Takes new credentials for all paths if the lease of one is gone."""
-
     leases_type: ClassVar[type[Leases]] = _LosesAll
 
 
@@ -165,10 +163,7 @@ class _LogsInForEachFailure(Leases):
 
 
 class LogsInForEachFailedLease(Leasing):
-    """Takes a failed renewal of a lease for a bad token, and logs in.
-
-    Its leases stay with their token. Nobody uses the new tokens, which live for their full life.
-    """
+    """Its leases stay with their token; nobody uses the new tokens, which live on."""
 
     leases_type: ClassVar[type[Leases]] = _LogsInForEachFailure
 
@@ -180,8 +175,6 @@ class _WaitsForever(Leases):
 
 
 class WaitsForeverForALease(Leasing):
-    """Has no deadline only for the renewal of a lease."""
-
     leases_type: ClassVar[type[Leases]] = _WaitsForever
 
 
@@ -193,7 +186,7 @@ class _WaitsForeverForAnother(NeverRenewsALease):
 
 
 class WaitsForeverForAnotherCredential(Leasing):
-    """Renews no lease, and has no deadline for a replacement in the background."""
+    """Renews nothing, and has no deadline for a replacement in the background."""
 
     leases_type: ClassVar[type[Leases]] = _WaitsForeverForAnother
 
@@ -205,7 +198,7 @@ class AsksTwiceAboutALostLease(Leasing):
 
 
 class RenewsInCalls(Leasing):
-    """Has no thread for its leases: callers renew what is due."""
+    """Without a thread: callers renew what is due."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -236,7 +229,7 @@ class _ReplacesAtALostAnswer(RenewsAtShare):
 
 
 class ReplacesAtALostAnswer(Leasing):
-    """Takes a new credential if a renewal was not answered."""
+    """If a renewal was not answered."""
 
     leases_type: ClassVar[type[Leases]] = _ReplacesAtALostAnswer
 
@@ -255,13 +248,11 @@ class _MintsAtEachFailure(RenewsAtShare):
 
 
 class ReplacesACredentialAtEachFailedRenewal(Leasing):
-    """Takes a new credential for a failed renewal early in a life."""
-
     leases_type = _MintsAtEachFailure
 
 
 class HandsOutEndedCredentialsWhileItRenews(Leasing):
-    """Gives renewals unlimited time, and hands out credentials that ended meanwhile."""
+    """Gives renewals unlimited time."""
 
     leases_type = Trusting
 
@@ -275,8 +266,6 @@ class _MintsByTheClock(Leases):
 
 
 class ReplacesACredentialEveryTwoSeconds(Leasing):
-    """Takes a new credential every two seconds, in any case."""
-
     leases_type = _MintsByTheClock
 
 
@@ -292,7 +281,7 @@ class _SilentAfterA500(_Silent):
 
 
 class HandsOutNothingAfterA500(Leasing):
-    """Hands out nothing after a renewal was answered 500."""
+    """To a renewal."""
 
     leases_type = _SilentAfterA500
 
@@ -302,13 +291,13 @@ class _SilentForLongAfterA500(_SilentAfterA500):
 
 
 class PausesForTooLongAfterA500(Leasing):
-    """Pauses for ten seconds, more than a life, after each lease that it could not renew."""
+    """For ten seconds, more than a life."""
 
     leases_type = _SilentForLongAfterA500
 
 
 class _TriesOn(RenewsAtShare):
-    """Retries a failing renewal a fixed number of times, and then waits for the lease's end."""
+    """Retries a failing renewal some times, and waits for the lease's end."""
 
     share = 0.5
     tries: ClassVar[float] = math.inf
@@ -318,7 +307,7 @@ class _TriesOn(RenewsAtShare):
     def _failed(self, held: Held, error: VaultError) -> float:
         super()._failed(held, error)
         grant = held.grant
-        assert grant is not None  # the caller has a lease that could not be kept
+        assert grant is not None
         self._tried += 1
         if self._tried < self.tries:
             held.due = clock() + self.pause
@@ -333,7 +322,7 @@ class _TriesOn(RenewsAtShare):
 
 
 class RenewsLeasesWithoutAPause(Leasing):
-    """Retries as fast as it is refused, up to the last part of a life."""
+    """Up to the last part of a life."""
 
     leases_type: ClassVar[type[Leases]] = _TriesOn
 
@@ -364,10 +353,7 @@ class _LogsInForDeniedRenewals(Leases):
 
 
 class LogsInForDeniedRenewals(Leasing):
-    """Takes a policy that denies renewals of leases for a dead token, and logs in at each try.
-
-    It tries twice a second, until the lease has nearly ended.
-    """
+    """Twice a second, until the lease has nearly ended."""
 
     leases_type: ClassVar[type[Leases]] = _LogsInForDeniedRenewals
 
@@ -383,7 +369,7 @@ class _MintsAtAQuota(RenewsAtShare):
 
 
 class ReplacesACredentialAfterA429(Leasing):
-    """Takes another credential early in a life if a quota refuses its renewal."""
+    """Early in a life."""
 
     leases_type: ClassVar[type[Leases]] = _MintsAtAQuota
 
@@ -400,8 +386,6 @@ class _LogsInAtAQuota(RenewsAtShare):
 
 
 class LogsInAfterA429ForALease(Leasing):
-    """Takes another token if a quota refuses its renewal."""
-
     leases_type: ClassVar[type[Leases]] = _LogsInAtAQuota
 
 
@@ -410,8 +394,6 @@ class _MintsInItsTime(_MintsAtEachFailure):
 
 
 class ReplacesACredentialAtHalfItsLifeWhenRenewalsFail(Leasing):
-    """Takes a new credential for a failed renewal, but after the middle of a life."""
-
     leases_type = _MintsInItsTime
 
 
@@ -420,7 +402,7 @@ class _LogsInOnceForThem(_LogsInForDeniedRenewals):
 
 
 class LogsInOnceForDeniedRenewals(Leasing):
-    """Checks once whether its role may do more now."""
+    """To see whether its role may do more now."""
 
     leases_type: ClassVar[type[Leases]] = _LogsInOnceForThem
 
@@ -430,7 +412,7 @@ class _SilentForAWhileAfterA500(_SilentAfterA500):
 
 
 class PausesAWhileAfterA500(Leasing):
-    """Pauses for three quarters of a life, as much as pauses after failed renewals may grow."""
+    """For three quarters of a life, as pauses may grow."""
 
     leases_type = _SilentForAWhileAfterA500
 
@@ -447,8 +429,6 @@ class TriesALeaseThirteenTimes(Leasing):
 
 
 class ReplacesACredentialAtHalfItsLife(Leasing):
-    """Asks for a new credential when half of a life is over."""
-
     leases_type = NeverRenewsALease
 
 
@@ -459,7 +439,7 @@ class _AsksForLittle(Leases):
 
 
 class RenewsALeaseForHalfItsLife(Leasing):
-    """Each renewal asks for half of what the lease had at first."""
+    """Asks for half of what the lease had at first."""
 
     leases_type = _AsksForLittle
 
@@ -469,7 +449,7 @@ class _RenewsLate(RenewsAtShare):
 
 
 class RenewsLeasesLate(Leasing):
-    """Renews in the last tenth of a life, where a slow answer is too late."""
+    """In the last tenth of a life, where a slow answer is too late."""
 
     leases_type = _RenewsLate
 
@@ -485,8 +465,6 @@ class _LivesAsTheFirst(Leases):
 
 
 class RenewsAllLeasesByTheLifeOfTheFirst(Leasing):
-    """Assumes that leases of all paths live as long as its first one."""
-
     leases_type: ClassVar[type[Leases]] = _LivesAsTheFirst
 
 
@@ -507,13 +485,13 @@ class _EndsWithASeal(Leases):
 
 
 class StopsRenewingLeasesAfterASeal(Leasing):
-    """Stops renewing after a renewal that meets a seal: its leases expire without a successor."""
+    """After a renewal that meets a seal."""
 
     leases_type: ClassVar[type[Leases]] = _EndsWithASeal
 
 
 class _MeetsEachPage(Leases):
-    """Renews the short lease early and the long one late, so that each gets a page of its own."""
+    """Renews the short lease early and the long one late, so that each gets a page."""
 
     def _plan(self, held: Held, grant: Grant) -> None:
         super()._plan(held, grant)
@@ -531,7 +509,7 @@ class _LosesItsToken(_MeetsEachPage):
 
 
 class LogsInAfterAGateway403ForALease(Leasing):
-    """Takes a 403 to a lease's renewal, by anybody, for the end of its token."""
+    """To a renewal, by anybody."""
 
     leases_type: ClassVar[type[Leases]] = _LosesItsToken
 
@@ -545,7 +523,7 @@ class _LeavesIt(_MeetsEachPage):
 
 
 class StopsRenewingALeaseAfterAGateway403(Leasing):
-    """Takes a 403 to a lease's renewal for a denial, and stops renewing it."""
+    """To a renewal."""
 
     leases_type: ClassVar[type[Leases]] = _LeavesIt
 
@@ -567,7 +545,7 @@ class _EndsAtAPage(Leases):
 
 
 class StopsRenewingLeasesAfterAGatewayPage(Leasing):
-    """Stops renewing its leases at a page. A caller gets another credential after the end."""
+    """A caller gets another credential after the end."""
 
     leases_type: ClassVar[type[Leases]] = _EndsAtAPage
 
@@ -583,14 +561,12 @@ class _AcceptsAGatewayPage(Leases):
 
 
 class TreatsAGatewayPageAsARenewedLease(Leasing):
-    """Looks only at the status of the answer to a renewal."""
+    """Looks only at the status."""
 
     leases_type: ClassVar[type[Leases]] = _AcceptsAGatewayPage
 
 
 class HandsOutNoCredentialInAnOutage(Leasing):
-    """Hands out no credential while it knows that Vault is away."""
-
     def lease(self, path: str, failed: str | None = None) -> Credential:
         session = self.client._session()
         held = session.leases._by_path.get(path)
@@ -600,8 +576,6 @@ class HandsOutNoCredentialInAnOutage(Leasing):
 
 
 class LooksUpItsTokenBeforeItHandsOutACredential(Leasing):
-    """Asks Vault whether its token lives before it hands out a credential."""
-
     def lease(self, path: str, failed: str | None = None) -> Credential:
         session = self.client._session()
         token = session.authenticator.current
@@ -628,7 +602,7 @@ class LooksUp(Leases):
 
 
 class LooksUpItsLeases(Leasing):
-    """Looks up a lease before and after it renews it; neither is a renewal."""
+    """Before and after it renews; neither is a renewal."""
 
     leases_type = LooksUp
 
@@ -638,8 +612,6 @@ class _RenewsJustInTime(RenewsAtShare):
 
 
 class RenewsLeasesJustInTime(Leasing):
-    """Renews before that."""
-
     leases_type = _RenewsJustInTime
 
 
@@ -653,7 +625,7 @@ class _ReplacesAtAPage(Leases):
 
 
 class ReplacesACredentialAfterAGatewayPage(Leasing):
-    """Takes a new credential after any failed renewal."""
+    """To a renewal."""
 
     leases_type: ClassVar[type[Leases]] = _ReplacesAtAPage
 
@@ -680,7 +652,7 @@ class _SilentAtItsMaxTtl(_Silent):
 
 
 class HandsOutNothingAtTheMaxTtl(Leasing):
-    """Hands out nothing after a lease could not be extended."""
+    """If a lease could not be extended."""
 
     leases_type = _SilentAtItsMaxTtl
 
@@ -690,13 +662,11 @@ class _NeverRenewsEarly(NeverRenewsALease, RenewsAtShare):
 
 
 class ReplacesACredentialTooEarly(Leasing):
-    """Asks for a new credential before half of a life is over."""
-
     leases_type = _NeverRenewsEarly
 
 
 class _RenewsOn(RenewsAtShare):
-    """Renews again and again after a renewal grants less than at first."""
+    """Renews on after a renewal grants less than at first."""
 
     share = 0.3
     times: ClassVar[float] = math.inf
@@ -715,7 +685,7 @@ class _RenewsOn(RenewsAtShare):
 
 
 class RenewsALeaseToTheVeryEnd(Leasing):
-    """Renews at 0.3 of the last grant, however small."""
+    """At 0.3 of the last grant, however small."""
 
     leases_type: ClassVar[type[Leases]] = _RenewsOn
 
@@ -733,8 +703,6 @@ class _NeverRenewsInTurn(NeverRenewsALease, RenewsAtShare):
 
 
 class ReplacesACredentialAfterHalfItsLife(Leasing):
-    """Asks for a new credential after half of a life."""
-
     leases_type = _NeverRenewsInTurn
 
 
@@ -743,7 +711,7 @@ class _RenewsOnFourTimes(_RenewsOn):
 
 
 class RenewsTheRestOfALifeFourTimes(Leasing):
-    """Renews what is left four times, and then takes a new credential."""
+    """Then takes a new credential."""
 
     leases_type = _RenewsOnFourTimes
 
@@ -756,13 +724,13 @@ class _StopsAtALostAnswer(Leases):
         wait = super()._failed(held, error)
         if _is_lost(error):
             held.due = wait = math.inf
-            assert held.grant is not None  # the caller has a lease that could not be renewed
+            assert held.grant is not None
             held.grant.__class__ = _Endless  # only the thread would have noticed its end
         return wait
 
 
 class StopsRenewingLeasesAfterALostAnswer(Leasing):
-    """Its thread handles Vault's errors, and dies if there is no answer."""
+    """Its thread handles Vault's errors, and dies without an answer."""
 
     leases_type: ClassVar[type[Leases]] = _StopsAtALostAnswer
 
@@ -784,7 +752,7 @@ class _EndsWithALostAnswer(Leases):
 
 
 class LosesItsLeasesAfterALostAnswer(Leasing):
-    """Its thread dies too, and its leases end with it."""
+    """Its thread dies too."""
 
     leases_type = _EndsWithALostAnswer
 
@@ -798,7 +766,7 @@ class ReplacesACredentialTwiceAfterALostAnswer(Leasing):
 
 
 class _Patient(Leases):
-    """Waits for the result of a renewal before it hands out a credential."""
+    """Waits for a renewal's result before it hands out a credential."""
 
     waits: ClassVar[float] = math.inf
 
@@ -810,7 +778,7 @@ class _Patient(Leases):
 
 
 class WaitsForARenewalOfALease(Leasing):
-    """Checks its credential under the lock that its thread holds until a renewal is over."""
+    """Under the lock that its thread holds."""
 
     leases_type: ClassVar[type[Leases]] = _Patient
 
@@ -820,13 +788,13 @@ class _PatientForLong(_Patient):
 
 
 class WaitsTooLongForARenewalOfALease(Leasing):
-    """Hands out the old credential after more than half of a renewal's time."""
+    """For more than half of a renewal's time."""
 
     leases_type = _PatientForLong
 
 
 class RenewsLeasesInACallersCall(Leasing):
-    """Has no thread for leases: a caller renews when it is time, and all others are served."""
+    """One renews; all others are served."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -838,7 +806,7 @@ class _PatientForAMoment(_Patient):
 
 
 class WaitsALittleForARenewalOfALease(Leasing):
-    """Hands out the old credential after less than a third of a renewal's time."""
+    """For less than a third of a renewal's time."""
 
     leases_type = _PatientForAMoment
 

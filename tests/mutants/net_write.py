@@ -42,7 +42,7 @@ class RetriesAStalledWrite(Tweaked):
 
 
 class GivesUpWriting(Tweaked):
-    """Refuses all writes after one failed write, and still reads."""
+    """It still reads."""
 
     _failed: VaultUnavailable | None = None
 
@@ -60,7 +60,7 @@ class GivesUpWriting(Tweaked):
 
 
 class KeepsRemovedKeysInAWrite(Tweaked):
-    """Takes a write for a change of some keys: a removed key stays."""
+    """Takes a write for a change of some keys."""
 
     def write(self, path: str, data: Mapping[str, str]) -> None:
         until = time.monotonic() + self.client.config.timeout
@@ -73,7 +73,7 @@ class KeepsRemovedKeysInAWrite(Tweaked):
 
 
 class StripsValuesInAWrite(Tweaked):
-    """Strips blanks and line ends from what it writes: a key file loses its last line end."""
+    """A key file loses its last line end."""
 
     def write(self, path: str, data: Mapping[str, str]) -> None:
         super().write(path, {key: value.strip() for key, value in data.items()})
@@ -99,7 +99,7 @@ class _SpellsItsWrites(Tweaked):
 
 
 class WritesJsonByHand(_SpellsItsWrites):
-    """Puts values between quotes, as shell scripts do: quotes and newlines break the JSON."""
+    """As shell scripts do: quotes and newlines break it."""
 
     def spell(self, data: Mapping[str, str]) -> bytes:
         pairs = ", ".join(f'"{key}": "{value}"' for key, value in data.items())
@@ -107,7 +107,7 @@ class WritesJsonByHand(_SpellsItsWrites):
 
 
 class CountsCharactersAsBytes(_SpellsItsWrites):
-    """Gives the length of a body in characters, so that Vault reads only part of it."""
+    """So Vault reads only part of a body."""
 
     def spell(self, data: Mapping[str, str]) -> bytes:
         text = json.dumps({"data": dict(data)}, ensure_ascii=False)
@@ -115,7 +115,7 @@ class CountsCharactersAsBytes(_SpellsItsWrites):
 
 
 class WritesOnlyAscii(_SpellsItsWrites):
-    """Writes a question mark for each non-ASCII letter, and reports success."""
+    """A question mark for each other letter, and reports success."""
 
     def spell(self, data: Mapping[str, str]) -> bytes:
         plain = {key: value.encode("ascii", "replace").decode() for key, value in data.items()}
@@ -128,7 +128,7 @@ class WritesASpaceForAPlus(Tweaked):
 
 
 class CutsThePathOfAWriteAtAQuestionMark(Tweaked):
-    """Puts a path into a URL unencoded: what follows a question mark is a query."""
+    """What follows is a query."""
 
     def write(self, path: str, data: Mapping[str, str]) -> None:
         super().write(path.partition("?")[0], data)
@@ -145,15 +145,11 @@ class _WritesOtherTexts(Tweaked):
 
 
 class WritesDigitsAsANumber(_WritesOtherTexts):
-    """Takes a text of digits for a number."""
-
     def other(self, data: Mapping[str, str]) -> dict[str, Any]:
         return {key: str(int(text)) if text.isdecimal() else text for key, text in data.items()}
 
 
 class DropsEmptyKeysInAWrite(_WritesOtherTexts):
-    """Leaves out keys with empty values."""
-
     def other(self, data: Mapping[str, str]) -> dict[str, Any]:
         return {key: text for key, text in data.items() if text}
 
@@ -164,7 +160,7 @@ class ConvertsLineEndsInAWrite(_WritesOtherTexts):
 
 
 class RetriesALostWrite(Tweaked):
-    """Repeats a write if the answer did not come."""
+    """If the answer did not come."""
 
     def write(self, path: str, data: Mapping[str, str]) -> None:
         try:
@@ -174,7 +170,7 @@ class RetriesALostWrite(Tweaked):
 
 
 class RetriesAWriteAfterAGateway502(Tweaked):
-    """Assumes that nothing was written at a 5xx, but not at a broken connection."""
+    """Assumes that nothing was written."""
 
     def write(self, path: str, data: Mapping[str, str]) -> None:
         try:
@@ -186,7 +182,7 @@ class RetriesAWriteAfterAGateway502(Tweaked):
 
 
 class ReportsAnUnreceivedWriteAsDone(Tweaked):
-    """Reports success for a write that no server received."""
+    """A write that no server received."""
 
     swallows: tuple[type[VaultUnavailable], ...] = (VaultUnreachable,)
 
@@ -196,13 +192,13 @@ class ReportsAnUnreceivedWriteAsDone(Tweaked):
 
 
 class ReportsAFailedWriteAsDone(ReportsAnUnreceivedWriteAsDone):
-    """Reports success for a write that the server failed."""
+    """A write that the server failed."""
 
     swallows = (VaultSealed, ServerFailed)
 
 
 class ReportsAWriteAsDoneAfterAGatewayPage(Tweaked):
-    """Looks only at the status of the answer to a write."""
+    """Looks only at the status."""
 
     def write(self, path: str, data: Mapping[str, str]) -> None:
         with contextlib.suppress(UnexpectedAnswer, AnswerTruncated):
@@ -210,7 +206,7 @@ class ReportsAWriteAsDoneAfterAGatewayPage(Tweaked):
 
 
 class ReportsARefusedWriteAsDone(Tweaked):
-    """Reports success for a write that Vault refused with 400 because of a newer version."""
+    """A write that Vault refused with 400 because of a newer version."""
 
     def write(self, path: str, data: Mapping[str, str]) -> None:
         with contextlib.suppress(WriteConflict):
@@ -218,7 +214,7 @@ class ReportsARefusedWriteAsDone(Tweaked):
 
 
 class WritesEachKeySeparately(Tweaked):
-    """Writes each key by a request of its own, so that each version has one key."""
+    """Each version has one key."""
 
     def write(self, path: str, data: Mapping[str, str]) -> None:
         for key, value in data.items():
@@ -226,7 +222,7 @@ class WritesEachKeySeparately(Tweaked):
 
 
 class CachesAValueThatItFailedToWrite(Tweaked):
-    """Caches a value before it writes it, and keeps it there if the write fails."""
+    """Caches it before it writes."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -235,7 +231,7 @@ class CachesAValueThatItFailedToWrite(Tweaked):
     def write(self, path: str, data: Mapping[str, str]) -> None:
         self._mine[path] = data
         super().write(path, data)
-        del self._mine[path]  # Vault has it now
+        del self._mine[path]
 
     def read_cached(self, path: str, key: str) -> Any:
         mine = self._mine.get(path, {})
@@ -243,7 +239,7 @@ class CachesAValueThatItFailedToWrite(Tweaked):
 
 
 class BlocksReadersWhileItWrites(ReferenceSubject):
-    """Has a readers-writer lock, and holds it for writing while it waits for Vault."""
+    """Has a readers-writer lock, held while it waits for Vault."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(VaultClient(environ=environ))
@@ -260,14 +256,14 @@ class BlocksReadersWhileItWrites(ReferenceSubject):
 
 
 class SharesOneWriteBetweenCallers(JoinsByPath):
-    """A caller that writes a secret during another write gets that write's result."""
+    """A caller that writes during another write gets that one's result."""
 
     def write(self, path: str, data: Mapping[str, str]) -> None:
         self.joined(path, partial(super().write, path, data))
 
 
 class RetriesAWriteAfterACutAnswer(Tweaked):
-    """Takes a truncated answer for a failed connection, and writes again."""
+    """As after a failed connection."""
 
     def write(self, path: str, data: Mapping[str, str]) -> None:
         try:
@@ -277,13 +273,13 @@ class RetriesAWriteAfterACutAnswer(Tweaked):
 
 
 class WritesAfterConnectionClose(Writes):
-    """Loses a write over such a connection, and rightly does not repeat it."""
+    """Loses the write, and rightly does not repeat it."""
 
     wire_type = _DeafPool
 
 
 class ReportsAWriteAsDoneAfterA429(Tweaked):
-    """Knows Vault's refusals and failures, and takes every other answer for success."""
+    """Takes every answer but Vault's refusals and failures for success."""
 
     def write(self, path: str, data: Mapping[str, str]) -> None:
         with contextlib.suppress(RateLimited):
@@ -291,8 +287,6 @@ class ReportsAWriteAsDoneAfterA429(Tweaked):
 
 
 class ReportsAGatewayPageAsADeniedWrite(Tweaked):
-    """Calls a write denied if a gateway said 403."""
-
     def write(self, path: str, data: Mapping[str, str]) -> None:
         try:
             super().write(path, data)
@@ -303,8 +297,6 @@ class ReportsAGatewayPageAsADeniedWrite(Tweaked):
 
 
 class DropsItsTokenAfterAGateway403ToAWrite(Tweaked):
-    """Takes its token for dead if a gateway said 403 to a write."""
-
     def write(self, path: str, data: Mapping[str, str]) -> None:
         try:
             super().write(path, data)
@@ -316,7 +308,7 @@ class DropsItsTokenAfterAGateway403ToAWrite(Tweaked):
 
 
 class NeverLogsInAgainForAWrite(Tweaked):
-    """Learns only from reads that its token is dead. A refused write stays refused."""
+    """It learns only from reads that its token is dead."""
 
     def write(self, path: str, data: Mapping[str, str]) -> None:
         session = self.client._session()
@@ -328,13 +320,13 @@ class NeverLogsInAgainForAWrite(Tweaked):
 
 
 class ObeysConnectionCloseAtAWrite(Writes):
-    """Writes over another connection."""
+    """Uses another connection."""
 
     wire_type = _Pool
 
 
 class WritesByTheVersion(Tweaked):
-    """Reads a secret before it writes it, and writes only over that version."""
+    """It reads a secret first, and writes only over that version."""
 
     def write(self, path: str, data: Mapping[str, str]) -> None:
         until = time.monotonic() + self.client.config.timeout
@@ -347,7 +339,7 @@ class WritesByTheVersion(Tweaked):
 
 
 class AcceptsACutAnswerToAWrite(Tweaked):
-    """Looks at the status of a truncated answer, and rightly takes the write for done."""
+    """Rightly: its status tells that the write is done."""
 
     def write(self, path: str, data: Mapping[str, str]) -> None:
         with contextlib.suppress(AnswerTruncated):

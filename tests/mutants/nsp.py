@@ -24,7 +24,7 @@ from tests.subjects.lazy_wire import ClientError, Reply, UnavailableError, Wire
 
 
 class _Forgetful(Wire):
-    """Sends the namespace header except with some requests."""
+    """Leaves the namespace out of some requests."""
 
     forgets = ""
 
@@ -45,14 +45,10 @@ class _RenewsInTheRoot(_Forgetful):
 
 
 class RenewsWithoutTheNamespace(LazyClient):
-    """Renews by separate code without the header for the namespace."""
-
     wire_type = _RenewsInTheRoot
 
 
 class WritesWithoutTheNamespace(Tweaked):
-    """Writes by separate code without the header for the namespace."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         transport = self.client._session()._transport
@@ -67,8 +63,6 @@ class WritesWithoutTheNamespace(Tweaked):
 
 
 class ReadsWholeSecretsWithoutTheNamespace(_KeyByKeyAsEver):
-    """Reads whole secrets by separate code without the header for the namespace."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._other = self.wire_type({**environ, "VAULT_NAMESPACE": ""})
@@ -81,8 +75,6 @@ class ReadsWholeSecretsWithoutTheNamespace(_KeyByKeyAsEver):
 
 
 class LeasesWithoutTheNamespace(Leasing):
-    """Leases by separate code without the header for the namespace."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         transport = self.client._session()._transport
@@ -121,7 +113,7 @@ class LooksUpItsTokenWithoutTheNamespace(LazyClient):
 
 
 class LooksUpItsTokenWithoutTheNamespaceBehindACache(KeepsAndLogsInAtAThird):
-    """Never renews, and answers from memory: its next look mostly has a new token."""
+    """Its next look mostly has a new token, since it never renews."""
 
     wire_type = _LooksInTheRoot
 
@@ -131,13 +123,13 @@ class _RevokesInTheRoot(_Forgetful):
 
 
 class RevokesWithoutTheNamespace(LazyClient):
-    """Revokes by separate code: each restart leaves a token behind in HashiCorp Vault."""
+    """Each restart leaves a token behind in HashiCorp Vault."""
 
     wire_type = _RevokesInTheRoot
 
 
 class StartsARenewerForEachLogin(LazyClient):
-    """Each login but the first starts another thread that renews."""
+    """Each but the first."""
 
     _logins = 0
 
@@ -167,7 +159,7 @@ class StartsARenewerForEachLogin(LazyClient):
 
 
 class TreatsASealAsADeadToken(LazyClient):
-    """Drops its token at a 503, since the server's health is good."""
+    """At a 503, since the server's health is good."""
 
     def read(self, path: str, key: str) -> str:
         try:
@@ -189,8 +181,6 @@ class TreatsASealAsADeadToken(LazyClient):
 
 
 class RetriesWithoutAPauseWhileSysHealthIsGood(LazyClient):
-    """Retries without a pause as long as the server's health is good."""
-
     def read(self, path: str, key: str) -> str:
         end = time.monotonic() + 0.9 * self._deadline
         while True:

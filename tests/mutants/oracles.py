@@ -1,7 +1,7 @@
 """The words of each oracle's findings, which show the mutants that it catches.
 
-A mutant's reason is a part of a finding: its promise, or what was seen. Several oracles speak of
-logins, so a mutant counts for an oracle only if its scenario asks it.
+A mutant's reason is a part of a finding. Several oracles speak of logins, so a mutant counts only
+if its scenario asks the oracle.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ ALWAYS = {
     *("loops_have_pauses", "no_false_absence", "no_wrong_value", "one_renewal_at_a_time"),
     "stays_alive",
 }
-"""Oracles that the lab asks in every scenario."""
+"""The lab asks these in every scenario."""
 
 BY_A_VERB = {
     "lab.logs_in_again": ("logs_in_again",),
@@ -104,11 +104,11 @@ BY_A_VERB = {
     "fails_over": ("recovers_within",),
     "follows": ("reaches_address", "leaves_address", "no_failed_read"),
 }
-"""Oracles that scenarios ask through another function."""
+"""Scenarios ask these through another function."""
 
 
 def asked(folder: Path = SCENARIOS) -> dict[str, set[str]]:
-    """Return the oracles that each scenario asks by itself, by its id."""
+    """Return the oracles that each scenario asks by itself."""
     found = {}
     for path in sorted(folder.glob("test_*.py")):
         module = ast.parse(path.read_text(encoding="utf-8"))

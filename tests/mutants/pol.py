@@ -54,7 +54,7 @@ class TreatsADeniedWholeSecretAsEmpty(_KeyByKeyAsEver):
 
 
 class ReportsADenialAsAnOutage(LazyClient):
-    """Tells operators that Vault is down when a policy is wrong."""
+    """As if Vault were down."""
 
     def read(self, path: str, key: str) -> str:
         try:
@@ -64,7 +64,7 @@ class ReportsADenialAsAnOutage(LazyClient):
 
 
 class LogsInAfterAFailedLookup(LazyClient):
-    """Takes a failed look-up of its token for its death, and logs in."""
+    """Takes it for its token's death."""
 
     most: ClassVar[float] = float("inf")
     _taken = 0
@@ -80,37 +80,32 @@ class LogsInAfterAFailedLookup(LazyClient):
             return self._goes_on()
 
     def _goes_on(self) -> bool:
-        """Return whether the call asks once more, with another token."""
         return True
 
 
 class DropsItsTokenAfterAFailedLookup(LogsInAfterAFailedLookup):
-    """Tells its caller that it does not know, and has no token for the next caller."""
+    """The next caller has no token."""
 
     def _goes_on(self) -> bool:
         raise UnavailableError("Vault does not say whose fault the denial was")
 
 
 class LooksUpItsTokenFourTimesASecond(LooksEverySecond):
-    """Looks more often than anything can change."""
-
     every = 0.25
 
 
 class RepeatsItsFirstDeniedReadTwice(RepeatsEachDeniedRead):
-    """Repeats its first denied read twice, within its pace."""
+    """Within its pace."""
 
     at_the_first = 2
 
 
 class LogsInOnceAfterAFailedLookup(LogsInAfterAFailedLookup):
-    """Logs in once after a failed look-up."""
-
     most = 1
 
 
 class AsksForMetadataFirst(LazyClient):
-    """Asks for a secret's version before it reads the secret."""
+    """Before it reads the secret."""
 
     def _fetch(self, path: str, deadline: float) -> Reply:
         token = self._valid_token(deadline)
@@ -122,7 +117,7 @@ class AsksForMetadataFirst(LazyClient):
 
 
 class AsksForADeniedSecretInTwoWays(AsksForMetadataFirst):
-    """Asks for metadata, then for the secret, and repeats both if both are denied."""
+    """Metadata and secret, each twice."""
 
     def _fetch(self, path: str, deadline: float) -> Reply:
         for _ in range(2):
@@ -138,7 +133,7 @@ class AsksForADeniedSecretInTwoWays(AsksForMetadataFirst):
 
 
 class ReportsUnhealthyForAWhileWithoutDeclaringIt(ReportsUnhealthyForAWhile):
-    """Declares nothing, and its token lives for a minute."""
+    """Its token lives for a minute."""
 
     after = 13.0
 
@@ -148,7 +143,7 @@ class ReportsUnhealthyForAWhileWithoutDeclaringIt(ReportsUnhealthyForAWhile):
 
 
 class ReportsUnhealthyForTooLongWithoutDeclaringIt(ReportsUnhealthyForAWhileWithoutDeclaringIt):
-    """Takes longer than any assumed pause, and less than half of that life."""
+    """Longer than any assumed pause, and less than half of its token's life."""
 
     after = 22.0
 
@@ -169,7 +164,7 @@ class CachesADenialForever(LazyClient):
 
 
 class ReturnsAnOldValueWhenDenied(Remembers):
-    """Returns what it read before while it is denied, as if it were fresh."""
+    """As if it were fresh."""
 
     def read(self, path: str, key: str) -> str:
         try:
@@ -191,7 +186,7 @@ class KeepsADeniedWholeSecret(_Remembers):
 
 
 class AsksForHealthAtEachDenial(LazyClient):
-    """Takes a denial for a sick server, and keeps asking for its health."""
+    """Takes a denial for a sick server."""
 
     def read(self, path: str, key: str) -> str:
         try:
@@ -203,8 +198,6 @@ class AsksForHealthAtEachDenial(LazyClient):
 
 
 class ReturnsACachedValueWhenDenied(Tweaked):
-    """Returns the cached value when Vault denies it."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._kept: dict[tuple[str, str], Secret] = {}
@@ -220,7 +213,7 @@ class ReturnsACachedValueWhenDenied(Tweaked):
 
 
 class AnswersDeniedPlainReadsFromItsCache(Tweaked):
-    """Answers a denied plain read from its cache; a denied cached read clears the entry."""
+    """A denied cached read clears the entry."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -245,7 +238,7 @@ class AnswersDeniedPlainReadsFromItsCache(Tweaked):
 
 
 class AnswersDeniedWholeSecretsFromMemory(Tweaked):
-    """Answers a denied whole secret from memory; a denied single read clears it."""
+    """A denied single read clears it."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -278,8 +271,7 @@ class CachesADenialForeverInCachedReads(Tweaked):
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
-        # The client inside would also remember each denial for ten seconds, and the times would add
-        # up.
+        # Otherwise the client inside would add its own ten seconds.
         self.client._session()._denials = NoDenials()
         self._denials: dict[tuple[str, str], tuple[float, PermissionDenied]] = {}
 
@@ -295,14 +287,11 @@ class CachesADenialForeverInCachedReads(Tweaked):
 
 
 class DeniesWholeSecretsForeverAfterA403(Tweaked):
-    """Never asks again for a whole secret that was denied once."""
-
     keeps = float("inf")
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
-        # The client inside would also remember each denial for ten seconds, and the times would add
-        # up.
+        # Otherwise the client inside would add its own ten seconds.
         self.client._session()._denials = NoDenials()
         self._denied: dict[str, float] = {}
 
@@ -318,7 +307,7 @@ class DeniesWholeSecretsForeverAfterA403(Tweaked):
 
 
 class LogsInForADenialEveryTenSeconds(LazyClient):
-    """Takes a 403 for a possibly dead token, and logs in at most once in ten seconds."""
+    """Takes a 403 for a possibly dead token."""
 
     pause = 10.0
     keeps = 12.8
@@ -348,22 +337,17 @@ class LogsInForADenialEveryTenSeconds(LazyClient):
 
 
 class LogsInForADenialTooOften(LogsInForADenialEveryTenSeconds):
-    """Logs in once in six seconds."""
+    """Once in six seconds."""
 
     pause = 6.0
 
 
 class CachesADenialForTheRefreshTime(CachesADenialForeverInCachedReads):
-    """Asks again after a denial when it would refresh a value."""
-
     keeps = 4.8
 
 
 class CachesADenialInEveryReadForTheRefreshTime(LazyClient):
-    """Asks again after a denial when it would refresh a value, in each way of reading.
-
-    It declares its longest pause, which is shorter and does not apply to denials.
-    """
+    """Its declared longest pause is shorter, and does not apply to denials."""
 
     keeps = 4.8
 
@@ -382,8 +366,6 @@ class CachesADenialInEveryReadForTheRefreshTime(LazyClient):
 
 
 class DeniesWholeSecretsForTheRefreshTime(DeniesWholeSecretsForeverAfterA403):
-    """Asks again when it would refresh a value."""
-
     keeps = 4.8
 
 
@@ -391,7 +373,7 @@ class DeniesWholeSecretsForTheRefreshTime(DeniesWholeSecretsForeverAfterA403):
 
 
 class LogsInThreeTimesAtOnce(LazyClient):
-    """Logs in three times to replace its first token."""
+    """To replace its first token."""
 
     times = 3
     _first = True
@@ -408,7 +390,7 @@ class LogsInFourTimesForAPolicy(LogsInThreeTimesAtOnce):
 
 
 class CachesADenialForLong(LazyClient):
-    """Does not repeat a denied read for 13.5 s: a life, a call and R are 15 s."""
+    """For 13.5 s: a life, a call and R are 15 s."""
 
     keeps = 13.5
     _denied_until = 0.0
@@ -424,13 +406,13 @@ class CachesADenialForLong(LazyClient):
 
 
 class CachesADenialForTooLong(CachesADenialForLong):
-    """Does not repeat a denied read for 17.5 s."""
+    """For 17.5 s."""
 
     keeps = 17.5
 
 
 class LogsInOnScheduleDuringADenial(CachesADenialForLong, LogsInAtAThird):
-    """Sees changes late, also the end of a denial, and logs in eleven times meanwhile."""
+    """Eleven times, and sees the end of the denial late."""
 
     keeps = 29.0
 
@@ -443,7 +425,7 @@ class LogsInOnScheduleDuringADenial(CachesADenialForLong, LogsInAtAThird):
 
 
 class TreatsADenialAsAnOutage(LazyClient):
-    """Counts denials as failures of Vault, and pauses."""
+    """And pauses."""
 
     _until = 0.0
 
@@ -458,7 +440,7 @@ class TreatsADenialAsAnOutage(LazyClient):
 
 
 class ReportsUnhealthyAfterADenial(Tweaked):
-    """Says that it is not well for two seconds after each denial, also after good reads."""
+    """For two seconds after each, also after good reads."""
 
     lasts = 2.0
     _denied = float("-inf")
@@ -475,7 +457,7 @@ class ReportsUnhealthyAfterADenial(Tweaked):
 
 
 class TreatsADeniedSecretAsADeniedFolder(LazyClient):
-    """Takes secrets beside a denied one for denied too, for a second after each denial."""
+    """Takes secrets beside a denied one for denied too, for a second."""
 
     keeps = 1.0
 
@@ -495,7 +477,7 @@ class TreatsADeniedSecretAsADeniedFolder(LazyClient):
 
 
 class FallsBackAfterTenDenials(LazyClient):
-    """Counts denials as a breaker counts failures: the tenth opens it, and it falls back."""
+    """As a breaker counts failures."""
 
     most = 10
 
@@ -514,7 +496,7 @@ class FallsBackAfterTenDenials(LazyClient):
 
 
 class ReportsTheHealthOfItsLastRead(ReportsUnhealthyAfterADenial):
-    """Says how its last read was: a good read after a denial makes it well again."""
+    """A good read after a denial makes it well again."""
 
     def read(self, path: str, key: str) -> Secret:
         found = super().read(path, key)
@@ -526,7 +508,7 @@ class ReportsTheHealthOfItsLastRead(ReportsUnhealthyAfterADenial):
 
 
 class StopsLoggingInAfterThreeRefusedTokens(LazyClient):
-    """Stops logging in after three logins whose tokens were refused."""
+    """Three in all."""
 
     _refused = 0
 
@@ -542,7 +524,7 @@ class StopsLoggingInAfterThreeRefusedTokens(LazyClient):
 
 
 class LogsInInALoopWhileTokensAreRefused(LazyClient):
-    """Takes each refused token for a revoked one, and logs in again within the same call."""
+    """Within the same call."""
 
     def _fetch(self, path: str, deadline: float) -> Reply:
         while time.monotonic() < deadline - 0.2:
@@ -556,7 +538,7 @@ class LogsInInALoopWhileTokensAreRefused(LazyClient):
 
 
 class LogsInElevenTimes(LazyClient):
-    """Takes three more tokens for each call while none is accepted, up to eleven."""
+    """Three more tokens for each call while none is accepted."""
 
     tries, a_call = 11, 3
     rest = 6.8

@@ -1,4 +1,4 @@
-"""How tests of the suite read its code: functions, what they call, and numbers."""
+"""How tests of the suite read its code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 
 def scenario_of(function: ast.FunctionDef) -> str:
-    """Return the id in a function's mark; empty for a function that is no scenario."""
+    """Return the id in a function's mark, or ""."""
     for mark in function.decorator_list:
         if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.scenario":
             return str(ast.literal_eval(mark.args[0]))
@@ -28,7 +28,7 @@ def reached(
 
 
 def functions_of(module: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
-    """Yield a module's functions and its classes' methods (``Footprint.growth``) by name."""
+    """Yield functions and methods (``Footprint.growth``) by name."""
     for node in module.body:
         if isinstance(node, ast.FunctionDef):
             yield node.name, node
@@ -39,7 +39,7 @@ def functions_of(module: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
 
 
 def assigned(node: ast.Assign) -> Iterator[tuple[str, ast.expr]]:
-    """Yield the names that an assignment sets, each with its value."""
+    """Yield an assignment's names, each with its value."""
     for target in node.targets:
         if isinstance(target, ast.Name):
             yield target.id, node.value
@@ -49,7 +49,7 @@ def assigned(node: ast.Assign) -> Iterator[tuple[str, ast.expr]]:
 
 
 def is_number(value: ast.expr) -> bool:
-    """Return whether a value is a number, or made of numbers alone: ``15 * 60.0``."""
+    """Return whether a value is made of numbers alone: ``15 * 60.0``."""
     if isinstance(value, ast.BinOp):
         return is_number(value.left) and is_number(value.right)
     return (

@@ -1,4 +1,4 @@
-"""Broken clients that several groups use, derived from the reference client."""
+"""Broken clients derived from the reference client."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from vault_harness.judge.subjects.reference import ReferenceSubject
 
 
 class Tweaked(ReferenceSubject):
-    """The reference client with other settings than it declares."""
+    """Has other settings than it declares."""
 
     settings: ClassVar[Mapping[str, Any]] = {}
 
@@ -42,7 +42,7 @@ class Tweaked(ReferenceSubject):
 
 
 class Leasing(ReferenceSubject):
-    """The reference client with another kind of leases."""
+    """Has another kind of leases."""
 
     leases_type: ClassVar[type[Leases]] = Leases
 
@@ -60,14 +60,12 @@ class LeavesItsCredentialsBehind(Leasing):
 
 
 class AlwaysReportsHealthy(Tweaked):
-    """Its health is a constant."""
-
     def health(self) -> bool:
         return True
 
 
 class StopsRefreshingAfterADenial(Tweaked):
-    """A thread refreshes what was read, and ends at the first denial."""
+    """Its thread ends at the first denial."""
 
     ends_at: ClassVar[type[VaultError]] = PermissionDenied
 
@@ -99,14 +97,14 @@ class StopsRefreshingAfterADenial(Tweaked):
 
 
 class StopsRefreshingAfterA429(StopsRefreshingAfterADenial):
-    """Its thread ends at a quota. It hands out the value it has for ever."""
+    """It hands out what it has for ever."""
 
     ends_at: ClassVar[type[VaultError]] = RateLimited
     settings: ClassVar[Mapping[str, Any]] = {"max_stale": 0.0}
 
 
 class ReportsUnhealthyForAWhile(Tweaked):
-    """Says that it is well some seconds after the first question; it declares four."""
+    """Some seconds after the first question; it declares four."""
 
     after = 2.8
     _since = 0.0
@@ -122,7 +120,7 @@ class ReportsUnhealthyForAWhile(Tweaked):
 
 
 class SaysSlowlyHowItIs(Tweaked):
-    """Takes nearly all the time of a call to tell its health."""
+    """Takes nearly all the time of a call."""
 
     lasts = 1.8
 
@@ -148,7 +146,7 @@ class _Endless(Grant):
 
 
 class Trusting(Leases):
-    """Gives renewals unlimited time, and hands out credentials that ended meanwhile."""
+    """Gives renewals unlimited time."""
 
     def _ask(self, path: str, token: Token, deadline: Deadline) -> Grant:
         grant = super()._ask(path, token, deadline)
@@ -167,7 +165,7 @@ class NeverRenewsALease(Leases):
 
 
 class LoadsInEachWay(Leasing):
-    """Loads at its first call of any kind, for a little more than a call's time."""
+    """At its first call of any kind, for a little more than a call's time."""
 
     takes = 2.4
 
@@ -224,7 +222,7 @@ class _WritesByItself(Tweaked):
 
 
 class GivesUpAfterAnEmptyFile(ReferenceSubject):
-    """Watches the file of its login, and gives up for ever when it is empty."""
+    """For ever."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(VaultClient(environ=environ))
@@ -249,7 +247,7 @@ class GivesUpAfterAnEmptyFile(ReferenceSubject):
 
 
 class ReportsUnhealthyLate(Tweaked):
-    """Waits to be sure of an outage before it says that it is not well."""
+    """To be sure of an outage."""
 
     after = 4.5
     _since = 0.0
@@ -264,13 +262,13 @@ class ReportsUnhealthyLate(Tweaked):
 
 
 class ReportsUnhealthyTooLate(ReportsUnhealthyLate):
-    """Waits longer than half of its token's life and than a look of its own."""
+    """Later than half of its token's life, and than a look of its own."""
 
     after = 9.0
 
 
 class JoinsByPath(Tweaked):
-    """Joins simultaneous requests for one path, also with different contents."""
+    """Simultaneous requests, also with different contents."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -278,7 +276,7 @@ class JoinsByPath(Tweaked):
         self._joining = threading.Lock()
 
     def joined(self, path: str, ask: Callable[[], None]) -> None:
-        """Ask, or take over the result of another caller's request."""
+        """Ask, or take over another caller's result."""
         with self._joining:
             there = self._under_way.get(path)
             mine = self._under_way[path] = there or Future()

@@ -1,4 +1,4 @@
-"""Clients that break RST: a Vault that was restored to an earlier state."""
+"""Clients that break RST: a Vault restored to an earlier state."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.subjects.lazy_wire import ClientError, DeletedError, MissingError, Re
 
 
 class KeepsTheHighestVersionUntilAPlainRead(Tweaked):
-    """Caches the highest version of each secret, until a plain read gets another one."""
+    """In its cache, until a plain read gets another one."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -46,8 +46,6 @@ class KeepsTheHighestVersionUntilAPlainRead(Tweaked):
 
 
 class KeepsAValueUntilAHigherVersion(LazyClient):
-    """Keeps what it has as long as Vault has no higher version."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._newest: dict[str, tuple[int, Reply]] = {}
@@ -64,8 +62,6 @@ class KeepsAValueUntilAHigherVersion(LazyClient):
 
 
 class TreatsA403AsADenialWhileItsTokenHasTimeLeft(LazyClient):
-    """Takes every denial for the policy's while its token has time left."""
-
     def _was_dead(self, *_: Any, **__: Any) -> bool:
         return False
 
@@ -101,7 +97,7 @@ class _CountsItsTokens(_KeyByKeyAsEver):
 
 
 class StopsRefreshingWholeSecretsWithItsSecondToken(_CountsItsTokens):
-    """Stops filling its memory of whole secrets with its second token, and keeps what is there."""
+    """And keeps what is there."""
 
     def read_all(self, path: str) -> dict[str, str]:
         if self._tokens > 1 and path in self._had:
@@ -113,8 +109,6 @@ class StopsRefreshingWholeSecretsWithItsSecondToken(_CountsItsTokens):
 
 
 class TreatsADeletedWholeSecretAsDeniedWithItsSecondToken(_CountsItsTokens):
-    """With its second token it takes a deleted whole secret for a denied one."""
-
     def read_all(self, path: str) -> dict[str, str]:
         try:
             found = self._had[path] = super().read_all(path)
@@ -148,8 +142,6 @@ class LooksUpItsSecondTokenWithoutAPause(LazyClient):
 
 
 class KeepsACachedValueUntilAHigherVersion(Tweaked):
-    """Caches the highest version that it has seen of each secret."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._newest: dict[tuple[str, str], Secret] = {}

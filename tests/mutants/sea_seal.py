@@ -78,7 +78,7 @@ class _HasNoLongestPause(Gate):
 
 
 class WaitsEverLonger(LazyClient):
-    """Lets its pauses grow as long as Vault is away."""
+    """As long as Vault is away."""
 
     gate_type = _HasNoLongestPause
 
@@ -87,10 +87,7 @@ class WaitsEverLonger(LazyClient):
 
 
 class LogsInALoopWhileVaultIsAway(LazyClient):
-    """A thread waits for Vault's return, and logs each look at a flag.
-
-    It sends nothing, and has no pause.
-    """
+    """A thread waits for a flag, and logs each look; it sends nothing."""
 
     lines, pause = 50, 0.005
     _waiting: threading.Thread | None = None
@@ -118,7 +115,7 @@ class LogsInALoopWhileVaultIsAway(LazyClient):
 
 
 class ReturnsNoWholeSecretAfterAFailure(Tweaked):
-    """Reads whole secrets through a circuit of their own, which a failure opens for good."""
+    """Their own circuit opens for good."""
 
     _open = False
 
@@ -135,8 +132,6 @@ class ReturnsNoWholeSecretAfterAFailure(Tweaked):
 
 
 class NeverRefreshesAfterAnOutage(Remembers):
-    """Asks Vault in calm weather; after an outage it uses what it has."""
-
     _shaken = False
 
     def read(self, path: str, key: str) -> str:
@@ -150,8 +145,6 @@ class NeverRefreshesAfterAnOutage(Remembers):
 
 
 class FillsItsCacheOnlyByPlainReadsAfterASeal(Tweaked):
-    """Its cache asks for nothing after an outage: only a plain read of that secret fills it."""
-
     settings: ClassVar[Mapping[str, Any]] = {"max_stale": 0.0}
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -182,10 +175,7 @@ class ExitsInASeal(ExitsInAnOutage):
 
 
 class PausesReadsOfUncachedSecrets(PausesForFourSeconds):
-    """Refreshes what it has read, answers from that, and pauses for everything else.
-
-    Only a secret that was never read shows the pause.
-    """
+    """Refreshes and serves what it has read."""
 
     every, keeps = 0.5, 5.0
 
@@ -216,7 +206,7 @@ class PausesReadsOfUncachedSecrets(PausesForFourSeconds):
                 except UnavailableError:
                     self._until = time.monotonic() + self.rests
                 except ClientError:
-                    self._kept.pop(path, None)  # the next caller asks, and gets the reason
+                    self._kept.pop(path, None)  # the next caller gets the reason
 
     def close(self) -> None:
         self._over.set()
@@ -224,7 +214,7 @@ class PausesReadsOfUncachedSecrets(PausesForFourSeconds):
 
 
 class PausesReadsOfUncachedSecretsForTooLong(PausesReadsOfUncachedSecrets):
-    """Declares four seconds, and pauses for three times as long."""
+    """Three times the four seconds that it declares."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -236,7 +226,7 @@ class TreatsASealAsAMissingSecret(_CallsItSomethingElse):
 
 
 class LogsWithAPauseWhileVaultIsAway(LogsInALoopWhileVaultIsAway):
-    """Has a short pause."""
+    """A short one."""
 
     lines, pause = 10, 0.02
 
@@ -245,7 +235,7 @@ class LogsWithAPauseWhileVaultIsAway(LogsInALoopWhileVaultIsAway):
 
 
 class _UntilVaultIsLongBack(Gate):
-    """Asks again a fixed time after the first failure: some time after a seal of 9.6 s."""
+    """Asks again a fixed time after the first failure: after a seal of 9.6 s."""
 
     pause = 10.9
     _paused = False
@@ -268,10 +258,7 @@ class RecoversTooLateFromALongSeal(LazyClient):
 
 
 class LogsInForEachCallerWithoutAToken(LazyClient):
-    """Logs in once for all refused callers, but once for each caller without a token.
-
-    It locks where it looks at a 403, but not where it takes the token.
-    """
+    """It locks where it looks at a 403, but not where it takes the token."""
 
     def _valid_token(self, deadline: float) -> Token:
         token = self._token
@@ -289,7 +276,7 @@ class LogsInForEachCallerWithoutAToken(LazyClient):
 
 
 class RecoversLateFromALongSeal(LazyClient):
-    """Checks Vault a while after a seal that outlasted its token, and logs in."""
+    """A while after a seal that outlasted its token."""
 
     gate_type = _UntilVaultIsLongBack
 
@@ -298,7 +285,7 @@ class RecoversLateFromALongSeal(LazyClient):
 
 
 class FloodsVaultAtItsStart(LazyClient):
-    """Does not start without a token, and asks for one without a pause."""
+    """Asks for a token without a pause."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -314,7 +301,7 @@ class FloodsVaultAtItsStart(LazyClient):
 
 
 class GivesUpAfterAFailedLogin(LazyClient):
-    """Waits out a seal, but takes an error at its login as final."""
+    """It waits out a seal."""
 
     _over = False
 
@@ -329,7 +316,7 @@ class GivesUpAfterAFailedLogin(LazyClient):
 
 
 class TreatsA429ToALoginAsARefusal(LazyClient):
-    """Takes a 429 to its login for a refusal: after the third it waits for another secret-id."""
+    """After the third it waits for another secret-id."""
 
     def _log_in(self, deadline: float) -> Token:
         try:
@@ -342,7 +329,7 @@ class TreatsA429ToALoginAsARefusal(LazyClient):
 
 
 class TreatsAGatewayPageForALoginAsARefusal(LazyClient):
-    """Takes a gateway's page for Vault's refusal of its secret-id, and stops using it."""
+    """And stops using its secret-id."""
 
     def _log_in(self, deadline: float) -> Token:
         try:
@@ -358,7 +345,7 @@ class TreatsAGatewayPageForALoginAsARefusal(LazyClient):
 
 
 class LeavesOneThreadForEachSeal(LazyClient):
-    """Leaves one thread behind for each seal, however many calls fail."""
+    """However many calls fail."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -384,7 +371,7 @@ class LeavesOneThreadForEachSeal(LazyClient):
 
 
 class ReconnectsOftenToADeadServer(LazyClient):
-    """Tries three connections a second to a dead server. It waits after a failed answer."""
+    """Three times a second; it waits after a failed answer."""
 
     wire_type = _Reconnects
 
@@ -393,7 +380,7 @@ class ReconnectsOftenToADeadServer(LazyClient):
 
 
 class InitialisesAnEmptyVault(LazyClient):
-    """Initialises an empty Vault with one key, which it forgets."""
+    """With one key, which it forgets."""
 
     def read(self, path: str, key: str) -> str:
         try:
@@ -410,7 +397,7 @@ class InitialisesAnEmptyVault(LazyClient):
 
 
 class _EndsLate(LazyClient):
-    """Takes time at its end, and then leaves without a goodbye."""
+    """Takes time at its end, and leaves without a goodbye."""
 
     lasts = 4.5
 
@@ -421,13 +408,13 @@ class _EndsLate(LazyClient):
 
 
 class EndsTooLate(_EndsLate):
-    """Ends a second and a half too late, which no busy machine explains."""
+    """A second and a half, which no busy machine explains."""
 
     lasts = 6.6
 
 
 class EndsOnlyByASignal(LazyClient):
-    """A program that ignores `close` and the end of its input, and ends only by SIGTERM."""
+    """Ignores `close` and the end of its input."""
 
     takes = 0.0
 
@@ -440,13 +427,13 @@ class EndsOnlyByASignal(LazyClient):
 
 
 class EndsLongAfterASignal(EndsOnlyByASignal):
-    """Takes longer for its end than is then left of five seconds."""
+    """For longer than is left of five seconds."""
 
     takes = 2.5
 
 
 class RaisesAtItsEndInASeal(LazyClient):
-    """Insists on revoking its token, and raises if that fails."""
+    """If it cannot revoke its token."""
 
     def close(self) -> None:
         token, self._token = self._token, None
@@ -457,7 +444,7 @@ class RaisesAtItsEndInASeal(LazyClient):
 
 
 class RaisesWhenNothingAnswersItsRevocation(LazyClient):
-    """Handles Vault's answers to a revocation, and no other failure."""
+    """It handles only Vault's answers."""
 
     def close(self) -> None:
         token = self._token
@@ -478,7 +465,7 @@ class RaisesWhenNothingAnswersItsRevocation(LazyClient):
 
 
 class RetriesItsRevocationWhileNothingAnswers(RaisesWhenNothingAnswersItsRevocation):
-    """Retries the revocation while there is no answer, as if it could not end before."""
+    """As if it could not end before."""
 
     def _give_back(self, token: Token) -> None:
         until = time.monotonic() + 30.0
@@ -491,7 +478,7 @@ class RetriesItsRevocationWhileNothingAnswers(RaisesWhenNothingAnswersItsRevocat
 
 
 class WaitsForALoginAtItsEnd(LazyClient):
-    """Waits at its end for its login, even if it never succeeds."""
+    """Even if that never succeeds."""
 
     _asked = False
 
@@ -508,17 +495,14 @@ class WaitsForALoginAtItsEnd(LazyClient):
 
 
 class EndsInTime(_EndsLate):
-    """Ends within its five seconds."""
+    """Within its five seconds."""
 
 
 # SEA-09
 
 
 class SpinsWhileItWaits(LogsInALoopWhileVaultIsAway):
-    """Has such a thread without a log: it checks in a loop.
-
-    So does a `select` in Go that has a `default`, and a loop that waits for a time of day.
-    """
+    """A thread checks without a log, as a `select` in Go with a `default` does."""
 
     rests = 0.0
 
@@ -532,7 +516,7 @@ class SpinsWhileItWaits(LogsInALoopWhileVaultIsAway):
 
 
 class _InMilliseconds(Gate):
-    """Doubles a pause of half a second in a 32-bit number before it applies the limit."""
+    """Doubles a pause in a 32-bit number before it applies the limit."""
 
     def _leave(self, **how: Any) -> None:
         super()._leave(**how)
@@ -547,7 +531,7 @@ class _InMilliseconds(Gate):
 
 
 class NeverPausesAfter22Failures(LazyClient):
-    """After 22 failures its pause is negative, and it asks without one."""
+    """The pause becomes negative."""
 
     gate_type = _InMilliseconds
 
@@ -560,13 +544,13 @@ class _Sleeps(_InMilliseconds):
 
 
 class CrashesAfter22Failures(LazyClient):
-    """After 22 failures its pause raises an error, and nothing is tried any more."""
+    """Its pause raises an error."""
 
     gate_type = _Sleeps
 
 
 class _CountsItsTries(Gate):
-    """Tries nothing any more after ten failures in a row."""
+    """Stops after ten failures in a row."""
 
     def _enter(self, deadline: float) -> bool:
         if self._failures >= 10:
@@ -575,7 +559,7 @@ class _CountsItsTries(Gate):
 
 
 class GivesUpAfterANumberOfTries(LazyClient):
-    """Survives short seals, and no seal that outlasts its number of tries."""
+    """Survives short seals."""
 
     gate_type = _CountsItsTries
 

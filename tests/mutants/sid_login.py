@@ -56,7 +56,7 @@ from tests.subjects.lazy_wire import (
 
 
 class TriesABadSecretIdForever(LazyClient):
-    """Makes few tries in a short time; the fifth, which locks the role, comes much later."""
+    """The fifth try, which locks the role, comes much later."""
 
     credentials_type = TriesNowAndThen
 
@@ -67,7 +67,7 @@ class _Unrestrained(Credentials):
 
 
 class RetriesItsSecretIdWithoutAPause(LazyClient):
-    """Tries a refused secret-id again at every call, until the role is locked for everybody."""
+    """Until the role is locked for everybody."""
 
     credentials_type = _Unrestrained
 
@@ -103,13 +103,11 @@ class _FiveTimes(_FourTimes):
 
 
 class TriesASecretIdFiveTimes(LazyClient):
-    """Makes the fifth failing try, which locks the role for everybody."""
-
     credentials_type = _FiveTimes
 
 
 class _LookedAtBefore(Credentials):
-    """Decides whether a secret-id is usable before the turn to log in."""
+    """Decides before its turn whether a secret-id is usable."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -124,10 +122,7 @@ class _LookedAtBefore(Credentials):
 
 
 class ChecksItsSecretIdBeforeItWaitsForTheLock(LazyClient):
-    """Checks its secret-id, waits for its turn, and uses the secret-id even if it was refused.
-
-    All waiting callers saw it as good.
-    """
+    """All waiting callers saw it as good."""
 
     credentials_type = _LookedAtBefore
 
@@ -140,7 +135,7 @@ class ChecksItsSecretIdBeforeItWaitsForTheLock(LazyClient):
 
 
 class _InBursts(Credentials):
-    """Tries a refused secret-id three times at once, and again after a pause."""
+    """Three tries at once, and again after a pause."""
 
     burst, rest = 3, 20.0
 
@@ -150,16 +145,13 @@ class _InBursts(Credentials):
 
 
 class TriesABadSecretIdInBursts(LazyClient):
-    """Has a circuit around its logins: three failures open it, and twenty seconds close it."""
+    """Three failures open its circuit, and twenty seconds close it."""
 
     credentials_type = _InBursts
 
 
 class TakesNoLoginForNoSecret(LazyClient):
-    """Has one error for every failure: that the secret is missing.
-
-    An application that mirrors secrets deletes what is missing.
-    """
+    """An application that mirrors secrets deletes what is missing."""
 
     def _log_in(self, deadline: float) -> Token:
         try:
@@ -180,13 +172,13 @@ class _LongPauses(Credentials):
 
 
 class StopsAfterLongPauses(LazyClient):
-    """Tries a refused secret-id twice more, after 4 s and after 8 s, and then stops."""
+    """Two more tries, after 4 s and 8 s."""
 
     credentials_type = _LongPauses
 
 
 class TriesASecretIdFourTimes(LazyClient):
-    """Stops one try before the lock."""
+    """One try before the lock."""
 
     credentials_type = _FourTimes
 
@@ -202,8 +194,6 @@ class _Offended(Credentials):
 
 
 class NeverTriesANewSecretId(LazyClient):
-    """Uses no other secret-id after a refused one."""
-
     credentials_type = _Offended
 
 
@@ -212,16 +202,13 @@ class _InPairs(_InBursts):
 
 
 class TriesALateSecretIdInPairs(LazyClient):
-    """Reads the file again and tries once more after each pause."""
+    """Reads the file and tries once more after each pause."""
 
     credentials_type = _InPairs
 
 
 class DropsALivingTokenBeforeItLogsIn(LazyClient):
-    """Drops a living token that can no longer be renewed, and then looks for another.
-
-    If there is no other, its callers have nothing for the last third of a life.
-    """
+    """One that can no longer be renewed: callers may have nothing for the last third of a life."""
 
     def _renewed(self, token: Token, deadline: float) -> bool:
         if super()._renewed(token, deadline):
@@ -231,8 +218,6 @@ class DropsALivingTokenBeforeItLogsIn(LazyClient):
 
 
 class DropsALivingTokenShortlyBeforeItsEnd(AtShare, DropsALivingTokenBeforeItLogsIn):
-    """Does so when its life is nearly over."""
-
     share = 0.85
 
 
@@ -240,7 +225,7 @@ class DropsALivingTokenShortlyBeforeItsEnd(AtShare, DropsALivingTokenBeforeItLog
 
 
 class TreatsALockedRoleAsABadSecretId(LazyClient):
-    """Waits for another secret-id when the role is locked."""
+    """Waits for another secret-id."""
 
     credentials_type = _Offended
 
@@ -264,13 +249,13 @@ class _PatientWithLogins(Wire):
 
 
 class WaitsForeverForItsLogin(LazyClient):
-    """The call that logs in waits for ever, and holds the lock that all others need."""
+    """And holds the lock that all others need."""
 
     wire_type = _PatientWithLogins
 
 
 class LogsInInAThreadWithoutADeadline(LazyClient):
-    """A thread logs in for all calls, which wait for it until their deadlines."""
+    """All calls wait for it until their deadlines."""
 
     wire_type: type[Wire] = _PatientWithLogins
     patience = 1.0  # times the deadline of a call
@@ -307,14 +292,14 @@ class TreatsALockedRoleAsAnEmptySecret(TreatsAnOutageAsAnEmptySecret):
 
 
 class LogsInInAThreadWithADeadline(LogsInInAThreadWithoutADeadline):
-    """The thread gives up a login after three times a call's time."""
+    """Three times a call's time."""
 
     wire_type = Wire
     patience = 3.0
 
 
 class TriesALockedRoleTenTimes(LazyClient):
-    """Logs in ten times while its role is locked, and then waits for a while."""
+    """And then waits for a while."""
 
     tries = 10
     _refused = 0
@@ -348,13 +333,11 @@ class _GetsOverOne(Credentials):
 
 
 class NeverUsesASecretIdAfterTwoBadOnes(LazyClient):
-    """Uses another secret-id after a refused one; after a second refusal it uses none."""
-
     credentials_type = _GetsOverOne
 
 
 class _WaitsBeforeANewSecretId(Credentials):
-    """Waits for a while before it uses a new secret-id after a refusal."""
+    """Waits for a while after a refusal."""
 
     thinks = 3.9
 
@@ -370,7 +353,7 @@ class _WaitsBeforeANewSecretId(Credentials):
 
 
 class WaitsBeforeItUsesANewSecretId(LazyClient):
-    """Waits between a refused secret-id and the next one as long as it declares."""
+    """As long as it declares."""
 
     credentials_type = _WaitsBeforeANewSecretId
 
@@ -383,7 +366,7 @@ class WaitsBeforeItUsesANewSecretId(LazyClient):
 
 
 class _WithOldIds(Credentials):
-    """Reads its ids for a planned login, and uses remembered ones for any other."""
+    """Reads its ids for a planned login only."""
 
     hurried = False
 
@@ -392,7 +375,7 @@ class _WithOldIds(Credentials):
 
 
 class LogsInWithOldIdsAfterA403(KeepsAndLogsInAtAThird):
-    """Logs in on time with the ids in its files, and for a lost token with its last ids."""
+    """A planned login uses the ids in its files."""
 
     credentials_type = _WithOldIds
 
@@ -409,7 +392,7 @@ class LogsInWithOldIdsAfterA403(KeepsAndLogsInAtAThird):
 
 
 class LogsInAtAThirdAndSeesLate(LogsInAtAThird):
-    """Also has a cache that sees changes late, so some of its logins come before a change shows."""
+    """Some of its logins come before its cache shows a change."""
 
     capabilities = LogsInAtAThird.capabilities | {"cached"}
     keeps = 9.8
@@ -420,7 +403,7 @@ class LogsInAtAThirdAndSeesLate(LogsInAtAThird):
         self._kept: dict[tuple[str, str], tuple[float, str]] = {}
 
     def read_cached(self, path: str, key: str) -> str:
-        """Return the value of one key, which may be ten seconds old."""
+        """Return a value that may be ten seconds old."""
         asked = time.monotonic()
         at, value = self._kept.get((path, key), (0.0, ""))
         if not at or asked - at >= self.keeps:
@@ -433,7 +416,7 @@ class LogsInAtAThirdAndSeesLate(LogsInAtAThird):
 
 
 class NeverStartsAfterAFailedStart(LazyClient):
-    """Logs in at its start. After one failure, none of its starts succeeds."""
+    """At its start."""
 
     _failed: ClassVar[set[str]] = set()
 
@@ -450,8 +433,6 @@ class NeverStartsAfterAFailedStart(LazyClient):
 
 
 class RetriesALoginBlindly(LazyClient):
-    """Repeats a login blindly."""
-
     def _log_in(self, deadline: float) -> Token:
         for _ in range(9):
             with contextlib.suppress(UnavailableError):
@@ -461,7 +442,7 @@ class RetriesALoginBlindly(LazyClient):
 
 
 class LogsInThreeTimesForOneAnswer(LazyClient):
-    """Tolerates two lost answers, with three uses of a secret-id."""
+    """Tolerates two lost answers."""
 
     lost = 2
     _tried = 0
@@ -480,13 +461,13 @@ class LogsInThreeTimesForOneAnswer(LazyClient):
 
 
 class LogsInFourTimesForOneAnswer(LogsInThreeTimesForOneAnswer):
-    """Tries a fourth time, for which there is no use left."""
+    """The secret-id has three uses."""
 
     lost = 3
 
 
 class CachesWithASecretIdOfFewUses(LogsInAtAThirdAndSeesLate):
-    """Sees changes as late as any client may."""
+    """It sees changes as late as any client may."""
 
     keeps = 29.8
 
@@ -495,8 +476,6 @@ class CachesWithASecretIdOfFewUses(LogsInAtAThirdAndSeesLate):
 
 
 class ReportsHealthyBeforeItsFirstLogin(Tweaked):
-    """Says that it is well before its first login."""
-
     _had = False
 
     def read(self, path: str, key: str) -> Any:
@@ -518,19 +497,17 @@ class _Verbatim(Credentials):
 
 
 class SendsAnEmptySecretId(LazyClient):
-    """Logs in with what the file holds, even if that is nothing."""
-
     credentials_type = _Verbatim
 
 
 class SendsAnEmptySecretIdBehindACache(PollsItsSecrets, SendsAnEmptySecretId):
-    """Answers from memory, and needs a login only at its next poll."""
+    """It needs a login only at its next poll."""
 
     every = 5.0
 
 
 class NeedsItsFile(LazyClient):
-    """Its login thread ends with an unexpected error: the file was missing."""
+    """Its login thread ends if the file is missing."""
 
     _ended = False
 
@@ -543,7 +520,7 @@ class NeedsItsFile(LazyClient):
 
 
 class StopsLoggingInWithoutASecretIdFileBehindACache(PollsItsSecrets, NeedsItsFile):
-    """Needs a login only at its next poll, so it mostly misses a file that is briefly gone."""
+    """It mostly misses a file that is briefly gone."""
 
 
 class _AnyNumber(Credentials):
@@ -554,7 +531,7 @@ class _AnyNumber(Credentials):
 
 
 class CountsNoRefusedLoginsAtItsStart(StartsWithAToken):
-    """Counts no refusals in the loop for its first token, and counts them later."""
+    """It counts them later."""
 
     credentials_type: type[Credentials] = _AnyNumber
 
@@ -564,21 +541,19 @@ class CountsNoRefusedLoginsAtItsStart(StartsWithAToken):
 
 
 class _OnlyComplete(Credentials):
-    """Takes a secret-id that is no UUID for half of one, and does not try it."""
+    """Does not try a secret-id that is no UUID."""
 
     def usable(self, secret_id: str) -> bool:
         return len(secret_id) == len(str(uuid.UUID(int=0))) and super().usable(secret_id)
 
 
 class IgnoresHalfASecretId(LazyClient):
-    """Reports denied and asks Vault for nothing while it has half a secret-id."""
+    """Reports denied, and asks Vault for nothing."""
 
     credentials_type = _OnlyComplete
 
 
 class IgnoresHalfASecretIdAndDoesNotStart(RefusesToStart):
-    """Is not ready before its login, and does not try half a secret-id."""
-
     credentials_type = _OnlyComplete
 
 

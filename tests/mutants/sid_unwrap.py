@@ -44,7 +44,7 @@ class _Opens(WrappedSecretId):
 
 
 class OpensAnyWrappingToken(ReferenceSubject):
-    """Does not check who made a wrapping token, and retries a spent one."""
+    """And retries a spent one."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(VaultClient(environ=environ))
@@ -55,7 +55,7 @@ class OpensAnyWrappingToken(ReferenceSubject):
 
 
 class LogsInWithoutASecretId(OpensAnyWrappingToken):
-    """Logs in with the empty result of a spent wrapping token."""
+    """With the empty result of a spent wrapping token."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -74,7 +74,7 @@ class LogsInWithoutASecretId(OpensAnyWrappingToken):
 
 
 class UnwrapsBy(ReferenceSubject):
-    """The reference client with another way to unwrap its wrapping token."""
+    """Unwraps in another way."""
 
     wrapped_type: type[WrappedSecretId] = WrappedSecretId
 
@@ -87,7 +87,7 @@ class UnwrapsBy(ReferenceSubject):
 
 
 class _OpensTwice(WrappedSecretId):
-    """Tries a spent wrapping token a second time, and then stops."""
+    """Tries a spent wrapping token a second time."""
 
     tries = 2
 
@@ -109,7 +109,7 @@ class _OpensTwice(WrappedSecretId):
 
 
 class OpensAWrappingTokenTwice(UnwrapsBy):
-    """Tries a spent wrapping token once more before it waits for another one."""
+    """Before it waits for another one."""
 
     wrapped_type: type[WrappedSecretId] = _OpensTwice
 
@@ -123,10 +123,7 @@ class UnwrapsATokenThreeTimes(OpensAWrappingTokenTwice):
 
 
 class _PausesAfterALoss(WrappedSecretId):
-    """Pauses after a lost answer, and tries the token once more.
-
-    Before Vault has refused the token, it reports an outage and not a denial.
-    """
+    """Reports an outage, not a denial, until Vault has refused the token."""
 
     rests = 0.8
     _lost: tuple[str, float] = "", 0.0
@@ -160,7 +157,7 @@ class _NeverKnows(_PausesAfterALoss):
 
 
 class TreatsASpentWrappingTokenAsAnOutage(OpensAWrappingTokenTwice):
-    """Waits for Vault, where it needs a new wrapping token."""
+    """Waits for Vault."""
 
     wrapped_type = _NeverKnows
 
@@ -176,13 +173,11 @@ class _BurntByAnOutage(WrappedSecretId):
 
 
 class TreatsAnOutageAsASpentWrappingToken(UnwrapsBy):
-    """Takes a wrapping token for spent if Vault was away."""
-
     wrapped_type = _BurntByAnOutage
 
 
 class _RefusedByAStatus(Api):
-    """Takes an answer with that status, which the client might retry, for Vault's refusal."""
+    """Takes such an answer for Vault's refusal."""
 
     status: ClassVar[int]
 
@@ -213,7 +208,7 @@ class _SpentAtAQuota(_SpentAt):
 
 
 class TreatsA429AsASpentWrappingToken(UnwrapsBy):
-    """Takes every status below 500 for Vault's word on its wrapping token."""
+    """And every other status below 500."""
 
     wrapped_type = _SpentAtAQuota
 
@@ -227,7 +222,7 @@ class _SpentAtAGateway(_SpentAt):
 
 
 class TreatsAGatewayPageAsASpentWrappingToken(UnwrapsBy):
-    """Takes a wrapping token for spent once it was sent and not opened, by anybody."""
+    """Once it was sent and not opened."""
 
     wrapped_type = _SpentAtAGateway
 
@@ -243,13 +238,11 @@ class _SpentAfterAnyAnswer(WrappedSecretId):
 
 
 class TreatsAnyAnswerWithoutASecretIdAsASpentWrappingToken(UnwrapsBy):
-    """Takes any answer without a secret-id for the answer to its wrapping token."""
-
     wrapped_type = _SpentAfterAnyAnswer
 
 
 class PausesAfterALostUnwrap(OpensAWrappingTokenTwice):
-    """Pauses between a lost answer and its second try, over several calls."""
+    """Over several calls."""
 
     wrapped_type = _PausesAfterALoss
 
@@ -258,7 +251,7 @@ class PausesAfterALostUnwrap(OpensAWrappingTokenTwice):
 
 
 class LooksAtItsWrappingTokenOnce(ReferenceSubject):
-    """Tries only the wrapping token that is in the file at its start."""
+    """At its start."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         file = Path(environ["VAULT_WRAPPED_SECRET_ID_FILE"])
@@ -280,7 +273,7 @@ class _TrustsLaterOnes(WrappedSecretId):
 
 
 class ChecksOnlyItsFirstWrappingToken(UnwrapsBy):
-    """Checks who made its first wrapping token, and opens any later one."""
+    """It opens any later one."""
 
     wrapped_type = _TrustsLaterOnes
 
@@ -293,7 +286,7 @@ class _AtAThird(Renewer):
 
 
 class KeepsAndUnwraps(UnwrapsBy):
-    """Never renews, and answers from memory. It may have replaced a lost token by its next read."""
+    """It may have replaced a lost token by its next read."""
 
     keeps = 9.0
 
@@ -338,7 +331,7 @@ class _TrustsAnyInNeed(_InNeed, _TrustsLaterOnes):
 
 
 class ChecksNoWrappingTokenAfterA403(_TellsOfItsNeed):
-    """Logs in on time with what it has, but opens any wrapping token for a lost token."""
+    """It logs in on time with what it has."""
 
     wrapped_type = _TrustsAnyInNeed
 
@@ -355,7 +348,7 @@ class _KeepsNothing(WrappedSecretId):
 
 
 class UnwrapsTheSameTokenAtEachLogin(UnwrapsBy):
-    """Uses a secret-id for one login, and opens the same wrapping token again for the next one."""
+    """It uses a secret-id for one login."""
 
     wrapped_type = _KeepsNothing
 
@@ -372,7 +365,7 @@ class _OpensOnceMore(WrappedSecretId):
 
 
 class TriesASpentWrappingTokenAtEachLogin(UnwrapsBy):
-    """Looks like a thief of secret-ids in the audit log at each of its logins."""
+    """Looks like a thief of secret-ids in the audit log."""
 
     wrapped_type = _OpensOnceMore
 
@@ -383,8 +376,6 @@ class _HasOne(WrappedSecretId):
 
 
 class NeverUnwrapsASecondSecretId(UnwrapsBy):
-    """Never looks for another wrapping token once it has opened a secret-id."""
-
     wrapped_type = _HasOne
 
 
@@ -398,13 +389,13 @@ class _UnwrapsAgainAfterA403(_InNeed):
 
 
 class UnwrapsTheSameTokenAfterA403(_TellsOfItsNeed):
-    """Logs in on time with what it has, but opens the same token again for a lost token."""
+    """It logs in on time with what it has."""
 
     wrapped_type = _UnwrapsAgainAfterA403
 
 
 class LoadsCodeWithALostWrappingToken(LoadsInEachWay):
-    """Loads at its first call, which may take its deadline and two seconds in an outage."""
+    """Its first call may take its deadline and two seconds."""
 
     takes = 1.7
 

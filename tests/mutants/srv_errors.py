@@ -61,7 +61,7 @@ class _SevenSeconds(AsksAgainLater):
 
 
 class RecoversLateWithoutDeclaringIt(LazyClient):
-    """Retries five seconds after an outage of three, and declares nothing."""
+    """Five seconds after an outage of three."""
 
     gate_type = _SevenSeconds
 
@@ -87,7 +87,7 @@ class ReadsWholeSecretsWithoutADeadline(_KeyByKeyAsEver):
 
 
 class AsksForHealthWithoutADeadline(LazyClient):
-    """Asks Vault for health in a call of its own, which waits for a minute."""
+    """In a call of its own, which waits for a minute."""
 
     capabilities = LazyClient.capabilities | {"health"}
     patience = 60.0
@@ -101,7 +101,7 @@ class AsksForHealthWithoutADeadline(LazyClient):
 
 
 class QueuesCallersBehindAHangingCall(LazyClient):
-    """Queues callers behind a hanging call, without a deadline for the queue."""
+    """Without a deadline for the queue."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -123,13 +123,13 @@ class EndsAtItsDeadline(LazyClient):
 
 
 class EndsAfterItsDeadline(EndsAtItsDeadline):
-    """Takes a sixth more time than a call has."""
+    """By a sixth of a call's time."""
 
     share = 1.17
 
 
 class FillsItsCacheOneCallerAtATime(Tweaked):
-    """Callers fill its cache one after the other, each with all the time of a call."""
+    """Each has all the time of a call."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -143,10 +143,7 @@ class FillsItsCacheOneCallerAtATime(Tweaked):
 
 
 class WaitsForeverForItsFirstAnswer(Tweaked):
-    """One thread asks for all callers of a secret, without a deadline; callers wait for theirs.
-
-    Later callers join the same request.
-    """
+    """One thread asks for all callers of a secret, without a deadline."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -185,7 +182,7 @@ def _health(environ: Mapping[str, str], query: str = "") -> int:
 
 
 class ReportsUnhealthyAtAStandby(Tweaked):
-    """Is well only if Vault's health is 200."""
+    """If Vault's health is not 200."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -196,7 +193,7 @@ class ReportsUnhealthyAtAStandby(Tweaked):
 
 
 class TreatsAStandbyAsARateLimit(LazyClient):
-    """Looks at Vault's health before each read, and takes a standby's 429 for a quota's."""
+    """Takes the 429 of its health."""
 
     def read(self, path: str, key: str) -> str:
         if (status := _health(self._environ)) in {429, 472, 473}:
@@ -205,7 +202,7 @@ class TreatsAStandbyAsARateLimit(LazyClient):
 
 
 class AsksSysHealthWithStandbyok(ReportsUnhealthyAtAStandby):
-    """Is well only if Vault's health is 200, and asks standbys to answer so too."""
+    """Is well only if Vault's health is 200."""
 
     def health(self) -> bool:
         return _health(self._environ, "?standbyok=true&perfstandbyok=true") == 200
@@ -215,7 +212,7 @@ class AsksSysHealthWithStandbyok(ReportsUnhealthyAtAStandby):
 
 
 class _NeverResetsItsPauses(Gate):
-    """Doubles its pause with each failure, and never resets it."""
+    """Doubles its pause with each failure."""
 
     def __init__(self, longest: float) -> None:
         super().__init__(longest)
@@ -229,13 +226,13 @@ class _NeverResetsItsPauses(Gate):
 
 
 class NeverResetsItsPauses(LazyClient):
-    """After each outage it starts with the pause at the end of the one before."""
+    """Each outage begins with the last one's pause."""
 
     gate_type = _NeverResetsItsPauses
 
 
 class _Page(dict[str, Any]):
-    """A page taken for a secret: it has a value for every key."""
+    """Taken for a secret, it has a value for every key."""
 
     def __contains__(self, key: object) -> bool:
         return True
@@ -257,7 +254,7 @@ class _TakesPages(Wire):
 
 
 class ReturnsAGatewayPageAsASecret(LazyClient):
-    """Returns any body of an answer with 200."""
+    """Any body with status 200."""
 
     wire_type = _TakesPages
 
@@ -276,13 +273,13 @@ class _CrashesOnADate(Wire):
 
 
 class CrashesOnAGatewayPage(LazyClient):
-    """Parses every body as JSON, and raises the parser's error."""
+    """Raises the JSON parser's error."""
 
     wire_type = _CrashesOnADate
 
 
 class _GoesByTheStatus(Wire):
-    """Takes any answer with the status of a missing secret, or of a denial, for that."""
+    """Takes any answer with such a status for a missing secret, or a denial."""
 
     words: ClassVar[Mapping[bytes, bytes]] = {b"404": b'{"errors":[]}'}
 
@@ -296,7 +293,7 @@ class _GoesByTheStatus(Wire):
 
 
 class TreatsAGatewayPageAsAMissingSecret(LazyClient):
-    """Calls a secret missing if a gateway has no route to Vault."""
+    """If a gateway has no route to Vault."""
 
     wire_type = _GoesByTheStatus
 
@@ -306,8 +303,6 @@ class _TakesItForADenial(_GoesByTheStatus):
 
 
 class TreatsAGateway403AsADeadToken(LazyClient):
-    """Takes a gateway's 403 for Vault's, and its token for dead."""
-
     wire_type = _TakesItForADenial
 
 
@@ -323,8 +318,6 @@ class _TreatsARefusalAsMissing(_GoesByTheStatus):
 
 
 class TreatsA400AsAMissingSecret(LazyClient):
-    """Takes every 400 for a path that does not exist."""
-
     wire_type = _TreatsARefusalAsMissing
 
 
@@ -333,8 +326,6 @@ class _TreatsATimeoutAsMissing(_TreatsARefusalAsMissing):
 
 
 class TreatsA504AsAMissingSecret(LazyClient):
-    """Calls a secret missing if a gateway timed out."""
-
     wire_type = _TreatsATimeoutAsMissing
 
 
@@ -351,15 +342,15 @@ class FindsNothingOnAPage(LazyClient):
 
 
 class TreatsForeignJsonAsAMissingKey(FindsNothingOnAPage):
-    """Calls each key missing if the answer is not Vault's, without a fallback."""
+    """Without a fallback."""
 
 
 class TreatsAGatewayPageAsAnEmptySecret(FindsNothingOnAPage, _KeyByKeyAsEver):
-    """Returns an empty whole secret for a page. It reads single keys correctly."""
+    """It reads single keys correctly."""
 
 
 class StopsRefreshingAfterAGatewayPage(StopsRefreshingAfterA429):
-    """Its thread ends at an unreadable answer. It hands out the value it has for ever."""
+    """It hands out what it has for ever."""
 
     ends_at = UnexpectedAnswer
 
@@ -375,7 +366,7 @@ class _CountsSeconds(Wire):
 
 
 class CrashesOnARetryAfterDate(LazyClient):
-    """Takes each ``Retry-After`` for a number, and raises if it is a date."""
+    """Takes each ``Retry-After`` for a number."""
 
     wire_type = _CountsSeconds
 
@@ -405,7 +396,7 @@ class _ObeysADate(Wire):
 
 
 class ObeysARetryAfterDate(LazyClient):
-    """Asks again when a gateway has announced that Vault is back, and not before."""
+    """Asks again then, and not before."""
 
     wire_type = _ObeysADate
 
@@ -414,7 +405,7 @@ class ObeysARetryAfterDate(LazyClient):
 
 
 class RetriesAWriteThatIsTooLarge(Tweaked):
-    """Retries each failed write once, after any failure."""
+    """Each failed write, once."""
 
     def write(self, path: str, data: Mapping[str, str]) -> None:
         try:
@@ -424,7 +415,7 @@ class RetriesAWriteThatIsTooLarge(Tweaked):
 
 
 class ReportsA413AsAnOutage(Tweaked):
-    """Tells its callers to come back later with a secret that is too large."""
+    """Tells its callers to come back later."""
 
     def write(self, path: str, data: Mapping[str, str]) -> None:
         try:
@@ -434,7 +425,7 @@ class ReportsA413AsAnOutage(Tweaked):
 
 
 class LogsInForEachDeniedWrite(Tweaked):
-    """Takes a denied write for one with a dead token."""
+    """As with a dead token."""
 
     def write(self, path: str, data: Mapping[str, str]) -> None:
         session = self.client._session()
@@ -447,7 +438,7 @@ class LogsInForEachDeniedWrite(Tweaked):
 
 
 class AsksForItsCapabilitiesBeforeAWrite(Tweaked):
-    """Writes only if Vault says that it may."""
+    """Writes only if it may."""
 
     def write(self, path: str, data: Mapping[str, str]) -> None:
         session, deadline = self.client._session(), Deadline(1.0)

@@ -45,14 +45,14 @@ from tests.subjects.lazy_wire import (
 
 
 class _Old(str):
-    """A value that the client marks as old."""
+    """A value marked as old."""
 
     __slots__ = ()
     stale = True
 
 
 class IgnoresRetryAfterBehindAStaleValue(Remembers):
-    """Ignores ``Retry-After`` in every call, and returns an old value that is marked as stale."""
+    """In every call."""
 
     def read(self, path: str, key: str) -> str:
         deadline = time.monotonic() + self._deadline * 0.95
@@ -70,7 +70,7 @@ class IgnoresRetryAfterBehindAStaleValue(Remembers):
 
 
 class PollsAgainTooSoonAfterA429(Remembers):
-    """Polls its value every eight seconds, in three requests, and soon after a refusal."""
+    """Every eight seconds, in three requests."""
 
     keeps, asks, pause = 8.0, 3, 0.2
 
@@ -137,7 +137,7 @@ class _ReadsHeadersAsTheyAreSpelled(_AnsweredInItsWay):
 
 
 class IgnoresALowercaseRetryAfter(LazyClient):
-    """Looks for ``Retry-After`` and does not find ``retry-after``, which is the same."""
+    """``retry-after`` is the same as ``Retry-After``."""
 
     wire_type = _ReadsHeadersAsTheyAreSpelled
 
@@ -156,10 +156,7 @@ class _SleepsAsItIsTold(_AnsweredInItsWay):
 
 
 class SleepsForRetryAfterBeyondItsDeadline(LazyClient):
-    """Obeys ``Retry-After`` within the call, even for a minute.
-
-    Libraries that retry by themselves do so, such as urllib3 by default.
-    """
+    """Obeys it within the call, even for a minute, as urllib3 does by default."""
 
     wire_type = _SleepsAsItIsTold
 
@@ -175,10 +172,7 @@ class _AsksOnceMoreAtOnce(_AnsweredInItsWay):
 
 
 class RetriesA429OnceWithoutAPause(LazyClient):
-    """Retries a request that a quota refused once, at once, over another connection.
-
-    After that it obeys ``Retry-After``. Its callers come two at a time.
-    """
+    """Over another connection; its callers come two at a time."""
 
     capabilities = LazyClient.capabilities | {"cached"}
     wire_type = _AsksOnceMoreAtOnce
@@ -188,7 +182,7 @@ class RetriesA429OnceWithoutAPause(LazyClient):
 
 
 class FillsItsCacheDespiteRetryAfter(Tweaked):
-    """Obeys Retry-After in plain reads, but not where it fills its cache."""
+    """It obeys it in plain reads."""
 
     def read_cached(self, path: str, key: str) -> Any:
         try:
@@ -227,13 +221,13 @@ class _Hasty(_AsTold):
 
 
 class RetriesBeforeRetryAfter(LazyClient):
-    """Asks a third of a second too soon."""
+    """A third of a second too soon."""
 
     gate_type = _Hasty
 
 
 class ReadsWholeSecretsDespiteRetryAfter(_KeyByKeyAsEver):
-    """Reads whole secrets by separate code without pauses."""
+    """Separate code, without pauses."""
 
     def read_all(self, path: str) -> dict[str, str]:
         deadline = time.monotonic() + self._deadline * 0.95
@@ -251,7 +245,7 @@ class ReadsWholeSecretsDespiteRetryAfter(_KeyByKeyAsEver):
 
 
 class PollsVersionsDespiteRetryAfter(LooksByItself):
-    """Polls the version of the last read twice a second. A quota stops only its reads."""
+    """Twice a second. A quota stops only its reads."""
 
     every = 0.5
     _last = ""
@@ -279,8 +273,6 @@ class WritesDespiteRetryAfter(Writes):
 
 
 class RetriesExactlyAfterRetryAfter(LazyClient):
-    """Asks as soon as ``Retry-After`` is over."""
-
     gate_type = _AsTold
 
 
@@ -300,13 +292,13 @@ class _KnowsNo412(Wire):
 
 
 class ReportsA412AsAnError(LazyClient):
-    """Reports the 412 of a standby that lags as an error."""
+    """Of a standby that lags."""
 
     wire_type = _KnowsNo412
 
 
 class ReturnsAnOldValueOnceForA412(ReportsA412AsAnError):
-    """Returns the previous value, marked as old, in the call that meets a 412, then asks again."""
+    """Marked as old; then it asks again."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -323,8 +315,6 @@ class ReturnsAnOldValueOnceForA412(ReportsA412AsAnError):
 
 
 class ReturnsAnOldValueForeverAfterA412(ReturnsAnOldValueOnceForA412):
-    """Keeps returning the previous value after a 412."""
-
     def read(self, path: str, key: str) -> str:
         had = self._had.get((path, key))
         if isinstance(had, _Old):
@@ -336,8 +326,6 @@ class ReturnsAnOldValueForeverAfterA412(ReturnsAnOldValueOnceForA412):
 
 
 class TriesA412SixTimesWithoutPauses(LazyClient):
-    """Counts its tries, and does not pause between them."""
-
     def read(self, path: str, key: str) -> str:
         deadline = time.monotonic() + self._deadline * 0.95
         for _ in range(6):
@@ -353,7 +341,7 @@ class TriesA412SixTimesWithoutPauses(LazyClient):
 
 
 class TriesA412SixTimes(LazyClient):
-    """Asks a lagging standby six times in one call, with the shortest pause."""
+    """In one call, with the shortest pause."""
 
     tries, pause = 6, 0.11
 
@@ -377,13 +365,13 @@ class TriesA412SevenTimes(TriesA412SixTimes):
 
 
 class TriesA412WithShortPauses(TriesA412SixTimes):
-    """Pauses a little too briefly."""
+    """A little too short."""
 
     pause = 0.07
 
 
 class TriesA412SixTimesAndPolls(LooksByItself, TriesA412SixTimes):
-    """Polls its secret every 0.7 s by itself, and tries six times in a call."""
+    """Every 0.7 s, and tries six times in a call."""
 
     every = 0.7
 
@@ -394,7 +382,7 @@ class TriesA412SixTimesAndPolls(LooksByItself, TriesA412SixTimes):
 
 
 class TriesA412EightTimesAndPolls(TriesA412SixTimesAndPolls):
-    """Polls now and then, tries eight times with short pauses, and waits until its call is over."""
+    """With short pauses, until its call is over."""
 
     every, tries, pause = 0.4, 8, 0.045
 
@@ -431,7 +419,7 @@ class _AtARefusal(LazyClient):
             return False
 
     def _turned_away(self) -> bool:
-        """Return whether the client keeps its token. This client takes another at once."""
+        """Take another token, and return that this one is not kept."""
         return False
 
     def _arm(self, seconds: float) -> None:
@@ -446,19 +434,19 @@ class _GivesUp(_AtARefusal):
 
 
 class StopsRenewingAfterA429(_GivesUp):
-    """Stops renewing when a quota refuses a renewal, and logs in after its token's end."""
+    """And logs in after its token's end."""
 
     word = "429"
 
 
 class LogsInAfterA429(_AtARefusal):
-    """Takes another token if a quota refuses a renewal, as if that were final."""
+    """As if that were final."""
 
     word = "429"
 
 
 class StopsRenewingAfterAGatewayPage(_GivesUp):
-    """Stops renewing when a gateway answers a renewal."""
+    """To a renewal."""
 
     word = "none of Vault's"
 
@@ -482,7 +470,7 @@ class _ReadsTheStatus(Wire):
 
 
 class LogsInAfterAGateway403(LazyClient):
-    """Takes another token when a renewal is answered 403 by anybody."""
+    """To a renewal, by anybody."""
 
     wire_type = _ReadsTheStatus
 
@@ -499,7 +487,7 @@ class LogsInAfterAGateway403(LazyClient):
 
 
 class StopsRenewingAfterAGateway403(LogsInAfterAGateway403):
-    """Stops renewing when a renewal is answered 403, and logs in after the token's end."""
+    """And logs in after its token's end."""
 
     _over = False
 
@@ -513,7 +501,7 @@ class StopsRenewingAfterAGateway403(LogsInAfterAGateway403):
 
 
 class FailsAReadWhenItsRenewalFails(LazyClient):
-    """Renews during a read, and fails the read if the renewal was refused."""
+    """It renews during a read."""
 
     def read(self, path: str, key: str) -> str:
         token = self._token
@@ -526,7 +514,7 @@ class FailsAReadWhenItsRenewalFails(LazyClient):
 
 
 class StopsRenewingAfterA503(LazyClient):
-    """Ends its renewer when Vault is sealed: the next login starts another."""
+    """The next login starts another renewer."""
 
     _ended = False
 
@@ -547,7 +535,7 @@ class StopsRenewingAfterA503(LazyClient):
 
 
 class DoublesItsPausesBetweenRenewals(LazyClient):
-    """Retries a renewal after 1.5 s, then after 3 s, and declares no longest pause."""
+    """From 1.5 s to 3 s, and declares no longest pause."""
 
     times = 3.0
 
@@ -565,7 +553,7 @@ class DoublesItsPausesBetweenRenewals(LazyClient):
 
 
 class RenewsLateUnderAQuota(LazyClient):
-    """Renews at 0.85 of a life, and retries after a pause."""
+    """At 0.85 of a life, and retries after a pause."""
 
     def _arm(self, seconds: float) -> None:
         token = self._token
@@ -574,7 +562,7 @@ class RenewsLateUnderAQuota(LazyClient):
 
 
 class FailsAReadWhenItsRenewalMeetsASeal(RenewsInACallersCall):
-    """Fails the call whose renewal finds Vault sealed: its read would fail too."""
+    """Its read would fail too."""
 
     _told = False
 

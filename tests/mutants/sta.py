@@ -25,7 +25,7 @@ from vault_harness.judge.subjects.reference import ReferenceSubject
 
 
 class GoesByTtl(ReferenceSubject):
-    """Keeps a password until Vault's `ttl` has passed, or until it is refused."""
+    """Keeps a password until `ttl` has passed, or it is refused."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(VaultClient(environ=environ))
@@ -72,7 +72,7 @@ class GoesByTtl(ReferenceSubject):
 
 
 class KeepsItsFirstPassword(GoesByTtl):
-    """Keeps a password for ever, since it has no lease."""
+    """Since it has no lease."""
 
     def lasts(self, credential: StaticCredential) -> float:
         del credential
@@ -83,7 +83,7 @@ OVER, WORKS = "a password that is over is not handed out", "a credential that wo
 
 
 class TreatsATtlOfZeroAsEndless(GoesByTtl):
-    """Takes the `ttl` of 0 during a due rotation for a password that never ends."""
+    """Vault reports that `ttl` while a rotation is due."""
 
     def lasts(self, credential: StaticCredential) -> float:
         return float(credential.data["ttl"]) or math.inf
@@ -112,7 +112,7 @@ class SeesIt(GoesByTtl):
 
 
 class AsksForADueRotationWithoutAPause(GoesByTtl):
-    """Asks without a pause while the `ttl` is 0, until Vault has rotated the password."""
+    """While the `ttl` is 0."""
 
     def ask(self, path: str) -> StaticCredential:
         """Return Vault's answer once it has a next rotation."""
@@ -127,7 +127,7 @@ class AsksForADueRotationWithoutAPause(GoesByTtl):
 
 
 class _AsksByItself(GoesByTtl):
-    """Asks Vault at each call, and also in a thread of its own."""
+    """At each call, and in a thread."""
 
     every = 0.0
 
@@ -165,13 +165,13 @@ class AsksThreeTimesASecondForAPassword(_AsksByItself):
 
 
 class SeesARotationJustInTime(SeesIt):
-    """Hands it out within the five seconds."""
+    """Within the five seconds."""
 
     late = 4.5
 
 
 class AsksTwiceASecondForAPassword(_AsksByItself):
-    """Asks less than twice a second."""
+    """A little less often."""
 
     every = 0.55
 
@@ -180,7 +180,7 @@ class AsksTwiceASecondForAPassword(_AsksByItself):
 
 
 class IgnoresRefusals(GoesByTtl):
-    """Ignores reports of refusals, since the `ttl` has not passed."""
+    """If the `ttl` has not passed."""
 
     def believes(self, password: str, failed: str | None) -> bool:
         del password, failed
@@ -188,7 +188,7 @@ class IgnoresRefusals(GoesByTtl):
 
 
 class ActsOnARefusedPasswordTooLate(GoesByTtl):
-    """Believes a pool after six seconds of refusals."""
+    """After six seconds of refusals."""
 
     after = 6.0
 
@@ -210,7 +210,7 @@ class ActsOnARefusedPasswordJustInTime(ActsOnARefusedPasswordTooLate):
 
 
 class _StandsIn(GoesByTtl):
-    """Hands out its last password in an outage, marked stale, for `max_stale` after its time."""
+    """Hands out its last password in an outage, marked stale, for `max_stale`."""
 
     def instead(
         self, known: StaticCredential, failure: VaultError, until: float
@@ -221,8 +221,6 @@ class _StandsIn(GoesByTtl):
 
 
 class HandsOutARefusedPassword(_StandsIn):
-    """Hands out a refused password too."""
-
     def forget(self, path: str) -> None:
         """Keep the password, but end its time."""
         known, _ = self._known[path]
@@ -238,7 +236,7 @@ class HandsOutAnOldPasswordWithoutAMark(_StandsIn):
 
 
 class ServesAnOldPasswordForever(GoesByTtl):
-    """Hands out an old password, marked stale, as long as Vault is away."""
+    """Marked stale, as long as Vault is away."""
 
     def instead(
         self, known: StaticCredential, failure: VaultError, until: float
@@ -248,8 +246,6 @@ class ServesAnOldPasswordForever(GoesByTtl):
 
 
 class ReportsAnOutageAsAMissingRole(GoesByTtl):
-    """Calls the role missing while Vault cannot be reached."""
-
     def ask(self, path: str) -> StaticCredential:
         try:
             return super().ask(path)
@@ -258,8 +254,6 @@ class ReportsAnOutageAsAMissingRole(GoesByTtl):
 
 
 class KeepsOnePasswordForAllStaticRoles(_StandsIn):
-    """Remembers one password for all roles."""
-
     def name_of(self, path: str) -> str:
         del path
         return "the password"
@@ -269,7 +263,7 @@ class KeepsOnePasswordForAllStaticRoles(_StandsIn):
 
 
 class PausesForTooLongWithoutAPassword(_StandsIn):
-    """Leaves Vault alone for half a minute after a failure."""
+    """Half a minute after a failure."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -289,7 +283,7 @@ class PausesForTooLongWithoutAPassword(_StandsIn):
 
 
 class ActsOnTheFourthReport(GoesByTtl):
-    """Believes the fourth report, after seven refused logins: each connection tries twice."""
+    """After seven refused logins: each connection tries twice."""
 
     ignores = 3
 
@@ -305,7 +299,7 @@ class ActsOnTheFourthReport(GoesByTtl):
 
 
 class ActsOnTheThirdReport(ActsOnTheFourthReport):
-    """Believes the third report, after five refused logins."""
+    """After five refused logins."""
 
     ignores = 2
 

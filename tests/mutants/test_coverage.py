@@ -33,7 +33,6 @@ FAULTS = {*ON_THE_WAY, *NOT_BY_VAULT, *BY_VAULT}
 
 
 def entry(**more: object) -> Entry:
-    """Return a scenario's data."""
     given = {
         "id": "TOK-11",
         "promise": "One login",
@@ -50,7 +49,7 @@ def test_page_is_up_to_date() -> None:
 
 
 def test_row_of_a_scenario() -> None:
-    """A row has promise, obligation, the incidents of source and field, and the mutants."""
+    """It has promise, obligation, incidents and mutants."""
     mutant = Mutant(LazyClient, "TOK-11", "a login")
     mutants = {"b": mutant, "a": mutant, "c": Mutant(LazyClient, "TOK-12", "a login")}
     made = page({"TOK-11": entry(incidents=["openbao/openbao#3747"])}, mutants, NOTHING)
@@ -63,7 +62,7 @@ def test_row_of_a_scenario() -> None:
 
 
 def test_incidents_are_sorted_by_number() -> None:
-    """The ninth incident comes before the tenth, and each names all of its scenarios."""
+    """The ninth comes before the tenth; each names all of its scenarios."""
     two = {
         "TOK-11": entry(source="a/b#10, a/b#9: told"),
         "TOK-12": entry(id="TOK-12", source="a/b#9: told again"),
@@ -73,7 +72,6 @@ def test_incidents_are_sorted_by_number() -> None:
 
 
 def row(table: Table, asked: str, fault: str) -> str:
-    """Return a cell of the page."""
     made = page({}, {}, table).splitlines()
     head = next(line for line in made if line.startswith("| |") and fault in line.split(" | "))
     body = next(line for line in made[made.index(head) :] if line.startswith(f"| {asked} |"))
@@ -82,7 +80,6 @@ def row(table: Table, asked: str, fault: str) -> str:
 
 
 def test_each_scenario_was_looked_at() -> None:
-    """The table has exactly the scenarios of the catalogue."""
     known = set(load_table(TOUCHED).scenarios)
     entries = set(load(ROOT / "scenarios" / "catalogue.toml"))
     assert known - entries == set(), f"not in the catalogue: take their lines out of {TOUCHED}"
@@ -90,7 +87,7 @@ def test_each_scenario_was_looked_at() -> None:
 
 
 def test_all_that_was_seen_is_on_the_page() -> None:
-    """Every request and fault that was seen has a row and a column."""
+    """Every seen request and fault has a row and a column."""
     table = load_table(TOUCHED)
     pairs = {pair for pairs in table.scenarios.values() for pair in pairs}
     requests = {asked for asked, _ in pairs if asked != NO_REQUEST}
@@ -102,7 +99,7 @@ def test_all_that_was_seen_is_on_the_page() -> None:
 
 
 def test_what_cannot_be_was_not_seen() -> None:
-    """A cell with a reason for being empty exists and is empty."""
+    """A cell with a reason for being empty is empty."""
     pairs = {pair for pairs in load_table(TOUCHED).scenarios.values() for pair in pairs}
     for why, requests, faults in NEVER:
         assert {*requests} <= {*ASKED, *CARRIERS}, why
@@ -113,7 +110,7 @@ def test_what_cannot_be_was_not_seen() -> None:
 
 
 def test_cell_with_many_scenarios() -> None:
-    """A cell names the scenarios that are in the fewest cells, and counts the others."""
+    """It names the scenarios in the fewest cells, and counts the others."""
     of_all = frozenset({("read", "503"), ("read", "500")})
     few = {f"SEA-0{number}": frozenset({("read", "503")}) for number in range(2, 2 + SHOWN)}
     table = Table(frozenset({"read"}), {"SEA-01": of_all, **few})
@@ -123,7 +120,7 @@ def test_cell_with_many_scenarios() -> None:
 
 
 def test_cells_without_a_scenario() -> None:
-    """A cell tells apart: empty, empty by nature, and unknown."""
+    """Empty, empty by nature, and unknown differ."""
     table = Table(frozenset({"first login", "token lookup"}), {})
     assert row(table, "first login", "429") == "-"
     assert row(table, "first login", "403, dead token") == "(e)"
@@ -132,7 +129,7 @@ def test_cells_without_a_scenario() -> None:
 
 
 def test_what_nobody_asks_for_has_no_row() -> None:
-    """A request that no client makes is named: an empty row would suggest a gap."""
+    """An empty row would suggest a gap."""
     made = page({}, {}, Table(frozenset({*ASKED} - {"health"}), {}))
     assert "Asked for by none of these clients: health." in made.splitlines()
     assert not any(line.startswith("| health |") for line in made.splitlines())

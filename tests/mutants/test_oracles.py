@@ -29,21 +29,18 @@ def test_no_oracle_is_forgotten() -> None:
 
 @pytest.fixture(scope="module")
 def by_scenario() -> dict[str, set[str]]:
-    """The oracles that each scenario asks."""
     return asked()
 
 
 def test_each_oracle_has_two_mutants(by_scenario: dict[str, set[str]]) -> None:
-    """A single mutant may be caught by chance, or for another fault."""
+    """One may be caught by chance, or for another fault."""
     found = {oracle: mutants_of(oracle, by_scenario) for oracle in SAYS}
     assert {oracle: names for oracle, names in found.items() if len(names) < LEAST} == {}
 
 
 def test_each_oracle_is_asked(by_scenario: dict[str, set[str]]) -> None:
-    """Each oracle is asked by a scenario."""
     assert set(SAYS) - ALWAYS <= set().union(*by_scenario.values())
 
 
 def test_each_scenario_with_a_mutant_is_read(by_scenario: dict[str, set[str]]) -> None:
-    """The oracles of each scenario with a mutant are found."""
     assert {mutant.scenario for mutant in CATALOGUE.values()} <= set(by_scenario)

@@ -1,4 +1,4 @@
-"""Each number that decides a verdict has a client on both sides, or a reason why not."""
+"""Each number that decides a verdict has a client on both sides, or a reason."""
 
 from __future__ import annotations
 
@@ -50,12 +50,11 @@ def nobody_calls_it(lab):
 
 @pytest.fixture(scope="module")
 def found() -> list[str]:
-    """Every threshold of the suite."""
     return sorted(all_thresholds(oracles))
 
 
 def test_no_threshold_is_forgotten(found: list[str]) -> None:
-    """A new bound needs its two clients in ``thresholds.toml``, or a reason."""
+    """A new bound needs two clients in ``thresholds.toml``, or a reason."""
     forgotten = [each for each in found if not any(pair.about(each) for pair in PAIRS)]
     assert not forgotten, (
         "thresholds.toml says nothing of these: name the client that just keeps each and the one "
@@ -64,13 +63,11 @@ def test_no_threshold_is_forgotten(found: list[str]) -> None:
 
 
 def test_each_entry_is_about_something(found: list[str]) -> None:
-    """Each pattern matches a bound of today."""
     patterns = [one for pair in PAIRS for one in pair.of]
     assert [one for one in patterns if not any(Pair([one]).about(each) for each in found)] == []
 
 
 def test_two_clients_or_a_reason() -> None:
-    """An entry has two clients that the suite is tried with, or a reason."""
     for pair in PAIRS:
         if pair.why:
             assert (pair.kept, pair.missed) == ("", ""), pair
@@ -81,7 +78,7 @@ def test_two_clients_or_a_reason() -> None:
 
 
 def test_a_pair_meets_the_scenario_of_its_threshold(found: list[str]) -> None:
-    """The two clients meet the same scenario, which asks for that number itself."""
+    """They meet one scenario, which asks for that number itself."""
     for pair in PAIRS:
         if not pair.kept:
             continue
@@ -89,19 +86,18 @@ def test_a_pair_meets_the_scenario_of_its_threshold(found: list[str]) -> None:
         if pair.kept != UNBROKEN:  # the unbroken client meets each scenario that has a mutant
             assert TOLERATED[pair.kept].scenario == scenario, pair
         asked = {each.split()[0] for each in found if pair.about(each)}
-        # A number of an oracle, or of the lab, is asked for in many scenarios.
+        # Many scenarios ask for a number of an oracle, or of the lab.
         named = {each for each in asked if not each.islower()}
         assert named <= {scenario, group_of(scenario)}, pair
 
 
 def test_each_pair_is_told_to_the_reader() -> None:
-    """Each pair is in the data of docs/reference/bounds.md, and no other one."""
+    """In docs/reference/bounds.md, and no other one."""
     told = {(side["kept_by"], side["missed_by"]) for bound in BOUNDS for side in bound["sides"]}
     assert told == {(pair.kept, pair.missed) for pair in PAIRS if pair.kept}
 
 
 def test_a_bound_names_the_scenarios_of_its_clients() -> None:
-    """The scenarios that ask for a bound are those that catch its clients."""
     for bound in BOUNDS:
         catch = {CATALOGUE[side["missed_by"]].scenario for side in bound["sides"]}
         assert set(bound["scenarios"]) == catch, bound["what"]
@@ -109,7 +105,7 @@ def test_a_bound_names_the_scenarios_of_its_clients() -> None:
 
 
 def test_bounds_are_found_where_they_are_given() -> None:
-    """Bounds are found through functions and names; moments, texts and unused numbers are not."""
+    """Through functions and names; no moments, texts or unused numbers."""
     assert sorted(scenario_thresholds(SOURCE, oracles)) == [
         "TOK-99 lab.logs_in_again.within = 3.0",
         "TOK-99 renews_within.high = 0.9",
@@ -143,7 +139,7 @@ def nobody_calls_it(lab):
 
 
 def test_comparisons_within_scenarios_are_found() -> None:
-    """Comparisons of more and less and of counts are found, with a sum in place of its name."""
+    """More and less, and counts; a sum stands in place of its name."""
     assert sorted(comparisons(COMPARES)) == [
         "TOK-99 if 2 == len(lab.drivers)",
         "TOK-99 if age - lab.deadline > 0",
@@ -174,7 +170,7 @@ def deadline(self):
 
 
 def test_comparisons_of_what_many_scenarios_use_are_found() -> None:
-    """Comparisons in functions and methods are found, and minima; choices of a word are not."""
+    """In functions and methods, and minima; no choices of a word."""
     assert sorted(judgements("closing", JUDGING)) == [
         "closing Footprint.growth if after[n] > b + spare",
         "closing _closed if lab.history.now() - since - LONGEST > 0",
@@ -185,7 +181,7 @@ def test_comparisons_of_what_many_scenarios_use_are_found() -> None:
 
 
 def test_modules_that_make_findings_are_read() -> None:
-    """Each module beside the oracles that can fail a client is read for its numbers."""
+    """For numbers that can fail a client."""
     files = [*JUDGE.glob("*.py"), *(JUDGE / "helpers").glob("*.py"), *RECORDER.glob("*.py")]
     finding = [path for path in files if "Finding(" in path.read_text("utf-8")]
     finds = {"helpers" if path.parent.name == "helpers" else path.stem for path in finding}
@@ -194,7 +190,7 @@ def test_modules_that_make_findings_are_read() -> None:
 
 
 def test_each_kind_of_comparison_is_among_the_thresholds(found: list[str]) -> None:
-    """Comparisons of a scenario, the closing act, a helper and the lab are among the thresholds."""
+    """Of a scenario, the closing act, a helper and the lab."""
     assert {
         "KV-02 if age < limit - lab.refresh - SLACK",
         "closing _healthy if lab.history.now() < since + bound",
@@ -204,5 +200,5 @@ def test_each_kind_of_comparison_is_among_the_thresholds(found: list[str]) -> No
 
 
 def test_bounds_that_hold_where_none_is_given_are_found() -> None:
-    """An oracle's default is a threshold, as a number from a scenario is."""
+    """An oracle's default is a threshold too."""
     assert "oracles replaced_before_the_end.at_least = 1" in set(defaults(oracles))

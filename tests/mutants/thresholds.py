@@ -1,7 +1,6 @@
 """Every number that decides a verdict, found in the code rather than listed.
 
-``thresholds.toml`` beside this file has the two sides of each: a client that just keeps it and a
-client that just misses it, or the reason why there are none.
+``thresholds.toml`` has a client that just keeps each and one that just misses it, or a reason.
 """
 
 from __future__ import annotations
@@ -32,24 +31,23 @@ JUDGES = frozenset(
         *("static", "verdict"),
     }
 )
-"""Modules beside the oracles that decide what is too late or too much."""
+"""They decide what is too late or too much."""
 
 UNBROKEN = "unbroken"
-"""In place of a client's name: the correct client behind the mutants of a scenario."""
+"""The correct client behind a scenario's mutants."""
 
 NO_BOUNDS = frozenset({"since", "until", "before", "watched", "seen"})
-"""Arguments of oracles that are no bounds: moments, and counts of what was seen."""
+"""Arguments of oracles that are no bounds: moments and counts."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The clients on both sides of some thresholds, or the reason why there are none.
+    """The clients on both sides of some thresholds, or a reason.
 
     Attributes:
         of: Patterns of thresholds, as `scenario_thresholds` and `constants` write them.
-        kept: A client of `TOLERATED` that just keeps it; `UNBROKEN` if the correct client itself
-            uses all that is allowed.
-        missed: A mutant that just misses it.
+        kept: One of `TOLERATED`; `UNBROKEN` if the correct client uses all that is allowed.
+        missed: A mutant.
         why: Why there is no such pair.
     """
 
@@ -59,18 +57,16 @@ class Pair:
     why: str = ""
 
     def about(self, threshold: str) -> bool:
-        """Return whether it is about this threshold."""
         return any(fnmatchcase(threshold, pattern) for pattern in self.of)
 
 
 def written(path: Path = DATA) -> list[Pair]:
-    """Return the pairs and the reasons of the file."""
     entries = tomllib.loads(path.read_text(encoding="utf-8"))["threshold"]
     return [Pair(**entry) for entry in entries]
 
 
 def all_thresholds(oracles: ModuleType) -> set[str]:
-    """Return every threshold of the suite: of scenarios, of oracles, and of the lab."""
+    """Return the thresholds of scenarios, of oracles, and of the lab."""
     found = set(defaults(oracles))
     modules = [("oracles", path) for path in sorted(ORACLES.glob("*.py"))]
     modules += [(name, path) for name in sorted(JUDGES) for path in files_of(name)]
@@ -93,7 +89,7 @@ def files_of(name: str) -> list[Path]:
 
 
 def constants(where: str, source: str) -> Iterator[str]:
-    """Yield the numbers at the top of a module: ``oracles STORM_PEAK = 5``, ``NET SPARE = 6``."""
+    """Yield a module's numbers: ``oracles STORM_PEAK = 5``, ``NET SPARE = 6``."""
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign):
             for name, value in assigned(node):
@@ -102,7 +98,7 @@ def constants(where: str, source: str) -> Iterator[str]:
 
 
 def defaults(oracles: ModuleType) -> Iterator[str]:
-    """Yield the defaults of oracles: ``oracles replaced_before_the_end.at_least = 1``."""
+    """Yield oracles' defaults: ``oracles replaced_before_the_end.at_least = 1``."""
     for name in oracles.__all__:
         factory = getattr(oracles, name)
         if not inspect.isfunction(factory):
@@ -114,10 +110,10 @@ def defaults(oracles: ModuleType) -> Iterator[str]:
 
 
 def scenario_thresholds(source: str, oracles: ModuleType) -> Iterator[str]:
-    """Yield the bounds that one file's scenarios give to oracles.
+    """Yield the bounds that scenarios give to oracles: ``TOK-01 renews_within.low = 0.3``.
 
-    ``TOK-01 renews_within.low = 0.3``, say. The bounds of a helper function belong to each scenario
-    that calls it. The signatures in `oracles` say which arguments are bounds.
+    A helper function's bounds belong to each scenario that calls it. The signatures in `oracles`
+    tell which arguments are bounds.
     """
     module = ast.parse(source)
     functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
@@ -132,14 +128,14 @@ def scenario_thresholds(source: str, oracles: ModuleType) -> Iterator[str]:
 
 
 def _named(function: ast.FunctionDef) -> dict[str, str]:
-    """Return the values of the names that a function sets once: ``bound`` for ``5.0``."""
+    """Return the values of names that are set once: ``bound`` for ``5.0``."""
     nodes = [node for node in ast.walk(function) if isinstance(node, ast.Assign)]
     pairs = [(name, ast.unparse(value)) for node in nodes for name, value in assigned(node)]
     return {name: value for name, value in pairs if sum(name == one for one, _ in pairs) == 1}
 
 
 def _bounds(call: ast.Call, oracles: ModuleType) -> Iterator[tuple[str, ast.expr]]:
-    """Yield the bounds among a call's arguments, with their names."""
+    """Yield a call's bounds, with their names."""
     if isinstance(call.func, ast.Name) and hasattr(oracles, call.func.id):
         factory = getattr(oracles, call.func.id)
         parameters = inspect.signature(factory).parameters

@@ -21,8 +21,6 @@ from vault_harness.judge.subjects.reference import ReferenceSubject
 
 
 class ReadsItsTokenOnce(ReferenceSubject):
-    """Keeps the token that is in the file when it starts."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         file = Path(environ["VAULT_TOKEN_FILE"])
         kept = file.with_name("kept-token")
@@ -31,7 +29,7 @@ class ReadsItsTokenOnce(ReferenceSubject):
 
 
 class KeepsTheLineEndOfItsTokenFile(LazyClient):
-    """Would send the token with its line end, which no HTTP library allows."""
+    """No HTTP library would send it."""
 
     auth = frozenset({"token-file"})
 
@@ -44,11 +42,11 @@ class KeepsTheLineEndOfItsTokenFile(LazyClient):
 
     def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
         del where, token, deadline
-        return False  # a new token is used by the next call
+        return False
 
 
 class RevokesItsAgentsToken(ReferenceSubject):
-    """Revokes the agent's token at its end."""
+    """At its own end."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(VaultClient(environ=environ))
@@ -61,7 +59,7 @@ class RevokesItsAgentsToken(ReferenceSubject):
 
 
 class ReadsItsTokenForEachRequest(LazyClient):
-    """Reads the token for each request, so that it never sends a replaced one."""
+    """So it never sends a replaced one."""
 
     auth = frozenset({"token-file"})
 
@@ -72,11 +70,11 @@ class ReadsItsTokenForEachRequest(LazyClient):
 
     def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
         del where, token, deadline
-        return False  # a new token is used by the next call
+        return False
 
 
 class RevokesItsAgentsOldToken(ReadsItsTokenForEachRequest):
-    """Revokes its old token when there is another, before all clients have read that."""
+    """Before all clients have read the new one."""
 
     after = 0.3
     _last: Token | None = None
@@ -97,10 +95,7 @@ class RevokesItsAgentsOldToken(ReadsItsTokenForEachRequest):
 
 
 class GivesUpAfterAMissingFile(GivesUpAfterAnEmptyFile):
-    """Watches its file, and stops if the file is missing for a moment.
-
-    It waits out an empty file. A watch is lost in this way if its file is removed.
-    """
+    """A watch is lost if its file is removed. It waits out an empty file."""
 
     def _watch(self) -> None:
         while not self._over.wait(0.1):
@@ -109,7 +104,7 @@ class GivesUpAfterAMissingFile(GivesUpAfterAnEmptyFile):
 
 
 class RetriesARefusedTokenWithoutAPause(ReferenceSubject):
-    """Asks about a refused token as often as it can."""
+    """Asks about it as often as it can."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(VaultClient(environ=environ))
@@ -124,7 +119,7 @@ class RetriesARefusedTokenWithoutAPause(ReferenceSubject):
 
 
 class _LooksAtItsFile(LazyClient):
-    """Asks Vault for the remaining life of its file's token, whenever the token changes."""
+    """Asks Vault for its token's remaining life at each change."""
 
     auth = frozenset({"token-file"})
 
@@ -143,14 +138,14 @@ class _LooksAtItsFile(LazyClient):
 
     def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
         del where, token, deadline
-        return False  # a new token is used by the next call
+        return False
 
     def close(self) -> None:
         self._closed = True  # its agent owns the token
 
 
 class TreatsATtlOfZeroAsAnEndedToken(_LooksAtItsFile):
-    """Uses no token with zero seconds to live, and so no token that lives for ever."""
+    """A token that lives for ever has that TTL too."""
 
     def _valid_token(self, deadline: float) -> Token:
         token = super()._valid_token(deadline)
@@ -160,7 +155,7 @@ class TreatsATtlOfZeroAsAnEndedToken(_LooksAtItsFile):
 
 
 class LooksUpAnEndlessTokenInALoop(_LooksAtItsFile):
-    """Looks up its token again when two thirds of its remaining life are over."""
+    """When two thirds of its remaining life are over."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -182,7 +177,7 @@ class LooksUpAnEndlessTokenInALoop(_LooksAtItsFile):
 
 
 class AnswersFromMemoryWithATokenFile(AnswersFromMemory, ReadsItsTokenForEachRequest):
-    """Answers from memory, and keeps its values even if a refresh fails."""
+    """Keeps its values even if a refresh fails."""
 
     def _refresh(self) -> None:
         while not self._over.wait(random.uniform(*self.every)):
@@ -192,8 +187,6 @@ class AnswersFromMemoryWithATokenFile(AnswersFromMemory, ReadsItsTokenForEachReq
 
 
 class ReadsItsTokenFileOnceBehindACache(AnswersFromMemoryWithATokenFile):
-    """Keeps the token too, which it reads from its file once."""
-
     _first: Token | None = None
 
     def _valid_token(self, deadline: float) -> Token:
@@ -202,7 +195,7 @@ class ReadsItsTokenFileOnceBehindACache(AnswersFromMemoryWithATokenFile):
 
 
 class UsesAnOldTokenOfItsFileForAWhile(AnswersFromMemoryWithATokenFile):
-    """Uses a new token some seconds after it has seen it in the file."""
+    """For some seconds."""
 
     every = (0.9, 1.1)
     after = 5.0
@@ -219,13 +212,13 @@ class UsesAnOldTokenOfItsFileForAWhile(AnswersFromMemoryWithATokenFile):
 
 
 class UsesAnOldTokenOfItsFileForTooLong(UsesAnOldTokenOfItsFileForAWhile):
-    """Uses it some seconds too late: recovery may take 4 s, a refresh 5 s."""
+    """Some seconds: recovery may take 4 s, a refresh 5 s."""
 
     after = 10.5
 
 
 class ReadsItsTokenFileLate(ReferenceSubject):
-    """Gets the first new token some seconds late, and the others at once."""
+    """Only the first new token, by some seconds."""
 
     after = 3.8
 
@@ -256,7 +249,7 @@ class ReadsItsTokenFileLate(ReferenceSubject):
 
 
 class ReadsItsTokenFileTooLate(ReadsItsTokenFileLate):
-    """Gets it a second and a half too late."""
+    """By a second and a half."""
 
     after = 6.5
 

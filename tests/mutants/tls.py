@@ -58,13 +58,13 @@ class _Once(Wire):
 
 
 class ReadsItsFilesOnce(LazyClient):
-    """Uses its first CA file and certificate for ever."""
+    """CA file and certificate."""
 
     wire_type = _Once
 
 
 class LogsInAfterANewCaFile(LazyClient):
-    """Takes a new CA file for a new Vault, to which its token would be unknown."""
+    """As for a new Vault, to which its token would be unknown."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -78,7 +78,7 @@ class LogsInAfterANewCaFile(LazyClient):
 
 
 class _TrustsWhatItEverTrusted(Wire):
-    """Adds new authorities in the file to those that it trusts."""
+    """Adds new authorities to those that it trusts."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -97,7 +97,7 @@ class _TrustsWhatItEverTrusted(Wire):
 
 
 class TrustsARemovedAuthority(LazyClient):
-    """Adds new authorities and removes none: a stolen key works for ever."""
+    """A stolen key works for ever."""
 
     wire_type = _TrustsWhatItEverTrusted
 
@@ -136,7 +136,7 @@ class _LogsInByItsFirst(_Apart):
 
 
 class LogsInWithItsFirstCaFile(LazyClient):
-    """Reads by the authorities in the file, and logs in by those of its start."""
+    """It reads by the authorities in the file."""
 
     wire_type = _LogsInByItsFirst
 
@@ -155,7 +155,7 @@ class _HasNoDeadlineForAHandshake(Wire):
 
 
 class HasNoDeadlineForAHandshake(LazyClient):
-    """Has deadlines for the connection and the request, and none for the handshake."""
+    """It has deadlines for the connection and the request."""
 
     wire_type = _HasNoDeadlineForAHandshake
 
@@ -199,8 +199,6 @@ class _KeepsTheFailure(Wire):
 
 
 class NeverRereadsAnUnreadableCaFile(LazyClient):
-    """Never reads a CA file again that was unreadable once."""
-
     wire_type = _KeepsTheFailure
 
 
@@ -221,7 +219,7 @@ class _PausesAfterABrokenFile(Wire):
 
 
 class TrustsNoServerWithHalfACaFile(LazyClient):
-    """Trusts no server while its CA file is unreadable, and reads it again after 4.5 s."""
+    """It reads the file again after 4.5 s."""
 
     wire_type = _PausesAfterABrokenFile
 
@@ -253,7 +251,7 @@ class _KnowsTheFirstDate(_KnowsTheDate):
 
 
 class MakesNoHandshakeAfterItsFirstCertificateEnds(LazyClient):
-    """Makes no handshake after its first certificate ends, even with a new file."""
+    """Even with a new file."""
 
     wire_type = _KnowsTheFirstDate
 
@@ -297,16 +295,13 @@ class _PausesWhenItsConnectionEnds(Wire):
 
 
 class PausesWhenItsConnectionEnds(LazyClient):
-    """Is silent after any end of its connection, without having looked at its certificate.
-
-    Its silence looks like that of a client that knows the date.
-    """
+    """Its silence looks like that of a client that knows its certificate's date."""
 
     wire_type = _PausesWhenItsConnectionEnds
 
 
 class _Ajar(Gate):
-    """Has no pauses: callers pass at once."""
+    """Has no pauses."""
 
     @contextlib.contextmanager
     def passage(self, deadline: float) -> Iterator[None]:
@@ -315,19 +310,19 @@ class _Ajar(Gate):
 
 
 class ShakesHandsInALoop(LazyClient):
-    """Retries at once as long as a call lasts."""
+    """As long as a call lasts."""
 
     gate_type = _Ajar
 
 
 class StartsForLongerThanItsCertificateLives(StartsSlowly):
-    """Starts as on a slow machine: for longer than a short-lived certificate is valid."""
+    """As on a slow machine."""
 
     takes = 13.0
 
 
 class MakesNoHandshakeWithAnExpiredCertificate(LazyClient):
-    """Makes no handshake with an expired certificate, and looks for another one each time."""
+    """It looks for another one each time."""
 
     wire_type = _KnowsTheDate
 
@@ -335,11 +330,11 @@ class MakesNoHandshakeWithAnExpiredCertificate(LazyClient):
 class AnswersFromMemoryWithAnExpiredCertificate(
     AsksOnceItIsOld, MakesNoHandshakeWithAnExpiredCertificate
 ):
-    """Also answers from memory for a while after its certificate's end."""
+    """For a while."""
 
 
 class _NowAndThen(Wire):
-    """Uses the files as last read, and reads them again if they do not match."""
+    """Reads its files again if they do not match."""
 
     every = 4.5
     _kept: ssl.SSLContext | None = None
@@ -353,7 +348,7 @@ class _NowAndThen(Wire):
 
 
 class RereadsItsCertificateWithPauses(LazyClient):
-    """Notices new files after at most 4.5 s: R is 5 s."""
+    """Of at most 4.5 s: R is 5 s."""
 
     wire_type = _NowAndThen
 
@@ -369,13 +364,13 @@ class _NoNames(Wire):
 
 
 class AcceptsAnyHostName(LazyClient):
-    """Accepts any certificate of its authority."""
+    """With a certificate of its authority."""
 
     wire_type = _NoNames
 
 
 class _Resigns(Wire):
-    """Verifies, and goes on without verifying if that fails."""
+    """Goes on without verifying if that fails."""
 
     _verify = True
 
@@ -401,7 +396,7 @@ class StopsVerifying(LazyClient):
 
 
 class _AnyAuthority(Wire):
-    """Accepts certificates of any authority, also of those that are not in the file."""
+    """Accepts certificates of any authority."""
 
     def _context(self) -> ssl.SSLContext:
         context = super()._context()
@@ -412,7 +407,7 @@ class _AnyAuthority(Wire):
 
 
 class ChecksOnlyTheHostName(LazyClient):
-    """Accepts any certificate of its host, like a Java trust manager that trusts all."""
+    """Like a Java trust manager that trusts all."""
 
     wire_type = _AnyAuthority
 
@@ -422,8 +417,6 @@ class _LogsInApart(_Apart):
 
 
 class VerifiesNoCertificateForLogins(LazyClient):
-    """Verifies every certificate except for logins."""
-
     wire_type = _LogsInApart
 
 
@@ -435,7 +428,7 @@ class _LogsInByTheName(_Apart, _AnyAuthority):
 
 
 class ChecksOnlyTheHostNameForLogins(LazyClient):
-    """Sends its secret-id to any host whose certificate has the right name."""
+    """Its secret-id may go to a stranger."""
 
     wire_type = _LogsInByTheName
 
@@ -445,10 +438,7 @@ class _RenewsApart(_Apart):
 
 
 class VerifiesNoCertificateForRenewals(LazyClient):
-    """Verifies every certificate except for renewals.
-
-    That session ignores outages that others have met.
-    """
+    """That session ignores outages that others have met."""
 
     wire_type = _RenewsApart
 
@@ -465,8 +455,6 @@ class _RevokesApart(_Apart):
 
 
 class VerifiesNoCertificateForRevocations(LazyClient):
-    """Verifies every certificate except for revocations."""
-
     wire_type = _RevokesApart
 
 
@@ -480,8 +468,6 @@ class _Unverified(Wire):
 
 
 class VerifiesNoCertificateForWholeSecrets(_ReadsWholeSecretsApart):
-    """Verifies every certificate except for whole secrets."""
-
     other_wire = _Unverified
 
 
@@ -504,8 +490,6 @@ class _ForgivesAnEnd(_Forgives):
 
 
 class AcceptsAnExpiredCertificate(LazyClient):
-    """Accepts an expired certificate."""
-
     wire_type = _ForgivesAnEnd
 
 
@@ -514,20 +498,18 @@ class _ForgivesABeginning(_Forgives):
 
 
 class AcceptsACertificateThatIsNotValidYet(LazyClient):
-    """Accepts a certificate that is not valid yet, as if a clock were slow."""
+    """As if a clock were slow."""
 
     wire_type = _ForgivesABeginning
 
 
 class ReportsAnUntrustedCertificateAsADenial(_CallsItSomethingElse):
-    """Calls a secret denied if it does not trust the server."""
-
     word = "CertVerification"
     instead = DeniedError
 
 
 class WaitsForALoginAtItsStart(LazyClient):
-    """Is not ready before it has logged in, however long that takes."""
+    """However long that takes."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -546,7 +528,7 @@ class _FollowsInTheClear(Wire):
 
 
 class FollowsARedirectToHttp(LazyClient):
-    """Follows a redirect from https to http, with its token."""
+    """With its token."""
 
     wire_type = _FollowsInTheClear
 

@@ -58,7 +58,7 @@ from tests.subjects.lazy_wire import ClientError, Gate, GivenUpError, Reply, Una
 
 
 class FindsOutByARefusal(LazyClient):
-    """Knows no end of a token: a refused read tells it, and is repeated with another token."""
+    """Knows no end of a token: a refused read tells it, and is repeated."""
 
     def _arm(self, seconds: float) -> None:
         pass
@@ -70,7 +70,7 @@ class FindsOutByARefusal(LazyClient):
 
 
 class LogsInBesideRenewing(AtShare):
-    """Renews and still logs in: five times in two TTLs."""
+    """Five times in two TTLs."""
 
     share = 0.42
 
@@ -80,7 +80,7 @@ class LogsInBesideRenewing(AtShare):
 
 
 class LogsInTwiceForOne(LogsInInsteadOfRenewing):
-    """Never renews, and logs in twice when it replaces its first token."""
+    """When it replaces its first token; it never renews."""
 
     share, times = 0.45, 2
     _logins = 0
@@ -93,13 +93,13 @@ class LogsInTwiceForOne(LogsInInsteadOfRenewing):
 
 
 class RenewsLate(AtShare):
-    """Renews as late as allowed, and still before the end."""
+    """As late as allowed."""
 
     share = 0.87
 
 
 class NeverRenews(LazyClient):
-    """Logs in only after its token has ended."""
+    """It logs in after its token's end."""
 
     def _arm(self, seconds: float) -> None:
         pass
@@ -109,7 +109,7 @@ class NeverRenews(LazyClient):
 
 
 class _IsMadeForTenSeconds(LazyClient):
-    """Declares that its timers are made for lives of ten seconds, and checks its own token."""
+    """Declares that its timers are made for lives of ten seconds."""
 
     least = 10.0
 
@@ -119,8 +119,6 @@ class _IsMadeForTenSeconds(LazyClient):
 
 
 class ReturnsHalfAValueWithAShortTtl(_IsMadeForTenSeconds):
-    """Returns half of each value if its token lives shorter."""
-
     def read(self, path: str, key: str) -> str:
         value, token = super().read(path, key), self._token
         short = token is not None and token.first_ttl < self.least
@@ -128,7 +126,7 @@ class ReturnsHalfAValueWithAShortTtl(_IsMadeForTenSeconds):
 
 
 class RenewsTooLate(AtShare):
-    """Waits for the last moment, which a slow network misses."""
+    """A slow network misses the last moment."""
 
     share = 0.98
 
@@ -146,7 +144,7 @@ class RenewsOnce(LazyClient):
 
 
 class RenewsTwiceASecond(LazyClient):
-    """Renews every half second, however long the token lives."""
+    """However long the token lives."""
 
     def _arm(self, seconds: float) -> None:
         super()._arm(min(seconds, 0.5))
@@ -157,10 +155,7 @@ class LoadsCodeAtItsSecondRead(LoadsAtItsFirstRead):
 
 
 class ComputesTheEndInLocalTime(LazyClient):
-    """Takes the time at which a token ends for local time.
-
-    This is right where local time is UTC, as on most servers, and hours off elsewhere.
-    """
+    """Right only where local time is UTC, as on most servers."""
 
     def _log_in(self, deadline: float) -> Token:
         token = super()._log_in(deadline)
@@ -173,14 +168,12 @@ class ComputesTheEndInLocalTime(LazyClient):
 
 
 class RenewsAtAQuarter(AtShare):
-    """Renews a little too early."""
+    """A little too early."""
 
     share = 0.27
 
 
 class ExitsWithAShortTtl(_IsMadeForTenSeconds):
-    """Refuses to work if its token lives shorter, and ends at once."""
-
     def _log_in(self, deadline: float) -> Token:
         token = super()._log_in(deadline)
         if token.first_ttl < self.least:
@@ -192,7 +185,7 @@ class ExitsWithAShortTtl(_IsMadeForTenSeconds):
 
 
 class RenewsAtExactlyHalfALife(LazyClient):
-    """Renews at exactly half of its token's life, as all its sisters do."""
+    """As all its sisters do."""
 
     def _arm(self, seconds: float) -> None:
         token = self._token
@@ -200,10 +193,7 @@ class RenewsAtExactlyHalfALife(LazyClient):
 
 
 class RenewsAtWholeTicksOfTheClock(LazyClient):
-    """Renews at the first tick of the wall clock after three tenths of its token's life.
-
-    So does a cron job: clients with different tokens renew at the same moment.
-    """
+    """As a cron job does: clients with different tokens renew at the same moment."""
 
     after = 0.0
 
@@ -217,7 +207,7 @@ class RenewsAtWholeTicksOfTheClock(LazyClient):
 
 
 class ClosesASharedPool(LazyClient):
-    """All instances of a process share a pool, and the first to close closes it for all."""
+    """The first instance to close closes it for all."""
 
     _pool: ClassVar[dict[str, bool]] = {}
 
@@ -238,7 +228,7 @@ class ClosesASharedPool(LazyClient):
 
 
 class StopsASharedRenewer(LazyClient):
-    """All instances of a process share a renewer, which ends with the first closed instance."""
+    """It ends with the first closed instance."""
 
     _renews: ClassVar[dict[str, bool]] = {}
 
@@ -260,10 +250,7 @@ class StopsASharedRenewer(LazyClient):
 
 
 class RenewsAtAFixedRate(LazyClient):
-    """Renews first at a time of its own, and then at each half of a life after that.
-
-    So does a timer with a delay and a period, as Java's ``scheduleAtFixedRate``.
-    """
+    """Of half a life, after a first time of its own, as Java's ``scheduleAtFixedRate`` does."""
 
     _next = 0.0
 
@@ -278,13 +265,13 @@ class RenewsAtAFixedRate(LazyClient):
 
 
 class RenewsARandomTimeAfterATick(RenewsAtWholeTicksOfTheClock):
-    """Waits a random time of up to a twentieth of a life after the tick."""
+    """Up to a twentieth of a life."""
 
     after = 0.05
 
 
 class RenewsInACallWithLittleJitter(RenewsInACallersCall):
-    """Renews in a call after a time with 3.3 % of jitter, like LifetimeWatcher."""
+    """3.3 %, like LifetimeWatcher."""
 
     def _arm(self, seconds: float) -> None:
         token = self._token
@@ -310,8 +297,6 @@ class KeepsItsFirstTtl(LazyClient):
 
 
 class RetriesACappedRenewalForever(LazyClient):
-    """Asks again and again for the life that a renewal no longer gives."""
-
     def _renewed(self, token: Token, deadline: float) -> bool:
         renewed = super()._renewed(token, deadline)
         if token.left < 1.0:
@@ -324,7 +309,7 @@ class RetriesACappedRenewalForever(LazyClient):
 
 
 class LogsInThreeTimesInALife(LogsInTwiceForOne):
-    """Logs in late enough to have few tokens in all."""
+    """Late enough to have few tokens in all."""
 
     share = 0.75
 
@@ -334,7 +319,7 @@ class LogsInFourTimesInAShortenedLife(LogsInThreeTimesInALife):
 
 
 class TriesACappedRenewalFourTimes(LazyClient):
-    """Asks three more times for the life that a renewal no longer grants."""
+    """Three times too many, as allowed."""
 
     tries = 4
 
@@ -350,13 +335,13 @@ class TriesACappedRenewalFourTimes(LazyClient):
 
 
 class TriesACappedRenewalFiveTimes(TriesACappedRenewalFourTimes):
-    """Asks once too often."""
+    """Once too often."""
 
     tries = 5
 
 
 class LogsInForEachCap(LogsInBesideRenewing):
-    """Renews early, takes the grant for too little, and logs in."""
+    """It renews early, and takes the grant for too little."""
 
     share = 0.33
 
@@ -365,7 +350,7 @@ class LogsInForEachCap(LogsInBesideRenewing):
 
 
 class LeavesAConnectionForEachRenewal(LazyClient):
-    """Makes a client for each renewal, and closes none of them."""
+    """Makes a client for each, and closes none."""
 
     most = 99
 
@@ -385,7 +370,7 @@ class LeavesAConnectionForEachRenewal(LazyClient):
 
 
 class LeavesAFileForEachRenewal(LazyClient):
-    """Opens a file before each renewal, and closes none of them."""
+    """Opens it before."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -402,7 +387,7 @@ class LeavesAFileForEachRenewal(LazyClient):
 
 
 class LeavesAThreadForEachRenewal(LazyClient):
-    """Starts a thread that watches the token after each renewal, and ends them only at its end."""
+    """Each watches the token."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -418,7 +403,7 @@ class LeavesAThreadForEachRenewal(LazyClient):
 
 
 class RenewsThreeTimes(AtShare):
-    """Counts successful renewals as tries, and makes three of them."""
+    """Counts successful renewals as tries."""
 
     share = 0.6
     most = 3
@@ -443,7 +428,7 @@ class RenewsThreeTimes(AtShare):
 
 
 class LeavesTwoConnectionsForRenewals(LeavesAConnectionForEachRenewal):
-    """Keeps three at most, like a full pool: one of them from its first life."""
+    """Three at most, like a full pool: one from its first life."""
 
     most = 3
 
@@ -452,7 +437,7 @@ class LeavesTwoConnectionsForRenewals(LeavesAConnectionForEachRenewal):
 
 
 class RenewsInAHotLoop(LazyClient):
-    """Retries a refused renewal without a pause."""
+    """A refused one."""
 
     def _renewed(self, token: Token, deadline: float) -> bool:
         while token.left > 0:
@@ -466,7 +451,7 @@ class RenewsInAHotLoop(LazyClient):
 
 
 class TriesARenewalFourTimes(LazyClient):
-    """Takes a refused renewal for a hiccup, and tries three more times."""
+    """Takes a refusal for a hiccup."""
 
     tries = 4
 
@@ -501,7 +486,7 @@ class PlansByItsFirstToken(AtShare):
 
 
 class ReplacesAnEndedTokenAMomentLater(LazyClient):
-    """Lets a token that cannot be renewed expire, and takes another one a moment later."""
+    """One that cannot be renewed."""
 
     after = 0.8
     _due = 0.0
@@ -531,7 +516,7 @@ class ReplacesAnEndedTokenTooLate(ReplacesAnEndedTokenAMomentLater):
 
 
 class NeverReplacesATokenAfterARefusedRenewal(LazyClient):
-    """Stops renewing after a refusal, and learns the consequence from a refused read."""
+    """It learns the consequence from a refused read."""
 
     def _renewed(self, token: Token, deadline: float) -> bool:
         super()._renewed(token, deadline)
@@ -544,7 +529,7 @@ class NeverReplacesATokenAfterARefusedRenewal(LazyClient):
 
 
 class LeavesTheLoginToTheNextCall(LazyClient):
-    """Drops a token that Vault does not renew, and takes another at the next read."""
+    """After a refused renewal."""
 
     def _renewed(self, token: Token, deadline: float) -> bool:
         if not super()._renewed(token, deadline):
@@ -553,7 +538,7 @@ class LeavesTheLoginToTheNextCall(LazyClient):
 
 
 class AsksForHealthUntilACall(RenewsInACallersCall):
-    """Asks each second whether Vault serves, which needs no token."""
+    """Each second; that needs no token."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -570,7 +555,7 @@ class AsksForHealthUntilACall(RenewsInACallersCall):
 
 
 class LooksUpItsTokenBeforeItRenews(LazyClient):
-    """Looks up its token before it renews it, and takes a failure for a dead token."""
+    """And takes a failure for a dead token."""
 
     def _renewed(self, token: Token, deadline: float) -> bool:
         try:
@@ -586,7 +571,7 @@ class LooksUpItsTokenBeforeItRenews(LazyClient):
 
 
 class _ByTheWallClock(Token):
-    """A token whose life is measured by the time of day."""
+    """Measures a token's life by the time of day."""
 
     @property
     def left(self) -> float:
@@ -595,8 +580,6 @@ class _ByTheWallClock(Token):
 
 
 class TrustsTheWallClock(LazyClient):
-    """Takes a token for dead once the time of day is past its end."""
-
     def _log_in(self, deadline: float) -> Token:
         self._token = token = _ByTheWallClock(**vars(super()._log_in(deadline)))
         assert token.left > 0  # this fixes the difference of the two clocks now
@@ -615,7 +598,7 @@ class _AtATimeOfDay(threading.Timer):
 
 
 class RenewsAtATimeOfDay(LazyClient):
-    """Renews at a time of day, however often that comes."""
+    """However often that comes."""
 
     def _arm(self, seconds: float) -> None:
         with self._timing:
@@ -651,14 +634,10 @@ class _PausesByTheTimeOfDay(Gate):
 
 
 class MeasuresPausesByTheWallClock(LazyClient):
-    """Measures its pauses after a failure by the wall clock."""
-
     gate_type = _PausesByTheTimeOfDay
 
 
 class MeasuresDeadlinesByTheWallClock(LazyClient):
-    """Retries a call within its deadline by the wall clock."""
-
     def read_all(self, path: str) -> dict[str, str]:
         until = time.time() + 0.9 * self._deadline
         while True:
@@ -682,7 +661,7 @@ class _ByTheTimeOfDay(Memory):
 
 
 class MeasuresMaxStaleByTheWallClock(Tweaked):
-    """Measures the age of its last values by the wall clock."""
+    """The age of its last values."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -690,7 +669,7 @@ class MeasuresMaxStaleByTheWallClock(Tweaked):
 
 
 class MeasuresTheAgeOfItsCacheByTheWallClock(Tweaked):
-    """The age of its cached values follows the time of day, which can be set back."""
+    """The time of day can be set back."""
 
     keeps = 1.0
 
@@ -731,7 +710,7 @@ class _EndsAtATimeOfDay(Leases):
 
 
 class EndsLeasesByTheWallClock(Leasing):
-    """Stores the end of a lease as a time of day, and asks for another credential from then on."""
+    """It asks for another credential from then on."""
 
     leases_type: ClassVar[type[Leases]] = _EndsAtATimeOfDay
 
@@ -752,7 +731,7 @@ class _RenewsAtATimeOfDay(Trusting):
 
 
 class RenewsLeasesByTheWallClock(Leasing):
-    """Renews a lease at a time of day, and hands out its credential before that."""
+    """And hands out its credential before that."""
 
     leases_type: ClassVar[type[Leases]] = _RenewsAtATimeOfDay
 
@@ -762,7 +741,7 @@ class _AtAQuarter(NeverRenewsALease, RenewsAtShare):
 
 
 class ReplacesItsLeasesAtAQuarter(Leasing):
-    """Takes another credential too early."""
+    """Too early."""
 
     leases_type: ClassVar[type[Leases]] = _AtAQuarter
 
@@ -772,7 +751,7 @@ class _AtAThird(NeverRenewsALease, RenewsAtShare):
 
 
 class ReplacesItsLeasesAtAThird(Leasing):
-    """Renews no lease: it takes another credential as soon as allowed."""
+    """As soon as allowed; it renews no lease."""
 
     leases_type: ClassVar[type[Leases]] = _AtAThird
 

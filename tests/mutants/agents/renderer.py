@@ -1,7 +1,6 @@
 """A small agent: logs in, renders two secrets into files, ends with its token.
 
-Its second argument names its defect; ``whole`` has none. It uses the standard library only, since
-it runs without the packages of this project.
+Its second argument names its defect; ``whole`` has none. It runs without this project's packages.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ over = threading.Event()
 
 
 def ask(method: str, path: str, token: str = "", body: object = None) -> dict[str, Any]:
-    """Send one request."""
     request = urllib.request.Request(  # noqa: S310 - the address is the scenario's own
         f"{os.environ['VAULT_ADDR']}/v1/{path}",
         method=method,
@@ -36,7 +34,6 @@ def ask(method: str, path: str, token: str = "", body: object = None) -> dict[st
 
 
 def log_in() -> str:
-    """Return a token."""
     ids = {name: (DIRECTORY / name).read_text() for name in ("role_id", "secret_id")}
     return str(ask("POST", "auth/approle/login", body=ids)["auth"]["client_token"])
 
@@ -56,7 +53,6 @@ def place(file: Path, text: str) -> None:
 
 
 def render(token: str, kept: dict[str, list[str]]) -> None:
-    """Render all secrets once, and delete the file of a deleted secret."""
     for path, key in SECRETS.items():
         file = DIRECTORY / path.replace("/", "-")
         if FAULT == "once" and file.exists():
