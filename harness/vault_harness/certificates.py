@@ -101,7 +101,6 @@ class Authority:
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        """Load the authority that `save` left in a folder."""
         import trustme
 
         try:
@@ -315,7 +314,6 @@ def end_of(path: Path) -> datetime | None:
 
 
 def in_file(path: Path) -> tuple[bytes, ...]:
-    """Return the certificates of a PEM file, as DER."""
     return tuple(map(ssl.PEM_cert_to_DER_cert, _CERTIFICATE.findall(path.read_text())))
 
 

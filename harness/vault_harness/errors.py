@@ -292,7 +292,6 @@ PROGRAM = "vault-harness"
 
 
 def runner() -> str:
-    """Return the command that runs a task here, quoted for a shell."""
     if given := os.environ.get(RUNNER_VARIABLE):
         # The path of dev may have blanks; any other value is a command already.
         return shlex.quote(given) if Path(given).exists() else given

@@ -107,7 +107,6 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def check_room(directory: Path, size: int = 1024 * 1024) -> None:
-    """Check that a directory's disk has room for ``size`` more bytes."""
     with _naming(directory), tempfile.TemporaryFile(dir=directory) as file:
         file.write(bytes(size))
         file.flush()
@@ -133,7 +132,6 @@ def encodable(text: str) -> str:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write a file for everybody to read, replaced as a whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with _naming(path):
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -255,7 +253,6 @@ def tail(path: Path, lines: int | None = None) -> str:
 
 
 def _end(file: BinaryIO, lines: int) -> bytes:
-    """Return the end of a long file, from before its last ``lines`` lines."""
     at, blocks, found = file.seek(0, os.SEEK_END), deque[bytes](), 0
     while at and found <= lines:  # the first one may be cut
         size = min(at, _BLOCK)

@@ -62,7 +62,6 @@ def telling_what_is_left(
 
 @contextlib.contextmanager
 def until_ctrl_c() -> Iterator[None]:
-    """Let Ctrl-C end a block that has no other end."""
     try:
         yield
     except KeyboardInterrupt as interrupt:

@@ -101,6 +101,5 @@ def levels(name: str) -> list[str]:
 
 
 def is_root_level(path: str) -> bool:
-    """Return whether a path below ``/v1/`` belongs to the whole server."""
     bare = path.partition("?")[0].strip("/")
     return any(bare == known or bare.startswith(f"{known}/") for known in ROOT_LEVEL)

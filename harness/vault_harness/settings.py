@@ -57,7 +57,6 @@ def _default_data_dir() -> Path:
 
 
 def _alias(name: str) -> AliasChoices:
-    """Accept a variable with our prefix or without."""
     return AliasChoices(f"HARNESS_{name}", name)
 
 
@@ -211,7 +210,6 @@ class Settings(BaseSettings):
 
     @classmethod
     def from_environment(cls, **overrides: object) -> Settings:
-        """Read the environment; ``overrides`` win unless they are None."""
         given = {name: value for name, value in overrides.items() if value is not None}
         try:
             return cls.model_validate({**_environment_values(cls), **given}) if given else cls()

@@ -68,7 +68,7 @@ def change_each(text: str, change: Callable[[str], str]) -> str:
 
 
 def find_login(url: str, password: str) -> Login | None:
-    """Find where a URL has this password, encoded or, which no client can read, not."""
+    """Find where a URL has this password, encoded or as it is, which no client can read."""
     if not password:
         return None
     user, found = read_login(url)
@@ -96,7 +96,6 @@ def read_login(url: str) -> tuple[str, str]:
 
 
 def holds(text: str, password: str) -> bool:
-    """Return whether a text has this password, encoded or not."""
     return len(password) >= _NO_CHANCE and (password in text or password in unquote(text))
 
 
@@ -105,7 +104,6 @@ _NO_CHANCE = 8
 
 
 def server_of(url: str) -> str:
-    """Return the kind of server that a URL's scheme names, or ""."""
     scheme, separator, _ = url.lower().partition("://")
     if not separator:
         return ""

@@ -22,7 +22,6 @@ def in_words(seconds: float) -> str:
 
 @contextlib.contextmanager
 def telling_waits(listener: Callable[[str], None]) -> Iterator[None]:
-    """Call ``listener`` with a line for each long wait."""
     _listeners.append(listener)
     try:
         yield

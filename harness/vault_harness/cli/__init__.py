@@ -1,6 +1,6 @@
-"""The command line: every task of ``./dev``, ``vault-harness`` and ``invoke``.
+"""Every task of ``./dev``, ``vault-harness`` and ``invoke``.
 
-Tasks are thin and import what they need when they run, so that listing them is quick.
+Tasks import what they need when they run, so that listing them is quick.
 """
 
 from __future__ import annotations

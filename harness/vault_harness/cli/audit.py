@@ -37,7 +37,6 @@ class Chosen:
     )
 
     def filter(self) -> Filter:
-        """Return the filter of entries; raise `SettingsError` for an unknown status."""
         from vault_harness.errors import SettingsError
         from vault_harness.operator.audit import STATUSES, Filter
 
@@ -48,7 +47,7 @@ class Chosen:
             )
         moment = None
         if self.since is not None:
-            with contextlib.suppress(OverflowError):  # before the year 1, so nothing is older
+            with contextlib.suppress(OverflowError):  # before the year 1
                 moment = datetime.now(UTC) - timedelta(seconds=self.since)
         return Filter(
             who=self.who,
@@ -59,7 +58,6 @@ class Chosen:
         )
 
     def words(self) -> list[str]:
-        """Return the options that repeat a summary."""
         since = None if self.since is None else _typed(self.since)
         given = {"--since": since, "--file": self.file, "--node": self.node}
         return [word for pair in given.items() if pair[1] is not None for word in pair if word]
@@ -135,13 +133,12 @@ def report(chosen: Chosen, write: str | None = None) -> None:
 
 
 def _write(proposals: Sequence[Proposal], folder: Path, stack: LocalStack) -> None:
-    """Write each proposal to a file, and keep a copy of the file and policy it would replace."""
     from vault_harness.local.vault.kept import Kept
 
     kept, blueprint = Kept(stack.ids_directory()), stack.blueprint()
     for proposal in proposals:
         name, target = proposal.policy, folder / f"{proposal.policy}.hcl"
-        if target.exists():  # it may have been changed by hand
+        if target.exists():  # perhaps changed by hand
             kept.keep("policy", name, target.read_bytes().decode())
         write_text(target, proposal.text)
         # Adopted, so that the doctor expects it and `seed --only access` keeps it.
@@ -154,7 +151,6 @@ def _write(proposals: Sequence[Proposal], folder: Path, stack: LocalStack) -> No
 
 
 def _typed(seconds: Seconds) -> str:
-    """Format a time as a person types it."""
     for unit, factor in {"d": 86400, "h": 3600, "m": 60}.items():
         if seconds and seconds % factor == 0:
             return f"{seconds / factor:.0f}{unit}"
@@ -208,7 +204,7 @@ def _show(found: AuditReport) -> None:
 
 
 def stack_logs(stack: LocalStack) -> dict[str, Path]:
-    """Return the stack's audit logs by node; a single server has the name ""."""
+    """Return the stack's audit logs by node, "" for a single server."""
     found = dict(stack.provider().audit_paths)
     if len(found) == 1:
         return {"": found.popitem()[1]}
@@ -252,7 +248,7 @@ def _logs(stack: LocalStack, chosen: Chosen) -> dict[str, Path]:
 
 
 def _hashes(stack: LocalStack) -> Mapping[str, str]:
-    """Return the hashes of role-ids, to name failed logins; none without a reachable Vault."""
+    """Return the hashes of role-ids, to name failed logins."""
     from vault_harness.errors import HarnessError
     from vault_harness.operator.audit import hashes_of_roles
 

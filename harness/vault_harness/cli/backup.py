@@ -254,7 +254,7 @@ def drill(keep: str | None = None, seal: str | None = None) -> None:
     with run_directory() as temporary:
         directory = Path(keep).absolute() / backup_name() if keep else temporary
         files.make_private(directory)
-        if keep:  # written first, so that git never takes an unfinished exercise
+        if keep:  # git must never take an unfinished exercise
             files.keep_from_git(directory)
             say(f"{directory} will hold this Vault's unseal keys and tokens in plain text,")
             say(f"like {stack.data_dir}: keep it as safe, and remove it when you are done")

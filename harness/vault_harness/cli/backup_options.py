@@ -1,4 +1,4 @@
-"""Options of the backup tasks: the backup, its lock, and its key."""
+"""Options of the backup tasks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ class Locking:
     dry_run: bool = option("show what would be done, change nothing", default=False)
 
     def lock(self) -> Lock:
-        """Return public keys, or a passphrase, which may be asked for."""
         from vault_harness.operator.backup import lock_from
 
         return lock_from(
@@ -54,7 +53,6 @@ class Opening:
     passphrase_file: str | None = option(_ITS_FILE)
 
     def opener(self) -> Opener:
-        """Return private keys, or a passphrase, which may be asked for."""
         from vault_harness.operator.backup import opener_from
 
         return opener_from(
@@ -66,16 +64,16 @@ class Opening:
 
 
 IN_ONE_FOLDER = ("identity", "source", "passphrase_file")
-"""The options of `Opening` of a task that restores."""
+"""Of `Opening`, for a task that restores."""
 
 KEYRING_HELP = "the path of keyring.age, if it is kept apart from the rest, as it should be"
 
 
 def chosen(opening: Opening, part: str | None = None, *, own: bool = False) -> Backup:
-    """Return the named backup. Without a name, return the newest one that has ``part``.
+    """Return the named backup, or the newest one that has ``part``.
 
-    Stacks may share a folder, so only a backup of this Vault counts, if this Vault reports its id
-    and has any backups. With ``own`` a named backup must be this Vault's, too.
+    Stacks may share a folder, so only a backup of this Vault counts, if it reports its id and has
+    any. With ``own`` a named backup must be this Vault's, too.
     """
     from vault_harness.operator.backup import Backup, check_vault, newest
 
@@ -91,7 +89,7 @@ def chosen(opening: Opening, part: str | None = None, *, own: bool = False) -> B
 
 
 def vault_here(stack: LocalStack) -> str:
-    """Return the cluster id of this Vault; "" while it is sealed or stopped."""
+    """Return this Vault's cluster id; "" while it is sealed or stopped."""
     from vault_harness.errors import HarnessError
     from vault_harness.operator.backup import cluster_id
 
@@ -123,7 +121,6 @@ def _ask_twice() -> Callable[[], str] | None:
 
 
 def _hidden(prompt: str) -> str:
-    """Read a passphrase without an echo; raise `SettingsError` after Ctrl-D."""
     import getpass
 
     from vault_harness.errors import SettingsError

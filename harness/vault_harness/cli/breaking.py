@@ -1,4 +1,4 @@
-"""Small faults by hand, to see what a client does; ``heal`` undoes them."""
+"""Small faults by hand; ``heal`` undoes them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vault_harness.local.vault.admin import VaultAdmin
 
 _TOXIC = "by-hand"
-"""The name of these tasks' toxic. There is one at a time, and `heal` removes all."""
+"""There is one at a time, and `heal` removes all."""
 
 _FOR = {
     "for": "wait this long, then undo it, as Ctrl-C does earlier; if the task is killed, "
@@ -204,7 +204,7 @@ def heal() -> None:
     stack = local_stack()
     undone = stack.heal()
     for line in undone:
-        say(line)  # printed now, since the unseal keys may be missing
+        say(line)  # now, since the unseal keys may be missing
     found = stack.status()
     if found.sealed or any(node.role == "sealed" for node in found.nodes):
         done = stack.unseal()
@@ -220,7 +220,6 @@ def _listed(op: VaultAdmin, path: str) -> list[str]:
 
 
 def _revoke_tokens(op: VaultAdmin, role: str) -> int:
-    """Revoke the tokens that a role's logins got, and return their number."""
     from vault_harness.local.vault import accessors
 
     revoked = 0
@@ -232,7 +231,6 @@ def _revoke_tokens(op: VaultAdmin, role: str) -> int:
 
 
 def _proxies() -> list[Proxy]:
-    """Return the proxies in front of the stack's nodes."""
     from vault_harness.local.toxiproxy.client import Toxiproxy
 
     return list(Toxiproxy(local_stack().endpoints().toxiproxy).proxies().values())
@@ -255,7 +253,6 @@ def _unset() -> None:
 def _order(
     act: Act, target: str | None, which: Which, *, status: int = 503, by: float = 0.0
 ) -> None:
-    """Set a fault of single requests."""
     from vault_harness.judge.faults import Order
 
     assert target is not None, "the command line asks for it"
@@ -290,7 +287,7 @@ def _break(
 ) -> None:
     """Break something, and undo it after so many seconds, with Ctrl-C or a signal.
 
-    Without ``seconds`` it stays broken. ``healed_by`` says after ``act`` what undoes it then.
+    Without ``seconds`` it stays broken; ``healed_by`` says after ``act`` what undoes it.
     """
     from vault_harness.waiting import in_words
 

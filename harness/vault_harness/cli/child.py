@@ -1,4 +1,4 @@
-"""Run a program for a task, and pass signals on to it."""
+"""Run a program for a task, and pass signals on."""
 
 from __future__ import annotations
 
@@ -23,11 +23,9 @@ def run_child(
     """Run a program to its end, and return its exit code.
 
     A signal that ends the task (Ctrl-C, SIGTERM, a closed terminal) is passed once to the program,
-    which cleans up before the task ends. The program has its own process group, so that a
-    terminal's Ctrl-C does not reach it a second time. `subprocess.run` would kill it a quarter of a
-    second after a Ctrl-C.
-
-    After a signal, raise `SystemExit` with 128 plus the signal's number.
+    which cleans up first; then `SystemExit` has 128 plus its number. In a process group of its own,
+    the program does not get a terminal's Ctrl-C a second time. `subprocess.run` would kill it a
+    quarter of a second after a Ctrl-C.
     """
     with _handed_on() as hands:
         child = subprocess.Popen(
@@ -49,27 +47,25 @@ class _Hands:
         self._child: subprocess.Popen[bytes] | None = None
 
     def give_to(self, child: subprocess.Popen[bytes]) -> None:
-        """Pass on earlier signals, and from now on all further ones."""
         early = list(self.got)
         self._child = child
         for number in early:
             self._pass(child, number)
 
     def take(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 -- signal's shape
-        """Handle a signal."""
         self.got.append(number)
         if self._child is not None:
             self._pass(self._child, number)
 
     @staticmethod
     def _pass(child: subprocess.Popen[bytes], number: int) -> None:
-        # Few programs listen for SIGHUP and clean up after it.
+        # Few programs clean up after SIGHUP.
         child.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
 
 
 @contextlib.contextmanager
 def _handed_on() -> Iterator[_Hands]:
-    """Take the signals that end a task; ignored signals stay ignored."""
+    """Take the signals that end a task, except ignored ones."""
     hands = _Hands()
     before = {
         number: signal.signal(number, hands.take)

@@ -87,7 +87,6 @@ def clients(name: str | None = None, *, suite: Suite, write: bool = False) -> No
 
 
 def _first_reason(run: Journal) -> str:
-    """Return why the first scenario that was not exercised was not."""
     reasons = (one.get("why") for one in run["scenarios"] if one["word"] == "not exercised")
     return next((str(why) for why in reasons if why), "no reason given")
 
@@ -106,7 +105,6 @@ def _list() -> None:
 
 
 def _refuse_a_part_of_nothing(client: Client) -> None:
-    """Refuse to publish single verdicts if no whole score is published."""
     from vault_harness.errors import SettingsError
 
     if client.score() is None:
@@ -118,7 +116,6 @@ def _refuse_a_part_of_nothing(client: Client) -> None:
 
 
 def _refuse_without_a_checkout() -> None:
-    """Refuse to publish from an installed package."""
     from vault_harness.errors import SettingsError, named
     from vault_harness.settings import checkout
 
@@ -134,10 +131,9 @@ Journal = Mapping[str, Any]
 
 
 def _judged(client: Client, report: Path, suite: Suite) -> tuple[Journal, Journal | None]:
-    """Build a client and run the suite, then the failures again; return both journals."""
     from vault_harness.judge.clients import install, to_settle
 
-    suite = suite.checked()  # refused before anything is built
+    suite = suite.checked()  # before anything is built
     suite = replace(suite, subject=client.subject(install(client)))
     first = _run(suite, report)
     again = None
@@ -148,7 +144,6 @@ def _judged(client: Client, report: Path, suite: Suite) -> tuple[Journal, Journa
 
 
 def _run(suite: Suite, report: Path) -> Journal:
-    """Run the suite in a process of its own, and return its journal."""
     from vault_harness.errors import HarnessDefect
     from vault_harness.judge.report import load
 
@@ -165,7 +160,7 @@ def _run(suite: Suite, report: Path) -> Journal:
 
 
 _JUDGED = (0, 1, 2)
-"""Exit codes of a run that ended with verdicts."""
+"""Of a run that ended with verdicts."""
 
 
 def _publish(client: Client, score: Score) -> None:
@@ -196,7 +191,6 @@ def _compare(client: Client, published: Score, score: Score) -> None:
     from vault_harness.judge.clients import differences
 
     found = differences(client, published, score)
-    # Only the scenarios that ran.
     found = [change for change in found if change.id in score.scenarios]
     if not found:
         say("\nas published, in all that was asked")

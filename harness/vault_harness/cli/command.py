@@ -1,8 +1,7 @@
 """A task of this program: an invoke task that knows its group, its words and its examples.
 
-The body takes only its own options. The class does what all tasks share: it refuses ``--dry``,
-reports a missing word with an example, and reads numbers and times. It turns exceptions into
-messages, and lets a task clean up after a signal.
+The class does what all tasks share: it refuses ``--dry``, reports a missing word with an example,
+reads numbers and times, turns exceptions into messages, and lets a task clean up after a signal.
 """
 
 from __future__ import annotations
@@ -29,21 +28,19 @@ GROUPS: tuple[Group, ...] = ("every day", "operator", "break it", "judge", "deve
 """In the order of the overview."""
 
 Seconds = float
-"""The type of an option that takes a time: ``5``, ``5s``, ``500ms``, ``15m``, ``2h``, ``7d``."""
+"""A time: ``5``, ``5s``, ``500ms``, ``15m``, ``2h``, ``7d``."""
 
 HELP = frozenset({"--help", "-h"})
-"""The words that ask for help, anywhere on the command line."""
+"""Anywhere on the command line."""
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def option(help: str, default: Any = None) -> Any:  # noqa: A002 -- invoke's own name
-    """Make a field of a class of options, with its help."""
     return dataclasses.field(default=default, metadata={"help": help})
 
 
 def repeated(help: str) -> Any:  # noqa: A002 -- invoke's own name
-    """Make a field for an option that may be repeated, with its help."""
     return dataclasses.field(default_factory=list, metadata={"help": help})
 
 
@@ -51,20 +48,20 @@ def repeated(help: str) -> Any:  # noqa: A002 -- invoke's own name
 class command:  # noqa: N801 -- a decorator
     """Make a task of a function.
 
-    A parameter whose type is a dataclass stands for all fields of that class, which several tasks
-    may share. `option` and `repeated` make such fields.
+    A parameter whose type is a dataclass stands for all fields of that class, made with `option`
+    and `repeated`, which several tasks may share.
 
     Attributes:
         path: Its full name, with a dot if it belongs to a group of tasks.
-        group: Its group in the overview.
+        group: In the overview.
         examples: Command lines without the runner, at least one.
         takes: Options that may be given as plain words, in order.
-        needs: Those of them that must be given.
-        default: Whether the part of the name before the dot runs it too.
-        passes_on: Whether all words after its name belong to another program.
-        judges: Whether its exit codes 0, 1 and 2 are verdicts on a client.
-        help: The help of each option; it wins over that of a class of options.
-        fields: The options that it has of a class of options, in order; all if it is empty.
+        needs: Those that must be given.
+        default: The part of the name before the dot runs it too.
+        passes_on: All words after its name belong to another program.
+        judges: Its exit codes 0, 1 and 2 are verdicts on a client.
+        help: Of each option; it wins over that of a class of options.
+        fields: Those that it has of a class of options, in order; all if it is empty.
     """
 
     path: str
@@ -80,24 +77,15 @@ class command:  # noqa: N801 -- a decorator
     fields: Sequence[str] = ()
 
     def __call__(self, body: Callable[..., None]) -> Command:
-        """Return the task."""
         return Command(body, self)
 
 
 class Command(Task[Callable[..., None]]):
-    """A task of vault-harness.
+    """A task of vault-harness. For the attributes see `command`.
 
     Attributes:
-        path: Its full name, ``rotate.secret-id``.
-        group: Its group in the overview.
         group_name: The part of its name before the dot, or "".
-        shown_as_group: Whether people know it by that part: ``backup``.
-        takes: Options that may also be given as plain words, in order.
-        needed: Those of them that must be given.
-        examples: Command lines without the runner.
-        passes_on: Whether all words after its name belong to another program.
-        judges: Whether its exit codes 0, 1 and 2 are verdicts on a client.
-        parameters: Its options.
+        shown_as_group: People know it by that part: ``backup``.
         told: The help of each option.
     """
 
@@ -151,34 +139,29 @@ class Command(Task[Callable[..., None]]):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names it may be called by: its full name, and its group's if it is the default."""
+        """Its full name, and its group's if it is the default."""
         return (self.path, self.group_name) if self.is_default else (self.path,)
 
     @property
     def shortest(self) -> str:
-        """The name that the overview and the help show."""
         return self.group_name if self.shown_as_group else self.path
 
     @property
     def summary(self) -> str:
-        """Its line in the overview."""
         return (inspect.getdoc(self) or "").partition("\n")[0]
 
     @property
     def description(self) -> str:
-        """The rest of its help."""
         return (inspect.getdoc(self) or "").partition("\n")[2].strip()
 
     def option(self, parameter: str) -> str:
-        """Return an option as it is typed; ``for_`` is ``--for``, which Python keeps for itself."""
+        """Return an option as typed; ``for_`` is ``--for``, which Python keeps for itself."""
         return f"--{parameter.strip('_').replace('_', '-')}"
 
     def meaning(self, parameter: str) -> str:
-        """Return the help of an option."""
         return self.told.get(parameter) or self.told[self.option(parameter)[2:]]
 
     def takes_value(self, word: str) -> bool:
-        """Return whether a typed option is followed by its value."""
         for name, parameter in self.parameters.items():
             if word == self.option(name):
                 return not isinstance(parameter.default, bool)
@@ -187,8 +170,8 @@ class Command(Task[Callable[..., None]]):
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
         """Return the arguments for invoke's parser.
 
-        The parser insists on each positional argument. So an argument is positional only if its
-        word was typed; the task itself reports a missing word.
+        It insists on each positional argument, so an argument is one only if its word was typed.
+        The task itself reports a missing word.
         """
         self.positional = self.takes[: plain_words(self, sys.argv[1:])]
         self.help = dict(self.told)
@@ -205,7 +188,7 @@ class Command(Task[Callable[..., None]]):
                 "invoke"
             ).isEnabledFor(logging.DEBUG)
             with ended_by_signals(), guarded(debug=debug, judging=self.judges):
-                from vault_harness.waiting import telling_waits  # listing tasks needs it not
+                from vault_harness.waiting import telling_waits  # not for listing
 
                 if context.config.run.dry:
                     raise refused_dry(self)
@@ -224,8 +207,7 @@ class Command(Task[Callable[..., None]]):
     def _read(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Convert the options to the types that the body wants.
 
-        Raise `SettingsError` if a needed word is missing or a value has the wrong type. A value of
-        a judging task must not be empty, because that would judge more, or compare less.
+        A value of a judging task must not be empty, because that would judge more, or compare less.
         """
         read = {}
         for name, value in given.items():
@@ -244,7 +226,6 @@ class Command(Task[Callable[..., None]]):
         return read
 
     def _gathered(self, read: dict[str, Any]) -> dict[str, Any]:
-        """Put the options of each class into an object of it."""
         for name, (of, fields) in self._classes.items():
             read[name] = of(**{field: read.pop(field) for field in fields if field in read})
         return read
@@ -270,10 +251,7 @@ class Command(Task[Callable[..., None]]):
 
 
 def plain_words(task: Command, words: Sequence[str]) -> int:
-    """Count the plain words after a task's name that belong to no option, up to its limit.
-
-    ``words`` is a command line in invoke's form, without the program.
-    """
+    """Count the plain words after a task's name that belong to no option, up to its limit."""
     count, inside, value_next = 0, False, False
     for word in words:
         if word == "--" or not HELP.isdisjoint({word}):
@@ -290,12 +268,11 @@ def plain_words(task: Command, words: Sequence[str]) -> int:
 
 
 def metavar(parameter: str) -> str:
-    """Return the word for a value in a usage line: ``FILE`` for ``passphrase_file``."""
+    """Return a value's word in a usage line: ``FILE`` for ``passphrase_file``."""
     return parameter.rpartition("_")[2].upper()
 
 
 def usage(task: Command) -> str:
-    """Return a task's usage: ``./dev unlock ROLE [--dry-run]``."""
     words = [metavar(name) if name in task.needed else f"[{metavar(name)}]" for name in task.takes]
     if task.passes_on:
         words.append("COMMAND ...")
@@ -305,13 +282,11 @@ def usage(task: Command) -> str:
 
 
 def example(line: str) -> str:
-    """Return an example as it is typed here."""
     prefix, found, rest = line.partition("$(")
     return f"{prefix}$({runner()} {rest}" if found else f"{runner()} {line}"
 
 
 def usage_error(task: Command, cause: str) -> Exception:
-    """Return the error for a wrong command line, with usage and an example as remedy."""
     from vault_harness.errors import SettingsError
 
     return SettingsError(
@@ -323,7 +298,7 @@ def usage_error(task: Command, cause: str) -> Exception:
 
 
 def refused_dry(task: Command) -> Exception:
-    """Return the error for ``--dry``, which invoke would accept and ignore."""
+    """Refuse ``--dry``, which invoke would accept and ignore."""
     own = "dry_run" in task.parameters
     return usage_error(
         task,
@@ -333,7 +308,6 @@ def refused_dry(task: Command) -> Exception:
 
 
 def seconds_in(text: str) -> Seconds | None:
-    """Return a time in seconds, or None if the text is invalid."""
     number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
     factor = _UNITS.get(text[len(number) :] or "s")
     try:

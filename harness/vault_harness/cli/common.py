@@ -1,4 +1,4 @@
-"""Helpers that several tasks share."""
+"""What several tasks share."""
 
 from __future__ import annotations
 
@@ -22,25 +22,20 @@ if TYPE_CHECKING:
     from vault_harness.settings import Settings
 
 LEAVE_SEALED = "do it even if it cannot be unsealed here: vault-data/init.json is missing"
-"""The help of this option for every task that stops or seals a server."""
+"""For every task that stops or seals a server."""
 
 
 def settings(**overrides: object) -> Settings:
-    """Read the settings from the environment; overrides that are None do not count."""
     from vault_harness.settings import Settings
 
     return Settings.from_environment(**overrides)
 
 
 ENGINE = "process (the default), or docker to run servers in containers"
-"""The help of this option."""
 
 
 def use_engine(name: str | None) -> None:
-    """Choose the engine of this task and the programs it starts; None keeps the default.
-
-    Raise `SettingsError` for an unknown engine.
-    """
+    """Choose the engine of this task and the programs it starts; None keeps the default."""
     from typing import get_args
 
     from vault_harness.errors import SettingsError
@@ -56,7 +51,7 @@ def use_engine(name: str | None) -> None:
 
 
 def scenario_ids() -> list[str]:
-    """Return the ids of all scenarios in order, without loading the suite."""
+    """Return the sorted ids, without loading the suite."""
     import tomllib
 
     from vault_harness.settings import scenarios_folder
@@ -66,17 +61,12 @@ def scenario_ids() -> list[str]:
 
 
 def local_stack() -> LocalStack:
-    """Return the stack of ``up`` for the settings of the environment."""
     from vault_harness.local.stack.local import LocalStack
 
     return LocalStack(settings())
 
 
 def opened_by(opener: Opener | None) -> str:
-    """Return the commands that open a Vault that was sealed by hand.
-
-    ``opener`` is None if nothing here can open it.
-    """
     from vault_harness.errors import named
 
     if opener is None:
@@ -85,7 +75,7 @@ def opened_by(opener: Opener | None) -> str:
 
 
 def of_nodes(done: Unsealed) -> str:
-    """Return which nodes of a cluster were opened, as the end of a sentence; "" for one server."""
+    """Return which nodes of a cluster were opened, to end a sentence; "" for one server."""
     if len(done.opened) + len(done.before) + len(done.silent) == 1:
         return ""
     opened = f"opened {', '.join(done.opened)}" if done.opened else "none was sealed"
@@ -93,7 +83,6 @@ def of_nodes(done: Unsealed) -> str:
 
 
 def see_that_all_answered(done: Unsealed, stack: LocalStack) -> None:
-    """Raise `StackError` if a node did not answer; the others are open."""
     from vault_harness.errors import StackError, named
 
     if done.silent:
@@ -106,7 +95,7 @@ def see_that_all_answered(done: Unsealed, stack: LocalStack) -> None:
 
 
 def whole_server(stack: LocalStack, what: str) -> None:
-    """Say that a task is about the whole server if the tasks work in a namespace."""
+    """Say so if the tasks work in a namespace."""
     from vault_harness.cli.printing import say
     from vault_harness.errors import HarnessError
 
@@ -117,7 +106,6 @@ def whole_server(stack: LocalStack, what: str) -> None:
 
 @contextlib.contextmanager
 def vault_without_token(stack: LocalStack) -> Iterator[VaultAdmin | None]:
-    """Yield an operator without a token at the running Vault; None if nothing runs."""
     from vault_harness.errors import NotUp
     from vault_harness.local.vault.admin import VaultAdmin
 
@@ -132,42 +120,35 @@ def vault_without_token(stack: LocalStack) -> Iterator[VaultAdmin | None]:
 
 
 def backups_dir(stack: LocalStack, given: str | None) -> Path:
-    """Return the given folder of backups, else ``vault-backups`` beside the data directory."""
     return Path(given) if given else stack.data_dir.parent / "vault-backups"
 
 
 def become(program: str, *arguments: str) -> NoReturn:
-    """Replace this process by a program, so that signals reach the program itself."""
+    """Replace this process, so that signals reach the program itself."""
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(program, [program, *arguments])  # noqa: S606 -- no shell is wanted
 
 
 PYTEST = ("-P", str(Path(__file__).with_name("start.py")))
-"""The arguments that run pytest."""
 
 _OTHERS = (
     *("PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD", "PYTEST_TIMEOUT"),
     "PYTHONOPTIMIZE",
 )
-"""Variables that a run of the suite must not have.
-
-PYTEST_TIMEOUT would end long scenarios, and PYTHONOPTIMIZE, which a production image may set, would
-remove assertions.
+"""PYTEST_TIMEOUT would end long scenarios, and PYTHONOPTIMIZE, which a production image may set,
+would remove assertions.
 """
 
 _OURS = {
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
     "PYTEST_PLUGINS": "vault_harness.judge.plugin,xdist.plugin",
 }
-"""The suite's values for these variables: no other installed plugin takes part."""
+"""No other installed plugin takes part."""
 
 
 def run_pytest(*arguments: str, suite: bool = True) -> NoReturn:
-    """Replace this process by pytest.
-
-    With ``suite`` it runs scenarios in the environment of `pytest_environment`.
-    """
+    """Replace this process by pytest, for the suite in `pytest_environment`."""
     if suite:
         environ = pytest_environment()
         for name in set(os.environ) - set(environ):
@@ -180,7 +161,7 @@ def run_pytest(*arguments: str, suite: bool = True) -> NoReturn:
         os.environ["HARNESS_INTERRUPTS"] = "held"
     try:
         become(sys.executable, *PYTEST, *arguments)
-    finally:  # if the program could not start
+    finally:  # it could not start
         signal.signal(signal.SIGINT, before)
         os.environ.pop("HARNESS_INTERRUPTS", None)
 
@@ -188,9 +169,8 @@ def run_pytest(*arguments: str, suite: bool = True) -> NoReturn:
 def pytest_environment() -> dict[str, str]:
     """Return the environment without the variables for other tests.
 
-    Only the suite's own options of ``PYTEST_ADDOPTS`` count; a line names the others. Other
-    installed plugins of pytest are not loaded. A plugin that warns, or that imports a project's
-    settings, would end the run before it began.
+    Only the suite's own options of ``PYTEST_ADDOPTS`` count; a line names the others. A foreign
+    plugin that warns, or imports a project's settings, would end the run before it began.
     """
     from vault_harness.cli.printing import complain
 
@@ -216,7 +196,7 @@ def pytest_environment() -> dict[str, str]:
 def suite_place() -> list[str]:
     """Return pytest's arguments for the project's own scenarios.
 
-    Relative paths in further arguments are the caller's; the settings of pytest are the suite's.
+    Relative paths in further arguments are the caller's.
     """
     from vault_harness.settings import checkout, scenarios_folder
 

@@ -1,4 +1,4 @@
-"""Completion for shells: a script that contains all names, so that Tab starts no program."""
+"""A shell script with all names, so that Tab starts no program."""
 
 from __future__ import annotations
 
@@ -69,20 +69,19 @@ end
 
 
 def script(shell: str, tasks: Mapping[str, Command]) -> str:
-    """Return the script for a shell; ``tasks`` are all tasks by each of their names."""
+    """Return the script for a shell; ``tasks`` are by each of their names."""
     if shell == "fish":
         return _fish(tasks)
     return (ZSH if shell == "zsh" else "") + _bash(tasks)
 
 
-@cache  # asked for each option of each task
+@cache  # for each option of each task
 def _scenarios() -> tuple[str, ...]:
-    """Return the ids of all scenarios."""
     return tuple(scenario_ids())
 
 
 def _values(task: Command, name: str) -> list[str]:
-    """Return the possible values of an option; empty if any value is possible, such as a file."""
+    """Return an option's values; empty if any is possible, such as a file."""
     ids = _scenarios()
     groups = sorted({each.partition("-")[0] for each in ids})
     found: Mapping[str, Iterable[str]] = {
@@ -100,7 +99,6 @@ def _values(task: Command, name: str) -> list[str]:
 
 
 def _options(task: Command) -> dict[str, str]:
-    """Return the options of a task as they are typed, each with its parameter."""
     plain = {task.option(name): name for name in task.parameters if name not in task.takes}
     turned = {
         task.option(f"no_{name}"): name

@@ -22,7 +22,7 @@ from vault_harness.errors import HarnessError, PortTaken, SettingsError
 from vault_harness.interrupts import until_ctrl_c
 
 _LONGEST = 64 * 1024
-"""Bytes of an order at most."""
+"""Bytes of an order."""
 
 _FILES = {
     "": ("console.html", "text/html; charset=utf-8"),
@@ -74,8 +74,7 @@ def console(port: int = 0) -> None:
 class Console(Closable):
     """The page, its events and its orders, until the block ends.
 
-    Attributes:
-        url: The address of the page, with the token that every request needs.
+    `url` has the token that every request needs.
     """
 
     def __init__(self, feed: Feed, faults: Faults, *, port: int = 0) -> None:
@@ -90,16 +89,15 @@ class Console(Closable):
         self._thread.start()
 
     def close(self) -> None:
-        """Answer no more requests."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
 
     def place(self, path: str, headers: Mapping[str, str]) -> str | None:
-        """Return what a request asks for, without the token; None if it may not ask.
+        """Return what a request asks for; None if it may not ask.
 
-        The Host header keeps out sites whose name was led to this address. The Origin header keeps
-        out pages of other sites.
+        The Host header keeps out sites whose name was led to this address, the Origin header other
+        sites' pages.
         """
         token, slash, place = path.lstrip("/").partition("/")
         if not secrets.compare_digest(token.encode(), self._token.encode()) or not slash:
@@ -109,7 +107,7 @@ class Console(Closable):
         return place if headers.get("Origin", self.origin) == self.origin else None
 
     def order(self, place: str, body: Mapping[str, Any]) -> str:
-        """Break or mend something, and return what was done."""
+        """Return what was done."""
         match place:
             case "break":
                 given = {str(k): str(v) for k, v in dict(body.get("options") or {}).items()}
@@ -124,7 +122,6 @@ class Console(Closable):
 
 
 def verbs() -> list[dict[str, Any]]:
-    """Return what can be broken, with the fields of a form for each."""
     return [
         {
             "verb": task.path,
@@ -163,7 +160,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Asked(BaseHTTPRequestHandler):
     console: Console
-    timeout = 60.0  # seconds of silence of a browser that began a request
+    timeout = 60.0  # silence of a browser that began a request
 
     def do_GET(self) -> None:
         place = self.console.place(self.path, dict(self.headers.items()))
@@ -215,7 +212,6 @@ class _Asked(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _stream(self) -> None:
-        """Send events until the browser hangs up, or the console ends."""
         self.send_response(200)
         for name, value in _HEADERS.items():
             self.send_header(name, value)

@@ -1,4 +1,4 @@
-"""Tasks for the project itself: its tests, style and speed. They need a checkout."""
+"""Tasks for the project itself, in a checkout."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from vault_harness.cli.printing import complain, say
 def test(slow: bool = False, args: str = "") -> None:  # noqa: PT028 -- a task
     """Test the harness itself."""
     root = _checkout()
-    # Half of the time is waiting for servers, so two workers per core.
+    # Half of the time is waiting for servers.
     workers = str(2 * min(os.cpu_count() or 1, 4))
     options = ["-n", workers, "--dist", "loadgroup", *(["-m", ""] if slow else [])]
-    os.environ.pop("HARNESS_RUNNER", None)  # the tests set their own runner
-    # Not run from the checkout, since relative paths in the arguments are the caller's.
+    os.environ.pop("HARNESS_RUNNER", None)  # the tests set their own
+    # Not from the checkout: relative paths in the arguments are the caller's.
     place = ["--rootdir", str(root), "-c", str(root / "pyproject.toml"), str(root / "tests")]
     run_pytest(*place, *options, *shlex.split(args), suite=False)
 
@@ -103,15 +103,11 @@ def bench(name: str | None = None, args: str = "") -> None:
 
 
 def in_a_clone() -> bool:
-    """Return whether the project's own files are here.
-
-    `settings.checkout` answers the same, but loads much, and every list of tasks needs this.
-    """
+    """Answer as `settings.checkout`, which loads much for every list of tasks."""
     return (Path(__file__).resolve().parents[3] / "tasks.py").is_file()
 
 
 def needs_a_clone(task: str = "this task") -> Exception:
-    """Return the error of a task that needs a clone."""
     from vault_harness.errors import SettingsError
 
     return SettingsError(

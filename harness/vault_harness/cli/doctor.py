@@ -80,7 +80,6 @@ def doctor(
 
 
 def _lines(result: CheckResult, mark: str, *, indent: int) -> list[str]:
-    """Return a result of a check in lines: what was seen, what was looked at, what to do."""
     margin = " " * indent
     lines = [f"{mark}{result.name}: {result.seen}", f"{margin}looked at: {result.looked_at}"]
     lines += [f"{margin}  {line}" for line in result.details]
@@ -92,7 +91,6 @@ def _lines(result: CheckResult, mark: str, *, indent: int) -> list[str]:
 
 
 def _production(*, json: bool, backups: str | None) -> None:
-    """Print each practice and its state; exit with 1 if one is broken."""
     import json as json_module
 
     from vault_harness.operator.doctor import State
@@ -123,7 +121,7 @@ def _production(*, json: bool, backups: str | None) -> None:
 
 
 def _gone_through(stack: LocalStack, patient: Patient, backups: str | None) -> list[CheckResult]:
-    """Check each practice; if nothing can be checked, say why and end the task."""
+    """Check each practice, or say why nothing can be checked and end the task."""
     from vault_harness.cli.common import backups_dir
     from vault_harness.cli.printing import complain
     from vault_harness.operator.doctor import Deployment, admit
@@ -185,7 +183,7 @@ def _audit_logs(stack: LocalStack) -> tuple[Path, ...]:
     try:
         return tuple(stack.provider().audit_paths.values())
     except HarnessError:
-        return ()  # the place of the logs is unknown
+        return ()
 
 
 @contextmanager
@@ -234,8 +232,8 @@ def _looked_at(stack: LocalStack, ca_cert: Path | None) -> Patient:
             data_gone = not holds_data(stack.data_dir)
             data_replaced = tuple(each.name for each in found if each.replaced)
         except HarnessError:
-            services = ()  # Docker does not answer; that is the first result
-    status = cache(stack.status)  # a look takes a while, and may not be needed
+            services = ()  # Docker does not answer, as the first result says
+    status = cache(stack.status)  # slow, and perhaps not needed
 
     def lost_by_ending() -> str:
         lost = None

@@ -1,4 +1,4 @@
-"""Tasks that search for the shortest sequence of faults that breaks a client, and replay one."""
+"""Search for the shortest sequence of faults that breaks a client, and replay one."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def explore(search: Search) -> None:
 
 @dataclass(frozen=True)
 class _Crew:
-    """Who does the runs: an executor, the function that it calls, and how many at once."""
+    """Who does the runs, and how many at once."""
 
     pool: Executor
     run: Callable[[str, Order], Seen]

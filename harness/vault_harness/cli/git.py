@@ -11,21 +11,21 @@ from vault_harness.cli.printing import say
 
 _SECONDS = 10.0
 _OF_A_HOOK = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE"})
-"""A hook's variables for its repository, which may be another one."""
+"""A hook's, for a repository that may be another one."""
 
 
 def warn_of_git(path: Path, what: str, *, pattern: str = "") -> None:
     """Warn if git would take a file with secrets.
 
-    ``what`` follows "git would take". ``pattern`` is the line for ``.gitignore``, by default the
-    file's name.
+    ``what`` follows "git would take". ``pattern`` is for ``.gitignore``, by default the file's
+    name.
     """
     if _would_take(path):
         say(f"git would take {what} in: write {pattern or path.name} into .gitignore first")
 
 
 def _would_take(path: Path) -> bool:
-    """Return whether a file is in a repository and not ignored; False without git."""
+    """Return whether a file is in a repository and not ignored."""
     place, program = path.absolute().parent, shutil.which("git")
     if program is None or not any((each / ".git").exists() for each in (place, *place.parents)):
         return False
@@ -42,4 +42,4 @@ def _would_take(path: Path) -> bool:
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
-    return answer.returncode == 1  # 0 means ignored, 128 means no repository
+    return answer.returncode == 1  # 0: ignored, 128: no repository

@@ -19,34 +19,32 @@ from vault_harness.errors import named
 from vault_harness.interrupts import Ended, EndedHalfWay
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C: 128 and the number of SIGINT, as in shells."""
+"""After Ctrl-C: 128 and the number of SIGINT, as in shells."""
 
 MISTAKE = 70
-"""Exit code of a bug in vault-harness, as in ``sysexits.h`` (EX_SOFTWARE)."""
+"""A bug in vault-harness, as in ``sysexits.h`` (EX_SOFTWARE)."""
 
 _MACHINE = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO}
 )
-"""Errors of the machine, whichever file they appear at."""
+"""Whichever file they appear at."""
 
 _NO_TEMPORARY = "No usable temporary directory"
-"""Python's message if no temporary directory is writable; it names no file."""
+"""Python's message, which names no file."""
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 BROKE_DOWN = 3
-"""Exit code of judging tasks, whose 1 and 2 are verdicts: `vault_harness.judge.report.outcome`."""
+"""Of judging tasks, whose 1 and 2 are verdicts."""
 
 
 @contextmanager
 def guarded(*, debug: bool = False, judging: bool = False) -> Iterator[None]:
     """Turn exceptions of the block into a text on stderr and a `SystemExit`.
 
-    No frame of the block stays with the exit, because the bodies of tasks hold tokens and keys.
-
-    ``debug`` prints the traceback too. With ``judging`` no error exits with 1 or 2, which are
-    verdicts.
+    No frame of the block stays with the exit, because tasks hold tokens and keys. With ``judging``
+    no error exits with 1 or 2, which are verdicts.
     """
     try:
         with _told(debug=debug, judging=judging):
@@ -85,7 +83,7 @@ def _told(*, debug: bool, judging: bool) -> Iterator[None]:
     except BrokenPipeError as error:
         if not _stdout_is_gone():
             raise _mistake(error, debug) from None
-        # The reader of our output (head, less) has closed the pipe.
+        # The reader of our output (head, less) is gone.
         swallow_output()
         raise SystemExit(0) from None
     except Exception as error:  # noqa: BLE001 -- a person gets a line, --debug shows the rest
@@ -101,7 +99,7 @@ def _told(*, debug: bool, judging: bool) -> Iterator[None]:
 
 
 def _of_the_machine(error: Exception, *, judging: bool) -> str:
-    """Describe a problem of the machine that a person can fix; "" for other errors."""
+    """Describe what a person can fix at the machine; "" for other errors."""
     if _is_of_limits(error):
         return _of_limits(error)
     if not isinstance(error, OSError):
@@ -110,7 +108,6 @@ def _of_the_machine(error: Exception, *, judging: bool) -> str:
 
 
 def _is_of_limits(error: BaseException) -> bool:
-    """Return whether a limit on processes, threads or memory of this user was reached."""
     no_thread = isinstance(error, RuntimeError) and "start new thread" in str(error)
     # A refused fork names no file; a full pipe has another message.
     no_process = isinstance(error, BlockingIOError) and (
@@ -150,7 +147,7 @@ def _of_a_folder(error: OSError) -> str:
         )
     try:
         Path.cwd()
-    except FileNotFoundError:  # another shell has removed it
+    except FileNotFoundError:  # another shell removed it
         return (
             "the current folder does not exist any more\n"
             "  what to do: cd to one that does, and run it again"
@@ -159,7 +156,7 @@ def _of_a_folder(error: OSError) -> str:
 
 
 def _has_a_file(error: OSError) -> bool:
-    """Return whether the error is about a file or disk, which a person can fix.
+    """Return whether the error is about a file or disk.
 
     Errors of HTTP libraries are OSErrors too, without a file; so is a bug that uses a closed
     socket.
@@ -212,7 +209,7 @@ def _closed_by_mode(error: OSError) -> Path | None:
 
 
 def _mistake(error: BaseException, debug: bool) -> SystemExit:
-    """Report an unexpected exception: its type and place, and its text if that holds no secret.
+    """Report an unexpected exception, with its text if that holds no secret.
 
     The texts of requests and docker hold addresses; other texts may quote a value.
     """
@@ -233,7 +230,7 @@ def _line(error: OSError) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """Return the last line of this package that the exception passed."""
+    """Return this package's last line that the exception passed."""
     place = "the command line"
     for frame, line in traceback.walk_tb(error.__traceback__):
         path = Path(frame.f_code.co_filename)

@@ -81,21 +81,17 @@ class Suite:
     )
 
     def checked(self) -> Suite:
-        """Return the options with the scenarios that ``--last-failed`` chooses.
-
-        Raise `SettingsError` if an option is invalid or a journal cannot be read.
-        """
+        """Return the options with the scenarios that ``--last-failed`` chooses."""
         if self.workers is not None:
             settings(workers=self.workers)
         return replace(self, only=self._chosen()) if self.last_failed else self
 
     def words(self) -> list[str]:
-        """Return pytest's arguments for the suite."""
         words = suite_place()
         for field in fields(self):
             option, value = f"--vault-{field.name.replace('_', '-')}", getattr(self, field.name)
             if field.name in {"last_failed", "engine", "args"}:
-                continue  # they are this command line's own
+                continue  # this command line's own
             if value is True:
                 words.append(option)
             elif isinstance(value, list):
@@ -105,7 +101,7 @@ class Suite:
         return [*words, *shlex.split(self.args)]
 
     def _chosen(self) -> list[str]:
-        """Return the scenarios that did not pass in the last run; empty for all of them."""
+        """Return what did not pass in the last run; empty for all scenarios."""
         from vault_harness.errors import SettingsError
 
         if self.only:
@@ -194,7 +190,7 @@ def judge(suite: Suite, anyway: bool = False) -> None:
 
 
 def _not_passed(journal: Path, subject: str) -> list[str] | None:
-    """Return the scenarios of a run that did not pass, or did not run before an interrupt."""
+    """Return what did not pass, or did not run before an interrupt."""
     from vault_harness.judge.report import load
 
     run = load(journal) if journal.is_file() else {}
@@ -260,7 +256,6 @@ class Pages:
 
     @property
     def others(self) -> list[str]:
-        """The journals after the first one."""
         return [*([self.beside] if self.beside else []), *self.also]
 
 
@@ -296,7 +291,7 @@ def report(pages: Pages) -> None:
             remedy="add --write-known, or leave --known out: each part has its known failures",
         )
     if pages.join:
-        # A shell makes several words of `--join shards/*`, and the option takes only the first.
+        # A shell makes several words of `--join shards/*`, of which the option takes the first.
         parts = [*pages.join, *([pages.journal] if pages.journal else []), *pages.others]
         file = Path(pages.known or KNOWN_FILE) if pages.write_known else None
         code = _join([Path(part) for part in parts], page, known_file=file)
@@ -329,7 +324,6 @@ def report(pages: Pages) -> None:
 
 
 def _open(page: Path) -> None:
-    """Open a page in a browser, or say where it is."""
     import webbrowser
 
     if not webbrowser.open(page.absolute().as_uri()):
@@ -337,7 +331,6 @@ def _open(page: Path) -> None:
 
 
 def _join(places: list[Path], page: Path, *, known_file: Path | None = None) -> int:
-    """Join the parts of a run, and return the exit code of the whole."""
     from vault_harness.files import write_text
     from vault_harness.judge.report import clear, hold, refuse_foreign, refuse_foreign_page
     from vault_harness.judge.report.html import write_page
@@ -375,7 +368,6 @@ def _join(places: list[Path], page: Path, *, known_file: Path | None = None) -> 
 
 
 def _refuse_own_part(paths: Iterable[Path], journal: Path) -> None:
-    """Refuse to write the whole over one of its parts, which would be lost."""
     from vault_harness.errors import SettingsError
 
     if journal.exists() and any(path.exists() and path.samefile(journal) for path in paths):
@@ -457,7 +449,6 @@ def score(
 
 
 def _compared(old: Score, new: Score) -> Outcome:
-    """Return the exit code of a comparison."""
     from vault_harness.judge.report import score as scores
     from vault_harness.judge.report.outcome import Outcome
 
@@ -473,10 +464,7 @@ def _are_one(path: Path, other: Path) -> bool:
 
 
 def _refuse_itself(run: Path, against: Path) -> None:
-    """Refuse to compare a run with its own score, since nothing would ever be worse.
-
-    The score beside the run's journal counts as its own.
-    """
+    """Refuse a run's own score, such as that beside its journal: nothing would ever be worse."""
     from vault_harness.errors import SettingsError
 
     left = {"journal.json", "score.json"}

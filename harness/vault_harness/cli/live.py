@@ -1,7 +1,7 @@
-"""The local stack as it lives: what runs, which tokens live, which requests come, what is broken.
+"""The local stack as it lives, for `watch` and `console`.
 
-`watch` and `console` share it. Both break things with the tasks ``break.*``, each in a process of
-its own, which undoes its fault when it ends.
+Both break things with the tasks ``break.*``, each in a process of its own, which undoes its fault
+when it ends.
 """
 
 from __future__ import annotations
@@ -41,23 +41,22 @@ if TYPE_CHECKING:
     from vault_harness.operator.audit import AuditEntry
 
 LOOK = 1.0
-"""Seconds between two looks at the stack."""
+"""Seconds between two looks."""
 
 _ENDING = 60.0
-"""Seconds that a fault may take to be undone; unsealing a cluster takes longest."""
+"""Seconds to undo a fault; unsealing a cluster takes longest."""
 
 _KEPT = 200
-"""Requests that a page gets when it is opened."""
+"""Requests for a page that is opened."""
 
 _TOKENS = 40
-"""Tokens that are looked up at once; each look is a request to Vault."""
+"""Tokens to look up, each with a request to Vault."""
 
 VERBS: Mapping[str, Command] = {
     task.path: task
     for task in vars(breaking).values()
     if isinstance(task, Command) and task.group_name == "break"
 }
-"""The tasks ``break.*`` by name."""
 
 _ONE_TOXIC = {"break.latency", "break.slow"}
 """These replace each other's fault, so the earlier task must end first."""
@@ -65,7 +64,7 @@ _ONE_TOXIC = {"break.latency", "break.slow"}
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault that was put from here, and the task that undoes it."""
+    """A fault from here, and the task that undoes it."""
 
     id: str
     verb: str
@@ -77,35 +76,31 @@ class Fault:
 
 
 class Faults(Closable):
-    """Faults that end with the block. Each one is a task of its own.
+    """Faults that end with the block, each a task of its own.
 
     If this process is killed, the kernel ends the tasks, and each undoes its fault.
     """
 
     def __init__(self) -> None:
-        # The kernel ends a task when the thread that started it ends, so one thread starts all.
+        # The kernel ends a task with the thread that started it, so one thread starts all.
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="faults")
         self._lock = threading.RLock()
         self._set: dict[str, Fault] = {}
         self._count = 0
 
     def close(self) -> None:
-        """Undo all that was put from here."""
         with self._lock:
             self._end(list(self._set.values()))
         self._starter.shutdown()
 
     def in_force(self) -> list[Fault]:
-        """Return the faults whose tasks still run, oldest first."""
         return [one for one in list(self._set.values()) if one.task.poll() is None]
 
     def put(self, verb: str, given: Mapping[str, str], seconds: str | None) -> str:
         """Break something, and return what the task says.
 
-        Args:
-            verb: One of `VERBS`.
-            given: Options by their parameters' names, as typed.
-            seconds: As typed after ``--for``; None for a fault that nothing undoes.
+        ``given`` has options by their parameters' names, and ``seconds`` is the text after
+        ``--for``.
         """
         task = VERBS.get(verb)
         if task is None:
@@ -150,7 +145,6 @@ class Faults(Closable):
         return f"{text}, for {length}"
 
     def _reap(self, fault: Fault) -> None:
-        """Read what a task prints, and wait for its end."""
         assert fault.task.stdout is not None
         for _ in fault.task.stdout:
             pass
@@ -158,7 +152,6 @@ class Faults(Closable):
         self._set.pop(fault.id, None)
 
     def mend(self, fault: str) -> str:
-        """Undo one fault, and return what was done."""
         with self._lock:
             found = self._set.get(fault)
             if found is None:
@@ -183,7 +176,7 @@ class Faults(Closable):
         return "; ".join([*done, *healed]) or "nothing was broken"
 
     def _end(self, faults: list[Fault]) -> None:
-        for one in reversed(faults):  # the newest first, as nested blocks would
+        for one in reversed(faults):  # as nested blocks would
             with contextlib.suppress(ProcessLookupError):
                 one.task.terminate()
             try:
@@ -198,7 +191,6 @@ class Faults(Closable):
 
 
 def _replaces(verb: str, given: Mapping[str, str], other: Fault) -> bool:
-    """Return whether a new fault takes the place of another one."""
     if verb in _ONE_TOXIC:
         return other.verb in _ONE_TOXIC
     return (other.verb, other.target) == (verb, given.get("target", ""))
@@ -211,7 +203,6 @@ def _length(words: list[str]) -> float:
 
 
 def _refused(said: str) -> StackError:
-    """Return the error that a task printed: its cause, what it looked at, and its remedy."""
     parts = {"looked at": "", "what to do": ""}
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     for line in lines[1:]:
@@ -246,8 +237,8 @@ def _start(words: list[str]) -> subprocess.Popen[str]:
 class Feed(Closable):
     """What happens on the stack, for as many readers as like to look.
 
-    It looks once a second while the block runs. Tokens are looked up when it begins and after
-    requests that change them; those look-ups are not shown.
+    It looks once a second. Tokens are looked up when it begins and after requests that change them;
+    those look-ups are not shown.
     """
 
     def __init__(self, stack: LocalStack, faults: Faults) -> None:
@@ -270,7 +261,6 @@ class Feed(Closable):
             thread.start()
 
     def close(self) -> None:
-        """End the looking; readers end too."""
         self._over.set()
         with self._changed:
             self._changed.notify_all()
@@ -278,7 +268,6 @@ class Feed(Closable):
             thread.join(_ENDING)
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """Yield the state once a second, each with the requests since the one before."""
         number = 0
         while not self._over.is_set():
             with self._changed:
@@ -330,7 +319,6 @@ class Feed(Closable):
         }
 
     def _ended(self) -> bool:
-        """Return whether a token that was seen has reached its end."""
         return any(0 < one["until"] < time.time() for one in self._tokens)
 
     def _look_up(self) -> None:
@@ -356,7 +344,7 @@ class Feed(Closable):
                     pause=lambda: not self._over.wait(0.2),
                 ):
                     self._note(entry)
-            self._over.wait(LOOK)  # there is no log yet, or it cannot be read now
+            self._over.wait(LOOK)  # no log yet, or it cannot be read now
 
     def _note(self, entry: AuditEntry) -> None:
         if entry.who == "root" and entry.path.startswith(_OWN):
@@ -370,7 +358,7 @@ class Feed(Closable):
 
 
 _OWN = ("auth/token/lookup-accessor", "auth/token/accessors", "auth/token/lookup-self")
-"""Requests that looking at tokens makes itself, with the operator's token."""
+"""Made by looking at tokens, with the operator's token."""
 
 
 def _request(entry: AuditEntry) -> dict[str, Any]:

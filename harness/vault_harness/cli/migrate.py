@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Move:
-    """Which file is moved, and how it is read and compared."""
+    """Which file is moved, and how."""
 
     env_file: str | None = option("the dotenv file, default .env; it is never changed")
     map: str | None = option(
@@ -184,7 +184,6 @@ def _undo(kv: Kv, file: Path, data_dir: Path, *, dry_run: bool) -> None:
 
 
 def _moment(outcome: Outcome) -> str:
-    """Return when the migration began that another undo would take back."""
     from datetime import datetime
 
     with contextlib.suppress(ValueError):  # a record with a name of the user's own

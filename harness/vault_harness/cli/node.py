@@ -1,4 +1,4 @@
-"""Tasks for the nodes of a cluster (``up --ha``): kill, cut, start, add, remove."""
+"""Tasks for the nodes of a cluster."""
 
 from __future__ import annotations
 

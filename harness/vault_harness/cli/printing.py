@@ -1,7 +1,4 @@
-"""Output of tasks: text to stdout, problems to stderr.
-
-Text is printed unchanged; `vault_harness.errors.named` makes the commands in it.
-"""
+"""Output of tasks: text to stdout, problems to stderr."""
 
 from __future__ import annotations
 
@@ -14,14 +11,14 @@ from typing import TextIO
 from vault_harness.errors import named
 
 _unsaid: list[OSError] = []
-"""Why a text could not be printed; the task goes on and reports it at its end."""
+"""Reported at the task's end."""
 
 
 def say(text: str = "") -> None:
     """Print a line for a person or for a program that reads stdout.
 
-    A closed pipe (``head``), a full disk or a lost terminal does not stop the task, which would
-    otherwise leave its work half done. `see_that_all_was_said` reports the last two.
+    A closed pipe (``head``), a full disk or a lost terminal does not stop the task half-way.
+    `see_that_all_was_said` reports the last two.
     """
     try:
         say_on(text)
@@ -33,7 +30,7 @@ def say(text: str = "") -> None:
 
 
 def see_that_all_was_said() -> None:
-    """Raise `HarnessError` if a text of `say` could not be printed, at a task's end."""
+    """Raise `HarnessError`, at a task's end, if `say` could not print a text."""
     if not _unsaid:
         return
     from vault_harness.errors import HarnessError
@@ -49,22 +46,21 @@ def see_that_all_was_said() -> None:
 
 
 def say_on(text: str) -> None:
-    """Print one line of many; a closed pipe ends the task with `BrokenPipeError`."""
+    """Print one of many lines; a closed pipe ends the task with `BrokenPipeError`."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 def complain(text: str) -> None:
-    """Print a problem to stderr; the line is lost if stderr is closed."""
+    """Print to stderr; the line is lost if it is closed."""
     try:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
-    except (OSError, ValueError):  # the terminal was closed
+    except (OSError, ValueError):  # closed terminal
         _lead_nowhere(sys.stderr)
 
 
 def table(rows: Iterable[Sequence[str]], *, indent: str = "  ") -> str:
-    """Format rows with aligned columns."""
     lines = [tuple(row) for row in rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
@@ -76,15 +72,11 @@ def table(rows: Iterable[Sequence[str]], *, indent: str = "  ") -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """Return ``1 secret``, ``2 secrets``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def confirmed(question: str) -> bool:
-    """Ask a person to confirm; Ctrl-D is a no.
-
-    Raise `SettingsError` without a terminal.
-    """
+    """Ask a person; Ctrl-D is a no. Raise `SettingsError` without a terminal."""
     from vault_harness.errors import SettingsError
 
     if sys.stdin is None or not sys.stdin.isatty():
@@ -96,17 +88,17 @@ def confirmed(question: str) -> bool:
     try:
         answer = input(f"{question} [y/N] ")
     except EOFError:
-        say()  # the cursor is still behind the question
+        say()  # the cursor is behind the question
         return False
     return answer.strip().lower() in {"y", "yes"}
 
 
 @contextlib.contextmanager
 def streams() -> Iterator[None]:
-    """Prepare the standard streams for the output of a task, until the block ends.
+    """Prepare the standard streams for a task's output.
 
-    A closed stream leads to the null device. Characters that the terminal's encoding lacks are
-    escaped. A reader that closes the pipe (``head``, ``less``) causes no message.
+    A closed stream leads to the null device. Characters that the encoding lacks are escaped. A
+    closed pipe (``head``, ``less``) causes no message.
     """
     nowhere: list[int] = []
     for number, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):
@@ -117,7 +109,7 @@ def streams() -> Iterator[None]:
                 os.dup2(handle, number)
                 nowhere.append(handle)
             else:
-                os.set_inheritable(handle, True)  # for a later exec, of pytest for instance
+                os.set_inheritable(handle, True)  # for a later exec, such as pytest's
             setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):
@@ -128,7 +120,7 @@ def streams() -> Iterator[None]:
     except BrokenPipeError:
         swallow_output()
         raise SystemExit(0) from None
-    except SystemExit:  # keep its code, even if nobody reads the output any more
+    except SystemExit:  # with its code, even if nobody reads the output
         try:
             sys.stdout.flush()
         except BrokenPipeError:
@@ -142,7 +134,7 @@ def streams() -> Iterator[None]:
 
 
 def swallow_output() -> None:
-    """Lead stdout to the null device; the interpreter's last flush would fail."""
+    """Lead stdout to the null device, since the interpreter's last flush would fail."""
     _lead_nowhere(sys.stdout)
 
 

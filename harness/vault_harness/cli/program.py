@@ -1,4 +1,4 @@
-"""The program ``vault-harness``: invoke's own, with our tasks, help and messages."""
+"""Invoke's program, with our tasks, help and messages."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from vault_harness.cli.printing import say, see_that_all_was_said, table
 from vault_harness.errors import PROGRAM, named, runner
 
 GLOBAL = frozenset({"--debug", "--dry", "-R", "--version"})
-"""Options of the program itself that may stand anywhere."""
+"""They may stand anywhere."""
 
 GUIDE = {
     "init": "up",
@@ -54,13 +54,13 @@ GUIDE = {
     "check": "doctor",
     "log": "logs",
 }
-"""Words of the integration guide and of similar tools, each with the task here."""
+"""Words of the integration guide and of similar tools."""
 
 
 def normalised(words: Sequence[str], tasks: Mapping[str, Command]) -> list[str]:
     """Return a command line in invoke's form.
 
-    ``words`` are as typed, without the program; ``tasks`` are all tasks by each of their names.
+    ``tasks`` are all tasks by each of their names.
     """
     front: list[str] = []
     out: list[str] = []
@@ -107,16 +107,15 @@ def _joined(words: list[str], tasks: Mapping[str, Command]) -> list[str]:
 
 
 def members(word: str, tasks: Mapping[str, Command]) -> list[Command]:
-    """Return the tasks of a group."""
     return [task for name, task in tasks.items() if name.startswith(f"{word}.")]
 
 
 def near(word: str, tasks: Mapping[str, Command]) -> list[str]:
-    """Return the tasks that a wrong word may mean, the likeliest first."""
+    """Return what a wrong word may mean, the likeliest first."""
     asked = PurePath(word).name.removesuffix(".sh").lower()
     inner = [task for task in dict.fromkeys(tasks.values()) if not task.shown_as_group]
     same = [task.path for task in inner if task.path.endswith(f".{asked}")]
-    if asked in GUIDE or same:  # both, since `check` may mean the doctor or subject.check
+    if asked in GUIDE or same:  # `check` may mean the doctor or subject.check
         return [GUIDE[asked], *same] if asked in GUIDE else same
     known = {
         **{task.path.rpartition(".")[2]: task.shortest for task in inner},
@@ -128,14 +127,10 @@ def near(word: str, tasks: Mapping[str, Command]) -> list[str]:
 
 
 WIDTH = 96
-"""The longest line of a help text, on terminals that are wide enough."""
+"""Columns of a help text on wide terminals."""
 
 
 def overview(tasks: Iterable[Command], *, within: str = "") -> str:
-    """Return all tasks in their groups, a line each.
-
-    ``within`` limits them to the tasks with this name, or with this word before the dot.
-    """
     shown = [task for task in tasks if not within or task.path.partition(".")[0] == within]
     width = max((len(task.shortest) for task in shown), default=0)
     lines = [
@@ -151,7 +146,6 @@ def overview(tasks: Iterable[Command], *, within: str = "") -> str:
 
 
 def explained(task: Command, *, columns: int) -> str:
-    """Return the help of one task for a terminal with so many columns."""
     width = min(max(columns, 40), WIDTH)
     lines = [f"Usage: {usage(task)}", "", *_paragraphs(task.summary, width)]
     if task.description:
@@ -167,7 +161,7 @@ def explained(task: Command, *, columns: int) -> str:
 
 
 def _in_order(task: Command) -> list[str]:
-    """Return plain words first, then options in the task's order."""
+    """Return plain words first."""
     return [*task.takes, *(name for name in task.parameters if name not in task.takes)]
 
 
@@ -188,7 +182,6 @@ def _meaning(task: Command, name: str) -> str:
 
 
 def _row(spelled: str, meaning: str, longest: int, width: int) -> list[str]:
-    """Return an option beside its meaning, or above it if there is no room."""
     indent = longest + 4
     if width - indent < 30:
         return [
@@ -201,7 +194,7 @@ def _row(spelled: str, meaning: str, longest: int, width: int) -> list[str]:
 
 
 def _paragraphs(text: str, width: int) -> list[str]:
-    """Wrap text paragraph by paragraph; indented paragraphs stay as they are."""
+    """Wrap text; indented paragraphs stay as they are."""
     lines: list[str] = []
     for paragraph in text.split("\n\n"):
         if lines:
@@ -214,11 +207,11 @@ def _paragraphs(text: str, width: int) -> list[str]:
 
 
 _SUBJECT = re.compile(r"(?:command|python|agent):|https?://|reference$")
-"""A name of a client under test."""
+"""Names a client under test."""
 
 
 class _OwnConfig(Config):
-    """Invoke's settings, without any file or variable that was made for other tasks."""
+    """Invoke's settings, without those made for other tasks."""
 
     prefix = "vault-harness-tasks"
 
@@ -232,7 +225,7 @@ class _OwnConfig(Config):
 class TaskProgram(Program):
     """Runs the tasks of a collection.
 
-    ``tasks`` has them by each of their names. ``elsewhere`` names tasks that only a clone can run.
+    ``tasks`` has each name. ``elsewhere`` needs a clone.
     """
 
     def __init__(
@@ -253,7 +246,7 @@ class TaskProgram(Program):
         self._elsewhere = elsewhere
 
     def main(self, words: Sequence[str]) -> None:
-        """Run a command line; end with `SystemExit` unless a task succeeded."""
+        """End with `SystemExit` unless a task succeeded."""
         sys.argv[1:] = normalised(words, self._tasks)
         judging = any(word in self._tasks and self._tasks[word].judges for word in sys.argv[1:])
         with guarded(debug="--debug" in sys.argv, judging=judging):
@@ -278,10 +271,9 @@ class TaskProgram(Program):
         self.update_config()
         self.execute()
 
-    # Methods that the parent class calls
+    # Called by the parent
 
     def core_args(self) -> list[Argument]:
-        """Return the program's own options."""
         return [
             Argument(names=("help",), optional=True, help="explain one task"),
             Argument(names=("list",), optional=True, help="all tasks, or those of one group"),
@@ -294,7 +286,6 @@ class TaskProgram(Program):
         ]
 
     def parse_core(self, argv: list[str] | None) -> None:
-        """Read the program's own options."""
         self.normalize_argv(argv)
         self.parse_core_args()
         if self.args.version.value:
@@ -302,21 +293,18 @@ class TaskProgram(Program):
             raise Exit
 
     def update_config(self, merge: bool = True) -> None:
-        """Pass ``--debug`` to the tasks, and refuse ``--dry`` before a task begins."""
+        """Pass ``--debug`` on, and refuse ``--dry`` before a task begins."""
         if self.args.dry.value:
             raise refused_dry(self._tasks[str(self.tasks[0].name)])
         self.config.load_overrides({"debug_traceback": bool(self.args.debug.value)}, merge=merge)
 
     def print_help(self) -> None:
-        """Print the overview, for a command line without words."""
         say(overview(dict.fromkeys(self._tasks.values())))
 
     def print_task_help(self, name: str) -> None:
-        """Print the help of one task."""
         say(explained(self._tasks[name], columns=shutil.get_terminal_size().columns))
 
     def list_tasks(self) -> None:
-        """Print the overview, a group of it, or all as JSON, for ``--list``."""
         if self.list_format == "json":
             self.list_json()
             return
@@ -325,7 +313,6 @@ class TaskProgram(Program):
     # Errors
 
     def _explain(self, error: ParseError) -> Exception:
-        """Translate invoke's error into a helpful one."""
         text = str(error)
         task = self._tasks.get(str(error.context.name)) if error.context else None
         if unknown := re.match(r"No idea what ['\"](.*)['\"] is!$", text, re.DOTALL):

@@ -1,4 +1,4 @@
-"""Tasks that restore a backup, or its keys alone."""
+"""Restore a backup, or its keys alone."""
 
 from __future__ import annotations
 
@@ -94,8 +94,7 @@ def put_into(
         way = unfinished_keyring(stack.keyring_path)
         left = "the restore is not finished: run the same command again to go on"
         with (
-            # Errors say how to go on: the state may come from another backup, and this one is
-            # refused.
+            # Errors say how to go on: the state may be another backup's, and this one is refused.
             telling_what_is_left(lambda: left if way.exists() else "", but=(HarnessError,)),
             cluster.operators(there.addresses, ca_cert=there.ca_cert) as nodes,
         ):
@@ -224,7 +223,6 @@ def _restore_seal_key(stack: LocalStack, keys: Keys, *, overwrite: bool, dry_run
 
 
 def _say_restored(done: SealKeyRestored) -> None:
-    """Report the key of a static seal; nothing for other seals."""
     words = {
         "written": f"the key of the static seal: {done.path}",
         "there": f"the key of the static seal is there: {done.path}",

@@ -99,7 +99,6 @@ def secret_id(
 
 
 def _foretell_secret_id(plan: SecretIdPlan, *, end_others: bool) -> None:
-    """Report what a rotation would do for a role."""
     old = f"destroy the one with accessor {plan.old}" if plan.old else "destroy none"
     if plan.resumes:
         say(f"{plan.role}: would finish what an earlier run had begun: {plan.file} has its new")
@@ -228,14 +227,12 @@ def rollback(
 
 
 def _server(kind: str) -> PasswordServer | None:
-    """Return the server of a kind that the environment names."""
     from vault_harness.operator.rotate import configured
 
     return configured(kind, os.environ)
 
 
 def _foretell(plans: Iterable[tuple[Target, str | HarnessError]]) -> None:
-    """Print the plan for each target; then raise the first refusal."""
     from vault_harness.errors import HarnessError
 
     refused: list[HarnessError] = []
@@ -255,9 +252,9 @@ def _tell(
     *,
     new_values: bool = False,
 ) -> None:
-    """Print the result for each target; then raise the first refusal.
+    """Print each result; then raise the first refusal.
 
-    If ``new_values`` were asked for, finishing an earlier run is reported as such.
+    With ``new_values`` it says that an earlier run was only finished.
     """
     from vault_harness.errors import HarnessError
 
@@ -284,7 +281,6 @@ def _tell(
 
 
 def _missed(places: tuple[str, ...], mount: str, has: str) -> HarnessError:
-    """Return the error for texts with the old password that a rotation cannot change."""
     from vault_harness.errors import OperatorError
 
     path, key = places[0].rsplit(" ", 1)

@@ -109,7 +109,7 @@ def load(opening: Opening, name: str | None = None, overwrite: bool = False) -> 
     saved.start(stack, opened.keys)
 
     def put_files(step: str) -> None:
-        # Before the restore is over: after it, the same command would find a Vault that is full.
+        # Before the restore is over: after it, the same command would find a full Vault.
         if step == "keyring in place":
             saved.put_files(stack.data_dir)
 
@@ -122,7 +122,6 @@ def load(opening: Opening, name: str | None = None, overwrite: bool = False) -> 
 
 
 def _unlike(stack: LocalStack, blueprint: str) -> list[str]:
-    """Return what is not as it was, a line each."""
     from pathlib import Path
 
     from vault_harness.local.vault import approle
@@ -142,7 +141,6 @@ def _unlike(stack: LocalStack, blueprint: str) -> list[str]:
 
 
 def _place(stack: LocalStack, name: str, to: str | None) -> Path:
-    """Return the folder of a save."""
     from pathlib import Path
 
     from vault_harness.errors import SettingsError

@@ -102,7 +102,6 @@ def up(
 
 
 def _running(stack: LocalStack) -> set[str]:
-    """Return the names of the running servers; none if that is unknown."""
     from vault_harness.errors import HarnessError
 
     try:
@@ -112,7 +111,7 @@ def _running(stack: LocalStack) -> set[str]:
 
 
 def _left_running(stack: LocalStack, before: set[str]) -> str:
-    """Return what an interrupted `up` leaves running; "" if it had started no server."""
+    """Return what an interrupted `up` leaves running."""
     if not (_running(stack) - before):
         return ""
     up_, down_ = named("up"), named("down")
@@ -198,9 +197,9 @@ def _adopt(stack: LocalStack, policy: str, blueprint: Blueprint, *, dry_run: boo
 
 
 def _applied_last(stack: LocalStack) -> Blueprint:
-    """Return the blueprint that was applied last, which doctor and status check.
+    """Return the blueprint that doctor and status check.
 
-    Raise `SettingsError` if its file is missing, since another blueprint would be applied over it.
+    If its file is missing, another blueprint would be applied over it.
     """
     from vault_harness.errors import SettingsError
 
@@ -260,7 +259,7 @@ def status(json: bool = False) -> None:
     _say_obstacles(found)
     for name in found.replaced:
         say(f"{name} has other data than is in its folder, which was replaced while it ran")
-    if stack.settings.engine != "external":  # there VAULT_ADDR is the tasks' own
+    if stack.settings.engine != "external":  # there it is the tasks' own
         _say_led_elsewhere(found)
     say(f"next: {found.next_step}")
 
@@ -435,7 +434,7 @@ def destroy(yes: bool = False, dry_run: bool = False) -> None:
         there = stack.destroy(dry=True)
         say("\n".join(f"would remove {what}" for what in there) or "nothing is there")
         return
-    if (holder := stack.data_dir / HOLDER_NAME).is_dir():  # no backup has what this folder keeps
+    if (holder := stack.data_dir / HOLDER_NAME).is_dir():  # no backup has its content
         say(f"backups of a Vault with the seal transit open only with {holder},")
         say("which is deleted too: to restore one of them you need a copy of that folder")
     if not yes and not confirmed(f"delete Vault's data and unseal keys in {stack.data_dir}?"):
@@ -468,7 +467,6 @@ def images(rebuild: bool = False) -> None:
 
 
 def seal_kind(seal: str | None, *, option: str = "--seal ") -> SealKind | None:
-    """Return the seal that the command line names, or None; raise `SettingsError` if unknown."""
     from vault_harness.errors import SettingsError
     from vault_harness.local.engine.seal import SealKind
 
@@ -533,7 +531,6 @@ def _log_name(service: str, known: Sequence[str]) -> str:
 
 
 def _say_nodes(found: StackStatus) -> None:
-    """Print a line for each node of a cluster."""
     if not found.nodes:
         return
     rows = [
@@ -551,13 +548,12 @@ def _say_nodes(found: StackStatus) -> None:
 
 
 def _say_obstacles(found: StackStatus) -> None:
-    """Print what stands between clients and Vault, which Vault itself does not show."""
     for line in found.obstacles:
         say(f"in the way of clients: {line}")
 
 
 def _say_led_elsewhere(found: StackStatus) -> None:
-    """Say if clients of this shell go to another Vault; tasks do not."""
+    """Say if clients of this shell go elsewhere; tasks do not."""
     from vault_harness.addresses import leads_to_one_of, without_password
 
     wanted = os.environ.get("VAULT_ADDR", "")

@@ -1,8 +1,8 @@
-"""A program that runs pytest as ``python -m pytest`` does, to judge a client in a folder.
+"""Run pytest as ``python -m pytest`` does, to judge a client in a folder.
 
-It is run by its path and with ``-P``, so that no module of the package is imported before pytest,
-which would warn that it cannot rewrite it. The working folder comes last on the path: its
-``secrets.py`` or ``token.py`` must not replace Python's. PYTHONPATH would put it first.
+It is run by its path and with ``-P``, so that pytest, which would warn that it cannot rewrite a
+module, comes before the package. The working folder comes last on the path, where PYTHONPATH would
+put it first: its ``secrets.py`` or ``token.py`` must not replace Python's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 import traceback
 
 CRASHED = 3
-"""`vault_harness.judge.report.outcome.Outcome.CRASHED`, which cannot be imported here."""
+"""As `Outcome.CRASHED`, which cannot be imported here."""
 
 if __name__ == "__main__":
     try:

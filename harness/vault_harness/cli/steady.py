@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vault_harness.judge.report.steady import Judged
 
 _LOAD = "import os\nparent = {parent}\nwhile os.getppid() == parent:\n    sum(range(1000000))\n"
-"""A program that keeps one core busy until its parent ends."""
+"""Keeps one core busy until its parent ends."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,7 @@ def steady(order: Order) -> None:
 
 
 def _run(number: int, order: Order, environ: Mapping[str, str], *, busy: bool) -> Judged:
-    """Run the suite in its own process, with its journal in its own folder.
-
-    Raise `SettingsError` if it has no verdict at all.
-    """
+    """Run the suite in its own process and folder; without a verdict raise `SettingsError`."""
     from vault_harness.errors import SettingsError
     from vault_harness.judge.report import load
     from vault_harness.judge.report.outcome import Outcome
@@ -98,7 +95,7 @@ def _run(number: int, order: Order, environ: Mapping[str, str], *, busy: bool) -
     folder = Path(order.to) / f"run-{number}"
     folder.mkdir(parents=True, exist_ok=True)
     journal = folder / "journal.json"
-    before = _written(journal)  # perhaps left by an interrupted call; a run removes it
+    before = _written(journal)  # perhaps left by an interrupted call
     options = ["--vault-subject", order.subject, "--vault-report", str(folder), "-q"]
     options += [word for name in order.only for word in ("--vault-only", name)]
     output = folder / "output.txt"
@@ -135,11 +132,10 @@ def _written(file: Path) -> tuple[int, int] | None:
 
 @contextlib.contextmanager
 def _busy(cores: int) -> Iterator[None]:
-    """Keep that many cores busy while the block runs."""
     program = _LOAD.format(parent=os.getpid())
     with contextlib.ExitStack() as ending:
         for _ in range(cores):
-            # In their own session: a Ctrl-C reaches this program only, which ends them below.
+            # In their own session: a Ctrl-C reaches this program only.
             child = subprocess.Popen(
                 [sys.executable, "-c", program], stdin=subprocess.DEVNULL, start_new_session=True
             )

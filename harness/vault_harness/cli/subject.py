@@ -1,4 +1,4 @@
-"""Tasks that write a first subject, and check one before it is judged."""
+"""Write a first subject, and check one before it is judged."""
 
 from __future__ import annotations
 
@@ -37,10 +37,9 @@ ADAPTERS = {
         f"java -cp {_JAR}:. VaultAdapter",
     ),
 }
-"""By language: the file that is written, its library, how to build it, how to run it."""
+"""By language: its file, its library, how to build it, how to run it."""
 
 LOG_LINES = 12
-"""Lines of the subject's log to show if something is wrong."""
 
 
 @command(
@@ -71,7 +70,7 @@ def check(subject: str | None = None, start: Seconds = 60.0) -> None:
         say(table([(remark.kind, one_line(str(remark))) for remark in came.remarks]))
     if came.log and not came.well:
         say("\nit logged last")
-        # Escaped, since a client's log must not control this terminal.
+        # A client's log must not control this terminal.
         say("\n".join(f"  {one_line(in_short(line.rstrip()))}" for line in came.log[-LOG_LINES:]))
     say(f"\n{'it keeps to its contract' if came.well else 'it breaks its contract'}: {subject}")
     if not came.well:
@@ -120,10 +119,7 @@ def new(language: str | None = None) -> None:
 
 
 def see_that_contract_is_kept(subject: str) -> None:
-    """Check a client before it is judged.
-
-    Raise `SettingsError` if it breaks its contract, because every scenario would fail for that.
-    """
+    """Raise `SettingsError` if a client breaks its contract: every scenario would fail for that."""
     from vault_harness.errors import EngineError, SettingsError
     from vault_harness.judge.report import one_line
 

@@ -118,12 +118,11 @@ _ALL: tuple[Command, ...] = (*_EVERY_DAY, *_OPERATOR, *_BREAK_IT, *_JUDGE, *_DEV
 
 
 def _here() -> tuple[Command, ...]:
-    """Return the tasks that can run here; an installed package has none to develop it."""
+    """Return what can run here; an installed package has no tasks to develop it."""
     return _ALL if develop_module.in_a_clone() else tuple(t for t in _ALL if t.group != "develop")
 
 
 def collection() -> Collection:
-    """Return the tasks that can run here as invoke's collection."""
     root = Collection()
     groups: dict[str, Collection] = {}
     for task in _here():
@@ -140,20 +139,16 @@ def collection() -> Collection:
 
 
 def by_name() -> dict[str, Command]:
-    """Return the tasks that can run here, by each of their names."""
     return {name: task for task in _here() for name in task.names}
 
 
 def names() -> tuple[str, ...]:
-    """Return the full names of all tasks, in the order of the overview."""
+    """Return all full names, in the order of the overview."""
     return tuple(task.path for task in _ALL)
 
 
 def run(words: Sequence[str]) -> None:
-    """Run the task that a command line names; ``words`` is without the program.
-
-    End with `SystemExit` if the task failed or has an exit code of its own.
-    """
+    """End with `SystemExit` if the task failed or has an exit code of its own."""
     elsewhere = frozenset(names()).difference(by_name())
     with streams():
         TaskProgram(collection(), by_name(), elsewhere=elsewhere).main(words)

@@ -1,4 +1,4 @@
-"""The task for the certificates of a stack with TLS (``up --tls``, ``up --client-certs``)."""
+"""The task for a stack's certificates."""
 
 from __future__ import annotations
 

@@ -70,7 +70,6 @@ def tour(report: str = "report/tour") -> None:
 
 
 def _break(vault: Vault, client: VaultClient) -> None:
-    """Read, and break three things while the client goes on."""
     _step("2. Let a client log in with its AppRole, and read a secret.")
     _read(client)
     _step("3. Seal Vault. It answers 503 to everything.")
@@ -96,7 +95,7 @@ def _read(client: VaultClient) -> None:
 
 
 def _read_again(client: VaultClient) -> None:
-    """Wait until the client asks Vault again; after an outage it pauses for a moment."""
+    """Wait until the client asks Vault again; after an outage it pauses."""
     began = time.monotonic()
     wait_until(
         lambda: not client.read(_PATH, _KEY).stale,
@@ -107,7 +106,6 @@ def _read_again(client: VaultClient) -> None:
 
 
 def _step(text: str) -> None:
-    """Print the title of a step, and wait for Enter in a terminal."""
     say()
     say(text)
     if _asks():

@@ -1,4 +1,4 @@
-"""Try an application: start it, break things in a short tour, and say what it did."""
+"""Try an application: start it, break things, and say what it did."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def try_(
                 steps.append(trial.step(name))
                 _tell(json, _line(steps[-1]))
                 if steps[-1].told.startswith("the command "):
-                    break  # it is dead
+                    break
     found = {step.verdict for step in steps} or {"not exercised"}
     code = 1 if "broken" in found else 2 if "not exercised" in found else 0
     if json:
@@ -102,7 +102,6 @@ def try_(
 
 
 def _tell(json: bool, text: str) -> None:
-    """Print a line for a person."""
     if not json:
         say(text)
 

@@ -1,4 +1,4 @@
-"""Run the real command line, vault or bao, against the stack."""
+"""Run vault or bao against the stack."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def vault() -> None:
     from vault_harness.errors import SettingsError
     from vault_harness.local.programs import find_vault
 
-    # Not context.remainder, which joins the words with blanks and loses quoting.
+    # context.remainder joins the words with blanks and loses quoting.
     words = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
     if not words:
         raise SettingsError(
@@ -47,7 +47,7 @@ def vault() -> None:
     stack = local_stack()
     program = str(find_vault(stack.settings).path)
     with closing(stack.operator(there=False)) as op:  # the namespace may not exist yet
-        # The stack's own file: VAULT_CACERT may belong to another server, or be gone.
+        # VAULT_CACERT may belong to another server, or be gone.
         environment = environment_for(op, os.environ, ca_cert=op.ca_cert)
     sys.stdout.flush()
     os.execve(program, [program, *words], environment)  # noqa: S606 -- no shell is wanted
@@ -55,11 +55,11 @@ def vault() -> None:
 
 _PREFIXES = ("VAULT", "BAO")
 _OURS = ("TOKEN", "ADDR", "NAMESPACE")
-# Each of these overrides or reroutes the address, even loopback: an agent, a proxy (newer name
-# first), a DNS look-up.
+# Each overrides or reroutes the address, even loopback: an agent, a proxy (newer name first), a DNS
+# look-up.
 _ELSEWHERE = ("AGENT_ADDR", "PROXY_ADDR", "HTTP_PROXY", "SRV_LOOKUP")
-# TLS settings of another server. A wrong name or file would stop every request, and without the
-# check any listener would get the token.
+# Another server's: a wrong name or file would stop every request, and without the check any
+# listener would get the token.
 _TLS = (
     *("CACERT", "CACERT_BYTES", "CAPATH", "CLIENT_CERT", "CLIENT_KEY"),
     *("TLS_SERVER_NAME", "SKIP_VERIFY"),
@@ -69,10 +69,10 @@ _TLS = (
 def environment_for(
     op: VaultAdmin, environ: Mapping[str, str], *, ca_cert: Path | None = None
 ) -> dict[str, str]:
-    """Return the caller's environment with address, token and namespace of an operator.
+    """Return the caller's environment with an operator's address, token and namespace.
 
-    No variable may lead the operator's token to or through another server. Both spellings are set:
-    OpenBao's command line prefers ``BAO_*``, HashiCorp's knows ``VAULT_*``.
+    No variable may lead the operator's token through another server. OpenBao's command line prefers
+    ``BAO_*``, HashiCorp's knows ``VAULT_*``.
     """
     from vault_harness.certificates import shown_beside
 

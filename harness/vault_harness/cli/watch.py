@@ -63,7 +63,7 @@ def watch(once: bool = False, lines: bool = False, json: bool = False) -> None:
         _print_lines(stack)
         return
     console = Console()
-    # FORCE_COLOR does not make a terminal of a pipe, and a dumb terminal would show nothing.
+    # FORCE_COLOR does not make a terminal of a pipe, and a dumb one would show nothing.
     if once or not sys.stdout.isatty() or console.is_dumb_terminal:
         console.print(_table(_looked(stack)))
         return
@@ -80,7 +80,7 @@ def watch(once: bool = False, lines: bool = False, json: bool = False) -> None:
 
 
 def _verbs() -> dict[str, str]:
-    """Return the verbs that need no word except a target, by their keys."""
+    """Return the verbs that need at most a target, by keys."""
     from vault_harness.cli.live import VERBS
 
     plain = [path for path, task in VERBS.items() if not task.needed - {"target"}]
@@ -89,10 +89,7 @@ def _verbs() -> dict[str, str]:
 
 @contextlib.contextmanager
 def _keys() -> Iterator[Callable[[], str]]:
-    """Yield a function that waits a second for a key; "" if none was pressed.
-
-    Without a terminal to read from, no key comes.
-    """
+    """Yield a function that waits a second for a key; "" if none was pressed."""
     if not sys.stdin.isatty():
         nobody = threading.Event()
         yield lambda: "" if not nobody.wait(_SECONDS) else "q"
@@ -115,7 +112,6 @@ def _keys() -> Iterator[Callable[[], str]]:
 
 
 def _act(faults: Faults, key: str) -> str:
-    """Do what a key asks for, and return what was done."""
     from vault_harness.cli.live import VERBS
     from vault_harness.errors import HarnessError
 
@@ -137,7 +133,6 @@ def _legend(faults: Faults, said: str) -> str:
 
 
 def _print_lines(stack: LocalStack) -> None:
-    """Print requests, and what is newly broken or mended, until Ctrl-C."""
     from vault_harness.cli.live import Faults, Feed
 
     stack.endpoints()  # raises if nothing runs
@@ -158,7 +153,7 @@ def _print_lines(stack: LocalStack) -> None:
 
 
 def _looked(stack: LocalStack) -> dict[str, Any]:
-    """Collect the values without a request that Vault audits; an unknown value is None."""
+    """Collect values without an audited request; None is unknown."""
     from vault_harness.errors import HarnessError
     from vault_harness.local.vault.metrics import Numbers, numbers
     from vault_harness.operator.audit import Filter, last_joined
@@ -222,7 +217,7 @@ def _table(seen: dict[str, Any], below_it: str = "") -> RenderableType:
         ("in the way", "\n".join(seen["obstacles"]) or "nothing"),
     )
     for name, value in rows:
-        # Text, so that square brackets in Vault's words are shown.
+        # So that square brackets in Vault's words are shown.
         table.add_row(name, Text(_word(value)))
     if not seen["events"]:
         return Group(table, Text("no events"), *_texts(below_it))

@@ -120,8 +120,6 @@ class Trial:
     It ends the command, and mends everything, also after Ctrl-C.
 
     Args:
-        command: As typed in a shell.
-        service: As `service_environment` knows it.
         health: A URL that answers below 400 while the application is well.
         seconds: How long a fault lasts, and how long the command is watched afterwards.
         log: For the command's output; by default nowhere.
@@ -224,7 +222,6 @@ class Trial:
         return self.history.now() if came else None
 
     def step(self, fault: str) -> Step:
-        """Break one thing, mend it, and judge what the command did."""
         if fault == "seal" and not self._can_seal():
             return Step(fault, "not exercised", "this Vault cannot be unsealed by keys")
         since = self.history.now()
@@ -346,7 +343,6 @@ class Trial:
         return f"ended with exit code {code}" if code >= 0 else f"was ended by signal {-code}"
 
     def _said(self) -> str:
-        """Return the command's last lines, without secrets."""
         lines = tail(self._output).strip().splitlines()[-_LINES:]
         return self.way.recorder.secrets.redact(" / ".join(lines))
 

@@ -50,9 +50,6 @@ class Goodbye:
     """Remove a GOAWAY without an error from a client's bytes.
 
     After such a GOAWAY, Vault still answers open requests (RFC 9113, 6.8); h2 would not.
-
-    Attributes:
-        asks: Whether the latest bytes have a frame that needs an answer.
     """
 
     def __init__(self) -> None:
@@ -112,10 +109,7 @@ _ENDED = frozenset({7, 8})
 
 
 class End(asyncio.Protocol):
-    """One side of a connection, which shares a queue with the other.
-
-    Bytes that are written too early wait for the connection.
-    """
+    """One side of a connection, which shares a queue with the other."""
 
     def __init__(self, name: Side, heard: Heard, ends: set[End]) -> None:
         self._name = name
@@ -142,7 +136,6 @@ class End(asyncio.Protocol):
 
     @property
     def since_it_came(self) -> float:
-        """Seconds since the kernel received the latest data."""
         return max(0.0, time.monotonic() - self._came)
 
     @property
@@ -154,7 +147,6 @@ class End(asyncio.Protocol):
         return self._transport.is_closing() or (told is not None and told[0] in _ENDED)
 
     def _unread_for(self) -> float:
-        """Return how many seconds the data waited in the kernel; 0 if unknown."""
         told = self._told()
         if told is None:
             return 0.0
@@ -249,7 +241,6 @@ async def reach(
     Args:
         end: The queue gets its end if the server is not trusted.
         upstream: ``host:port``, an IPv6 address in brackets.
-        context: None for a connection in the clear.
     """
     host, _, port = upstream.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")

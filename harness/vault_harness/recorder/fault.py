@@ -21,12 +21,8 @@ class Signature:
         kinds: The requests for `statuses` and `unanswered`; empty means all.
         unanswered: A request has no complete answer, or an operation failed or was stale.
         late: An answer took this many seconds.
-        toxics: Toxics acted on a connection.
         token: The accessor of a refused request's token.
-        refused: One side refused a TLS handshake.
         turned_away: A connection carried no request, because no server answered.
-        swallowed: The client sent data over a dead connection.
-        stubbed: The harness answered in Vault's place.
         interference: The name of one that acted on a request.
         lingers: The mark may appear after the fault's end (a revoked token stays revoked).
         answers_late: Seconds by which Vault's answers reach the client late; infinite if they may
@@ -76,7 +72,6 @@ class Fault:
 
     @property
     def touched(self) -> int:
-        """Requests on which it has acted."""
         return self.counter.taken if self.counter is not None else 0
 
     @property
@@ -155,7 +150,6 @@ class Choice:
     Attributes:
         kinds: Empty means any.
         path: A pattern (``*``, ``?``) for the path below ``/v1/``.
-        nth: Counted from 1.
         every: 3 means the third, the sixth and so on.
     """
 
@@ -171,7 +165,6 @@ class Choice:
         )
 
     def turn(self, number: int) -> bool:
-        """Return whether the fault acts on this request, counted from 1."""
         if self.first is not None:
             return number <= self.first
         if self.nth is not None:
@@ -190,7 +183,6 @@ class Interference:
 
     Attributes:
         name: Unique.
-        stub: Answer with this instead of asking Vault.
         late: Hold Vault's answer back for this many seconds.
         loses: Drop Vault's answer and the connection, after ``late`` seconds.
         instead: Send this in place of a lost answer, and keep the connection.
@@ -221,7 +213,6 @@ class Interference:
 
     @property
     def seen(self) -> int:
-        """Counted requests, whether it acted on them or not."""
         return self._seen
 
     @property

@@ -165,7 +165,6 @@ class History:
             self._notify()
 
     def note_connection(self, address: str = FIRST_ADDRESS) -> int:
-        """Note a new connection; return its number."""
         with self._changed:
             if not self.frozen:
                 self.connections.append(self.now())
@@ -224,7 +223,6 @@ class History:
             rotation.done = self.now()
 
     def note_use(self, began: float, credential: str, *, accepted: bool) -> Use:
-        """Note a login at the database that has just ended."""
         with self._changed:
             use = Use(began, self.now(), credential, accepted)
             if not self.frozen:
@@ -244,7 +242,7 @@ class History:
     ) -> bool:
         """Wait until `condition` holds, at most `timeout` seconds; return whether it held.
 
-        It is checked at each change and 20 times a second. `what` names the wait in `waited`.
+        `what` names the wait in `waited`.
         """
         began = time.monotonic()
         try:
@@ -290,7 +288,6 @@ class History:
         until: float | None = None,
         where: Callable[[Exchange], bool] = lambda _: True,
     ) -> list[Exchange]:
-        """Return exchanges of these kinds (default: all) that began in ``[since, until]``."""
         return [
             e
             for e in list(self.exchanges)
@@ -307,7 +304,6 @@ class History:
         until: float | None = None,
         where: Callable[[Operation], bool] = lambda _: True,
     ) -> list[Operation]:
-        """Return operations of these verbs (default: all) that began in ``[since, until]``."""
         return [
             o
             for o in list(self.operations)
@@ -318,7 +314,6 @@ class History:
         ]
 
     def logins(self, *, since: float = 0.0, until: float | None = None) -> list[Exchange]:
-        """Return the logins that Vault accepted."""
         return self.find("login", since=since, until=until, where=lambda e: e.good)
 
     def last_token(self) -> Exchange | None:

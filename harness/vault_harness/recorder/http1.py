@@ -34,7 +34,6 @@ _KINDS: tuple[tuple[str, str, RequestKind], ...] = (
 
 
 def kind_of(method: str, target: str) -> RequestKind:
-    """Return the purpose of a request; `target` may have a query."""
     return _kind_of(method, unquote(urlsplit(target).path).removeprefix("/v1/").lstrip("/"))
 
 
@@ -107,7 +106,6 @@ class Message:
 
     @property
     def path(self) -> str:
-        """The request's path below ``/v1/``, without its query."""
         return unquote(urlsplit(self.target).path).removeprefix("/v1/").lstrip("/")
 
     def place(self, namespace: str) -> tuple[str, str]:
@@ -128,7 +126,6 @@ class Message:
 
     @property
     def closes(self) -> bool:
-        """Whether the connection ends after this message."""
         said = self.headers.get("connection", "").lower()
         return "close" in said or (self.version == "1.0" and "keep-alive" not in said)
 
@@ -139,7 +136,6 @@ class _Reader:
         self._connection = connection
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """Take more bytes; return those of this message and those after it."""
         self._receive(data)
         if not self.message.complete:
             return data, b""

@@ -135,7 +135,6 @@ class Http1Connection:
         return True
 
     def _begin(self, request: Message) -> None:
-        """Note a request's head, and pass it on unless a stub answers it."""
         self._exchange = exchange = self._recorder.note_request(self._ordinal, request)
         exchange.waited = self.client.since_it_came
         self._acting = acting = self._recorder.interference(exchange.kind, exchange.path)
@@ -201,7 +200,6 @@ class Http1Connection:
         return True
 
     async def _hear_out(self) -> None:
-        """Drop what arrives for a while, or until one side ends."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(HEARD_OUT_SECONDS):
                 while (heard := await self._heard.get())[1]:
@@ -209,7 +207,6 @@ class Http1Connection:
                         self._recorder.history.note_swallowed(self._ordinal)
 
     def _pass_on(self, data: bytes) -> None:
-        """Send a part of an answer, and note whether the client is still there."""
         if data:
             self._unheard = self.client.gone
             self.client.write(data)

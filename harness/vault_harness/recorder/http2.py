@@ -162,7 +162,6 @@ class Http2Connection:
             raise ConnectionResetError("the client goes")
 
     def _begin(self, event: h2.events.RequestReceived) -> None:
-        """Note a request's head, and start its answer."""
         if self._left:
             self._recorder.history.note_swallowed(self._ordinal)
             return
@@ -194,7 +193,6 @@ class Http2Connection:
             self._recorder.history.end_exchange(stream.exchange)
 
     async def _answer(self, stream: _Stream) -> None:
-        """Answer one request; an error ends the connection."""
         try:
             acting = stream.acting
             if acting is not None and (stub := acting.stub) is not None:

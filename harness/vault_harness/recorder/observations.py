@@ -29,16 +29,10 @@ class Operation:
     """One call of the subject. Times are seconds on the history's clock.
 
     Attributes:
-        number: From 1, in the order of the calls' beginnings.
-        verb: ``read``, ``read_cached``, ``read_all``, ``write``, ``update``, ``lease``, ``fork``,
-            ``herd``, ``health``, ``start`` or ``close``.
-        path: Below the mount, or "".
-        ended: None while the call lasts.
         value: Label of the returned value (``v1``, ``fallback``), never the value; ``unknown`` if
             it was never written. Labels of several versions are separated by `BESIDE`, with
             `NOTHING` for a missing key.
         message: What the subject said about a failure, without secrets.
-        caller: Number of the concurrent caller.
         key: Of the secret that was asked for, or "".
         instance: Number of the client's ``start``; None for a start itself.
     """
@@ -61,7 +55,6 @@ class Operation:
 
     @property
     def failed(self) -> bool:
-        """Whether it ended without a value."""
         return self.outcome not in ("ok", "stale", None)
 
     @property
@@ -74,17 +67,13 @@ class Exchange:
     """One HTTP request that reached the recorder, and its answer.
 
     Attributes:
-        connection: Number of the TCP connection.
-        token: Label of the presented token.
         secret_id: Label of the one that a login presented.
         credential: Label of the dynamic credential that it created, or that its lease belongs to.
         accessor: Of the token that the answer is about (logins, renewals).
         ttl: Seconds of the answer's ``lease_duration``.
         renewable: Whether the answer calls the token renewable.
-        status: None while there is no answer.
         retry_after: Seconds.
         closed: The side that closed the connection before the answer was complete.
-        interference: Name of the HTTP fault that acted on it.
         namespace: As it named it, by header or path; `path` is relative to it.
         waited: Seconds that it lay unread before `began`, since requests are handled in turn.
     """
@@ -113,7 +102,6 @@ class Exchange:
 
     @property
     def came(self) -> float:
-        """When it arrived, read or not."""
         return self.began - self.waited
 
     @property
@@ -155,7 +143,6 @@ class Rotation:
 
     Attributes:
         at: When the write began; from now on `value` is right.
-        value: Its label, or `GONE`.
         done: When the previous value was no longer right; None until the write ends.
     """
 

@@ -1,8 +1,8 @@
 """Record HTTP: relay between Toxiproxy and Vault, and note each request.
 
 The recorder sees requests that reach no audit log, such as those that a sealed Vault or a quota
-refuses. It relays bytes unchanged, unless the scenario asks for an answer that neither Vault nor
-Toxiproxy can give, such as a load balancer's HTML page.
+refuses. It relays bytes unchanged, unless the scenario asks for an answer such as a load balancer's
+HTML page.
 
 With a certificate it speaks TLS with clients, and HTTP/2 if its context offers that, over its own
 TLS connection to Vault.
@@ -46,7 +46,6 @@ class SideDoor:
     """A further address of a recorder.
 
     Args:
-        loop: It runs in another thread.
         accept: Returns the protocol of a new connection.
     """
 
@@ -93,8 +92,6 @@ class Recorder:
     """A relay in its own thread, for one scenario.
 
     Args:
-        secrets: Learns each token and secret-id that passes.
-        upstream: ``host:port`` of Vault.
         listen: Port 0 for a free one.
 
     Attributes:
@@ -144,7 +141,6 @@ class Recorder:
 
     @contextmanager
     def stub(self, stub: Stub) -> Iterator[Interference]:
-        """Answer in Vault's place while the block runs."""
         one = Interference("stub", Choice(kinds=stub.kinds, first=stub.times), stub=stub)
         with self.interfere(one):
             yield one
@@ -154,7 +150,6 @@ class Recorder:
         return self._accessors.get(token_label or "")
 
     def learn(self, token_label: str, accessor: str) -> None:
-        """Note the accessor of a token without a login."""
         self._accessors[token_label] = accessor
 
     def deafen(self) -> int:

@@ -53,7 +53,6 @@ class Redaction:
 
     @cached_property
     def _sought(self) -> dict[str, str]:
-        """All searched texts, each as in JSON."""
         sought = [one[0] for one in (*self._wholes, *self._halves, *self._lines)]
         return {text: _in_json(text)[0] for text in sought}
 
@@ -89,7 +88,6 @@ class Redaction:
         return text
 
     def of_data(self, data: Any) -> Any:
-        """Redact every string of JSON data, keys included."""
         done: dict[str, str] = {}  # many strings repeat
 
         def of(value: Any) -> Any:
@@ -114,13 +112,11 @@ class Redaction:
 
 
 def _in_json(value: str) -> tuple[str, str]:
-    """Return a string as in JSON: with non-ASCII letters kept, and escaped."""
     plain, escaped = json.dumps(value, ensure_ascii=False), json.dumps(value)
     return plain[1:-1], escaped[1:-1]
 
 
 def _spellings(value: str) -> set[str]:
-    """Return a value plain, in JSON and as its ``repr``."""
     if value.isascii() and value.isprintable() and not _ESCAPED & set(value):
         return {value}
     plain, escaped = _in_json(value)

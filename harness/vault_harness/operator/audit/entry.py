@@ -28,8 +28,6 @@ class AuditEntry:
     Attributes:
         time: When Vault answered, with its time zone.
         who: The AppRole, else the token's display name, else ``-``.
-        operation: ``read``, ``list``, ``create``, ``update``, ``patch``, ``delete``, ``revoke``,
-            ...
         path: Without the namespace: ``ecommerce/data/backend/django``.
         status: ``denied`` by a policy or for an invalid token, ``missing`` for 404.
         error: Vault's text on one line.
@@ -70,7 +68,6 @@ class Filter:
 
     Attributes:
         who: Role or display name, with shell wildcards.
-        path: With shell wildcards: ``ecommerce/data/backend/*``.
         status: ``bad`` means any except ``ok``.
         namespace: Only this one, without those below it. "" is the root namespace.
     """
@@ -127,7 +124,6 @@ def moment_of(record: Mapping[str, Any]) -> datetime:
 def entry_of(
     record: Mapping[str, Any], *, roles: Mapping[str, str] | None = None, node: str = ""
 ) -> AuditEntry | None:
-    """Return None for a request."""
     try:
         if record.get("type") != "response":
             return None

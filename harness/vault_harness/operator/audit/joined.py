@@ -107,10 +107,6 @@ def last_joined(
     *,
     roles: Mapping[str, str] | None = None,
 ) -> list[AuditEntry]:
-    """Return the last ``count`` entries that pass the filter, oldest first.
-
-    Logs are read from their end, only as far as needed.
-    """
     ends = {name: (path, _end(path)) for name, path in _present(logs).items()}
     return _last_before(ends, count, wanted, roles)
 
@@ -125,12 +121,10 @@ def follow_joined(
 ) -> Iterator[AuditEntry]:
     """Yield the last entries that pass the filter, then new ones, forever.
 
-    Handles rotated logs, and nodes that come and go. A failure that may prove to be forwarded comes
-    some seconds late.
+    A failure that may prove to be forwarded comes some seconds late.
 
     Args:
         logs: Called at each look.
-        last: Number of present entries that come first.
         pause: Waits a moment if there is nothing new. False ends the following.
     """
     tails: dict[str, _NodeTail] = {}
@@ -153,7 +147,6 @@ def _follow(
     roles: Mapping[str, str] | None,
     pause: Callable[[], bool],
 ) -> Iterator[AuditEntry]:
-    """Yield new entries. ``tails`` holds all open ones."""
     once, waiting = _Once(), _Waiting()
     while True:
         horizon = datetime.now(UTC) - _SETTLE
@@ -190,7 +183,6 @@ class _Once:
         self._taken: deque[str] = deque(maxlen=1000)
 
     def feed(self, half: _Half) -> Iterator[AuditEntry]:
-        """Take the next line, and yield what it settles."""
         if (failed := self._failed.get(half.call)) and half.request_id not in self._taken:
             # Of several equal calls of one connection, the last was forwarded: its caller still
             # waits.
@@ -207,7 +199,6 @@ class _Once:
         yield from self.until(half.at)
 
     def until(self, moment: datetime) -> Iterator[AuditEntry]:
-        """Yield what is settled at this moment."""
         while self._held:
             first = self._held[0]
             if first.may_be_handed_on and not first.handed_on:
@@ -323,7 +314,6 @@ def _last_before(
     wanted: Filter | None,
     roles: Mapping[str, str] | None,
 ) -> list[AuditEntry]:
-    """Return the last entries before a position in each log."""
     if count <= 0:
         return []
     with contextlib.ExitStack() as files:
@@ -399,7 +389,6 @@ def report(op: VaultAdmin, logs: Iterable[Path], *, wanted: Filter | None = None
 
 
 def roles_of(op: VaultAdmin) -> dict[str, tuple[str, ...]]:
-    """Return the policies of each AppRole's tokens."""
     names = _listed(op, "auth/approle/role")
     return {
         name: tuple(op.request("GET", f"auth/approle/role/{name}")["data"]["token_policies"] or ())

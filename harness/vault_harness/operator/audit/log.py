@@ -27,10 +27,6 @@ def read_lines(path: Path) -> Iterator[str]:
 def last_entries(
     path: Path, count: int, wanted: Filter | None = None, *, roles: Mapping[str, str] | None = None
 ) -> list[AuditEntry]:
-    """Return the last ``count`` entries that pass the filter, in the order of the log.
-
-    The log may be large, so it is read from its end.
-    """
     try:
         with path.open("rb") as file:
             return _last_before(file, file.seek(0, os.SEEK_END), count, wanted, roles)
@@ -55,7 +51,6 @@ def follow_entries(
     """Yield the last entries that pass the filter, then new ones, forever.
 
     Args:
-        last: Number of present entries that come first.
         pause: Waits a moment if there is nothing new. False ends the following.
     """
     with contextlib.closing(Tail(path)) as tail:
@@ -85,7 +80,6 @@ class Tail:
             self._file.close()
 
     def skip(self) -> int:
-        """Skip the present whole lines, and return where they end."""
         if self._file is not None:
             self._position = end_of_lines(self._file)
         return self._position
@@ -123,7 +117,6 @@ class Tail:
         )
 
     def _open(self) -> None:
-        """Open the file from its beginning, if it exists."""
         try:
             found = self._path.open("rb")
         except (FileNotFoundError, NotADirectoryError):

@@ -30,12 +30,10 @@ def covers(rule: Rule, path: str) -> bool:
 
 
 def best_rule(rules: Iterable[Rule], path: str) -> Rule | None:
-    """Return the rule that decides about a path, or None."""
     return max((rule for rule in rules if covers(rule, path)), key=_priority, default=None)
 
 
 def render_rules(rules: Mapping[str, frozenset[str]]) -> str:
-    """Render capabilities by path as HCL."""
     return "\n".join(
         f"path {json.dumps(path)} {{\n  capabilities = [{_listed(capabilities)}]\n}}\n"
         for path, capabilities in rules.items()
@@ -78,8 +76,6 @@ class RoleUse:
     Attributes:
         failed_logins: Wrong secret-ids and refusals.
         requests: Without logins.
-        denied: Refused paths.
-        missing: Paths without content.
     """
 
     name: str
@@ -98,8 +94,6 @@ class Proposal:
 
     Attributes:
         reasons: What was allowed and not used, one line each.
-        present: The current text.
-        text: The whole new text.
     """
 
     policy: str
@@ -116,7 +110,6 @@ class AuditReport:
     Attributes:
         since: None for an empty log.
         unknown_logins: Failed logins whose role-id belongs to no role.
-        unused_roles: AppRoles without a successful login.
         unused_policies: No AppRole has them, and no token in the log had. An entity, a group or a
             role of another auth method may still have one.
         idle_policies: Somebody had them, and they allowed nothing anybody did. Those with a rule

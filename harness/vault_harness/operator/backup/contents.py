@@ -1,6 +1,6 @@
-"""A digest of each secret in a Vault, without values.
+"""A digest (HMAC-SHA-256) of each secret in a Vault, without values.
 
-Digests are HMAC-SHA-256 with a random key, stored beside them in the encrypted part of a backup.
+Its random key is in the encrypted part of a backup.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Contents:
     Attributes:
         secrets: ``mount/path`` to ``version:state:digest``.
         moving: Secrets that changed during the backup, which may hold either value.
-        vault: Cluster id, empty if it is not known.
+        vault: Cluster id, or "".
     """
 
     mounts: tuple[str, ...]
@@ -66,12 +66,6 @@ class Comparison:
 
 @without_frames
 def take_contents(op: VaultAdmin, mounts: Iterable[str], *, key: str | None = None) -> Contents:
-    """Read every secret of these KV v2 mounts, and the names of policies and AppRoles.
-
-    Args:
-        op: May list and read all, in their namespace.
-        key: Of the digests; None for a new one.
-    """
     key = key or secrets.token_hex(32)
     mounts = tuple(mounts)
     found = {}

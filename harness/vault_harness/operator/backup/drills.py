@@ -30,11 +30,9 @@ class DrillReport:
     """What a drill showed.
 
     Attributes:
-        steps: Name and seconds.
         comparison: Between the restored Vault and the backup.
         live: Between the live Vault and the backup, at the end.
         seals: Between the Vault and the backup, under each other seal.
-        problems: Empty if the backup can be restored.
     """
 
     steps: list[tuple[str, float]] = field(default_factory=list)
@@ -100,13 +98,10 @@ def drill(
     `HarnessError`; differences go into the report.
 
     Args:
-        op: May read everything and take snapshots.
-        blueprint: Names the mounts and AppRoles to check.
         directory: For the backup and the copy. The caller removes it.
         seal: The live Vault's stanza, if it unseals itself. The key of a static seal comes from the
             backup. The holder of a transit seal counts as not lost.
-        say: Called with each step as it begins.
-        then: Further steps on the copy before it ends.
+        then: Called with the copy before it ends.
     """
     report = DrillReport()
     directory = directory.absolute()  # servers start in other working directories
@@ -167,10 +162,7 @@ def drill(
 
 
 def _spec(directory: Path, extra: Mapping[str, object], number: int, *, of: int) -> NodeSpec:
-    """Describe a server without an audit device.
-
-    OpenBao refuses a snapshot whose audit device differs from one in the configuration.
-    """
+    """Describe a server without an audit device."""
     name, home = ("drill", "vault") if number == 1 else (f"drill-{number}", f"vault-{number}")
     quick = {"storage": {"raft": QUICK_AUTOPILOT}} if of > 1 else {}
     return NodeSpec(
@@ -179,7 +171,6 @@ def _spec(directory: Path, extra: Mapping[str, object], number: int, *, of: int)
 
 
 def _initialise(nodes: Sequence[VaultAdmin], keyring_path: Path, *, at: str) -> None:
-    """Initialise new servers as one Vault of voters. They reach the first one at ``at``."""
     first, *others = nodes
     keyring = first.init()
     keyring.save(keyring_path)
@@ -205,7 +196,6 @@ def _restart(nodes: Sequence[Node]) -> None:
 def _with_key_of_backup(
     seal: Mapping[str, object], keys: Keys, directory: Path
 ) -> dict[str, object]:
-    """Return the copy's seal stanza, with the backup's key instead of the live one."""
     static = seal.get("static")
     if not isinstance(static, Mapping) or not keys.static_key:
         return dict(seal)

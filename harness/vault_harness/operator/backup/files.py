@@ -37,8 +37,8 @@ class Keys:
     """The keys and tokens that open a Vault. Never shown by ``repr``.
 
     Attributes:
-        operator_token: Empty if there is none. With neither this nor a root token, OpenBao makes no
-            new root token, even from the unseal keys.
+        operator_token: With neither this nor a root token, OpenBao makes no new root token, even
+            from the unseal keys.
         static_key: Of the static seal, base64. A backup cannot hold the key of a transit seal,
             since the holder never gives it out.
     """
@@ -63,12 +63,8 @@ class Backup:
     """A finished backup.
 
     Attributes:
-        made: In UTC.
-        product: ``openbao`` or ``vault``.
-        locked_with: In words.
-        checksums: SHA-256 of each encrypted file.
         secrets: How many; 0 for a backup of keys alone.
-        vault: Cluster id, empty if it could not be read.
+        vault: Cluster id, or "".
         number: Counts a folder's backups, since the clock may be wrong. 0 in backups of earlier
             releases.
     """
@@ -85,7 +81,6 @@ class Backup:
 
     @classmethod
     def load(cls, directory: Path) -> Backup:
-        """Raise `StackError` if there is no manifest, `OSError` if it may not be read."""
         try:
             data = json.loads((directory / MANIFEST).read_text())
             if data["format"] != FORMAT:
@@ -115,8 +110,8 @@ class Backup:
     def check_files(self, *, keyring: Path | None = None) -> tuple[str, ...]:
         """Check that the present files are undamaged; no key is needed.
 
-        Return the missing parts, which may be kept elsewhere, as they should. ``keyring`` is the
-        path of a ``keyring.age`` elsewhere.
+        Return the missing parts, which may be kept elsewhere. ``keyring`` is the path of a
+        ``keyring.age`` elsewhere.
         """
         given = {} if keyring is None else {self._listed(KEYRING): keyring}
         away = tuple(name for name in self.checksums if name not in given and not self.has(name))
@@ -166,7 +161,6 @@ class Backup:
         return opener.decrypt(self._checked(name, file or path), source=name)
 
     def _listed(self, name: str) -> str:
-        """Raise if the backup was made without it."""
         if name not in self.checksums:
             raise StackError(
                 f"this backup has no {name}",

@@ -36,10 +36,9 @@ class KeysRestored:
 
     Attributes:
         proven: Vault accepted them: they unsealed it, or one of their tokens is valid. False if it
-            could not be asked.
+            was away.
         unsealed: They opened it just now, and it serves.
         kept: Path of the earlier keyring. None if there was none, or it had the same keys.
-        kept_token: Path of the earlier operator's token, if it was another one.
     """
 
     proven: bool
@@ -69,7 +68,7 @@ def restore_seal_key(
 ) -> SealKeyRestored:
     """Put the key of a static seal where Vault finds it at its start.
 
-    ``overwrite`` replaces a different key, which is kept beside it.
+    ``overwrite`` keeps a different key beside it.
     """
     path = static_key_path(data_dir)
     if not keys.static_key:
@@ -111,8 +110,7 @@ def restore_keys(
         overwrite: Replace a keyring even if Vault cannot tell which one is right.
 
     Raises:
-        OperatorError: The keys do not open this Vault. Nothing was changed.
-        StackError: Another keyring is in place, and Vault cannot tell which one is right.
+        OperatorError: The keys do not open this Vault.
     """
     nodes = tuple(nodes) or (() if op is None else (op,))
     found = _initialised(nodes)
@@ -153,7 +151,6 @@ def _present(path: Path) -> Keyring | None:
 
 
 def _initialised(nodes: Sequence[VaultAdmin]) -> dict[VaultAdmin, SealStatus]:
-    """Return the initialised nodes that answer."""
     found = {}
     for node in nodes:
         with contextlib.suppress(OperatorError):  # away
@@ -164,7 +161,6 @@ def _initialised(nodes: Sequence[VaultAdmin]) -> dict[VaultAdmin, SealStatus]:
 
 
 def _of_its_kind(keyring: Keyring, found: Mapping[VaultAdmin, SealStatus]) -> Keyring:
-    """Return the keys with the kind that the present Vault reports."""
     kinds = {status.kind for status in found.values() if not status.migrating}
     return replace(keyring, kind=kinds.pop()) if len(kinds) == 1 else keyring
 
@@ -194,7 +190,7 @@ def _proof(found: Mapping[VaultAdmin, SealStatus], keys: Keys) -> tuple[bool, bo
 
 
 def _own_token_is_good(nodes: Sequence[VaultAdmin], directory: Path) -> bool:
-    """It may be newer than the backup."""
+    """Return whether the token in place is valid; it may be newer than the backup."""
     token = operator_token(directory)
     return bool(token) and any(_lives(node, token) for node in nodes)
 

@@ -2,9 +2,9 @@
 
 https://age-encryption.org, https://github.com/str4d/rage, https://github.com/woodruffw/pyrage
 
-age is a small, reviewed format with authenticated encryption for passphrases (scrypt) and public
-keys (X25519, SSH), and has no options to get wrong. ``age -d`` and ``rage -d`` open these files
-without this project. pyrage has wheels for every platform and needs no program on PATH.
+age is a small, reviewed format for passphrases (scrypt) and public keys (X25519, SSH), without
+options to get wrong. ``age -d`` and ``rage -d`` open these files without this project. pyrage has
+wheels for every platform.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MARK = "\ufeff"
 
 @dataclass(frozen=True)
 class Lock:
-    """Who can open a backup: who knows a passphrase, or has a private key.
+    """What locks a backup: a passphrase, or public keys.
 
     `recipients` are ``age1...`` or ``ssh-ed25519 ...`` lines.
     """
@@ -58,7 +58,6 @@ class Lock:
 
     @property
     def kind(self) -> str:
-        """In words, for a manifest."""
         return (
             "passphrase" if self.passphrase is not None else f"{len(self.recipients)} public key(s)"
         )
@@ -128,7 +127,6 @@ def lock_from(
     environ: Mapping[str, str],
     ask: Callable[[], str] | None = None,
 ) -> Lock:
-    """Take public keys, their files, a passphrase file, the environment or a prompt."""
     if recipients:
         return Lock(
             recipients=tuple(line for given in recipients for line in _recipient_lines(given))
@@ -145,7 +143,6 @@ def opener_from(
     environ: Mapping[str, str],
     ask: Callable[[], str] | None = None,
 ) -> Opener:
-    """Take key files, a passphrase file, the environment, or a prompt."""
     if identity_files:
         return Opener(
             identities=tuple(
@@ -183,7 +180,6 @@ def _read(path: Path, option: str) -> str:
 
 
 def _recipient_lines(given: str) -> list[str]:
-    """Return a public key as it is, or every key of a file."""
     if given.startswith(("age1", "ssh-")):
         return [given]
     lines = [line.strip() for line in _read(Path(given), "--recipient").splitlines()]

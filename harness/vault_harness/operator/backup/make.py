@@ -55,7 +55,6 @@ def write_backup(
     Args:
         directory: Shared by stacks. A present folder keeps its mode.
         name: Of the new folder, with a number if it is taken.
-        others: Further files to encrypt, by name.
         vault: Cluster id, empty if it could not be read.
     """
     files.make_private(directory)
@@ -149,7 +148,7 @@ def _tar(snapshot: bytes, contents: Contents) -> bytes:
 
 
 def _keys_bytes(keys: Keys) -> bytes:
-    """Like `Keyring.save`, so that the output of ``age -d`` is a keyring file."""
+    """Serialise like `Keyring.save`, so that the output of ``age -d`` is a keyring file."""
     content = {"operator_token": keys.operator_token, **keys.keyring.to_json()}
     if keys.static_key:
         content["static_key"] = keys.static_key
@@ -174,7 +173,6 @@ def make_backup(
         op: May read every secret of its namespace, and ``sys/storage/raft/snapshot``.
         keys: None leaves them out.
         mounts: KV mounts whose secrets a restore compares.
-        name: Of the new folder; the time by default.
         others: Returns further files, by name, before the snapshot is taken.
     """
     mounts = tuple(mounts)
@@ -208,7 +206,7 @@ def backup_keys(
     vault: str = "",
     checkpoint: Checkpoint = lambda _step: None,
 ) -> Backup:
-    """Works while Vault is sealed or away."""
+    """Back up the keys, also while Vault is sealed or away."""
     return write_backup(
         directory,
         f"{backup_name()}-keys",
@@ -232,7 +230,6 @@ def backup_name() -> str:
 
 
 def take_snapshot(op: VaultAdmin) -> bytes:
-    """The current keys of the Vault open it."""
     with op.asking("take a raft snapshot") as client:
         try:
             return bytes(client.sys.take_raft_snapshot().content)

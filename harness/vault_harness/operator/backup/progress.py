@@ -29,8 +29,7 @@ def await_taken(nodes: Sequence[VaultAdmin], keys: Keys, vault: str, *, timeout:
     """Wait until every node has taken a snapshot that has other keys.
 
     A node with Shamir's seal seals itself some time after the restore was answered. A node that
-    unseals itself goes on with the snapshot's data. ``vault`` is its cluster id, empty if it is not
-    known.
+    unseals itself goes on with the snapshot's data. ``vault`` is its cluster id, or "".
     """
     wait_until(
         lambda: all(_has_taken(node, keys, vault) for node in nodes),
@@ -78,7 +77,6 @@ def await_on_all(nodes: Sequence[VaultAdmin], keys: Keys, vault: str) -> None:
 
 
 def _indexes(leader: VaultAdmin, nodes: Sequence[VaultAdmin], keys: Keys, vault: str) -> list[int]:
-    """Return each node's position in the backup's log, empty if a node lacks it."""
     for token in (keys.keyring.root_token, keys.operator_token):
         if lives(leader, token):
             with contextlib.closing(leader.with_token(token)) as known:
@@ -172,7 +170,6 @@ def _has_taken(node: VaultAdmin, keys: Keys, vault: str) -> bool:
 
 
 def _knows(node: VaultAdmin, keys: Keys, vault: str) -> bool:
-    """Return whether this is the backup's Vault, by its cluster id or by a valid token."""
     if vault and cluster_id(node) == vault:
         return True
     return any(lives(node, token) for token in (keys.keyring.root_token, keys.operator_token))
@@ -251,7 +248,7 @@ def rebuild(nodes: Sequence[VaultAdmin], remake: Remake | None) -> None:
 
 
 def left_behind(node: VaultAdmin, error: OperatorError) -> StackError:
-    """The node was away and has no certificate that the others know."""
+    """Describe a node that was away and has no certificate that the others know."""
     return StackError(
         f"the backup is in place, but the node at {node.address} does not show its content: "
         f"{error.cause}",

@@ -33,9 +33,6 @@ def rehearse(
     Args:
         engine: It must reach the holder of the seal's key.
         directory: For the server. The caller removes it.
-
-    Raises:
-        StackError: The backup does not open with the key of that seal, or it is incomplete.
     """
     home = directory / "keys"
     home.mkdir(mode=0o700, parents=True)

@@ -82,9 +82,9 @@ class Restored:
         resumed: An earlier run had put the snapshot in already.
         secret_ids: Number of old secret-ids that are valid again, by AppRole. Who has one, for
             example from a lost machine, can log in.
-        kept: Path of the overwritten Vault's keyring, if there was one.
+        kept: Path of the overwritten Vault's keyring.
         overwritten: A raft snapshot of that Vault, which that keyring opens.
-        kept_token: Path of its operator's token, if the backup has another one.
+        kept_token: Path of its operator's token, if another one.
     """
 
     comparison: Comparison
@@ -117,8 +117,7 @@ def put_in(op: VaultAdmin) -> tuple[str, ...]:
     """Describe what somebody has put into a Vault. Empty for an empty Vault.
 
     Everything counts that the server does not make itself, since a restore would remove it. Audit
-    devices do not count, since a server may start with one. ``op`` has a root token, in the root
-    namespace.
+    devices do not count, since a server may start with one.
     """
     found = []
     for path, what in (("sys/mounts", "mount"), ("sys/auth", "auth method")):
@@ -150,9 +149,9 @@ def restore(
 ) -> Restored:
     """Restore a backup into an initialised Vault, unseal it with the backup's keys, and compare.
 
-    The next run with the same backup finishes an interrupted one. The keys that open the Vault tell
-    how far it got. Two cases start over: the Vault is the backup's own, with the same keys, and the
-    snapshot was not in yet; or the last run used another backup of that Vault.
+    The next run finishes an interrupted one: the keys that open the Vault tell how far it got. Two
+    cases start over: the Vault is the backup's own, with the same keys, and the snapshot was not in
+    yet; or the last run used another backup of that Vault.
 
     Args:
         nodes: All must run, and no token is needed.
@@ -160,10 +159,9 @@ def restore(
             beside it.
         overwrite: Replace the content of a Vault. Its keyring, its operator's token and a snapshot
             are kept beside the new ones.
-        rehearse: Called before anything changes. An exception ends the restore.
+        rehearse: Called before anything changes.
         restart: Restarts all servers. Required for several nodes that unseal themselves.
-        remake: Rebuilds the nodes at these addresses from the others. Without it, a cluster whose
-            power failed half-way cannot continue.
+        remake: Without it, a cluster whose power failed half-way cannot continue.
 
     Raises:
         StackError: The Vault is not empty, a node does not run, or a node was away and cannot
@@ -288,9 +286,9 @@ def _kept_before(way: Path, directory: Path) -> _Beside:
 def _unfinished(way: Path, opened: Opened) -> tuple[Keyring | None, bool]:
     """Return what an interrupted restore of that Vault has noted.
 
-    That is its keyring, or None if there is none or it is of another Vault; and whether the
-    snapshot is this one. Two backups of one Vault may have other root tokens, so their keys tell
-    which Vault it is. Older releases noted no snapshot, so only an equal keyring counts.
+    Its keyring, or None, also for another Vault's; and whether the snapshot is this one. Two
+    backups of one Vault may have other root tokens, so their keys tell which Vault it is. Older
+    releases noted no snapshot, so only an equal keyring counts.
     """
     noted = Keyring.load(way) if way.exists() else None
     keyring = opened.keys.keyring
@@ -351,7 +349,6 @@ def _let_catch_up(nodes: Sequence[VaultAdmin], keys: Keys, contents: Contents) -
 
 
 def _open(nodes: Sequence[VaultAdmin], keys: Keys) -> VaultAdmin:
-    """Unseal every node with the backup's keys, even if it seals late."""
     deadline = time.monotonic() + RESTORE_SECONDS
     while True:
         try:
@@ -428,7 +425,6 @@ def _keep_snapshot(root: VaultAdmin, keyring_path: Path) -> Path:
 
 
 def _check_seal(nodes: Sequence[VaultAdmin], keys: Keys, data_dir: Path) -> None:
-    """Check that this Vault has the snapshot's seal and key."""
     op = nodes[0]
     status = op.seal_status()
     if status.kind != keys.keyring.kind:

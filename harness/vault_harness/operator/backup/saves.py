@@ -91,7 +91,7 @@ class Saved:
         stack.up(ha=self.nodes > 1, tls=self.tls, client_certs=self.client_certs, seal=self.seal)
 
     def put_files(self, data_dir: Path) -> None:
-        """The caller holds the lock."""
+        """Write the files; the caller holds the lock."""
         for name, content in self.files.items():
             path = data_dir / name
             files.make_private(path.parent)
@@ -121,7 +121,6 @@ def _files(data_dir: Path) -> Iterator[Path]:
 
 
 def _is_saved(path: PurePosixPath) -> bool:
-    """Return whether it is an id, an adopted policy, or a copy of what was replaced."""
     parts: Sequence[str] = path.parts
     if len(parts) > 2 and parts[0] == NAMESPACES_NAME:
         parts = parts[2:]

@@ -1,7 +1,4 @@
-"""Try out a seal on copies of Vault.
-
-A drill migrates a copy there and back, and nothing is lost.
-"""
+"""Try out a seal on copies of Vault."""
 
 from __future__ import annotations
 
@@ -51,7 +48,7 @@ Seal = Mapping[str, Any]
 class SealDrill:
     """Migrates a drill's copy to another seal and back.
 
-    `directory` is for that seal's key, or the Vault with the key.
+    `directory` is for that seal's key.
     """
 
     engine: Engine
@@ -112,7 +109,6 @@ class SealDrill:
         return node
 
     def _seal(self, closing: contextlib.ExitStack) -> Seal:
-        """Return the target seal's stanza, with a key of its own."""
         if self.target == "shamir":
             return {}
         directory = files.private_directory(self.directory)

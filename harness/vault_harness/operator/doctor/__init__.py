@@ -60,10 +60,6 @@ __all__ = [
 
 
 def examine_access(data_dir: Path) -> list[CheckResult]:
-    """Return what keeps the owner from reading the data directory.
-
-    If this is empty, `examine` can look at the rest.
-    """
     found = Examination()
     return [] if check_access(data_dir, found) else found.results
 

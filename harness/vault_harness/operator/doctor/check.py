@@ -30,8 +30,7 @@ class CheckResult:
     Attributes:
         name: For programs: ``sealed``, ``secret-id backend``, ``root token``.
         seen: What is wrong, or for a good result how it is.
-        remedy: A shell command that repairs it and destroys nothing, or advice if no command can.
-            Empty if it is good.
+        remedy: A shell command that destroys nothing, or advice if no command helps.
         kind: From `KINDS`, of a bad result of `examine`.
         instead: What to do if the state is intended, with its command.
     """
@@ -76,7 +75,6 @@ class DockerView:
     """What Docker has on this machine.
 
     Attributes:
-        line: The same in one line.
         outdated_images: Built from other code of this project.
     """
 
@@ -95,17 +93,12 @@ class Patient:
     """What the doctor examines. Texts are empty if there is nothing.
 
     Attributes:
-        data_dir: Where keyring, tokens and credentials are.
         addresses: Base URLs of Vault's nodes. Empty if nothing was started, or they are not known.
-        services: Empty for an external Vault.
-        engine: ``process``, ``docker``, ``external`` or ``auto``.
-        docker: Inspects Docker. Called only if needed.
+        docker: Called only if needed.
         data_gone: A Vault runs whose data is missing from the data directory.
-        data_replaced: Running servers whose data was replaced.
-        toxiproxy: Base URL of its API, empty if clients go to Vault directly.
+        toxiproxy: Empty if clients go to Vault directly.
         proxied: Base URL of Vault through Toxiproxy.
         obstacles: Returns a line for each obstacle of clients: toxics, a disabled proxy.
-        cut_nodes: Returns the nodes that are cut off from the others.
         lost_by_ending: Returns why nobody here could open Vault again after it ends.
         audit_log: None if it is not a readable file on this machine.
         environ: May contain a token or credentials.
@@ -163,7 +156,6 @@ class Deployment:
 
     Attributes:
         audit_logs: One for each node. Empty if they are not readable files.
-        lost_by_ending: Why nobody here could open Vault again after it ends, or "".
     """
 
     operator: VaultAdmin
@@ -182,9 +174,7 @@ class Examination:
     Attributes:
         operator: Has a valid token at an unsealed Vault. None until one is found.
         seal: The answer of seal-status. None until a node answers.
-        root: The operator has a root token.
         namespace: The patient's namespace exists and is open.
-        closed: Nodes that answer and are sealed or not initialised.
         refuses: Vault is open but refused a request. Then no other request is worth a try.
     """
 

@@ -140,7 +140,6 @@ def _check_secret(found: Examination, where: str, kv: Kv, path: str, wanted: set
 
 
 def _last_present(kv: Kv, path: str, before: int) -> int | None:
-    """Return the newest readable version before ``before``."""
     for version in range(before - 1, max(before - 1 - _VERSIONS_BACK, 0), -1):
         if kv.read(path, version=version).state == "present":
             return version

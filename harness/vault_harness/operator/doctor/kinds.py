@@ -34,7 +34,6 @@ class Kind:
     Attributes:
         name: For programs, with ``{}`` fields.
         remedy: Commands, each of which needs the success of the one before it.
-        instead: What a person does to keep the present state.
     """
 
     name: str

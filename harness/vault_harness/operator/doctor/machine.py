@@ -91,7 +91,6 @@ def check_running(patient: Patient, found: Examination) -> bool:
 
 
 def _gave_something(data_dir: Path) -> bool:
-    """Return whether Vault was initialised once, by the files that only such a Vault gives."""
     return any(file for pattern in _GIVEN for file in data_dir.glob(pattern))
 
 

@@ -121,7 +121,6 @@ def _note_frozen(patient: Patient, found: Examination, where: str) -> None:
 
 
 def _is_out_of_time(patient: Patient, found: Examination, address: str) -> bool:
-    """Return whether a trusted certificate has expired or is not valid yet, and report it."""
     try:
         shown_by(address, ca_cert=patient.ca_cert, timeout=patient.timeout)
     except ssl.SSLCertVerificationError as error:

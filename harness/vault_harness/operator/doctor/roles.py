@@ -82,7 +82,6 @@ def _check_credentials(
 
 
 def _check_environment(patient: Patient, found: Examination, op: VaultAdmin) -> None:
-    """Check the credentials that a service would take from this environment."""
     role_id = _given(patient, "VAULT_ROLE_ID")
     secret_id = _given(patient, "VAULT_SECRET_ID")
     if role_id is None and secret_id is None:
@@ -105,7 +104,6 @@ def _check_environment(patient: Patient, found: Examination, op: VaultAdmin) -> 
 
 
 def check_roles_by_login(patient: Patient, found: Examination, address: str) -> None:
-    """Log in once with each role's files."""
     tries = _Tries(patient)
     for role in patient.blueprint.approles:
         role_file, secret_file = approle.credential_files(role, patient.ids_dir)
@@ -127,7 +125,6 @@ def check_roles_by_login(patient: Patient, found: Examination, address: str) -> 
 
 
 def _try_login(op: VaultAdmin, found: Examination, role: str, role_id: str, secret_id: str) -> bool:
-    """Return False if Vault refused."""
     name, where = f"secret-id {role}", f"one login as {role} at {op.address}"
     try:
         with op.asking(f"log in as {role}") as client:
@@ -161,7 +158,6 @@ class _Tries:
             self._failed = {}
 
     def failed_lately(self, role_id: str, secret_id: str) -> bool:
-        """Return whether this was refused within the time in which Vault counts failures."""
         at = self._failed.get(_fingerprint(role_id, secret_id))
         return at is not None and 0 <= self._now - at < LOCKOUT_SECONDS
 

@@ -65,7 +65,6 @@ def _check_leader(patient: Patient, found: Examination) -> None:
 def _check_namespace(
     patient: Patient, found: Examination, address: str, keyring: Keyring | None
 ) -> bool:
-    """Check the namespace, which needs no token."""
     name = patient.namespace
     if not name:
         return True
@@ -94,7 +93,6 @@ def _check_namespace(
 
 
 def _check_keyring(patient: Patient, found: Examination) -> Keyring | None:
-    """Return the keyring if it may belong to this Vault."""
     path = patient.keyring_path
     assert found.seal is not None
     if (keyring := load_keyring(patient, found)) is None:
@@ -119,7 +117,6 @@ def _check_keyring(patient: Patient, found: Examination) -> Keyring | None:
 
 
 def load_keyring(patient: Patient, found: Examination) -> Keyring | None:
-    """Return None and report it if there is no readable keyring."""
     try:
         return Keyring.load(patient.keyring_path)
     except HarnessError as error:
@@ -137,7 +134,6 @@ def load_keyring(patient: Patient, found: Examination) -> Keyring | None:
 def _check_token(
     patient: Patient, found: Examination, address: str, keyring: Keyring | None
 ) -> bool:
-    """Check the token of the tasks, and the one in the environment."""
     own = patient.environ.get("VAULT_TOKEN") or patient.environ.get("BAO_TOKEN")
     external = (
         VaultAdmin(address, own, patient.ca_cert, patient.timeout, namespace=patient.namespace)
@@ -167,7 +163,6 @@ def _check_token(
 
 
 def _why(patient: Patient, otherwise: str) -> str:
-    """Return why no node leads, from the servers' logs."""
     with contextlib.suppress(HarnessError, OSError):
         return patient.why_none_leads() or otherwise
     return otherwise

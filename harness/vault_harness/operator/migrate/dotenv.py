@@ -1,6 +1,6 @@
-r"""Read dotenv files without losing a byte.
+r"""Read and write dotenv files without losing a byte.
 
-The grammar is python-dotenv's, without what is wrong for a migration:
+The grammar is python-dotenv's, which gets some things wrong for a migration:
 
 - It opens a path with newline translation, so ``\r\n`` inside a quoted value becomes ``\n``.
 - It strips every kind of Unicode space from an unquoted value, not only blanks and tabs.
@@ -72,7 +72,6 @@ def read(
     Args:
         encoding: None takes UTF-8, or what the byte order mark says.
         interpolate: Replace ``${NAME}`` and ``${NAME:-default}`` outside single quotes.
-        environ: Values of other names, for interpolation.
     """
     try:
         if path.exists() and not path.is_file():
@@ -186,7 +185,6 @@ def assignment(name: str, value: str) -> str:
 
 
 def _last(assignments: Iterable[Variable]) -> dict[str, Variable]:
-    """Return the last assignments, in order."""
     found: dict[str, Variable] = {}
     for each in assignments:
         found.pop(each.name, None)
@@ -244,12 +242,10 @@ def _checked(binding: Binding, line: int) -> Variable | str:
 
 
 def _line_breaks(original: str) -> int:
-    """Count the empty lines before a statement."""
     return len(re.findall(r"\r\n|\n|\r", original[: len(original) - len(original.lstrip())]))
 
 
 def _opens_quote(original: str) -> bool:
-    """Return whether a quoted value does not end."""
     head = _HEAD.match(original)
     rest = head["rest"].lstrip(" \t") if head else ""
     return (
@@ -282,7 +278,7 @@ def _shell_assignment(text: str, start: int) -> tuple[str, tuple[Piece, ...], in
 
 
 def _double_quoted(text: str) -> Iterator[Piece]:
-    """An escaped dollar begins no variable."""
+    """Split the text between double quotes. An escaped dollar begins no variable."""
     value, at = "", 0
     for found in re.finditer(r'\\([$`"\\]|\r?\n)', text):
         value += text[at : found.start()]

@@ -24,7 +24,6 @@ class Variable:
     Attributes:
         line: Where it starts, from 1.
         quote: Around the value, empty for none, ``shell`` for several pieces.
-        written: The text after the ``=``.
         pieces: Empty for a single one.
     """
 

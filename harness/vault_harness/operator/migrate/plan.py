@@ -47,7 +47,6 @@ class VariableMap:
 
     @classmethod
     def guide(cls, *, paths: Iterable[str] | None = None) -> VariableMap:
-        """Return the integration guide's map, limited to ``paths`` if given."""
         whole, _ = _load(_GUIDE)
         if paths is None:
             return whole
@@ -60,7 +59,6 @@ class VariableMap:
 
     @classmethod
     def of_secrets(cls, secrets: Mapping[str, Iterable[str]]) -> VariableMap:
-        """Map every key that exactly one of these secrets has."""
         places: dict[str, list[str]] = {}
         for path, keys in secrets.items():
             for key in keys:
@@ -182,7 +180,6 @@ class Plan:
     Attributes:
         versions: By path, the latest one when the plan was made; 0 for none.
         unknown: Variables without a place.
-        outside: Variables that stay in the environment on purpose.
     """
 
     placements: tuple[Placement, ...]
@@ -216,7 +213,6 @@ def make_plan(
     sets them.
 
     Args:
-        written: By path, the version that an earlier migration wrote.
         blueprint: What Vault was seeded with. Seeded values may be replaced, but not by empty ones.
     """
     placed, unknown, outside = _placed(dotenv, variables)
@@ -283,7 +279,6 @@ class _There:
         return self._known[path, version]
 
     def action(self, target: Place, value: str) -> tuple[Action, str]:
-        """Return what to do with a value, and the reason for a conflict."""
         now = self.read(target.path)
         if target.key not in now.data:
             return "create", ""
@@ -302,7 +297,6 @@ class _There:
         return "change", ""
 
     def _is_ours(self, target: Place, current: object) -> bool:
-        """Return whether the newest migration wrote the value."""
         written = self._written.get(target.path, 0)
         if not 0 < written <= self.read(target.path).version:
             return False

@@ -50,20 +50,17 @@ class Written:
 
     @property
     def back(self) -> tuple[int, str]:
-        """The version that an undo restores, and its time."""
         if self.origin is None:
             return self.before, self.before_created
         return self.origin, self.origin_created
 
     @property
     def made(self) -> tuple[int | None, str]:
-        """The newest version that the migration wrote, and its time."""
         if self.written is None and self.origin is not None:
             return self.before, self.before_created
         return self.written, self.written_created
 
     def again(self, variables: dict[str, str], now: SecretVersion) -> Written:
-        """Return the step of a later run that writes here again."""
         if not self.is_written(now):
             return Written(self.path, variables, now.version, atop=True)
         origin, created = self.back
@@ -124,9 +121,7 @@ class MigrationRecord:
     """One migration of one dotenv file.
 
     Attributes:
-        env_file: See `place`.
         mount_uuid: Distinguishes the mounts of different Vaults.
-        read_as: Encoding and interpolation of the original.
         state: ``running``, ``done``, ``undoing`` or ``undone``.
         number: Orders a data directory's migrations, since the clock may be set back. 0 in records
             of earlier releases.
@@ -157,7 +152,7 @@ class MigrationRecord:
 
 
 def _same(created: str, noted: str) -> bool:
-    """Records of earlier releases have no time, so only the number counts there."""
+    """Compare two times. Records of earlier releases have none."""
     return not noted or created == noted
 
 
@@ -172,7 +167,6 @@ def stamp() -> str:
 
 
 def records(data_dir: Path, env_file: Path, mount_uuid: str) -> list[MigrationRecord]:
-    """Return one file's migrations into one Vault, oldest first."""
     wanted = place(env_file)
     return [
         record
@@ -182,7 +176,6 @@ def records(data_dir: Path, env_file: Path, mount_uuid: str) -> list[MigrationRe
 
 
 def last_written(data_dir: Path, mount_uuid: str) -> dict[str, Written]:
-    """Return what the newest migration of any file wrote, by path."""
     return {
         step.path: step
         for record in _all(data_dir)
@@ -219,7 +212,6 @@ def next_number(data_dir: Path) -> int:
 
 
 def _all(data_dir: Path) -> list[MigrationRecord]:
-    """Return every record, oldest first."""
     # A stable sort: records without a number stay sorted by name, so by time.
     return sorted(_each(data_dir), key=lambda record: record.number)
 

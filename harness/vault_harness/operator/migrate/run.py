@@ -43,10 +43,8 @@ class Outcome:
     """The result of a migration or of its undo.
 
     Attributes:
-        changed: Path to new version.
         kept: What an undo left alone, with the reason.
         earlier: `stamp` of the migration that another undo would take back, or "".
-        before: Copy of the earlier ``env_vault``.
     """
 
     changed: Mapping[str, int]
@@ -84,7 +82,6 @@ def migrate(
     After an error, another run continues from the record.
 
     Args:
-        env_file: Never changed.
         keep: Leave Vault's value where there is a conflict.
         read_as: ``encoding`` and ``interpolate`` of the original, for a later ``undo``.
     """
@@ -113,7 +110,6 @@ def migrate(
 
 
 def _done_before(kv: Kv, plan: Plan, env_file: Path, data_dir: Path) -> MigrationRecord | None:
-    """Return the finished migration of this exact file, if nothing is left to write."""
     if any(p.writes for p in plan.placements):
         return None
     content = env_file.read_bytes()
@@ -125,7 +121,6 @@ def _done_before(kv: Kv, plan: Plan, env_file: Path, data_dir: Path) -> Migratio
 def _record_of(
     kv: Kv, env_file: Path, data_dir: Path, read_as: dict[str, object], checkpoint: Checkpoint
 ) -> MigrationRecord:
-    """Return the unfinished record of this file, or a new one with a new backup."""
     content = env_file.read_bytes()
     uuid = kv.uuid()
     record = next(
@@ -173,7 +168,6 @@ def _write(
     placements: tuple[Placement, ...],
     checkpoint: Checkpoint,
 ) -> int:
-    """Write over the latest version, unless somebody changed the same keys."""
     step = record.steps[path]
     ours = {p.target.key: p.value for p in placements if p.writes}
     planned_against = kv.read(path, version=step.before).data if step.before else {}
@@ -224,7 +218,6 @@ def _verify(kv: Kv, plan: Plan) -> None:
 
 
 def original_values(record: MigrationRecord) -> dict[str, str]:
-    """Read the original's variables from its copy."""
     if not Path(record.backup).is_file():
         raise StackError(
             "the migration's copy of the original is missing, and only that copy tells what an "
@@ -252,7 +245,7 @@ def find_written(kv: Kv, step: Written, values: Mapping[str, str]) -> None:
 
 
 def _nothing_to_do(plan: Plan, env_file: Path) -> SettingsError:
-    """An error, since after a success people would delete the original."""
+    """Return an error, since after a success people would delete the original."""
     names = ", ".join((*plan.unknown, *plan.outside)) or "it has no variables"
     return SettingsError(
         f"nothing in {env_file} has a place in Vault: nothing was migrated",
@@ -331,7 +324,6 @@ def find_undo(kv: Kv, env_file: Path, *, data_dir: Path) -> list[str]:
 
 
 def _undoable(kv: Kv, env_file: Path, data_dir: Path) -> list[MigrationRecord]:
-    """Return the migrations of a file that are not undone, newest first; at least one."""
     found = [r for r in records(data_dir, env_file, kv.uuid()) if r.state != "undone"]
     if found:
         return found[::-1]

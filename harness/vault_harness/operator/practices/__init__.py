@@ -31,7 +31,7 @@ PRACTICES = {
 
 @without_frames
 def go_through(deployment: Deployment) -> list[CheckResult]:
-    """An error becomes an unknown result."""
+    """Return all results; an error becomes an unknown one."""
     found = []
     for name, look in PRACTICES.items():
         try:

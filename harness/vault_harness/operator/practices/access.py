@@ -31,7 +31,6 @@ _APPROLE, _KV = "approle", "kv"
 
 
 def _roles(deployment: Deployment) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every AppRole of every mount, by its path, with its settings."""
     op = deployment.operator
     for mount, settings in sorted((op.request("GET", "sys/auth").get("data") or {}).items()):
         if settings.get("type") != _APPROLE:
@@ -106,7 +105,7 @@ def _life_of(op: VaultAdmin, path: str, accessor: str) -> timedelta | None:
 
 
 def _command_to_end(path: str, accessor: str) -> str:
-    """The task knows only roles of the default mount."""
+    """Return the command that ends a secret-id; the task knows only the default mount."""
     mount, _, role = path.removeprefix("auth/").partition("/role/")
     if mount == DEFAULT_MOUNT:
         command = named("rotate.secret-id", role, "--end-others")
@@ -159,7 +158,6 @@ def policies(deployment: Deployment) -> CheckResult:
 
 
 def _used(deployment: Deployment, name: str, count: int) -> CheckResult:
-    """Find unused rights in the audit log."""
     logs = [log for log in deployment.audit_logs if log.exists()]
     if not logs:
         why = "no right is boundless; the audit log that shows their use is not here"
@@ -241,7 +239,6 @@ def _count(roles: list[tuple[str, dict[str, Any]]]) -> str:
 
 
 def _moment(text: str) -> datetime | None:
-    """Parse a time with Vault's nanoseconds."""
     try:
         return datetime.fromisoformat(text[:19]).replace(tzinfo=UTC)
     except ValueError:

@@ -161,7 +161,7 @@ def high_availability(deployment: Deployment) -> CheckResult:
 
 
 def _by_ha_status(deployment: Deployment, error: HarnessError) -> CheckResult:
-    """Another storage than raft lists its nodes, but not which one may be lost."""
+    """Judge a storage other than raft, which does not say which node may be lost."""
     where = "sys/ha-status"
     try:
         nodes = deployment.operator.request("GET", where).get("data", {}).get("nodes") or []
@@ -174,7 +174,6 @@ def _by_ha_status(deployment: Deployment, error: HarnessError) -> CheckResult:
 
 
 def unseal_keys(deployment: Deployment) -> CheckResult:
-    """Check for enough key shares, not all of them on the machine of their Vault."""
     op = deployment.operator
     where = f"{op.address}/v1/sys/seal-status, {deployment.keyring}"
     status = op.seal_status()

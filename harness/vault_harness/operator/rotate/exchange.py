@@ -86,9 +86,8 @@ def exchange(work: Work, new: object, *, ends_as: str) -> SecretRotation:
 
     Raises:
         ServerRefusedError: Vault has the old value again.
-        ServerUnreachableError: Vault has the old value again if the server was not asked yet.
-            Otherwise the server may have the new value, so Vault and the record keep it for the
-            next run.
+        ServerUnreachableError: The same if the server was not asked yet. Otherwise it may have the
+            new value, so Vault and the record keep it for the next run.
     """
     kv, target = work.kv, work.target
     now = to_rotate(kv, target)
@@ -228,7 +227,6 @@ def _with_urls(
 
 
 def resumable(kv: Kv, target: Target, record: RotationRecord) -> bool:
-    """Return whether an interrupted run wrote the new value into Vault."""
     return (
         record.state == "running"
         and record.earlier(kv) is not None
@@ -240,7 +238,6 @@ def resume(work: Work, record: RotationRecord) -> SecretRotation | None:
     """Finish an interrupted run; return None if Vault does not have its new value.
 
     Raises:
-        ServerRefusedError: Vault has the old value again.
         ServerUnreachableError: The server may have either value. Vault and the record stay.
     """
     kv, target = work.kv, work.target
@@ -292,7 +289,6 @@ def _check(server: PasswordServer, account: Account) -> None:
 
 
 def _has_the_old(error: HarnessError) -> bool:
-    """Return whether the server surely has the old password."""
     return isinstance(error, ServerRefusedError) and not isinstance(error, ServerUnreachableError)
 
 

@@ -79,7 +79,6 @@ def refused(
 
 
 def unreachable(server: PasswordServer, error: Exception) -> ServerUnreachableError:
-    """The server does not answer, or does not check the password."""
     return ServerUnreachableError(
         f"{server.title} cannot be reached: {_first_line(error)}",
         looked_at=repr(server),

@@ -95,7 +95,7 @@ class PostgreSQL:
         return True
 
     def retire_old(self, account: Account) -> None:
-        """Nothing remains of the old one."""
+        """Do nothing: a role has only one password."""
 
     def _connect(self, account: Account) -> Any:
         psycopg = library("psycopg", "postgresql")
@@ -135,7 +135,7 @@ class PostgreSQL:
             raise refused(self, what, error) from None
 
     def _held(self) -> ServerUnreachableError:
-        """Another transaction is changing the role, and its end decides the password."""
+        """Describe another transaction that is changing the role: its end decides the password."""
         return ServerUnreachableError(
             "PostgreSQL cannot change the password: another transaction is changing that role "
             "and has not ended yet",

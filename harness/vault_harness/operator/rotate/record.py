@@ -33,10 +33,8 @@ class RotationRecord:
 
     Attributes:
         mount_uuid: Distinguishes mounts of the same name in different Vaults.
-        before: Version with the replaced value.
         before_created: When it was written, since numbers may occur again.
-        ends_as: ``done`` for a rotation, ``rolled back`` for a rollback.
-        previous: The finished record that this one replaces, until this rotation fails.
+        previous: The finished record that this one replaces, and that a failure restores.
     """
 
     mount: str
@@ -94,7 +92,6 @@ class RotationRecord:
         return None if self.previous is None else RotationRecord(**self.previous)
 
     def come_to_nothing(self, file: Path) -> None:
-        """Restore the previous record after a failed rotation."""
         if self.previous is None:
             _written_ahead(file).remove()
         else:

@@ -44,7 +44,7 @@ class Redis:
 
     @contextmanager
     def changing(self, account: Account) -> Iterator[Callable[[], None]]:
-        """Both passwords open the account inside this context."""
+        """Change it; both passwords open the account inside this context."""
         redis = library("redis", "redis")
         user = account.user or "default"
         with self._refusals(redis, "change the password"), self._connect(redis, account) as client:
@@ -99,7 +99,7 @@ class Redis:
             self._persist(redis, client)
 
     def _forgotten(self) -> ServerRefusedError:
-        """The server lost the new password. Without the old one nobody could log in."""
+        """Describe a server that lost the new password: without the old one nobody could log in."""
         return ServerRefusedError(
             "Redis does not have the new password any more, so the old one stays valid",
             looked_at=repr(self),
@@ -153,5 +153,5 @@ class Redis:
 
 
 def _sha256(password: str) -> str:
-    """Hash as in ``ACL SETUSER ... #<hash>``."""
+    """Return what ``ACL SETUSER ... #<hash>`` takes."""
     return hashlib.sha256(password.encode()).hexdigest()

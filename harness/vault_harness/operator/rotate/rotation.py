@@ -48,7 +48,6 @@ class SecretPlan:
 
     Attributes:
         resumes: It would only finish an earlier run, whose new value is in that version.
-        missed: See `SecretRotation`.
     """
 
     version: int
@@ -61,10 +60,8 @@ class How:
     """How a value is exchanged.
 
     Attributes:
-        servers: Returns None if no server of a kind is configured.
         grace: Seconds for which the old password stays valid on a server with two passwords
             (Redis). It should be longer than clients cache a value.
-        checkpoint: Called with the name of each completed step.
     """
 
     servers: FindServer = lambda _kind: None
@@ -90,12 +87,7 @@ def rotate_secret(
 ) -> SecretRotation:
     """Give one secret a new value, in Vault and on the server that knows it.
 
-    ``blueprint`` sets length and alphabet of the new value, if it has the secret.
-
-    Raises:
-        ServerRefusedError: Vault has the old value again.
-        ServerUnreachableError: Vault has the old value if the server was not asked yet. Otherwise
-            Vault keeps the new one, and the next run continues.
+    ``blueprint`` may set length and alphabet of the new value.
     """
     work = _work(kv, target, directory, how)
     with telling_what_is_left(partial(_left, work, "rotate.secrets"), but=_SAID):
@@ -129,10 +121,7 @@ def roll_back(
     directory: Path,
     how: How = IN_VAULT_ALONE,
 ) -> SecretRotation:
-    """Return to the value before the newest rotation, in Vault and on the server.
-
-    Raise `NothingToRollBack` if there is no rotation in this Vault, or the value changed since.
-    """
+    """Return to the value before the newest rotation, in Vault and on the server."""
     work = _work(kv, target, directory, how)
     with telling_what_is_left(partial(_left, work, "rotate.rollback"), but=_SAID):
         record = load(work.file)
@@ -162,10 +151,7 @@ def find_rollback(kv: Kv, target: Target, directory: Path, how: How = IN_VAULT_A
 def each_of(
     targets: Iterable[_Of], turn: Callable[[_Of], _Came]
 ) -> Iterator[tuple[_Of, _Came | HarnessError]]:
-    """Run ``turn`` for each target, and continue after an error.
-
-    Yield each target with its result or error, as soon as it is known.
-    """
+    """Run ``turn`` for each target, and continue after an error."""
     for target in targets:
         try:
             yield target, turn(target)
@@ -179,7 +165,6 @@ def _work(kv: Kv, target: Target, directory: Path, how: How) -> Work:
 
 
 def _left(work: Work, task: str) -> str:
-    """Return what an interrupt leaves; empty if nothing changed, or all is done."""
     record = None
     with contextlib.suppress(StackError):
         record = load(work.file)
@@ -195,7 +180,6 @@ def _left(work: Work, task: str) -> str:
 
 
 def _find_earlier(work: Work) -> tuple[object, int]:
-    """Return the value before the newest rotation and its version, if nobody wrote since."""
     kv, target = work.kv, work.target
     present = load(work.file)
     record = present.settled if present is not None else None

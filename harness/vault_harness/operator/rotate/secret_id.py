@@ -30,7 +30,6 @@ class SecretIdRotation:
     """The result of a rotation.
 
     Attributes:
-        file: Where the role's services find the secret-id.
         destroyed: Accessors of the old id, of ids from an interrupted run, and of all others with
             ``end_others``.
     """
@@ -47,9 +46,7 @@ class SecretIdPlan:
     """What a rotation would do.
 
     Attributes:
-        old: Accessor that would be destroyed, if known.
         others: Accessors that services elsewhere may use.
-        left: Accessors from an interrupted run that no file got. They would be destroyed too.
         resumes: It would only finish an earlier run, whose new secret-id is in the file.
     """
 
@@ -122,7 +119,6 @@ def rotate_secret_id(
 
 
 def _left(work: _Work) -> str:
-    """Return what an interrupt leaves; empty if nothing changed, or all is done."""
     if not work.record.file.exists():
         return ""
     # With the options: without --grace the old id would end at once.
@@ -192,7 +188,6 @@ class _Work:
 def _finish(
     work: _Work, run: _Run, current: str, spare: set[str], checkpoint: Checkpoint
 ) -> list[str]:
-    """Destroy what the new secret-id replaces."""
     op, role, mount = work.op, work.role, work.mount
     left = (run.replaced or time.time()) + work.grace - time.time()
     if run.old and left > 0:
