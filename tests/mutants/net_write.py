@@ -318,7 +318,7 @@ class NeverLogsInAgainForAWrite(Tweaked):
 
 
 class ObeysConnectionCloseAtAWrite(Writes):
-    """Writes over another connection."""
+    """Uses another connection."""
 
     wire_type = _Pool
 

@@ -329,7 +329,7 @@ class LogsInForADenialEveryTenSeconds(LazyClient):
 
 
 class LogsInForADenialTooOften(LogsInForADenialEveryTenSeconds):
-    """Logs in once in six seconds."""
+    """Once in six seconds."""
 
     pause = 6.0
 

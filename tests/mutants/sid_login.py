@@ -178,7 +178,7 @@ class StopsAfterLongPauses(LazyClient):
 
 
 class TriesASecretIdFourTimes(LazyClient):
-    """Stops one try before the lock."""
+    """One try before the lock."""
 
     credentials_type = _FourTimes
 

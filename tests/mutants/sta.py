@@ -186,7 +186,7 @@ class IgnoresRefusals(GoesByTtl):
 
 
 class ActsOnARefusedPasswordTooLate(GoesByTtl):
-    """Believes a pool after six seconds of refusals."""
+    """After six seconds of refusals."""
 
     after = 6.0
 

@@ -331,7 +331,7 @@ class TriesACappedRenewalFourTimes(LazyClient):
 
 
 class TriesACappedRenewalFiveTimes(TriesACappedRenewalFourTimes):
-    """Asks once too often."""
+    """Once too often."""
 
     tries = 5
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from vault_harness.cli.command import command, option, repeated
 from vault_harness.cli.common import ENGINE, settings, use_engine
 from vault_harness.cli.printing import complain, plural, say
-from vault_harness.errors import named
+from vault_harness.errors import SettingsError, named
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -65,6 +65,12 @@ def explore(search: Search) -> None:
     from vault_harness.judge.explore import telling
     from vault_harness.judge.explore.search import Explorer, Options
 
+    if search.cluster is not None and search.engine is not None:
+        raise SettingsError(
+            "each worker of a cluster chooses its own engine",
+            looked_at=f"--engine {search.engine}",
+            remedy="leave it out, and set HARNESS_ENGINE where the workers run",
+        )
     use_engine(search.engine)
     subject, report = search.subject, Path(search.report)
     folder = Path(search.schedules) if search.schedules else report / telling.FOLDER
@@ -136,7 +142,6 @@ def _tell(explorer: Explorer, subject: str, report: Path, shard: tuple[int, int]
 
 
 def _words(only: list[str]) -> frozenset[str]:
-    from vault_harness.errors import SettingsError
     from vault_harness.judge.explore.points import KINDS, PHASES
     from vault_harness.judge.explore.schedule import FAULTS
 
@@ -152,8 +157,6 @@ def _words(only: list[str]) -> frozenset[str]:
 
 
 def _part(shard: str | None) -> tuple[int, int]:
-    from vault_harness.errors import SettingsError
-
     if shard is None:
         return 1, 1
     part, _, parts = shard.partition("/")
@@ -183,7 +186,7 @@ def replay(file: str | None = None, subject: str | None = None, engine: str | No
     Exit code 0: the client survived all three; 1: it broke a promise; 2: a fault's point never came
     or a run did not count; 3: the harness broke down; 4: the file is wrong.
     """
-    from vault_harness.errors import HarnessDefect, SettingsError
+    from vault_harness.errors import HarnessDefect
     from vault_harness.judge.explore.life import Order
     from vault_harness.judge.explore.schedule import load_schedule
     from vault_harness.judge.explore.search import TIMES

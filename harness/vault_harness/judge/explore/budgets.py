@@ -221,8 +221,8 @@ def _same_token(deaf: Sequence[Fault], *, since: float, until: float, whole: flo
             before = [life for life in lives if life.began <= login.began]
             if not before or login.began >= before[-1].began + TO_RENEW * before[-1].ttl:
                 continue
-            token = max((life.began for life in before if life.first), default=before[0].began)
-            if login.began < token + whole:
+            made = max((life.began for life in before if life.first), default=before[0].began)
+            if login.began < made + whole:
                 seen.append(login)
         if not seen:
             return []
