@@ -36,9 +36,10 @@ def test_cached_login(lab: Lab) -> None:
                 # token's life. Before that it answers each login with the dead token.
                 bound = 0.75 * lab.ttl + lab.recovery
                 revoked = lab.history.now()
+                # A client that answers from memory notices later.
                 lab.until(lambda: _answered(lab.history, since=revoked), within=bound + lab.reach)
                 lab.until_good_read(since=revoked, within=bound)
-            lab.watch(1.5)
+            lab.watch(1.5)  # for a client that still uses the dead token
         # Each call may be refused and log in once.
         calls = len(lab.history.calls("read", since=fault.began - lab.deadline))
         lab.judge(

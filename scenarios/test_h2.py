@@ -34,6 +34,7 @@ def test_dead_connection(lab: Lab) -> None:
         for _ in range(3):
             callers.enter_context(lab.reading(every=0.4))
             lab.watch(APART * lab.deadline)
+        # Three calls of each caller wait in vain.
         lab.hold(fault, 3.2 * lab.deadline)
         # One call finds the dead connection, and the next is served. A client may rest in between.
         bound = lab.deadline + lab.or_its_pause(lab.deadline)

@@ -58,6 +58,7 @@ def test_leader_steps_down(lab: Lab) -> None:
     lab.start()
     leader = lab.stack.leader()
     with ExitStack() as callers:
+        # A step-down may be short, so there are five callers.
         for _ in range(5):
             callers.enter_context(lab.reading(every=0.5))
             lab.watch(0.1)
@@ -125,7 +126,7 @@ LEDGER = "backend/ledger"
 @pytest.mark.scenario("HA-06")
 def test_standby_lags(lab: Lab) -> None:
     """A new secret is seen through a lagging standby, and an existing one is read all the time."""
-    allow_writes(lab, LEDGER)
+    allow_writes(lab, LEDGER)  # also lets the role read it
     lab.start()
     leader = lab.stack.leader()
     standby = next(node for node in lab.stack.nodes if node is not leader)

@@ -25,7 +25,7 @@ BEYOND_REFRESH = 2.0
 
 
 SLOW = 1.2
-"""Seconds; no outage."""
+"""Seconds of delay, which is no outage."""
 
 SLOW_CALLERS = 3
 """More than the connections of a pool with two for each host."""

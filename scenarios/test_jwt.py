@@ -31,7 +31,7 @@ def test_rotated_jwt_is_used(lab: Lab) -> None:
     with lab.reading(every=0.25):
         lab.credentials.jwt.rotate()
         lab.credentials.deliver_jwt(lab.credentials.jwt.issue())
-        lab.watch(0.5)
+        lab.watch(0.5)  # for a login with the old JWT
         with lab.condition("JWT's key withdrawn", **REFUSED) as replaced:
             replaced.optional = True  # a client that has the new JWT never meets it
             lab.credentials.jwt.trust_newest()
@@ -44,7 +44,7 @@ def test_rotated_jwt_is_used(lab: Lab) -> None:
         with lab.condition("JWT's key withdrawn, the next JWT late", **REFUSED) as late:
             lab.history.wait_for(lambda: lab.touched(late), 1.5 * lab.ttl)
             lab.watch(2.5)
-            lab.credentials.jwt_file.write_text("")
+            lab.credentials.jwt_file.write_text("")  # as a program that writes in place
             lab.history.mark("the JWT file is emptied")
             lab.watch(1.5)
             lab.credentials.deliver_jwt(lab.credentials.jwt.issue())

@@ -88,7 +88,7 @@ REFUSED = 1.2
 """Seconds of refused connections: two calls in each way of reading."""
 
 LONGEST = 30.0
-"""Seconds."""
+"""Seconds; longer would make a scenario too long."""
 
 
 def _refuse_longer(
@@ -371,7 +371,7 @@ def _is_taken_out(lab: Lab, key: str, verbs: Collection[ReadVerb], *, since: flo
 def _read_before_it_is_written(
     lab: Lab, path: str, key: str, verbs: Collection[ReadVerb]
 ) -> float | None:
-    """Return when the secret was written; None if the subject renders files."""
+    """Read a missing secret and write it; return when, or None if the subject renders files."""
     if has_its_files(lab):
         return None
     since = lab.history.now()
@@ -580,7 +580,7 @@ def _two_change_at_once(lab: Lab, pattern: str) -> None:
         lab.http.delay("read", path=pattern, by=0.1 * lab.deadline) as late,
         ThreadPoolExecutor(len(mine)) as callers,
     ):
-        late.optional = True
+        late.optional = True  # a client that lets Vault merge reads nothing
         changes = callers.map(lambda key: lab.client.update(LEDGER, {key: mine[key]}), mine)
         made = {key for key, change in zip(mine, changes, strict=True) if not change.failed}
     looked, found = lab.history.now(), _ledger(lab)
@@ -811,7 +811,7 @@ def test_changed_while_vault_is_away(lab: Lab) -> None:
                 lab.delete(deleted[verb])
             lab.hold(fault, max(3.0, lab.refresh + BEYOND_REFRESH))
             with lab.network.down() as refused:
-                refused.optional = True
+                refused.optional = True  # a client may answer from memory
                 lab.watch(REFUSED)
         lab.recovers(after=fault, path=PATH)
         within = lab.recovery_after(fault) + lab.refresh

@@ -146,6 +146,7 @@ def test_parent_token_at_its_max_ttl(lab: Lab) -> None:
     ):
         lab.watch(lab.entry.max_ttl + 2.0)
         until = _once_accepted(lab, bound, *BOTH)
+        # The next token's lease must be kept too.
         over = began + lab.entry.max_ttl
         life = _life_on_the_next_token(lab.history, READ_ONLY, over)
         if life is not None:
@@ -258,7 +259,7 @@ def test_lease_not_found(lab: Lab) -> None:
         same_token(since=fault.began),  # a lost lease says nothing about the token
     )
     if replaces and lab.verdict is not None and lab.verdict.word == "pass":
-        raise NotClaimed(REPLACES)
+        raise NotClaimed(REPLACES)  # only after that is known to work
 
 
 def _hanging(history: History) -> list[Exchange]:
@@ -341,7 +342,7 @@ def test_renewals_keep_failing(lab: Lab) -> None:
         logins_at_most(1, since=denied.began),
     )
     if replaces and lab.verdict is not None and lab.verdict.word == "pass":
-        raise NotClaimed(REPLACES)
+        raise NotClaimed(REPLACES)  # only after that is known to work
 
 
 REPLACES = "it renews no lease: it asks for a new credential in its time instead"
@@ -534,7 +535,7 @@ def test_lease_at_its_max_ttl(lab: Lab) -> None:
 
 
 HANGS = 2.25
-"""Seconds."""
+"""Seconds before the renewal's connection ends."""
 
 WITHIN_A_CALL = 0.75
 """Part of a call's deadline; a longer hang would be an outage."""
@@ -657,6 +658,7 @@ def test_no_credential_can_be_made(lab: Lab) -> None:
         with lab.http.fail("credential", "lease", status=503) as away:
             away.optional = True  # a client that hands out an ended lease sends no request
             over = _over(lab.history, READ_ONLY, until=away.began)
+            # Vault ends the lease in time.
             lab.watch(max(0.0, over + lab.deadline + ENDED - lab.history.now()))
     lab.judge(
         same_token(since=failing.began, until=denied.began),
@@ -720,7 +722,7 @@ def _others_answer(lab: Lab) -> Iterator[list[Fault]]:
             for number, one in enumerate(FOR_A_CREDENTIAL, start=1)
         ]
         for seldom in others[1:]:
-            seldom.optional = True
+            seldom.optional = True  # a client with few requests does not meet it
         yield others
 
 
@@ -762,7 +764,7 @@ def _use(lab: Lab, path: str, bound: float) -> None:
 
 
 def _refused_and_replaced(lab: Lab, fault: Fault, bound: float) -> float:
-    """Return when the credential was refused."""
+    """Wait for a refused credential and a good one; return when it was refused."""
     lab.until(lambda: _refused_after(lab.history, fault.began), within=bound)
     met = _first_refused(lab.history, fault.began)
     lab.until(lambda: _first_accepted(lab.history, met) is not None, within=bound + 0.5)
@@ -770,7 +772,7 @@ def _refused_and_replaced(lab: Lab, fault: Fault, bound: float) -> float:
 
 
 def _once_accepted(lab: Lab, bound: float, *paths: str) -> float:
-    """Return when the database accepted a credential, of each path if given."""
+    """Wait until the database accepts a credential, of each path if given; return when."""
     since = lab.history.now()
 
     def accepted() -> bool:

@@ -166,7 +166,7 @@ def test_vault_gone_behind_its_proxy(lab: Lab) -> None:
         with vault_gone(lab) as fault:
             lab.hold(fault, 0.35 * lab.ttl)
         lab.recovers(after=fault)
-        lab.watch(1.0)
+        lab.watch(1.0)  # for a renewal from the fault
         if lab.has_database:
             lab.judge_later(*_lease_is_kept(lab, fault))
     lab.judge(
@@ -207,7 +207,7 @@ def _granted(lab: Lab) -> float:
 
 
 ON_ITS_WAY = 0.2
-"""Seconds."""
+"""Seconds of an answer's way to the client."""
 
 
 def _cut_short(read: Exchange, turns: Iterable[Fault]) -> bool:
@@ -345,7 +345,7 @@ def test_dead_idle_connections(lab: Lab) -> None:
     for path in (*BUSY, *UNREAD):
         lab.put("v1", path=path, key=KEY)
     with lab.http.delay("read", by=LATE) as late, ExitStack() as callers:
-        late.optional = True
+        late.optional = True  # a client that answers from memory asks for little
         for own in (None,) * len(BUSY) if has_its_files(lab) else BUSY:
             callers.enter_context(lab.reading(every=0.1, path=own, key=own and KEY))
         lab.watch(1.0)
@@ -353,6 +353,7 @@ def test_dead_idle_connections(lab: Lab) -> None:
     with dead_connections(lab) as fault, ExitStack() as callers:
         for unread in (None,) * 3 if has_its_files(lab) else UNREAD:
             callers.enter_context(lab.reading(every=0.4, path=unread, key=unread and KEY))
+        # Three calls of each caller wait in vain.
         lab.hold(fault, 3.2 * lab.deadline)
         # One call finds the dead connection, and the next is served. A client may rest in between.
         bound = lab.deadline + lab.or_its_pause(lab.deadline)
@@ -460,7 +461,7 @@ def test_resets_now_and_then(lab: Lab) -> None:
     with lab.network.resets(toxicity=TOXICITY) as fault:
         _read_over_new_connections(lab, "read")
         end = lab.history.now()
-        if lab.can("read_all"):
+        if lab.can("read_all"):  # often separate code
             _read_over_new_connections(lab, "read_all")
             lab.judge_later(
                 failed_reads_at_most(
@@ -859,7 +860,7 @@ def _can_write(lab: Lab) -> bool:
 
 
 ALONE = 0.7
-"""Part of a call's deadline."""
+"""Part of a call's deadline: the delay of a call's only answer."""
 
 
 @pytest.mark.scenario("NET-06")
@@ -870,7 +871,7 @@ def test_late_answers_are_answers(lab: Lab) -> None:
     wanted = f"*/data/{lab.entry.path}"
     by = ALONE * min(lab.deadline, lab.ttl / 2)
     with lab.http.delay("read", by=by, path=wanted) as late:
-        late.optional = True
+        late.optional = True  # a client may answer from memory
         client.read()
     # Three answers fit into a call: two for the read, one for a renewal; a TLS connection waits
     # twice. A short token limits the delay too.
@@ -926,6 +927,7 @@ def test_dripping_answer(lab: Lab) -> None:
     client = lab.start()
     with lab.reading(every=0.5, callers=2):
         with lab.network.drip(pause=0.4) as fault:
+            # Often separate code, with a timeout of its own.
             ask_for_a_whole(lab)
             if lab.can("write"):
                 client.write(LEDGER, {"entry": canary(lab)})
@@ -989,6 +991,7 @@ def test_narrow_network(lab: Lab) -> None:
         lab.recovers(after=fault, path=BIG_PATH)
     _read_what_comes_in_many_pieces(lab)
     lab.judge(
+        # A client may answer from memory.
         failures_are("unavailable", since=fault.began, until=fault.end, may_be_empty=True),
         same_token(since=fault.began),
         recovers_within(bound, since=fault.began, path="backend/django"),

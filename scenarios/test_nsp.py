@@ -47,7 +47,7 @@ def test_every_request_names_the_namespace(lab: Lab) -> None:
                     change(LEDGER, {"entry": canary(lab)})
             if lab.can("lease"):
                 client.lease(CREDENTIALS)
-            ask_for_a_whole(lab)
+            ask_for_a_whole(lab)  # often separate code, with headers of its own
             lab.watch(1.1 * lab.ttl)
             until = lab.history.now()
         lab.judge(

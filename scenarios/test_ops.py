@@ -47,7 +47,7 @@ def test_rotating_the_secret_id_costs_no_read(lab: Lab) -> None:
 
 
 def _rotate(lab: Lab) -> bool:
-    """Return False, with a finding, if the client has locked the role."""
+    """Rotate the secret-id; return False, with a finding, if the client has locked the role."""
     try:
         # The old one stays valid for a moment: a client that has just read it may log in.
         rotate_secret_id(lab.stack.operator, ROLE, lab.directory, grace=0.5)

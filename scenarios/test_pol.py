@@ -115,7 +115,7 @@ def test_narrowed_policy_is_a_denial_and_passes(lab: Lab) -> None:
         for verb in secrets:  # a client may remember a denial for as long as a value
             lab.recovers(after=fault, within=again, verb=verb)
     end = fault.end - lab.deadline
-    if not lab.leaves("file"):
+    if not lab.leaves("file"):  # a file keeps its content
         due = fault.began + lab.refresh
         due += SLACK
         for verb in secrets:

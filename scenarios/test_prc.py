@@ -86,7 +86,7 @@ def test_forked_workers(lab: Lab) -> None:
         # A read of the parent is under way at each fork. A child has none of the parent's other
         # threads to release its lock.
         with lab.http.delay("read", path=f"*/data/{PATH}", by=2 * every) as busy:
-            busy.optional = True
+            busy.optional = True  # a client may answer from memory
             lab.until(lambda: _is_reading(lab, since=busy.began), within=lab.deadline)
             works = [
                 pool.submit(client.fork, one, "KEY", seconds=lives, every=every) for one in paths
@@ -277,7 +277,7 @@ def _cut_a_login(lab: Lab) -> None:
         if (client := lab.open()) is None:
             return  # a refusal to start is an answer too
         if (read := client.read()).failed and read.outcome not in ("hung", "died"):
-            read.verb = "warm-up"
+            read.verb = "warm-up"  # a client need not be ready at once
         client.close(timeout=lab.deadline + 5.0)
 
 
@@ -406,7 +406,7 @@ FOR_A_LOGIN = (
 
 
 def _round_of_faults(lab: Lab, answer: Stub) -> bool:
-    """Return whether the client has a token at the end."""
+    """Cause each fault under reads; return whether the client has a token at the end."""
     for fails in (
         lab.vault.sealed,
         lab.network.down,
@@ -536,6 +536,7 @@ def test_end_while_a_call_hangs(lab: Lab) -> None:
             caller.start()
         path = lab.entry.spare_path
         lab.history.wait_for(lambda: bool(_asked_for(lab, path, since=fault.began)), 3.0)
+        # A client may send one request after another.
         lab.history.wait_for(
             lambda: len(_asked_for(lab, path, since=fault.began)) >= len(hanging), 0.5
         )
@@ -575,7 +576,7 @@ def test_closed_clients_leave_nothing_open(lab: Lab) -> None:
 
 
 def _life_that_is_closed(lab: Lab) -> bool:
-    """Return whether the client's ``close`` succeeded."""
+    """Use and close a client; return whether its ``close`` succeeded."""
     client = lab.start()
     if client.subject.pid is not None:
         raise NotClaimed("its process ends with it, and all that it holds")

@@ -122,7 +122,7 @@ def test_start_against_a_sealed_vault(lab: Lab) -> None:
             lab.http.fail("login", nth=3, status=403, body=a_page(403), headers=HTML) as page,
         ):
             for one in (failing, full, page):
-                one.optional = True
+                one.optional = True  # its next try may come later
             lab.watch(4.0)
     bound = works_after_all(lab, fault, opened)
     lab.judge(
@@ -153,6 +153,7 @@ def test_start_against_an_empty_vault(lab: Lab) -> None:
     with uninitialised(lab) as fault:
         opened = start_in_background(lab)
         lab.watch(3.0)
+        # A slow client has not asked yet.
         lab.history.wait_for(lambda: lab.touched(fault), lab.asks_within)
         lab.watch(1.0)
     bound = works_after_all(lab, fault, opened)
@@ -218,7 +219,7 @@ def test_seals_leave_no_loop_behind(lab: Lab) -> None:
                 lab.vault.token_revoked(lab.tokens.accessor()) as lost,
                 lab.vault.sealed() as fault,
             ):
-                lost.optional = True
+                lost.optional = True  # the client may drop the token in the seal
                 seals.append(fault)
                 losses.append(lost)
                 lab.hold(fault, 0.0)
@@ -304,7 +305,7 @@ def _is_back(lab: Lab, *, lost: Fault, seal: Fault) -> bool:
 
 
 def _replaced(history: History, moments: list[float]) -> str:
-    """Return "" if a login is missing."""
+    """Return the times of the logins after each loss; "" if one is missing."""
     if len(moments) != SEALS + 1:
         return ""
     logins = [history.logins(since=a, until=b) for a, b in pairwise(moments)]
@@ -323,6 +324,7 @@ def test_herd_comes_back_without_a_stampede(lab: Lab) -> None:
         lab.watch(0.5)
         with lab.vault.sealed() as fault:
             lab.hold(fault, 1.2 * lab.ttl)
+        # A caller calls again `pace` after a failure.
         bound = lab.recovery_after(fault) + pace
         lab.ask(each_caller_recovers(bound, since=fault.end))
         lab.until(
@@ -426,7 +428,7 @@ def test_end_while_sealed(lab: Lab) -> None:
     """A client ends cleanly while Vault is away or sealed, even right after its start."""
     once = lab.start()
     with vault_gone(lab) as gone:
-        gone.optional = True
+        gone.optional = True  # a client that is told to end need not connect
         ends_cleanly(lab, once)
     client = lab.start()
     with lab.vault.sealed() as fault:

@@ -175,7 +175,7 @@ def test_locked_role_is_waited_out(lab: Lab) -> None:
             lab.vault.token_revoked(lab.tokens.accessor()),
         ):
             since = lab.history.now()
-            ask_for_a_whole(lab)
+            ask_for_a_whole(lab)  # a secret without its keys is a wrong value
             lab.watch(since + 4.0 - lab.history.now())
             # A client that answers from memory needs a login only at its next renewal.
             lab.history.wait_for(lambda: bool(_answers_about_the_lock(lab, since)), lab.ttl)
@@ -207,7 +207,7 @@ def test_secret_id_that_expires_is_replaced_in_time(lab: Lab) -> None:
     with lab.vault.role(ROLE, secret_id_ttl=f"{life}s"), lab.reading(every=0.25):
         lab.new_secret_id()
         delivered = lab.history.now()
-        lab.watch(0.5)
+        lab.watch(0.5)  # for a login with the first one
         with lab.vault.secret_id_destroyed(ROLE, first.accessor, optional=True) as destroyed:
             lab.watch(delivered + pace - lab.history.now())
         began = destroyed.began
@@ -470,7 +470,7 @@ def _used_of_a_later_one(lab: Lab) -> list[Exchange]:
     inside = lab.new_secret_id(deliver=False).secret_id
     name = "foreign wrapping token after a good one"
     with lab.condition(name) as swapped, lab.reading(every=0.4):
-        swapped.optional = True
+        swapped.optional = True  # a good client sends nothing that shows the fault
         lab.credentials.deliver_wrapping(lab.credentials.wrap_foreign(inside))
         with (
             contextlib.ExitStack() as losses,
@@ -478,7 +478,7 @@ def _used_of_a_later_one(lab: Lab) -> list[Exchange]:
         ):
             met = lost_until_met(lab, losses, lost)
         lab.until(lambda: _has_tried(lab, since=met), within=lab.deadline)
-        lab.watch(0.5)
+        lab.watch(0.5)  # for another try
     used = lab.history.find("unwrap", since=swapped.began, until=swapped.end)
     used += lab.history.find(
         "login", since=swapped.began, where=lambda e: e.secret_id == lab.secrets.label(inside)
@@ -527,7 +527,7 @@ def _opens_it_after_an_outage(lab: Lab) -> None:
             # Until its call has failed: it may try again within the call, or its start may wait.
             lab.until(opened.is_set, within=2 * lab.deadline)
             answers = [_nth_unwrap(lab, others, *one) for one in enumerate(FOR_AN_UNWRAP, start=1)]
-        if not lab.client.closed:
+        if not lab.client.closed:  # a client that refused to start has no callers
             others.enter_context(lab.reading(every=0.4))
         lab.until(lambda: all(one.touched for one in answers), within=lab.reach)
     away = replace(answers[-1], began=down.began)
@@ -539,7 +539,7 @@ def _nth_unwrap(lab: Lab, others: contextlib.ExitStack, number: int, one: Stub) 
     answer = others.enter_context(
         lab.http.fail("unwrap", nth=number, status=one.status, body=one.body, headers=one.headers)
     )
-    answer.optional = True
+    answer.optional = True  # the client's next try may come later
     return answer
 
 
@@ -575,7 +575,7 @@ def _logs_in_with_the_next_one(lab: Lab) -> None:
     with lab.reading(every=0.4), contextlib.ExitStack() as destroyed:
         since = lab.history.now()
         lab.credentials.deliver_wrapping(lab.credentials.wrap_secret_id())
-        lab.watch(0.5)
+        lab.watch(0.5)  # for a login with the old one
         for accessor in old:
             destroyed.enter_context(lab.vault.secret_id_destroyed(ROLE, accessor, optional=True))
         with (

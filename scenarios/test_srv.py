@@ -115,7 +115,7 @@ def test_storage_is_gone(lab: Lab) -> None:
                 lab,
                 well=False,
                 within=bound,
-                every=1.0,
+                every=1.0,  # a check may be a request
             ):
                 text = f"it said well for {bound:g} s without a storage"
                 lab.note(Finding("health tells the truth", text, fault.began))
@@ -157,7 +157,7 @@ def test_paused_server(lab: Lab) -> None:
 def _first_answer_never_comes(lab: Lab, callers: ExitStack, lost: ExitStack) -> None:
     path, key = lab.entry.spare_path, lab.entry.spare_key
     one = lost.enter_context(lab.http.delay("read", by=NEVER, path=f"*/data/{path}", first=1))
-    one.optional = True
+    one.optional = True  # a client may send one request at a time
     want = lab.reading(every=0.5, callers=3, verb="read_cached", path=path, key=key)
     callers.enter_context(want)
     lab.until(lambda: lab.touched(one), within=lab.deadline)  # before another request for it
@@ -235,7 +235,7 @@ def _others_wait_too(lab: Lab) -> None:
                 end = (one.ended or one.began) + (one.retry_after or 0.0)
 
     with lab.vault.rate_limited(where, rate=1, interval=OTHERS_WAIT) as fault:
-        fault.optional = not writes
+        fault.optional = not writes  # from memory a whole secret may come at once
         if writes:
             asks_on(lambda: lab.client.write(WRITTEN, {"entry": canary(lab)}))
         if lab.can("read_all"):
@@ -336,7 +336,7 @@ def _denied_by_a_gateway(lab: Lab, failed: Exchange) -> None:
         ends - lab.declared("backoff_cap", 0.0) - AND_A_TRY,
     )
     with lab.http.fail("renew", first=1, status=403, body=a_page(403), headers=HTML) as denied:
-        denied.optional = True
+        denied.optional = True  # the next try may come late, or at once
         lab.until(
             lambda: bool(denied.touched or _renewed_since(lab.history, failed.began)),
             within=max(0.0, by - lab.history.now()),
@@ -556,9 +556,9 @@ def test_standby_is_no_outage(lab: Lab) -> None:
         # A standby answers 429 by itself. Only HashiCorp's Vault has the statuses of replicas.
         for status in () if _health_answers_200(lab, since=fault.began) else (472, 473):
             with lab.http.fail("health", status=status, body=REPLICA) as replica:
-                replica.optional = True
+                replica.optional = True  # a client need not ask for the health
                 _is_well(lab)
-        lab.hold(fault, 0.0)
+        lab.hold(fault, 0.0)  # a client that answers from memory comes later
     lab.judge(
         no_failed_read(since=fault.began, until=fault.end),
         same_token(since=fault.began),

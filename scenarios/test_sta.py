@@ -46,7 +46,7 @@ A_WHILE = 1.0
 BOTH = (BY_HAND, SCHEDULED)
 
 LONGEST = 30.0
-"""Seconds."""
+"""Seconds; a longer max_stale would make a scenario too long."""
 
 A_SECOND = 2
 """Requests a second that a client may send beside those for calls."""
@@ -61,7 +61,7 @@ def test_rotated_on_schedule(lab: Lab) -> None:
     with connections(lab, SCHEDULED, reports=False):
         for _ in range(ROTATIONS):
             passwords.append(_rotated(lab, SCHEDULED, passwords[-1]))
-            lab.watch(SOON + 0.5)
+            lab.watch(SOON + 0.5)  # to see how late it is
     until = lab.history.now()
     _require_rotations(lab, pairwise(passwords))
     calls = len(lab.history.calls("static"))
@@ -132,7 +132,7 @@ def test_rotated_while_a_pool_is_in_use(lab: Lab) -> None:
     lab.start()
     passwords = [first_password(lab, BY_HAND)]
     with connections(lab, BY_HAND, count=CONNECTIONS, every=A_WHILE) as seen:
-        lab.watch(A_WHILE)
+        lab.watch(A_WHILE)  # each caller has a connection
         for _ in range(ROTATIONS):
             passwords.append(_rotate(lab))
             lab.watch(A_WHILE)

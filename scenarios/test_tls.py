@@ -46,7 +46,7 @@ def test_certificates_are_rotated(lab: Lab) -> None:
     tls, old, new = lab.tls, lab.tls.authority, Authority()
 
     def under_load() -> float:
-        """Return when the reads over new connections began."""
+        """End all connections and read; return when the reads began."""
         since = lab.history.now()
         end_connections(lab)
         with lab.reading(every=0.2, callers=3):
@@ -94,7 +94,7 @@ def test_certificates_are_rotated(lab: Lab) -> None:
 def _handshakes_hang(lab: Lab) -> None:
     with lab.reading(every=0.4, callers=2):
         with lab.network.black_hole(stream="upstream") as silent:
-            silent.optional = True
+            silent.optional = True  # a client that answers from memory need not connect
             lab.network.drop_connections()
             lab.watch(1.5 * lab.deadline)
         lab.recovers(after=silent)
@@ -124,7 +124,7 @@ def _half_a_file(lab: Lab) -> None:
             met = partial(_goes_by_it, lab, shown, len(lab.history.connections))
             lab.hold(half, HALF_WRITTEN)
             lab.until(met, within=lab.reach)
-            lab.watch(ON_ITS_WAY)
+            lab.watch(ON_ITS_WAY)  # for requests over such a connection
             over = lab.history.now()
             lab.require("a handshake, or a read in vain, by half a file", _seen(met()))
             tls.trust(tls.authority)
@@ -264,7 +264,7 @@ def test_wrong_host(lab: Lab) -> None:
             lab.until(lambda: opened.is_set() or not lab.client.closed, within=2 * lab.deadline)
             if started := not lab.client.closed:
                 callers.enter_context(lab.reading(every=0.5, callers=2))
-            elif opened.is_set():
+            elif opened.is_set():  # as a supervisor would
                 opened = start_in_background(lab)
             lab.hold(forged, 3.0)
             lab.until(lambda: _tries(lab, forged.began) > 0, within=lab.reach)
@@ -308,7 +308,7 @@ OUT_OF_TIME = {
 """The right host and authority, at the wrong time: life and begin."""
 
 ON_ITS_WAY = 0.2
-"""Seconds."""
+"""Seconds for an earlier handshake to end, and for a new one."""
 
 
 def _out_of_their_time(lab: Lab, opened: threading.Event) -> threading.Event:
@@ -319,7 +319,7 @@ def _out_of_their_time(lab: Lab, opened: threading.Event) -> threading.Event:
         lab.watch(ON_ITS_WAY)
         since = lab.history.now()
         opened = _tries_again(lab, opened, since=since)
-        lab.watch(ON_ITS_WAY)
+        lab.watch(ON_ITS_WAY)  # for requests of a client that accepts it
         over = lab.history.now()
         tried.append(_tries(lab, since, over))
         whom = f"a host whose certificate {which}"

@@ -113,7 +113,7 @@ APART = 0.02
 alone makes a smaller difference.
 """
 OFTEN = 0.5
-"""Seconds."""
+"""Seconds between the calls to an instance."""
 MEETINGS = 2
 """Rounds in which instances that logged in apart renew together; one may be chance."""
 NEAR = 0.3
@@ -337,7 +337,7 @@ def test_token_that_cannot_be_renewed_is_replaced(lab: Lab) -> None:
         hung = _hanging_logins(lab.history)
     lab.judge(
         no_failed_read(),
-        no_refused_read(since=lab.steady_since),
+        no_refused_read(since=lab.steady_since),  # at its start a client may read without a token
         renewals_at_most(len(lab.history.logins()), since=0.0),
         replaced_before_the_end(until=end),
         logins_at_most(1, since=late.began),  # a loop that began before is a failure too
@@ -1103,7 +1103,10 @@ AROUND = 1.0
 
 @contextlib.contextmanager
 def _leasing(lab: Lab) -> Iterator[float | None]:
-    """Yield when the logins to the database began; None if the subject leases nothing."""
+    """Log in to the database with leases while the block runs; yield when that began.
+
+    Yield None if the subject leases nothing.
+    """
     if not lab.has_database:
         yield None
         return
@@ -1202,7 +1205,7 @@ def test_restarts_leak_no_token(lab: Lab) -> None:
 
 def _end_after_an_outage(lab: Lab, client: Driver) -> None:
     with lab.network.down() as gone:
-        gone.optional = True
+        gone.optional = True  # a client that answers from memory does not meet it
         client.read()
     lab.until_good_read_by_asking(within=lab.recovery_after(gone))
     client.close(timeout=5.0)

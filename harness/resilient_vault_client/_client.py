@@ -156,6 +156,7 @@ class VaultClient:
 
         Args:
             path: The path in the engine, e.g. ``backend/django``.
+            key: One key, or None for all keys.
             version: An older version, for which there is no stand-in.
             env_var_name: The variable that stands in for a last good value; by default the key.
 
@@ -279,6 +280,7 @@ class VaultClient:
             fresh = session.static.fresh(path)
             if fresh is not None and fresh.data["password"] != failed:
                 return credential(fresh, "cache")
+            # A stand-in exists, so half of the time is enough to wait for Vault.
             left = deadline.remaining()
             patience = left / 2 if session.static.stand_in(path) is not None else left
             return credential(session.fetch_static(path, deadline, patience=patience), "vault")
@@ -309,7 +311,7 @@ class VaultClient:
 
     @boundary
     def close(self, timeout: float = 5.0) -> None:
-        """Revoke the token and stop the thread in time, even if Vault hangs."""
+        """Revoke the token and stop the thread within ``timeout`` seconds, even if Vault hangs."""
         timeout = seconds_of_a_call(timeout, timeout)
         self._closed = True
         self._finalizer.detach()
@@ -382,6 +384,7 @@ class VaultClient:
         session = self._session()
         seconds = seconds_of_a_call(timeout, self._config.timeout)
         stand_in = session.memory.stand_in(path) if version is None else None
+        # A stand-in exists, so half of the time is enough to wait for Vault.
         rich = stand_in is not None or (version is None and self._has(variable))
         try:
             entry = session.fetch(
@@ -464,7 +467,8 @@ def get_vault_secret(
     """Return a secret, or the variable if Vault is off or cannot be reached.
 
     Without a ``client`` each call logs in, reads, and revokes the token; pass one for more than a
-    few secrets. ``environ`` counts only without a ``client``. Raises as `VaultClient.read`.
+    few secrets. ``environ`` counts only without a ``client``. Raises the errors of
+    `VaultClient.read`.
     """
     with contextlib.ExitStack() as stack:
         if client is None:

@@ -61,9 +61,10 @@ class Config:
         enabled: ``USE_VAULT``; False reads environment variables only.
         address: ``VAULT_ADDR``, e.g. ``https://vault.example.com:8200``.
         namespace: ``VAULT_NAMESPACE``.
-        mount_point: ``VAULT_MOUNT_POINT``: of the KV version 2 engine; ``secret``, as in Vault's
-            documentation.
-        auth_mount: ``VAULT_AUTH_MOUNT``: of the login method; ``approle``, or ``jwt`` with a JWT.
+        mount_point: ``VAULT_MOUNT_POINT``: the mount of the KV version 2 engine; by default
+            ``secret``, as in Vault's documentation.
+        auth_mount: ``VAULT_AUTH_MOUNT``: the mount of the login method; by default ``approle``, or
+            ``jwt`` with a JWT.
         role_id, secret_id: Arguments only; ``VAULT_ROLE_ID`` and ``VAULT_SECRET_ID`` are read at
             every login.
         role_id_file, secret_id_file: ``VAULT_ROLE_ID_FILE``, ``VAULT_SECRET_ID_FILE``: read at

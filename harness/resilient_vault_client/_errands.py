@@ -395,7 +395,7 @@ class Errands:
             return True
 
     def _take(self, turn: _Turn[T]) -> bool:
-        """Return False if its turn is over."""
+        """Claim the errand for this thread; return False if its turn is over."""
         with self._changed:
             if self._under_way is not turn:
                 return False

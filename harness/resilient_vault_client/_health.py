@@ -36,8 +36,8 @@ class Health:
         token_ttl: Seconds left; None without a token, infinity for one without end.
         last_success: Seconds since then, or None.
         stale: Reads return last good values, or would.
-        outage: Seconds since its begin, or None.
-        role_locked: For everybody.
+        outage: Seconds since it began, or None.
+        role_locked: Vault refuses the role for everybody.
         credentials_rejected: The client waits for a new secret-id.
         renewal_failures: In a row.
     """

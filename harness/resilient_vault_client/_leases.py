@@ -248,7 +248,7 @@ class Leases(Background):
         return min((wait for wait in waits if wait != float("inf")), default=None)
 
     def _keep(self, held: Held, deadline: Deadline | None = None) -> float:
-        """Return the seconds until the lease is due."""
+        """Renew or replace the lease if due; return the seconds until it is."""
         deadline = deadline or Deadline(self._timeout)
         old: Grant | None = None
         try:
@@ -326,7 +326,7 @@ class Leases(Background):
         return None
 
     def _live_out(self, held: Held, grant: Grant, error: VaultError) -> None:
-        """Use the rest of a lease that Vault will not renew."""
+        """Stop renewing a lease that Vault will not renew, and use the rest of its life."""
         grant.renewable = False
         held.due = grant.granted_at + grant.life * (1.0 - _LAST_RESORT)
         wait = max(0.0, held.due - clock())
@@ -391,7 +391,7 @@ class Leases(Background):
     def _failed(self, held: Held, error: VaultError) -> float:
         """Choose when to try again: with growing pauses, until the lease ends."""
         grant = held.grant
-        assert grant is not None
+        assert grant is not None  # there was a lease to keep
         if error.echo:
             wait = max(error.retry_in or 0.0, 0.05)
         else:

@@ -48,7 +48,7 @@ class LoginBackoff:
         raise failure
 
     def failed(self, failure: VaultError) -> float:
-        """Return the seconds until the next login makes sense."""
+        """Note a failed login; return the seconds until the next makes sense."""
         self._pause = self._backoff.next(self._pause)
         # A rejected secret-id has its own pauses, and a new one must be seen soon.
         missing = isinstance(failure, CredentialsRejected)

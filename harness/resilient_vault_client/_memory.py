@@ -147,6 +147,7 @@ class Memory:
                 # Requested before a write and answered after it: maybe the old value.
                 entry = replace(entry, fresh_until=0.0)
             self.entries[entry.path] = entry
+            # To the end; the first entries are dropped first.
             with contextlib.suppress(KeyError):  # a signal handler may have removed it
                 self.entries.move_to_end(entry.path)
             if len(self.entries) > self._most:

@@ -311,7 +311,7 @@ class JwtFile:
         raise error
 
     def _note(self, jwt: str) -> float:
-        """Return the seconds until a rejected JWT may be tried again."""
+        """Note a rejected JWT; return the seconds until it may be tried again."""
         if _fingerprint(jwt) != self._rejected:
             self._rejected, self._pause = _fingerprint(jwt), None
         self._pause = self._backoff.next(self._pause)

@@ -115,8 +115,8 @@ class Resolver:
     """Look names up in a separate thread, since the system's look-up has no timeout.
 
     A hanging name service blocks one thread for each name. Each connection looks up again, since
-    names move. If no thread can start, as at a program's end, the last result serves: the token is
-    yet to be revoked.
+    names move. If no thread can start, as at a program's end, the last result is used: the client
+    still has to revoke its token.
     """
 
     def __init__(self) -> None:
@@ -458,7 +458,7 @@ class Pool:
             self._discard(connection)
 
     def _let_go_of_the_oldest(self, idle: deque[_Connection]) -> None:
-        """Connections must not pile up after a rush."""
+        """Close an ended connection, so that they do not pile up after a rush."""
         try:
             oldest = idle.popleft()
         except IndexError:

@@ -107,7 +107,7 @@ class Renewer(Background):
         self._due = begin + life * self._backoff.between(_EARLIEST, latest)
 
     def _keep(self, token: Token) -> float | None:
-        """Return the seconds until the next work."""
+        """Renew the token or log in; return the seconds until the next work."""
         deadline = Deadline(self._timeout)
         try:
             if token.renewable and not token.capped:

@@ -168,7 +168,7 @@ class Circuit:
             self._changed.notify_all()
 
     def _open(self, permit: Permit, error: VaultUnavailable, now: float) -> bool:
-        """Return True if an outage of the whole server begins."""
+        """Record what is out; return True if an outage of the whole server begins."""
         pause = self._backoff.next(None, first=error.first_pause)
         new = Outage(since=now, error=error, pause=pause, next_attempt=now + pause)
         others = any(

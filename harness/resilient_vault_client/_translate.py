@@ -211,6 +211,7 @@ _WORDS: dict[type[VaultError], str] = {
 }
 
 
+# The cause of these tells what can be done.
 _REMEDIED = (VaultUnreachable, TlsFailed, UnexpectedAnswer)
 
 

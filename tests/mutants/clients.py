@@ -146,7 +146,7 @@ class LogsInOnEvery403(LazyClient):
 
 
 class LogsInThreeTimes(LazyClient):
-    """For a lost token; leaves two of the tokens to Vault."""
+    """Logs in three times for a lost token, and leaves two of the tokens to Vault."""
 
     _logins = 0
 
@@ -179,7 +179,7 @@ class LogsInOnceMoreLater(LazyClient):
 
 
 class LogsInLaterAfterAFailure(LazyClient):
-    """A late thread takes another token."""
+    """Recovers at once, but a late thread still takes another token."""
 
     later = 0.8
     _failed = False
@@ -274,7 +274,7 @@ class TreatsASealAsADeadToken(LazyClient):
 
 
 class LeavesAThreadForEachFailure(LazyClient):
-    """Each waits for Vault's return, and none ends."""
+    """Starts a thread at each failure to wait for Vault's return, and ends none."""
 
     def _ask(
         self, method: str, path: str, deadline: float, token: Token, body: object = None
@@ -440,7 +440,7 @@ class ReconnectsTooOften(LazyClient):
 
 
 class LogsInOnTheFirst403(LazyClient):
-    """To see whether the role has another policy."""
+    """Logs in once to see whether the role has another policy."""
 
     times = 1
     _done = 0
@@ -454,7 +454,7 @@ class LogsInOnTheFirst403(LazyClient):
 
 
 class LogsInOnTwo403s(LogsInOnTheFirst403):
-    """To see whether the role has another policy."""
+    """Logs in twice to see whether the role has another policy."""
 
     times = 2
 
@@ -500,7 +500,10 @@ class CachesForTheRefreshTime(LazyClient):
 
 
 class CachesForTooLong(CachesForTheRefreshTime):
-    """For three seconds too long. A value's age is random, so less would rarely show."""
+    """Returns what it has read for three seconds too long.
+
+    The age of a value when it changes is random, so a smaller excess would rarely show.
+    """
 
     keeps = 8.0
 
@@ -519,7 +522,7 @@ class _Five(_Four):
 
 
 class TriesFourTimesInOneCall(LazyClient):
-    """One try before the lock, all in a single call."""
+    """Stops one try before the lock, all in a single call."""
 
     credentials_type: type[Credentials] = _Four
 
@@ -634,7 +637,7 @@ class HasItsChangeMerged(LazyClient):
 
 
 class KeepsFiveInReserve(Shaken):
-    """Spare connections after an outage; each is replaced when it ends."""
+    """Has five spare connections after an outage, and replaces each that ended."""
 
     reserve = 5
 

@@ -209,7 +209,7 @@ class FallsBackOnADenial(Tweaked):
 
 
 class FallsBackOnADenialInItsCache(Tweaked):
-    """Does so where it would have used its cache."""
+    """Returns the environment variable for a denial, where it would have used its cache."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -238,7 +238,7 @@ class _AnswersADenialFromItsCache(Tweaked):
 
 
 class FallsBackAtARefusedLogin(_AnswersADenialFromItsCache):
-    """Does so although its access was taken away."""
+    """Returns the environment variable although its access was taken away."""
 
     def read(self, path: str, key: str) -> Any:
         try:
@@ -276,7 +276,10 @@ class FallsBackForADeletedSecretInItsCache(_AnswersADenialFromItsCache):
 
 
 class PausesAfterARefusedLogin(Tweaked):
-    """Then Vault is unavailable for some seconds, which is no reason to fall back."""
+    """Pauses for some seconds after a refused login, and ignores a new secret-id.
+
+    It reports Vault as unavailable then, which is no reason to fall back.
+    """
 
     rests = 8.0
 

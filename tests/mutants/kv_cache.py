@@ -138,7 +138,7 @@ class ServesStaleWholeSecretsForever(Tweaked):
 
 
 class ServesStaleForever(Tweaked):
-    """As long as the outage lasts."""
+    """Returns its last good value as long as the outage lasts."""
 
     settings: ClassVar[Mapping[str, Any]] = {"max_stale": 3600.0}
 
@@ -156,7 +156,10 @@ class ServesStaleValuesWithoutAMark(Tweaked):
 
 
 class ServesStaleForTooShort(Tweaked):
-    """For a third of max_stale, counted from the end of a failing call."""
+    """Has nothing left after a third of max_stale.
+
+    A failing call takes up to a deadline, and the time counts from its end.
+    """
 
     settings: ClassVar[Mapping[str, Any]] = {"max_stale": 2.0}
 
@@ -166,13 +169,13 @@ class ServesStaleForTooLong(Tweaked):
 
 
 class ServesStaleJustLongEnough(Tweaked):
-    """Half a second less than max_stale; R less is allowed."""
+    """Keeps its last good value half a second less than max_stale; R less is allowed."""
 
     settings: ClassVar[Mapping[str, Any]] = {"max_stale": 5.5}
 
 
 class ServesStaleALittleLonger(Tweaked):
-    """As a call that began earlier may."""
+    """Returns it a bit longer than max_stale, as a call that began earlier may."""
 
     settings: ClassVar[Mapping[str, Any]] = {"max_stale": 7.4}
 
@@ -261,7 +264,7 @@ class _Kept(str):
 
 
 class ServesASecretDeletedInAnOutageForTooLong(ServesASecretDeletedInAnOutage):
-    """Marked as old, and dropped four seconds too late."""
+    """Marks the value as old, and drops it four seconds too late."""
 
     keeps = 12.0
 
@@ -311,7 +314,7 @@ class TreatsARefusedConnectionAsAMissingSecret(LazyClient):
 
 
 class ServesASecretDeletedInAnOutageForAWhile(ServesASecretDeletedInAnOutageForTooLong):
-    """A second and a half less: recovery may take 3 s, a refresh 5 s."""
+    """Drops it a second and a half early: recovery may take 3 s, a refresh 5 s."""
 
     keeps = 6.5
 

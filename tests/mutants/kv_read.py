@@ -62,7 +62,7 @@ class CachesOneValueForEachPath(Tweaked):
 
 
 class SharesOneReadOfAllKeysOfAPath(LazyClient):
-    """Returns the first key's value to all simultaneous readers."""
+    """Joins simultaneous reads of a path, and returns the first key's value to all of them."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -103,7 +103,7 @@ class KeepsKeysThatWereRemoved(LazyClient):
 
 
 class DecodesAsLatin1(LazyClient):
-    """As many HTTP libraries do by default."""
+    """Decodes answers as ISO 8859-1, as many HTTP libraries do by default."""
 
     def read_all(self, path: str) -> dict[str, str]:
         def read(text: str) -> str:
@@ -113,7 +113,7 @@ class DecodesAsLatin1(LazyClient):
 
 
 class DecodesByItsLocale(LazyClient):
-    """UTF-8 on a desktop, C in a container."""
+    """Decodes answers by its locale, which is UTF-8 on a desktop and C in a container."""
 
     def read_all(self, path: str) -> dict[str, str]:
         def read(text: str) -> str:
@@ -123,7 +123,7 @@ class DecodesByItsLocale(LazyClient):
 
 
 class EncodesSpacesInPathsAsPlus(LazyClient):
-    """A plus is right only in a query."""
+    """Writes a plus for each space of a path, which is right only in a query."""
 
     def read_all(self, path: str) -> dict[str, str]:
         return super().read_all(path.replace(" ", "+"))
@@ -145,7 +145,7 @@ class RetriesA404WithinTheCall(LazyClient):
 
 
 class ReadsOnlyAscii(LazyClient):
-    """An answer with another letter is not Vault's."""
+    """Handles ASCII only: an answer with another letter is not Vault's."""
 
     def read_all(self, path: str) -> dict[str, str]:
         found = super().read_all(path)
@@ -197,7 +197,7 @@ class ServesADeletedSecretFromItsCache(Remembers):
 
 
 class TreatsADeletedSecretAsEmpty(LazyClient):
-    """Vault answers with data that is null."""
+    """Returns the empty string for a secret whose data is null."""
 
     def read(self, path: str, key: str) -> str:
         try:
@@ -274,7 +274,7 @@ class TreatsAMissingKeyAsAnOutage(LazyClient):
 
 
 class CachesADeletionForTheRefreshTime(LazyClient):
-    """For nearly five seconds, even without its metadata."""
+    """Calls a deleted secret deleted for nearly five seconds, even without its metadata."""
 
     keeps = 4.5
 
@@ -353,7 +353,7 @@ class CachesByTheLastPartOfThePath(CachesForTheRefreshTime):
 
 
 class AnswersAHealthQuestionTooLate(SaysSlowlyHowItIs):
-    """After a second more than a call has."""
+    """Takes a second more than a call has."""
 
     lasts = 3.0
 
@@ -379,7 +379,7 @@ class StripsItsValues(LazyClient):
 
 
 class DescendsIntoAKeyNamedData(LazyClient):
-    """As long as there is `data`, to support both versions of KV."""
+    """Descends as long as there is `data`, to support both versions of KV."""
 
     def read_all(self, path: str) -> dict[str, str]:
         inner: Any = super().read_all(path)
@@ -389,7 +389,7 @@ class DescendsIntoAKeyNamedData(LazyClient):
 
 
 class SplitsAKeyAtItsDots(LazyClient):
-    """As a path into the secret: `tls.crt` is not found."""
+    """Takes the name of a key for a path into the secret: `tls.crt` is not found."""
 
     def read(self, path: str, key: str) -> str:
         inner: Any = self.read_all(path)
@@ -401,7 +401,7 @@ class SplitsAKeyAtItsDots(LazyClient):
 
 
 class LowercasesKeys(LazyClient):
-    """Libraries for settings do so."""
+    """Keeps the keys of a secret in lower case, as libraries for settings do."""
 
     def read(self, path: str, key: str) -> str:
         found = {name.lower(): value for name, value in self.read_all(path).items()}
@@ -411,7 +411,7 @@ class LowercasesKeys(LazyClient):
 
 
 class ParsesDigitsAsANumber(LazyClient):
-    """As YAML does: a PIN loses its zeros."""
+    """Parses values like YAML, and returns the shortest form of a number: a PIN loses its zeros."""
 
     def read_all(self, path: str) -> dict[str, str]:
         found = super().read_all(path)
@@ -419,7 +419,7 @@ class ParsesDigitsAsANumber(LazyClient):
 
 
 class ExpandsVariablesInValues(LazyClient):
-    """As it does in its settings."""
+    """Expands environment variables in values, as it does in its settings."""
 
     def read_all(self, path: str) -> dict[str, str]:
         return {key: os.path.expandvars(one) for key, one in super().read_all(path).items()}
@@ -431,7 +431,7 @@ def _metadata(reply: Reply) -> dict[str, Any]:
 
 
 class TreatsAFutureDeletionTimeAsDeleted(LazyClient):
-    """Even if that is in an hour."""
+    """Takes a version with a `deletion_time` for deleted, even if that is in an hour."""
 
     def _fetch(self, path: str, deadline: float) -> Reply:
         reply = super()._fetch(path, deadline)
@@ -470,7 +470,7 @@ class KeepsAValueWhileTheVersionNumberIsEqual(LazyClient):
 
 
 class InsertsDataAfterEachFolderNamedLikeTheMount(LazyClient):
-    """`MOUNT/data/` for each `MOUNT/` in a path."""
+    """Makes `MOUNT/data/` of each `MOUNT/` in a path, also of a folder with the mount's name."""
 
     def _ask(
         self, method: str, path: str, deadline: float, token: Token, body: object = None
@@ -482,7 +482,7 @@ class InsertsDataAfterEachFolderNamedLikeTheMount(LazyClient):
 
 
 class MergesAllWholeSecrets(LazyClient):
-    """One dictionary for everything: a whole secret has the keys of others too."""
+    """Has one dictionary for everything: a whole secret has the keys of others too."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -521,7 +521,7 @@ class ReplacesCharactersBeyond16Bits(LazyClient):
 
 
 class EncodesOnlySpacesInPaths(LazyClient):
-    """What follows a `?` is lost."""
+    """Puts paths into URLs unencoded: what follows a `?` is lost."""
 
     def read_all(self, path: str) -> dict[str, str]:
         return super().read_all(unquote(re.split("[?#]", path)[0]))
@@ -570,7 +570,7 @@ class KeepsTheWholeSecret(LazyClient):
         if not at or asked - at >= self.keeps:
             values = super().read_all(path)
             self._whole[path] = asked, values
-        return dict(values)
+        return dict(values)  # a copy for each caller
 
 
 class RetriesA404Once(RetriesA404WithinTheCall):
@@ -590,7 +590,7 @@ class RefusesPathsWithSpecialCharacters(LazyClient):
 
 
 class LooksUpItsMountBeforeItReads(LazyClient):
-    """Its token, if the mount is denied."""
+    """Looks up its mount before it reads, and its token if the mount is denied."""
 
     def _fetch(self, path: str, deadline: float) -> Reply:
         token = self._valid_token(deadline)
@@ -643,7 +643,11 @@ class ReadsAWholeSecretKeyByKey(LazyClient):
 
 
 class ReturnsTheCachedObjectItself(LazyClient):
-    """Cached for a second: an application that removes a key changes it for all."""
+    """Returns whole secrets from a cache for a second, as the cached object itself.
+
+    So does `functools.cache` around a function that returns a dictionary. An application that
+    removes a key, or fills in a template, changes it for all.
+    """
 
     keeps = 1.0
 

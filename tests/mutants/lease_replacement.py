@@ -116,7 +116,7 @@ class _ForEachReport(Leases):
 
 
 class ReplacesACredentialForEachReport(Leasing):
-    """Also believes reports of a replaced user."""
+    """Takes a new credential for each report of a refusal, even of a replaced user."""
 
     leases_type: ClassVar[type[Leases]] = _ForEachReport
 
@@ -144,7 +144,7 @@ class ReplacesACredentialForALateReport(Leasing):
 
 
 class _OneLock(Leases):
-    """Every caller, of any path, waits for the one before."""
+    """Makes every caller for a credential, of any path, wait for the one before."""
 
     waits: ClassVar[float] = math.inf
 
@@ -261,7 +261,7 @@ class _KnowsNoParent(Leases):
 
 
 class ForgetsTheEndOfTheParentToken(Leasing):
-    """A token ends at its max TTL, and its leases with it."""
+    """Uses a lease's own end, although its token may end earlier at its max TTL."""
 
     leases_type = _KnowsNoParent
 
@@ -271,7 +271,7 @@ class _NoticesLate(_KnowsNoParent):
 
 
 class ReplacesCredentialsTooLateAfterALogin(Leasing):
-    """Two and a half seconds after the login that killed them."""
+    """Replaces its credentials two and a half seconds after the login that killed them."""
 
     leases_type = _NoticesLate
 
@@ -353,7 +353,7 @@ class _RenewsByItsFirstToken(Leases):
 
 
 class RenewsItsLeasesByItsFirstToken(Leasing):
-    """By a client of its own."""
+    """Renews by a client of its own, with the token from the start."""
 
     leases_type: ClassVar[type[Leases]] = _RenewsByItsFirstToken
 
@@ -371,7 +371,7 @@ class _SilentForAMoment(_Silent):
 
 
 class RequestsNoCredentialForAMomentAfterItsTokenEnds(Leasing):
-    """For three seconds: refusals around a login do not count, and a call takes two."""
+    """Pauses for three seconds: refusals around a login do not count, and a call takes two."""
 
     leases_type = _SilentForAMoment
 
@@ -416,7 +416,7 @@ class RevokesItsCredentialsAMomentAfterItsEnd(Leasing):
 
     def close(self) -> None:
         def give_back() -> None:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception):  # the scenario may be over
                 super(RevokesItsCredentialsAMomentAfterItsEnd, self).close()
 
         timer = threading.Timer(self.after, give_back)
@@ -429,7 +429,10 @@ class RevokesItsCredentialsLongAfterItsEnd(RevokesItsCredentialsAMomentAfterItsE
 
 
 class RejectsCallersWhileItRequestsACredential(Leasing):
-    """The first calls take a moment, so that simultaneous callers meet this."""
+    """Asks for one credential at a time, and turns other callers away meanwhile.
+
+    The first calls take a moment, so that simultaneous callers meet them even on a busy machine.
+    """
 
     at_once = 1
     takes = 0.5
@@ -490,13 +493,13 @@ class _AsksAQuotaAgain(Leases):
 
 
 class RequestsCredentialsDespiteRetryAfter(Leasing):
-    """After a fifth of a second."""
+    """Asks again after a fifth of a second when a quota refuses a credential."""
 
     leases_type: ClassVar[type[Leases]] = _AsksAQuotaAgain
 
 
 class _AsksAgain(Leases):
-    """Within a call, as long as it has time."""
+    """Asks again within a call, as long as the call has time."""
 
     pause = 0.01
 
@@ -538,7 +541,7 @@ class ReportsAFailingEngineAsADenial(Leasing):
 
 
 class _Pauses(Leases):
-    """For some seconds after it was given no credential."""
+    """Pauses for some seconds after it was given no credential."""
 
     seconds = 14.0
     after: type[VaultError] = ServerFailed
@@ -565,7 +568,7 @@ class PausesForTooLongAfterAFailingEngine(Leasing):
 
 
 class _AsksEachTime(Leases):
-    """Without a pause after a denial."""
+    """Asks Vault in each call, without a pause after a denial."""
 
     def _note(self, held: Held, error: VaultError) -> None:
         super()._note(held, error)
@@ -632,7 +635,7 @@ class _PausesAfterADenial(_Pauses):
 
 
 class PausesForTooLongAfterADeniedLease(Leasing):
-    """For twenty-two seconds; a denial lasts longer than a failure."""
+    """Pauses for twenty-two seconds after a denial, which lasts longer than a failure."""
 
     leases_type: ClassVar[type[Leases]] = _PausesAfterADenial
 
@@ -726,7 +729,7 @@ class _HandsOutTheEnded(Leases):
 
 
 class HandsOutAnEndedCredential(Leasing):
-    """As if it were a secret."""
+    """Hands out the last credential while a lease cannot be renewed, as if it were a secret."""
 
     leases_type: ClassVar[type[Leases]] = _HandsOutTheEnded
 
@@ -780,7 +783,7 @@ class _PausesAWhile(_Pauses):
 
 
 class PausesAWhileWithoutACredential(Leasing):
-    """For nine and a half seconds: half as long again as either fault."""
+    """Pauses for nine and a half seconds after either: half as long again as each lasted."""
 
     leases_type: ClassVar[type[Leases]] = _PausesAWhile
 

@@ -78,7 +78,7 @@ class SendsOnceMore(LazyClient):
 
 
 class ReadsWithATokenThatItHasRevoked(SendsOnceMore):
-    """A caller still reads with the old one."""
+    """Revokes its token when it has another, while a caller still reads with the old one."""
 
     def _log_in(self, deadline: float) -> Token:
         old = self._token
@@ -91,7 +91,7 @@ class ReadsWithATokenThatItHasRevoked(SendsOnceMore):
 
 
 class ExitsInAnOutage(LazyClient):
-    """Does so after three unanswered requests."""
+    """Ends its process after three unanswered requests."""
 
     times = 3
     _failed = 0
@@ -107,7 +107,7 @@ class ExitsInAnOutage(LazyClient):
 
 
 class RenewsInACallersCall(LazyClient):
-    """Without a timer: the first caller after the time renews, all others use the old token."""
+    """Has no timer: the first caller after the time renews, and all others use the old token."""
 
     others_wait = False
 
@@ -212,7 +212,7 @@ class _Loading:
 
 
 class LoadsWhileItIsFirstAsked(LazyClient):
-    """For nearly as long as a call may take; then Vault gets a call's time."""
+    """Loads for nearly as long as a call may take, and then gives Vault a call's time."""
 
     takes = 1.7
 
@@ -226,7 +226,7 @@ class LoadsWhileItIsFirstAsked(LazyClient):
 
 
 class StartsSlowly(LazyClient):
-    """Like a JVM, and asks for nothing before."""
+    """Starts as slowly as a JVM, and asks for nothing before that."""
 
     takes = 4.0
 
@@ -236,7 +236,7 @@ class StartsSlowly(LazyClient):
 
 
 class LoadsAtItsFirstRead(LazyClient):
-    """For longer than a call may, like a JVM that loads classes."""
+    """Takes longer for its first read than a call may, like a JVM that loads classes."""
 
     times, takes = 1, 3.0
 
@@ -318,7 +318,7 @@ class ProbesItselfNowAndThen(LazyClient):
 
 
 class PausesForFourSeconds(LazyClient):
-    """After a failure, like a circuit breaker, and declares it."""
+    """Pauses after a failure like a circuit breaker, and declares for how long."""
 
     rests = 4.0
 
@@ -375,7 +375,7 @@ class LooksBeforeEachRead(LazyClient):
 
 
 class PollsItsSecrets(LazyClient):
-    """Now and then, and answers from memory."""
+    """Polls each secret that it was asked for now and then, and answers from memory."""
 
     every = 4.8
 
@@ -405,7 +405,7 @@ class PollsItsSecrets(LazyClient):
 
 
 class AsksOnceItIsOld(LazyClient):
-    """It never asks by itself."""
+    """Answers from memory for a while, and asks in the first call after that, never by itself."""
 
     keeps = 4.5
 
@@ -428,7 +428,7 @@ class KeepsAndLogsInAtAThird(AsksOnceItIsOld, LogsInAtAThird):
 
 
 class KeepsLongAndLogsInAtAThird(KeepsAndLogsInAtAThird):
-    """For longer than a third of a token's 20 s, and declares it."""
+    """Keeps values for longer than a third of a token's 20 s, and declares it."""
 
     keeps = 9.0
 
@@ -438,13 +438,13 @@ class KeepsLongAndLogsInAtAThird(KeepsAndLogsInAtAThird):
 
 
 class KeepsLongerAndLogsInAtAThird(KeepsLongAndLogsInAtAThird):
-    """For longer than two thirds: it may log in twice before it asks again."""
+    """Keeps values for longer than two thirds: it may log in twice before it asks again."""
 
     keeps = 14.5
 
 
 class PollsSeldom(PollsItsSecrets):
-    """Once in twelve seconds, and declares it."""
+    """Polls once in twelve seconds, and declares it."""
 
     every = 12.0
 
@@ -503,7 +503,7 @@ class _EndsWithACall(LazyClient):
 
 
 class EndsWithACallInTime(_EndsWithACall):
-    """Within its last call's deadline and five seconds."""
+    """Ends within the deadline of its last call plus its five seconds."""
 
 
 FIRST = 0.1
@@ -542,7 +542,7 @@ class LogsInTooOftenAtItsStart(StartsWithAToken):
 
 
 class TriesTwiceInEachCall(LazyClient):
-    """0.15 s apart; calls share nothing."""
+    """Tries twice in each call, 0.15 s apart, and shares nothing between calls."""
 
     gate_type = _Unguarded
 
@@ -590,7 +590,7 @@ class AnswersFromMemory(LazyClient):
 
 
 class PollsTwiceAMinute(AnswersFromMemory):
-    """Every 20 to 28 s, and declares it."""
+    """Polls its secrets every 20 to 28 s, and declares it."""
 
     every = (20.0, 28.0)
 
@@ -600,7 +600,7 @@ class PollsTwiceAMinute(AnswersFromMemory):
 
 
 class _Breaker(Gate):
-    """A failure opens it for four seconds; then one request may pass."""
+    """Opens for four seconds at a failure: calls fail at once. Then it lets one request through."""
 
     rests = 4.0
 
@@ -629,7 +629,7 @@ class _Tidy(Http2Wire):
 
 
 class BreaksItsCircuit(Http2Client):
-    """One try for each call, over kept connections, and a pause after a failure."""
+    """Tries once for each call, over kept connections, and pauses after a failure."""
 
     wire_type, gate_type = _Tidy, _Breaker
 

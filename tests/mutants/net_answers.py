@@ -131,7 +131,7 @@ class _Keeper(Wire):
 
 
 class KeepsADeadConnection(LazyClient):
-    """Even if it no longer answers."""
+    """Keeps its connections, even those that no longer answer."""
 
     wire_type = _Keeper
 
@@ -148,13 +148,13 @@ class _LoyalPool(_Pool):
 
 
 class KeepsAllOtherDeadConnectionsOfItsPool(LazyClient):
-    """As many as a busy hour left."""
+    """Drops a dead connection, and then meets the next one: as many as a busy hour left."""
 
     wire_type = _LoyalPool
 
 
 class IgnoresConnectionClose(LazyClient):
-    """It checks whether a connection has closed."""
+    """Checks whether a connection has closed, but ignores the announcement."""
 
     wire_type = _DeafPool
 
@@ -175,7 +175,7 @@ class _Dropper(_Keeper):
 
 
 class DropsADeadConnectionBehindACache(AnswersFromMemory):
-    """In the background, and answers from memory."""
+    """Answers from memory, and notices a dead connection in the background."""
 
     wire_type = _Dropper
 
@@ -189,7 +189,7 @@ class _Impatient(Wire):
 
 
 class HasAShortTimeoutForEachTry(LazyClient):
-    """Only a fast network meets it."""
+    """Has a timeout for each try that only a fast network meets."""
 
     wire_type = _Impatient
 
@@ -212,13 +212,13 @@ class RenewsTooLateOnASlowNetwork(AtShare):
 
 
 class RenewsInTimeOnASlowNetwork(AtShare):
-    """Its tokens arrive late too."""
+    """Plans its renewals early, since its tokens arrive late too."""
 
     share = 0.78
 
 
 class HasAOneMinuteDeadlineOnASlowNetwork(HasATenSecondDeadline):
-    """As much as the suite waits for."""
+    """Declares as much as the suite waits for."""
 
     within = 60.0
 
@@ -331,7 +331,7 @@ class RestartsItsDeadlineAfterALoginBehindACache(
 
 
 class RestartsItsDeadlineForEachStepOfAChange(Tweaked):
-    """Its read and its write each get a call's whole time."""
+    """Gives the read of a change a call's whole time, and its write the same again."""
 
     seconds = 0.0
 
@@ -343,7 +343,7 @@ class RestartsItsDeadlineForEachStepOfAChange(Tweaked):
 
 
 class ChangesWithoutADeadline(RestartsItsDeadlineForEachStepOfAChange):
-    """A change waits for a minute."""
+    """Has a deadline for reads and writes. A change waits for a minute."""
 
     seconds = 60.0
 
@@ -353,7 +353,7 @@ SECONDS_A_PIECE = 1.5
 
 
 class HasATimeoutForEachPieceOfAnAnswerToAWrite(_WritesByItself):
-    """It has a deadline for a read."""
+    """Has a deadline for a read, but only a timeout for each piece of a write's answer."""
 
     patience = SECONDS_A_PIECE
 
@@ -372,7 +372,7 @@ class _PieceByPiece(Wire):
 
 
 class HasATimeoutForEachPieceOfAWholeSecret(_ReadsWholeSecretsApart):
-    """It has a deadline for the read of one key."""
+    """Has a deadline for the read of one key, but only timeouts for pieces of a whole secret."""
 
     other_wire = _PieceByPiece
 
@@ -389,7 +389,7 @@ PIECE, ROOM = 4096, 65536
 
 
 class DecodesEachPieceByItself(LazyClient):
-    """A letter across two pieces is lost."""
+    """Decodes each piece of an answer by itself: a letter across two pieces is lost."""
 
     def read_all(self, path: str) -> dict[str, str]:
         def read(value: str) -> str:
@@ -423,7 +423,7 @@ class _HasAnEnd(Wire):
 
 
 class CutsAnswersAtEightKilobytes(LazyClient):
-    """A larger secret is always cut."""
+    """Has a buffer of that size for an answer: a larger secret is always cut."""
 
     wire_type = _HasAnEnd
 
@@ -482,13 +482,13 @@ class AsksForItFourTimes(LazyClient):
 
 
 class RetriesACutAnswerAHundredTimes(AsksForItFourTimes):
-    """At once, for a whole call."""
+    """Asks again at once, for a whole call."""
 
     tries, pause = 100, 0.005
 
 
 class TriesUntilItsDeadline(LazyClient):
-    """With pauses that double from 0.1 s."""
+    """Retries within a call as long as it has time, with pauses that double from 0.1 s."""
 
     gate_type = _Unguarded
 

@@ -80,13 +80,13 @@ class _ConnectsOn(Wire):
 
 
 class ConnectsWithoutAPause(LazyClient):
-    """It waits after a failed answer."""
+    """Waits after a failed answer, but retries a refused connection at once."""
 
     wire_type = _ConnectsOn
 
 
 class PausesWritesForTooLongAfterAnOutage(PausesBeforeItWritesAgain):
-    """For six seconds, where three are allowed."""
+    """Pauses for six seconds, where three are allowed."""
 
     rests = 6.0
 
@@ -96,7 +96,7 @@ class _EightSeconds(AsksAgainLater):
 
 
 class RecoversTooLate(LazyClient):
-    """Four seconds after an outage of four; it declares three."""
+    """Retries four seconds after an outage of four, and declares three."""
 
     gate_type = _EightSeconds
 
@@ -114,7 +114,7 @@ class _SixSeconds(AsksAgainLater):
 
 
 class RecoversLate(LazyClient):
-    """Two seconds after an outage of four; it declares three."""
+    """Retries two seconds after an outage of four, and declares three."""
 
     gate_type = _SixSeconds
 
@@ -209,7 +209,10 @@ class _ConnectsWithoutADeadline(Wire):
 
 
 class ConnectsWithoutADeadline(LazyClient):
-    """If no host accepts or refuses, the kernel tries for two minutes."""
+    """Has a deadline for a request and its answer, and none for the connection.
+
+    If no host accepts or refuses the connection, the kernel tries for two minutes.
+    """
 
     wire_type = _ConnectsWithoutADeadline
 
@@ -239,7 +242,7 @@ class TriesOnce(LazyClient):
 
 
 class TriesOnceForAWholeSecret(LazyClient):
-    """It retries the read of one key."""
+    """Retries the read of one key, but not of a whole secret."""
 
     gate_type = _Frank
 
@@ -267,7 +270,7 @@ class _AsksAgain(Leases):
 
 
 class RequestsACredentialAgainAfterALostAnswer(Leasing):
-    """As if it were a read."""
+    """Retries a request for a credential as if it were a read."""
 
     leases_type = _AsksAgain
 
@@ -279,7 +282,7 @@ class _HasAllTheTime(Leases):
 
 
 class AsksForACredentialWithoutADeadline(Leasing):
-    """As long as Vault takes to make it."""
+    """Waits for a credential as long as Vault takes to make it."""
 
     leases_type = _HasAllTheTime
 
@@ -378,13 +381,13 @@ class _AsksNoMore(Wire):
 
 
 class GivesUpWhenANameDoesNotResolve(LazyClient):
-    """As for a mistake in its configuration."""
+    """Takes a name that does not resolve for a mistake in its configuration."""
 
     wire_type = _AsksNoMore
 
 
 class KeepsAskingItsFirstAddress(LazyClient):
-    """It follows Vault's name, and checks whether its first address is back."""
+    """Follows Vault's name, and keeps checking whether its first address is back."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -484,7 +487,7 @@ class _TakesItForDone(_RenewsThen):
 
 
 class IgnoresALeaseRenewalThatNothingAnswers(Leasing):
-    """It plans the next renewal before it sends one."""
+    """Plans the next renewal before it sends one, and ignores its failure."""
 
     leases_type: ClassVar[type[Leases]] = _TakesItForDone
 

@@ -46,7 +46,7 @@ class _ReadsAheadOfALogin(Credentials):
 
 
 class UsesASecretIdAMomentAfterItReadIt(LazyClient):
-    """It reads the secret-id a moment before its next login."""
+    """Uses a secret-id that was replaced meanwhile only at its next login."""
 
     credentials_type = _ReadsAheadOfALogin
 
@@ -66,7 +66,7 @@ class CachesAPasswordForever(LazyClient):
 
 
 class PollsAChangedSecretWithoutAPause(LazyClient):
-    """For three seconds, in two threads."""
+    """Checks a changed secret for three seconds, in two threads and without a pause."""
 
     pause = 0.0
 
@@ -112,7 +112,10 @@ class ReturnsAnOldWholeSecretBeforeItRefreshes(_KeyByKeyAsEver):
 
 
 class ReturnsAnOldValueBeforeItRefreshes(LazyClient):
-    """However old: a frequent caller gets a value that is a second old, a rare one an old one."""
+    """Returns the stored value, however old, and then refreshes it.
+
+    A frequent caller gets a value that is a second old, a rare one gets that of its last call.
+    """
 
     keeps = 1.0
 
@@ -146,7 +149,7 @@ class PollsAChangedSecretEightTimesASecond(PollsAChangedSecretWithoutAPause):
 
 
 class KeepsAPasswordForAWhile(CachesForTheRefreshTime):
-    """A second less than R, since callers come now and then."""
+    """Returns what it has read for a second less than R, since callers come now and then."""
 
     keeps = 4.4
 

@@ -61,7 +61,7 @@ class _LogsWhatIsCut(Wire):
 
 
 class LogsACutAnswer(LazyClient):
-    """Half of a secret with it."""
+    """Logs an answer that it cannot parse, and half of a secret with it."""
 
     wire_type = _LogsWhatIsCut
 
@@ -79,7 +79,7 @@ class _LogsWhatIsNoJson(Wire):
 
 
 class LogsAnUnreadableLoginAnswer(LazyClient):
-    """The answer has a token."""
+    """Logs the answer to its login if it cannot parse it, and a token with it."""
 
     wire_type = _LogsWhatIsNoJson
 
@@ -115,7 +115,7 @@ class RaisesAnErrorWithItsSecretId(LazyClient):
 
 
 class PassesItsTokenAsAnArgument(LazyClient):
-    """To a helper program, which ends with it."""
+    """Passes each token to a helper program as an argument. The helper ends with it."""
 
     _helper: subprocess.Popen[bytes] | None = None
 
@@ -145,7 +145,7 @@ class LogsAFailedChange(Tweaked):
 
 
 class LogsTheSecondHalfOfItsToken(LazyClient):
-    """It masks the first half."""
+    """Masks only the first half of its token in its log."""
 
     def _log_in(self, deadline: float) -> Token:
         token = super()._log_in(deadline)
@@ -155,7 +155,7 @@ class LogsTheSecondHalfOfItsToken(LazyClient):
 
 
 class ChainsAnErrorWithItsRequest(LazyClient):
-    """A denial's cause carries the request and the token."""
+    """Raises its own error for a denial, whose cause carries the request and the token."""
 
     def read(self, path: str, key: str) -> str:
         try:
@@ -171,7 +171,7 @@ class ChainsAnErrorWithItsRequest(LazyClient):
 
 
 class ChainsAnErrorWithItsRoleIdAndSecretId(LazyClient):
-    """A short error, in the context of one with both ids."""
+    """Raises a short message of its own, in the context of an error with both ids."""
 
     def read(self, path: str, key: str) -> str:
         try:
@@ -205,7 +205,7 @@ class KeepsItsTokenInAReadableCacheFolder(LazyClient):
 
 
 class UsesTheTokenOfItsHome(LazyClient):
-    """If it cannot log in, as a command line would."""
+    """Reads with the token of the home folder if it cannot log in, as a command line would."""
 
     def _fetch(self, path: str, deadline: float) -> Reply:
         try:
@@ -252,7 +252,7 @@ class ChainsAnErrorWithoutItsRequest(ChainsAnErrorWithItsRequest):
 
 
 class KeepsItsTokenInAPrivateFile(KeepsItsTokenInAReadableFile):
-    """No other user may read it."""
+    """Keeps it where no other user may read."""
 
     mode = 0o600
 
@@ -261,7 +261,7 @@ class KeepsItsTokenInAPrivateFile(KeepsItsTokenInAReadableFile):
 
 
 class LeavesARenewerForEachLogin(LazyClient):
-    """Does not end the one before."""
+    """Starts a thread that renews with each login, and does not end the one before."""
 
     def _log_in(self, deadline: float) -> Token:
         token = super()._log_in(deadline)
@@ -274,7 +274,7 @@ class LeavesARenewerForEachLogin(LazyClient):
 
 
 class LeavesAThreadForEachLostToken(LazyClient):
-    """However many calls notice the loss."""
+    """Leaves one thread behind for each lost token, however many calls notice it."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -290,7 +290,7 @@ class LeavesAThreadForEachLostToken(LazyClient):
 
 
 class LeavesAThreadForEachFailedLogin(LazyClient):
-    """To log in again, and also logs in itself."""
+    """Starts a thread to log in again, and also logs in itself. The threads never end."""
 
     def _log_in(self, deadline: float) -> Token:
         try:
@@ -401,7 +401,7 @@ class TreatsA429AsARefusedSecretId(TreatsAGatewayPageAsARefusal):
 
 
 class StopsLoggingInAfterAGatewayPage(TreatsAGatewayPageAsARefusal):
-    """Vault never gives that answer."""
+    """Stops logging in after an answer that Vault never gives."""
 
     refusals = (502,)
 
@@ -497,7 +497,7 @@ class LeavesItsThreadWhenClosed(LazyClient):
 
 
 class LeavesAFileWhenClosed(LazyClient):
-    """A lock file for each client."""
+    """Keeps a lock file open for the life of its process, one for each client."""
 
     _kept: ClassVar[list[IO[bytes]]] = []
 
@@ -507,7 +507,7 @@ class LeavesAFileWhenClosed(LazyClient):
 
 
 class LeavesItsTimerRunningWhenClosed(LazyClient):
-    """The timer was to renew its token."""
+    """Forgets at its end the timer that was to renew its token."""
 
     def close(self) -> None:
         self._timer = None
@@ -527,14 +527,14 @@ class LeavesItsConnectionOpenWhenClosed(LazyClient):
 
 
 class LeavesFiveThreadsWhenClosed(LeavesItsThreadWhenClosed):
-    """At most, like a pool of the process."""
+    """Leaves five threads at most, like a pool of the process: two of them in its first lives."""
 
     most = 5
     _left: ClassVar[dict[str, int]] = {}
 
 
 class SharesThreads(LazyClient):
-    """All clients of its process do; no client's end stops them."""
+    """Has threads that all clients of its process share, and that no client's end stops."""
 
     _threads: ClassVar[list[threading.Thread]] = []
 

@@ -101,7 +101,10 @@ _PREFORK = f"command:{sys.executable} -m vault_harness.judge.subjects python:{__
 
 
 class KeepsALockedLockInAFork(Prefork):
-    """If a thread of the parent reads during the fork, the child waits for ever."""
+    """Reads one secret at a time, under a lock that a child does not reset.
+
+    If a thread of the parent reads during the fork, the child waits for ever.
+    """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -125,7 +128,7 @@ class RenewsOnlyInTheFirstProcess(Prefork):
 
 
 class LogsInAtAQuarterInEachWorker(LogsInAtAQuarter, Prefork):
-    """Each process logs in a little too early."""
+    """Logs in before that."""
 
 
 class _OneConnection(Wire):
@@ -172,7 +175,7 @@ class SharesItsConnection(Prefork):
 
 
 class ReadsSlowlyInItsWorkers(Prefork):
-    """A child makes three fifths of its reads."""
+    """Reads in a child so slowly that it makes three fifths of its reads."""
 
     lasts = 0.4
     _child = False
@@ -190,7 +193,7 @@ class ReadsSlowlyInItsWorkers(Prefork):
 
 
 class ReadsTooSlowlyInItsWorkers(ReadsSlowlyInItsWorkers):
-    """It makes a third of its reads."""
+    """Makes a third of its reads."""
 
     lasts = 0.75
 
@@ -203,7 +206,7 @@ class LogsInAtHalfALifeInEachWorker(LogsInAtHalfALife, Prefork):
 
 
 class RenewsInATask(LazyClient):
-    """All calls and renewals are tasks of one event loop."""
+    """Has one thread with an event loop, in which all calls and renewals run as tasks."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -255,7 +258,7 @@ class RenewsInATask(LazyClient):
 
 
 class StopsItsRenewalTaskAtAnUnreadableAnswer(RenewsInATask):
-    """It handles Vault's failures but not a parser's."""
+    """Handles Vault's failures but not a parser's: the task ends unnoticed."""
 
     async def _renew_after(self, seconds: float) -> None:
         while True:
@@ -287,7 +290,10 @@ class TreatsAGatewayPageAsARenewal(AtShare):
 
 
 class StopsRenewingAtAnUnreadableAnswer(AtShare):
-    """Nothing catches the parser's error, and its thread ends."""
+    """Retries a failed renewal, but cannot read an answer that is not JSON.
+
+    Nothing catches the error, and the thread that renews ends.
+    """
 
     share = 0.5
     _ended = False
@@ -385,7 +391,7 @@ class _TrustsItsRounds(_LooksRound):
 
 
 class HandsOutEndedCredentialsAfterASleep(Leasing):
-    """Its thread replaces them a second after it woke up."""
+    """Trusts its thread to have replaced its leases, which happens a second after it woke up."""
 
     leases_type: ClassVar[type[Leases]] = _TrustsItsRounds
 
@@ -398,7 +404,7 @@ class _DoesNotWakeUp(_LooksRound):
 
 
 class RequestsNoCredentialAfterASleep(Leasing):
-    """Though it knows that its lease has ended."""
+    """Knows that its lease has ended, and asks for no other."""
 
     leases_type: ClassVar[type[Leases]] = _DoesNotWakeUp
 
@@ -468,7 +474,7 @@ class RaisesAtAHealthQuestionWhileUnhealthy(Tweaked):
 
 
 class RaisesAtAHealthQuestionAfterAnOutage(Tweaked):
-    """On every question but the first."""
+    """Says that it is not well, and raises on every later question."""
 
     _ill = False
 
@@ -498,13 +504,13 @@ class ExitsOnSigtermInACall(HangsAtTheEnd):
 
 
 class EndsWithACallTooLate(_EndsWithACall):
-    """A second and a half, which no busy machine explains."""
+    """Ends a second and a half too late, which no busy machine explains."""
 
     lasts = 8.6
 
 
 class EndsAfterItsRead(AnswersFromMemory):
-    """It reads under a lock that its end needs."""
+    """Asks for a value that is not in memory until it has it, under a lock that its end needs."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -526,7 +532,10 @@ class EndsAfterItsRead(AnswersFromMemory):
 
 
 class EndsAfterItsWrite(Writes):
-    """Like a thread pool whose shutdown is awaited, beside calls with deadlines."""
+    """Gives a write as long as Vault takes, and ends when all writes are done.
+
+    So does a thread pool whose shutdown is awaited, beside calls that have deadlines.
+    """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -548,7 +557,10 @@ class EndsAfterItsWrite(Writes):
 
 
 class EndsAfterItsCachedRead(LazyClient):
-    """It asks until it has the value, or once beside a plain read, under a lock."""
+    """Asks for a cached value until it has it, under a lock that its end needs.
+
+    While a plain read of the same secret is in flight, it tries only once.
+    """
 
     capabilities = LazyClient.capabilities | {"cached"}
 
@@ -581,7 +593,7 @@ class EndsAfterItsCachedRead(LazyClient):
 
 
 class EndsAfterItsWholeSecret(_KeyByKeyAsEver):
-    """Under a lock that its end needs."""
+    """Asks for a whole secret until it has it, under a lock that its end needs."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)

@@ -56,13 +56,13 @@ class _ByTheClock(Gate):
 
 
 class ProbesAtWholeSeconds(LazyClient):
-    """All its sisters probe at the same time."""
+    """Asks whether Vault is back at the same time as all its sisters."""
 
     gate_type = _ByTheClock
 
 
 class ChecksItsTokenThreeTimesAfterALogin(LazyClient):
-    """A look-up, its capabilities, and a first renewal."""
+    """Checks its token after a login: a look-up, its capabilities, and a first renewal."""
 
     def _log_in(self, deadline: float) -> Token:
         token = super()._log_in(deadline)
@@ -90,7 +90,10 @@ class RecoversAtFixedTimes(LazyClient):
 
 
 class RefreshesEverythingAfterALogin(LazyClient):
-    """In parts and at once: a sequence would depend on each answer's speed."""
+    """Reads everything that it may need as soon as it has a token, once for each of its parts.
+
+    It reads all at once, since a sequence would depend on the speed of each answer.
+    """
 
     parts = 4
 
@@ -258,7 +261,7 @@ class _AfterOneProbe(_AtOnce):
 
 
 class LogsInWithAllOthersAfterOneProbe(_RecoversAtOnce):
-    """One client probes Vault for all."""
+    """Logs in when the one client that probes Vault finds that it serves."""
 
     wire_type = _AfterOneProbe
 
@@ -289,7 +292,7 @@ class _WithinASecond(Gate):
 
 
 class RecoversWithinASecond(LazyClient):
-    """Within nine tenths of one, with all others."""
+    """Comes back with all others, within nine tenths of a second."""
 
     gate_type = _WithinASecond
 
@@ -444,7 +447,7 @@ class AsksSixTimesAfterOutages(_AsksAfterALogin):
 
 
 class KeepsTwoConnections(Shaken):
-    """Two more after an outage, and no more after the next."""
+    """Has two more connections after an outage, and no more after the next one."""
 
     most = 2
     each = 2
@@ -514,7 +517,7 @@ class SpinsInAThreadAfterAnOutage(Shaken):
 
 
 class RenewsNoTokenAfterALoss(LazyClient):
-    """It renews after its other logins."""
+    """Starts to renew after its own logins, but not after a login for a lost token."""
 
     _lost = False
 

@@ -551,7 +551,7 @@ class _CountsItsTries(Gate):
 
 
 class GivesUpAfterANumberOfTries(LazyClient):
-    """It survives short seals."""
+    """Survives short seals."""
 
     gate_type = _CountsItsTries
 

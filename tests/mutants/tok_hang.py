@@ -26,7 +26,7 @@ class HoldsItsLockWhileItRenews(LazyClient):
 
 
 class _OneAfterTheOther(Wire):
-    """One request at a time."""
+    """Sends one request at a time, each after the answer to the one before."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -42,13 +42,13 @@ class _OneAfterTheOther(Wire):
 
 
 class QueuesReadsBehindARenewal(LazyClient):
-    """It has no lock on its token."""
+    """Has no lock on its token, but its reads queue behind the renewal."""
 
     wire_type = _OneAfterTheOther
 
 
 class WaitsALittleForARenewal(LazyClient):
-    """Then uses the old token."""
+    """Waits a short time for the new life, and then uses the old one."""
 
     waits = 0.7
 
@@ -59,7 +59,7 @@ class WaitsALittleForARenewal(LazyClient):
 
 
 class WaitsTooLongForARenewal(WaitsALittleForARenewal):
-    """Longer than its callers can bear."""
+    """Waits longer than its callers can bear."""
 
     waits = 1.6
 
@@ -69,7 +69,7 @@ class BlocksAllCallersDuringARenewal(RenewsInACallersCall):
 
 
 class NeverRenewsAfterAHangingRenewal(GivesUpRenewing):
-    """It gives the renewal up soon."""
+    """Gives up a renewal soon, and never renews again."""
 
     patience = 1.2
 
@@ -91,13 +91,16 @@ class _RenewsWithoutADeadline(Wire):
 
 
 class WaitsForeverForARenewal(LazyClient):
-    """Under the lock of a login, so that the client stops when its token ends."""
+    """Gives only renewals no deadline, and makes them under the lock of a login.
+
+    A renewal that a firewall swallows stops the client when its token ends.
+    """
 
     wire_type = _RenewsWithoutADeadline
 
 
 class PausesForTooLongAfterAHangingRenewal(LazyClient):
-    """Half a minute, even if its token ends before."""
+    """Tries again half a minute after a renewal that it gave up, even if its token ends before."""
 
     patience, rest = 1.2, 30.0
     _rests = False
@@ -115,7 +118,7 @@ class PausesForTooLongAfterAHangingRenewal(LazyClient):
 
 
 class LogsInWhenARenewalHangs(LazyClient):
-    """Its old token still lives."""
+    """Gives up a slow renewal, and logs in while its old token lives."""
 
     patience = 1.2
 
@@ -148,7 +151,7 @@ class WaitsLongerThanACallForARenewal(LazyClient):
 
 
 class AsksAgainSoon(LazyClient):
-    """After half a second, time and again."""
+    """Gives up a renewal soon, and tries again after half a second, time and again."""
 
     patience, rest = 0.8, 0.5
 
@@ -191,7 +194,7 @@ class GivesUpALateRenewalSoon(AsksAgainSoon):
 
 
 class HasNoDeadlineForALoginInItsTimer(LazyClient):
-    """It has a deadline for a call."""
+    """Has a deadline for a call, and none for its timer."""
 
     def _log_in(self, deadline: float) -> Token:
         replacing = isinstance(threading.current_thread(), threading.Timer)

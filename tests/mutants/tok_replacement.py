@@ -62,7 +62,10 @@ class RenewsItsFirstTokenTwice(RenewsEachTokenOnce):
 
 
 class HasNoneWhileItLogsIn(LazyClient):
-    """A login takes milliseconds, so that hardly any read fails while Vault is idle."""
+    """Drops its token before it asks for another, so that reads meanwhile fail.
+
+    A login takes milliseconds, so that hardly any read fails while Vault is idle.
+    """
 
     _between = False
 
@@ -84,7 +87,7 @@ class HasNoneWhileItLogsIn(LazyClient):
 
 
 class IgnoresMaxTtl(LazyClient):
-    """A caller is the first to notice the end."""
+    """Keeps renewing while the TTL shrinks; a caller is the first to notice the end."""
 
     def _renewed(self, token: Token, deadline: float) -> bool:
         token.first_ttl = 0.0
@@ -102,7 +105,7 @@ class IgnoresMaxTtl(LazyClient):
 
 
 class KeepsThreeTokens(AtShare):
-    """The old one expires; once it logs in twice."""
+    """Replaces each token in time, and the old one expires; once it logs in twice."""
 
     share = 0.75
     times = 2
@@ -120,7 +123,11 @@ class KeepsFourTokens(KeepsThreeTokens):
 
 
 class RevokesItsOldTokenAfterALogin(LazyClient):
-    """A read with the old one is repeated. In practice it is rare; here there is always one."""
+    """Revokes its token as soon as it has another; a read with the old one is repeated.
+
+    Such a read is rare. Here a caller always has one, delayed for a moment after it took the old
+    token.
+    """
 
     late = 0.1
 
@@ -154,13 +161,13 @@ class RevokesItsOldTokenAfterALogin(LazyClient):
 
 
 class ReadsMuchLaterWithATokenThatItHasRevoked(RevokesItsOldTokenAfterALogin):
-    """It learns from the refusal."""
+    """Has a caller that reads with the old token much later, and learns from the refusal."""
 
     late = 0.7
 
 
 class ReadsWithoutATokenAtItsStart(LazyClient):
-    """To see whether there is a secret."""
+    """Sends one request without a token at its start, to see whether there is a secret."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -184,7 +191,10 @@ class RenewsTheUnrenewable(LazyClient):
 
 
 class ChecksItsTokenUnderTheLockOfALogin(LazyClient):
-    """Even if the token has not ended. A renewal takes no lock."""
+    """Checks its token under the lock of a login, even if the token has not ended.
+
+    A renewal delays no caller, since it is no login.
+    """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -206,7 +216,7 @@ class LogsInAtAQuarterForTheUnrenewable(AtShare):
 
 
 class LogsInFiveTimesIn16Lives(LogsInTwiceForOne):
-    """Two of its tokens are for one; its third login hangs for a while."""
+    """Has few tokens in all, two of them for one; its third login hangs for a while."""
 
     share = 0.45
 
@@ -216,7 +226,7 @@ class LogsInSixTimesForTheUnrenewable(LogsInFiveTimesIn16Lives):
 
 
 class LogsInInALoopForTheUnrenewable(LazyClient):
-    """As HashiCorp's example in Go does."""
+    """Logs in again at once if its token cannot be renewed, as HashiCorp's example in Go does."""
 
     def _arm(self, seconds: float) -> None:
         token = self._token
@@ -224,7 +234,7 @@ class LogsInInALoopForTheUnrenewable(LazyClient):
 
 
 class LogsInAtAThirdForTheUnrenewable(AtShare):
-    """Six times in 1.6 lives, each time in its turn."""
+    """Logs in six times in 1.6 lives of tokens that cannot be renewed, each time in its turn."""
 
     share = 0.31
 
@@ -265,7 +275,7 @@ class ReplacesLate(AtShare):
 
 
 class RevokesBatchTokens(LazyClient):
-    """Even those that cannot be revoked."""
+    """Revokes every replaced token, even those that cannot be revoked."""
 
     def _log_in(self, deadline: float) -> Token:
         old = self._token
@@ -307,7 +317,7 @@ class TreatsAGatewayPageAsALogin(_AtALogin):
 
 
 class TreatsForeignJsonAsALogin(TreatsAGatewayPageAsALogin):
-    """It recognises a page, but no JSON."""
+    """Recognises a page, and takes all JSON for Vault's answer."""
 
     word = NO_AUTH
 
@@ -377,7 +387,7 @@ class RenewsABatchTokenTwice(RenewsOneBatchToken):
 
 
 class RevokesOneBatchToken(LazyClient):
-    """At its end; Vault refuses that."""
+    """Tries once to revoke its batch token at its end, which Vault refuses."""
 
     times = 1
 
@@ -397,7 +407,7 @@ class RevokesABatchTokenTwice(RevokesOneBatchToken):
 
 
 class FailsAReadWhenItsLoginFails(RenewsInACallersCall):
-    """It logs in within a call."""
+    """Logs in within a caller's call, which fails if the login fails."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -470,7 +480,7 @@ class RenewsAnEndedTokenFiveTimes(RenewsAnEndedToken):
 
 
 class RenewsAnEndedTokenFourTimes(RenewsAnEndedToken):
-    """Four answers tell it that its token has ended."""
+    """Needs four answers to see that its token has ended."""
 
     tries = 4
 
@@ -492,7 +502,7 @@ class FailsAReadWhenUsesRunOut(LazyClient):
 
 
 class LooksUpEachTokenOnce(LazyClient):
-    """A look-up costs a use."""
+    """Spends one use of each token on a look-up."""
 
     at_the_first = 1
     _tokens = 0
@@ -506,13 +516,13 @@ class LooksUpEachTokenOnce(LazyClient):
 
 
 class LooksUpItsFirstTokenTwice(LooksUpEachTokenOnce):
-    """Each look-up costs a use."""
+    """Spends one more use."""
 
     at_the_first = 2
 
 
 class UsesATokenThreeTimes(LazyClient):
-    """Half of each later one; its first is used up."""
+    """Uses its first token up, and half of each later one."""
 
     later = 3
     _tokens = 0
@@ -532,7 +542,7 @@ class UsesATokenThreeTimes(LazyClient):
 
 
 class UsesATokenOnce(UsesATokenThreeTimes):
-    """Except its first, which is used up."""
+    """Uses its first token up, and takes another one for each later read."""
 
     later = 1
 
@@ -547,13 +557,20 @@ class _HasOneRoleId(Credentials):
 
 
 class ReadsItsRoleIdOnce(LazyClient):
-    """A role that is created again has another one."""
+    """Reads a new secret-id at each login, and its role-id only once.
+
+    A role that is created again has another role-id.
+    """
 
     credentials_type = _HasOneRoleId
 
 
 class BlocksAllCallsAfterAFailedRenewal(AtShare):
-    """The token still lives. Each call tries a login, and is refused: four in all, as allowed."""
+    """Drops a token after one failed renewal, and has each call wait for another one.
+
+    Each call tries a login, and is refused: four in all, which is allowed. The token still lives,
+    but its callers cannot use it.
+    """
 
     share = 0.3
     credentials_type = _Four
@@ -577,7 +594,7 @@ class BlocksAllCallsAfterAFailedRenewal(AtShare):
 
 
 class RenewsInVainElevenTimes(LazyClient):
-    """Then waits for its token's end."""
+    """Tries a failing renewal eleven times, and then waits for its token's end."""
 
     tries, pause = 11, 0.2
     _tried = 0

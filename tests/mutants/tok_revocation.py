@@ -98,7 +98,7 @@ class LogsInSlowly(LazyClient):
 
 
 class LogsInTooLate(LogsInSlowly):
-    """Twice as long as it may wait, which no busy machine explains."""
+    """Waits twice as long as it may, which no busy machine explains."""
 
     after = 4.0
 
@@ -117,7 +117,7 @@ class TreatsADeadTokenAsAMissingSecret(LazyClient):
 
 
 class DeniesWholeSecretsAfterADeadToken(LogsInAtAThird, _KeyByKeyAsEver):
-    """Does so for ten seconds."""
+    """Takes one refusal of a dead token for a denial of whole secrets, for ten seconds."""
 
     keeps = 9.8
 
@@ -139,7 +139,7 @@ class DeniesWholeSecretsAfterADeadToken(LogsInAtAThird, _KeyByKeyAsEver):
 
 
 class HasARequestInFlightWhenItsTokenIsReplaced(SendsOnceMore):
-    """For a moment, with the lost token."""
+    """Has a request with the lost token in flight for a moment when the new one comes."""
 
     late = 0.1
 
@@ -160,7 +160,7 @@ class MeetsItsLossAtItsNextPoll(PollsSeldom, LogsInAtHalfALife):
 
 
 class LogsInOncePerThread(LazyClient):
-    """For a dead token: it has no single flight."""
+    """Has no single flight: each thread with a dead token logs in for itself."""
 
     def _was_dead(self, _: str, token: Token, deadline: float) -> bool:
         looked = self._ask("GET", "auth/token/lookup-self", deadline, token)
@@ -171,7 +171,7 @@ class LogsInOncePerThread(LazyClient):
 
 
 class AsksOnceForAll(CachesForTheRefreshTime):
-    """Vault sees one request for fifty."""
+    """Has a cache, and asks once for all callers of a secret: Vault sees one request for fifty."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -183,11 +183,14 @@ class AsksOnceForAll(CachesForTheRefreshTime):
 
 
 class LogsInOncePerThreadBehindItsCache(AsksOnceForAll, LogsInOncePerThread):
-    """A cached value needs no token."""
+    """Hides that behind a cache: a cached value needs no token at all."""
 
 
 class HasEightWorkers(LazyClient):
-    """A caller waits for one before it takes a token, as with asyncio's default executor."""
+    """Has eight threads for all calls; a caller waits for a thread before it takes a token.
+
+    So does an asyncio client that uses the default executor of a small machine.
+    """
 
     workers = 8
 
@@ -209,17 +212,17 @@ class LogsInOncePerThreadOfEight(HasEightWorkers, LogsInOncePerThread):
 
 
 class LogsInOncePerThreadOfTwo(LogsInOncePerThreadOfEight):
-    """Both are refused, and both log in."""
+    """Has only two threads: both are refused, and both log in."""
 
     workers = 2
 
 
 class NeverLogsInAgainBehindItsCache(AsksOnceForAll, NeverLogsInAgain):
-    """It returns cached values for a while."""
+    """Returns cached values for a while."""
 
 
 class LogsInTooLateForFifty(LogsInSlowly):
-    """Twice as long as it may wait."""
+    """Lets them wait twice as long."""
 
     after = 5.4
 
@@ -248,7 +251,7 @@ class TreatsATokenLostByAnotherCallAsADenial(LazyClient):
 
 
 class TreatsATokenLostByAnotherCallAsADenialOnce(TreatsATokenLostByAnotherCallAsADenial):
-    """It asks again when it would refresh a value."""
+    """Asks again when it would refresh a value."""
 
     keeps = 4.8
 
@@ -260,7 +263,7 @@ class LogsInLateForFifty(LogsInSlowly):
 
 
 class HasARequestWaitingForAConnectionWhenItsTokenIsReplaced(SendsOnceMore):
-    """A slow link keeps the connection busy."""
+    """Has such a request wait for a connection, which a slow link keeps busy."""
 
     late = 0.9
 
@@ -269,7 +272,7 @@ class HasARequestWaitingForAConnectionWhenItsTokenIsReplaced(SendsOnceMore):
 
 
 class NeverLogsInAgainForItsCache(Tweaked):
-    """The request that fills its cache does not notice a dead token."""
+    """Fills its cache with a request that does not notice a dead token."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -299,13 +302,13 @@ class RevokesNoTokenAtItsEnd(LazyClient):
 
 
 class EndsTooLateWithoutAFault(EndsWithACallInTime):
-    """Nearly two seconds more than it has."""
+    """Takes nearly two seconds more than it has."""
 
     lasts = 6.9
 
 
 class RaisesAnErrorAtItsEnd(LazyClient):
-    """On something that it has already released."""
+    """Ends, and then fails on something that it has already released."""
 
     def close(self) -> None:
         super().close()
@@ -313,7 +316,7 @@ class RaisesAnErrorAtItsEnd(LazyClient):
 
 
 class RevokesItsTokenByADeniedPath(LazyClient):
-    """The path for any token, for which it lacks the right."""
+    """Revokes its token by the path for any token, for which it lacks the right."""
 
     def close(self) -> None:
         token, self._token = self._token, None
@@ -327,7 +330,7 @@ class RevokesItsTokenByADeniedPath(LazyClient):
 
 
 class RevokesOnlyItsLastToken(LazyClient):
-    """It logs in again at its second read."""
+    """Logs in again at its second read, and forgets its first token."""
 
     _reads = 0
 
@@ -341,7 +344,11 @@ class RevokesOnlyItsLastToken(LazyClient):
 
 
 class LogsInAfterItsEnd(LazyClient):
-    """Its renewer still runs, which shows when a process closes a client and makes another."""
+    """Revokes its token at its end, but its renewer still runs and gets another.
+
+    The end of a process ends such a renewer. A client that is closed and made again within a
+    process, as in a test or at a reload, leaves it behind.
+    """
 
     def close(self) -> None:
         token = self._token
@@ -354,7 +361,7 @@ class LogsInAfterItsEnd(LazyClient):
 
 
 class LogsInForACallerAfterItsEnd(LazyClient):
-    """It has revoked its token before."""
+    """Revokes its token at its end, and gets another for a caller after that."""
 
     def _log_in(self, deadline: float) -> Token:
         closed, self._closed = self._closed, False
@@ -365,7 +372,7 @@ class LogsInForACallerAfterItsEnd(LazyClient):
 
 
 class EndsLateWithoutAFault(EndsWithACallInTime):
-    """It revokes its token, and takes its time."""
+    """Revokes its token, and takes its time although nothing is broken."""
 
     lasts = 4.4
 
@@ -389,7 +396,7 @@ class RevokesNoTokenAtItsEndAfterAnOutage(Shaken):
 
 
 class RevokesNoTokenOnSigterm(LazyClient):
-    """It does so on `close`; a deployment's signal kills it."""
+    """Revokes its token on `close`; the signal of a deployment kills it."""
 
     def read(self, path: str, key: str) -> str:
         # Python handles SIGTERM; C can reset that from any thread.
@@ -421,7 +428,7 @@ class LogsInForEachRead(LazyClient):
 
 
 class LogsInForItsHealth(Tweaked):
-    """In a client of its own for each question."""
+    """Makes a client of its own for each health question, and is well if that can log in."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -484,7 +491,7 @@ class LooksUpItsTokenForTwoReadsOfFive(LooksUpItsTokenForEveryFourthRead):
 
 
 class LogsInForEachFirstCaller(LazyClient):
-    """Before it has a token, every caller logs in."""
+    """Logs in once at a time after it has a token. Before that, every caller logs in."""
 
     _begun = False
 

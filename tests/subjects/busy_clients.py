@@ -116,7 +116,7 @@ class AsyncClient:
         return values
 
     async def _valid(self, dead: str = "") -> str:
-        """Return a valid token, and not one that is dead by Vault's word."""
+        """Return a token that Vault has not refused; log in if there is none."""
         async with self._changing:
             if self._token and dead == self._token:
                 status, _ = await self._ask("GET", "auth/token/lookup-self", dead)

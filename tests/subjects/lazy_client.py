@@ -288,7 +288,7 @@ class LazyClient:
                 if self._timer is not mine:
                     return  # the thread that held the lock has set a later timer
                 if token is None or self._closed or token.left <= 0:
-                    return
+                    return  # the next read logs in
                 if not self._renewed(token, deadline):
                     self._log_in(deadline)
         except ClientError as error:

@@ -136,7 +136,7 @@ class Wire:
     def send(
         self, method: str, path: str, *, deadline: float, token: str = "", body: object = None
     ) -> Reply:
-        """Return Vault's whole answer, or raise `UnavailableError`."""
+        """Send a request and return Vault's whole answer, or raise `UnavailableError`."""
         data = b"" if body is None else json.dumps(body).encode()
         head = [
             f"{method} /v1/{quote(path)} HTTP/1.1",

@@ -364,7 +364,7 @@ func (v *Vault) renewOrReplace() <-chan time.Time {
 	return time.After(v.untilDue(v.shared.Load()))
 }
 
-// renew replaces the shared token by one with the new life, or one that is never renewed.
+// renew gives the shared token its new life. If Vault refuses, the token is never renewed again.
 func (v *Vault) renew(held *token) error {
 	if !held.renewable || held.batch {
 		return nil

@@ -347,7 +347,7 @@ class Order:
         )
 
     def __str__(self) -> str:
-        """Return for example ``login answered 503, the first 2``."""
+        """Describe the order for a person: ``login answered 503, the first 2``."""
         target = words(self.targets)
         what = {
             "fail": f"{target} answered {self.status}",

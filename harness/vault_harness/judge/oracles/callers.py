@@ -66,7 +66,7 @@ def no_wrong_value(
 ) -> Oracle:
     """Check that every value was right during the call or shortly before.
 
-    A value that never belonged to this key is harm; one that is only too old is not.
+    Another key's value, or half of a value, is harm. A value that is only too old is no harm.
 
     Args:
         refresh: Seconds by which an unmarked value may be old.
@@ -118,6 +118,7 @@ def no_wrong_value(
 
 
 def of_one_version(path: str) -> Oracle:
+    """Check that a whole secret has all its keys, and that all are of one version."""
     promise = "all keys of a secret are of one version"
 
     def oracle(history: History) -> list[Finding]:
@@ -134,7 +135,10 @@ def of_one_version(path: str) -> Oracle:
 
 
 def every_call_ends_within(deadline: float) -> Oracle:
-    """Check the `TIMED` calls. An instance that has just started may add `LOADS` once."""
+    """Check that no read, write, update or lease takes longer than the client's deadline.
+
+    An instance that has just started may add `LOADS` once.
+    """
     promise = f"every call ends within {deadline:g} s"
 
     def oracle(history: History) -> list[Finding]:
@@ -201,7 +205,7 @@ def recovers_within(
     verb: str | None = None,
     begun: bool = False,
 ) -> Oracle:
-    """Check the time to the first good read, without a restart.
+    """Check that a good read ends at most `bound` seconds after `since`, without a restart.
 
     Args:
         begun: Whether it must also begin after `since`: in a fault that continues, an earlier read
@@ -229,7 +233,7 @@ def recovers_within(
 
 
 def writes_again(bound: float, *, since: float) -> Oracle:
-    """Check the time to a good write.
+    """Check that a good write ends at most `bound` seconds after reads are good again.
 
     The first write may fail: a client that must not repeat writes may lose it to a closed
     connection.
@@ -253,6 +257,7 @@ def writes_again(bound: float, *, since: float) -> Oracle:
 
 
 def sees(value: str, path: str, *, since: float, within: float, verb: str | None = None) -> Oracle:
+    """Check that a read of `path` gives the value of a label within `within` seconds."""
     promise = f"the new value of {path} is seen within {within:g} s"
     promise += "" if verb is None else f" ({verb})"
     verbs = READS if verb is None else (verb,)
@@ -342,6 +347,7 @@ def failures_are(
 def failed_reads_at_most(
     count: int, *, since: float = 0.0, until: float | None = None, verbs: tuple[str, ...] = READS
 ) -> Oracle:
+    """Check that at most `count` reads fail in that time."""
     promise = f"at most {count} read{'s' * (count != 1)} fail{'s' * (count == 1)}"
 
     def oracle(history: History) -> list[Finding]:
@@ -357,7 +363,7 @@ def failed_reads_at_most(
 def failed_reads_of_each_caller_at_most(
     count: int, *, since: float = 0.0, until: float | None = None, at_rest: bool = False
 ) -> Oracle:
-    """Check the failed reads of each caller.
+    """Check that at most `count` reads of each caller fail in that time.
 
     Args:
         at_rest: Whether to ignore a read that fails at once in a declared pause (``backoff_cap``).
@@ -408,7 +414,10 @@ def _sends_nothing(history: History, call: Operation) -> bool:
 def says_of_its_health(
     *, well: bool, since: float, until: float | None = None, may_be_empty: bool = False
 ) -> Oracle:
-    """Check the last answer about health. An error or a hang is a finding."""
+    """Check the subject's last answer about its health in that time.
+
+    An error or a hang is a finding.
+    """
     word = "well" if well else "not well"
     promise = f"health says {word} within that time"
 
@@ -429,6 +438,7 @@ def says_of_its_health(
 
 
 def health_is_answered() -> Oracle:
+    """Check that every question for the subject's health is answered, even in an outage."""
     promise = "a question for its health is answered with yes or no"
 
     def oracle(history: History) -> list[Finding]:
@@ -443,6 +453,7 @@ def health_is_answered() -> Oracle:
 
 
 def stays_alive() -> Oracle:
+    """Check that the subject's process, or its ability to be called, outlives every fault."""
     promise = STAYS_ALIVE
 
     def oracle(history: History) -> list[Finding]:

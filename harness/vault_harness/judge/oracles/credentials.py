@@ -17,6 +17,7 @@ SHORT = 1.0
 def credentials_at_most(
     count: int, *, since: float = 0.0, until: float | None = None, path: str | None = None
 ) -> Oracle:
+    """Check that Vault makes at most `count` credentials in that time."""
     promise = f"at most {counted(count, 'credential')}{_at(path)}"
 
     def oracle(history: History) -> list[Finding]:
@@ -37,6 +38,7 @@ def credentials_apart(
     around_logins: float = 0.0,
     path: str | None = None,
 ) -> Oracle:
+    """Check that there are at least `least` seconds between one credential and the next."""
     promise = f"{least:g} s at least from one credential to the next{_at(path)}"
     promise += _around(around_logins)
 
@@ -108,6 +110,7 @@ def _near(event: Use | Exchange, login: Exchange, seconds: float) -> bool:
 
 
 def accepted_again(*, since: float, within: float, path: str | None = None) -> Oracle:
+    """Check that the database accepts the subject's credential again in time."""
     promise = f"a credential that works within {within:g} s{_at(path)}"
 
     def oracle(history: History) -> list[Finding]:
@@ -123,7 +126,10 @@ def accepted_again(*, since: float, within: float, path: str | None = None) -> O
 
 
 def uses_go_on(bound: float, *, since: float, until: float, path: str | None = None) -> Oracle:
-    """Check the time between accepted logins. `since` and `until` count as such."""
+    """Check that the database accepts a login at least every `bound` seconds.
+
+    `since` and `until` count as such.
+    """
     promise = f"no pool goes without a credential that works for longer than {bound:g} s"
     promise += _at(path)
 
@@ -187,6 +193,7 @@ def leases_renewed_within(
 
 
 def lease_renewed_or_replaced(*, path: str, since: float, before: float) -> Oracle:
+    """Check that a lease is renewed, or that another credential replaces it, in time."""
     promise = f"what is leased at {path} is renewed, or replaced, in its time"
 
     def oracle(history: History) -> list[Finding]:
@@ -227,6 +234,7 @@ def credential_at_hand(*, path: str, since: float, until: float) -> Oracle:
 
 
 def renewals_of_a_lost_lease_at_most(count: int, *, since: float) -> Oracle:
+    """Check that a lease that Vault does not know (400) is asked about at most `count` times."""
     promise = f"at most {counted(count, 'renewal')} of a lease that is not found"
 
     def oracle(history: History) -> list[Finding]:
@@ -245,6 +253,7 @@ def renewals_of_a_lost_lease_at_most(count: int, *, since: float) -> Oracle:
 
 
 def lease_renewals_at_most(count: int, *, since: float, until: float | None = None) -> Oracle:
+    """Check that at most `count` renewals of leases are tried in that time."""
     promise = f"at most {counted(count, 'renewal')} of leases"
 
     def oracle(history: History) -> list[Finding]:
@@ -258,7 +267,10 @@ def lease_renewals_at_most(count: int, *, since: float, until: float | None = No
 
 
 def renewals_of_a_capped_lease_at_most(count: int) -> Oracle:
-    """Count the tries from the first renewal that is granted for less than the lease's TTL."""
+    """Check that a lease near its maximum is renewed at most `count` times.
+
+    Count the tries from the first renewal that is granted for less than the lease's TTL.
+    """
     promise = f"at most {counted(count, 'renewal')} of a lease whose maximum is near"
 
     def oracle(history: History) -> list[Finding]:
@@ -329,6 +341,7 @@ def not_handed_out(
 
 
 def refused_uses_at_most(count: int, *, of: str) -> Oracle:
+    """Check that the database refuses at most `count` logins with the password of a label."""
     promise = f"at most {counted(count, 'login')} refused with a password that was replaced"
 
     def oracle(history: History) -> list[Finding]:

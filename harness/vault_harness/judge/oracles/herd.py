@@ -140,6 +140,7 @@ def logins_are_spread(count: int, *, since: float, share: float = BUNCHED) -> Or
 
 
 def each_caller_recovers(bound: float, *, since: float) -> Oracle:
+    """Check that each caller that read before `since` has a good read within `bound` seconds."""
     promise = f"each caller has a good read within {bound:.3g} s after the fault"
 
     def oracle(history: History) -> list[Finding]:
@@ -187,7 +188,10 @@ def _within(events: list[Exchange], since: float, seconds: float) -> list[Exchan
 
 
 def reads_go_on(bound: float, *, since: float, until: float, path: str) -> Oracle:
-    """Check the time between good reads. `since` and `until` count as such."""
+    """Check that there are at most `bound` seconds from one good read of a secret to the next.
+
+    `since` and `until` count as such.
+    """
     promise = f"no reader of {path} waits longer than {bound:g} s for a good read"
 
     def oracle(history: History) -> list[Finding]:

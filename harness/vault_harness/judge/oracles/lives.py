@@ -43,6 +43,7 @@ def renews_within(
             ttl = life.ttl or 0.0
             start = answered(life)
             late, early = start + high * ttl, start + low * ttl
+            # A login, or a renewal right after a login, is never too early.
             renewed = following if following and life.kind == following.kind == "renew" else None
             if renewed and renewed.began < min(early, until):
                 text = f"renewed {renewed.began - start:.2f} s into a life of {ttl:g} s"
@@ -108,6 +109,7 @@ def replaced_before_the_end(*, since: float = 0.0, until: float, at_least: int =
 
 
 def renewals_at_most(count: int, *, since: float, until: float | None = None) -> Oracle:
+    """Check that at most `count` renewals are tried in that time."""
     promise = f"at most {counted(count, 'renewal')}"
 
     def oracle(history: History) -> list[Finding]:
@@ -121,6 +123,7 @@ def renewals_at_most(count: int, *, since: float, until: float | None = None) ->
 
 
 def renews_again(*, since: float, before: float) -> Oracle:
+    """Check that a renewal succeeds in that time."""
     promise = "the next renewal succeeds before the token's life ends"
 
     def oracle(history: History) -> list[Finding]:

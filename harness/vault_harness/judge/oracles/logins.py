@@ -27,7 +27,7 @@ IN_A_BURST = 1.5
 
 
 def logins_at_most(count: int, *, since: float = 0.0, until: float | None = None) -> Oracle:
-    """Check the logins that were not due."""
+    """Check that a client gets at most `count` tokens by logins that were not due."""
     promise = f"at most {counted(count, 'login')}"
 
     def oracle(history: History) -> list[Finding]:
@@ -52,6 +52,7 @@ def given_up(login: Exchange) -> bool:
 
 
 def logs_in_again(*, since: float, within: float) -> Oracle:
+    """Check that Vault accepts a login in that time."""
     promise = f"a new login within {within:.3g} s"
 
     def oracle(history: History) -> list[Finding]:
@@ -127,6 +128,7 @@ def last_pause(tried: Sequence[float]) -> float | None:
 
 
 def logins_with_one_secret_id_at_most(count: int) -> Oracle:
+    """Check that no secret-id is used for more than `count` logins, accepted or not."""
     promise = f"at most {counted(count, 'login')} with the same secret-id"
 
     def oracle(history: History) -> list[Finding]:
@@ -143,7 +145,9 @@ def logins_with_one_secret_id_at_most(count: int) -> Oracle:
 
 
 def same_token(*, since: float, until: float | None = None, opened: float | None = None) -> Oracle:
-    """Check that no login is tried, except one that was due if the client never renews.
+    """Check that the client does not log in.
+
+    A client that never renews may log in when its token ends.
 
     Args:
         opened: When a sealed Vault or namespace was open again. The first login after a denial

@@ -41,7 +41,10 @@ def none_of(
 
 
 def at_most(limit: float, seen: float, what: str) -> Oracle:
-    """Check a number. `what` names what is counted: ``tokens alive, as before``."""
+    """Check that a number that the lab measured is within its limit.
+
+    `what` names what is counted: ``tokens alive, as before``.
+    """
 
     def oracle(history: History) -> list[Finding]:
         if seen <= limit:
@@ -53,7 +56,10 @@ def at_most(limit: float, seen: float, what: str) -> Oracle:
 
 
 def takes_at_most(limit: float, what: str, *, since: float, until: float) -> Oracle:
-    """Check a time. `what` names what took it: ``until it has ended``."""
+    """Check that a time that the lab measured, on the history's clock, is within its limit.
+
+    `what` names what took it: ``until it has ended``.
+    """
 
     def oracle(_: History) -> list[Finding]:
         took = until - since
@@ -117,6 +123,7 @@ def reads_at(
 
 
 def reaches_address(address: str, within: float, *, since: float) -> Oracle:
+    """Check that a good read comes over an address in time after the name was led there."""
     promise = f"reads go to {address} within {within:g} s after the name of Vault was led there"
 
     def oracle(history: History) -> list[Finding]:
@@ -136,7 +143,10 @@ def reaches_address(address: str, within: float, *, since: float) -> Oracle:
 
 
 def leaves_address(address: str, *, since: float) -> Oracle:
-    """Check for new connections to an address. Those that the machine refuses are not seen."""
+    """Check that the client opens no more connections to an address.
+
+    Those that the machine refuses are not seen.
+    """
     where = "the first address" if address == FIRST_ADDRESS else address
     promise = f"nobody asks at {where} any more once the name leads elsewhere and is followed"
 

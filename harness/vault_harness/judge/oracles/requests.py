@@ -90,7 +90,7 @@ def no_request_storm(*, since: float, until: float, denied: str | tuple[str, ...
 
 
 def no_connection_storm(*, since: float, until: float) -> Oracle:
-    """Check connections, which may end before any request."""
+    """Check that no second has a storm of connections, which may end before any request."""
 
     def oracle(history: History) -> list[Finding]:
         opened = sorted(at for at in list(history.connections) if since <= at <= until)
@@ -190,6 +190,7 @@ def kept_unasked(history: History, since: float, until: float | None = None) -> 
 def requests_at_most(
     count: int, *kinds: str, since: float, until: float | None = None, path: str | None = None
 ) -> Oracle:
+    """Check that there are at most `count` requests of these kinds in that time."""
     what = " and ".join(kinds) or "all kinds"
     promise = f"at most {count} requests ({what})"
 
@@ -215,7 +216,10 @@ def requests_a_call_at_most(
     until: float | None = None,
     path: str | None = None,
 ) -> Oracle:
-    """Check the requests in each read of a single caller. Periodic requests may be added."""
+    """Check that each read takes at most `count` requests of these kinds, for a single caller.
+
+    Periodic requests may be added.
+    """
     promise = f"at most {count} requests ({' and '.join(kinds)}) for one call"
 
     def oracle(history: History) -> list[Finding]:

@@ -43,6 +43,7 @@ connection this much later than the next request.
 
 
 def health_ends_within(deadline: float) -> Oracle:
+    """Check that ``health`` ends within the deadline."""
     promise = f"health ends within {deadline:g} s"
 
     def oracle(history: History) -> list[Finding]:
