@@ -458,11 +458,12 @@ def test_resets_now_and_then(lab: Lab) -> None:
     lab.start()
     if lab.leaves("file"):
         raise NotClaimed("its reads are looks into a file, which make no connection")
-    with lab.network.resets(toxicity=TOXICITY) as fault:
-        _read_over_new_connections(lab, "read")
+    with lab.network.resets(toxicity=TOXICITY) as fault, lab.http.say_goodbye("read"):
+        # Each answer announces the end of its connection, so the next read makes a new one.
+        _ask_repeatedly(lab, "read")
         end = lab.history.now()
         if lab.can("read_all"):  # often separate code
-            _read_over_new_connections(lab, "read_all")
+            _ask_repeatedly(lab, "read_all")
             lab.judge_later(
                 failed_reads_at_most(
                     FAILURES, since=end, until=lab.history.now(), verbs=("read_all",)
@@ -481,9 +482,8 @@ def test_resets_now_and_then(lab: Lab) -> None:
     )
 
 
-def _read_over_new_connections(lab: Lab, verb: ReadVerb) -> None:
+def _ask_repeatedly(lab: Lab, verb: ReadVerb) -> None:
     for _ in range(READS):
-        lab.network.drop_connections()
         if lab.client.ask(verb).outcome == "died":
             return
         lab.watch(PACE)
