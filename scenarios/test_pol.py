@@ -160,7 +160,7 @@ def test_policy_that_the_role_gains_is_used(lab: Lab) -> None:
 @pytest.mark.scenario("POL-04")
 def test_denied_path_leaves_the_others_alone(lab: Lab) -> None:
     """A path that is denied five times a second leaves five other readers alone."""
-    allow_writes(lab, NEIGHBOUR)
+    allow_writes(lab, NEIGHBOUR)  # also lets the role read it
     lab.start()
     allowed = {
         PATH: "SECRET_KEY",

@@ -74,7 +74,7 @@ WORKERS = 4
 @pytest.mark.scenario("PRC-01")
 def test_forked_workers(lab: Lab) -> None:
     """Each of four forked workers reads with a token and connections of its own, and ends alone."""
-    allow_writes(lab, "workers/*")
+    allow_writes(lab, "workers/*")  # also lets the role read them
     paths = [f"workers/{number}" for number in range(1, WORKERS + 1)]
     right = {path: lab.put("v1", path=path, key="KEY") for path in paths}
     client = lab.start()

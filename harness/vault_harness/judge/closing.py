@@ -104,7 +104,7 @@ def closing_act(lab: Asking, *, no_health: str = "", open_until: float = 0.0) ->
         _healthy(lab, client)
     lab.watch(max(0.0, open_until - lab.history.now()))
     for driver in lab.drivers:
-        if not driver.closed:
+        if not driver.closed:  # the last requests are judged, the close is not
             driver.close(timeout=5.0, beyond=0.0)
 
 

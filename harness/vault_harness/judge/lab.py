@@ -120,7 +120,7 @@ class Lab(Asking):
         for oracle in own:
             if oracle not in to_the_end:
                 self._findings.extend(oracle(self.history))
-        self.look_at_command_lines()
+        self.look_at_command_lines()  # before the subject is closed
         open_until = self.history.now() + LATE if to_the_end else 0.0
         try:
             self._close_or_say_why(no_closing, no_health, steady=steady, open_until=open_until)

@@ -137,6 +137,7 @@ class Certificates:
         hand_out_tls(self._data_dir)
         provider.reload_vault()
         shown = [_await_shown(node.name, node.address, files) for node in nodes]
+        # The recorder of request faults uses the same certificate.
         recorder = through(provider)
         if recorder is not None and RECORDER_NAME in serving:
             _await_shown("the HTTP recorder", base_url(recorder, tls=True), files)

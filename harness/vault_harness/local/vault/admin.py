@@ -192,6 +192,7 @@ class VaultAdmin(VaultApi):
     def _give(self, keyring: Keyring, *, migrate: bool = False) -> None:
         with self.asking("unseal") as client:
             if client.sys.read_seal_status()["sealed"]:
+                # Drop keys of another unfinished attempt.
                 client.sys.submit_unseal_key(reset=True)
                 try:
                     answers = [

@@ -132,7 +132,7 @@ def _is_out_of_time(patient: Patient, found: Examination, address: str) -> bool:
             found.bad(f"certificate-early{elsewhere}", address)
             return True
     except OSError:
-        pass
+        pass  # the certificate was not trusted a moment ago
     return False
 
 

@@ -166,7 +166,7 @@ def _work(kv: Kv, target: Target, directory: Path, how: How) -> Work:
 
 def _left(work: Work, task: str) -> str:
     record = None
-    with contextlib.suppress(StackError):
+    with contextlib.suppress(StackError):  # the file is not a record of this run
         record = load(work.file)
     if record is None or record.state != "running":
         return ""
