@@ -53,7 +53,7 @@ whether a client that is broken there fails.
 | in a cell | |
 | --- | --- |
 | +3 | three more scenarios; the named ones are in the fewest cells |
-| explore | no scenario does that; [`explore`](how-to/explore.md) tries it if a client makes such a request |
+| explore | no scenario does that; [`explore`](how-to/explore.md) tries it |
 | - | not asked: `explore` lets clients only read, by an AppRole and without TLS |
 | ? | unknown: a refused connection does not tell which request it was for |
 """
