@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from math import inf
 
 from vault_harness.judge.conditions import Condition
+from vault_harness.judge.faults.network import CUT
 from vault_harness.judge.helpers.calls import has_its_files
 from vault_harness.judge.lab import KEY, Lab
 from vault_harness.judge.oracles import no_failed_read
@@ -111,8 +111,7 @@ def connections_not_accepted(lab: Lab) -> Iterator[Fault | None]:
             waiting = undo.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(full.getsockname())
-        mark = Signature(unanswered=True, answers_late=inf)
-        fault = lab.history.begin_fault("nobody takes connections", mark, optional=True)
+        fault = lab.history.begin_fault("nobody takes connections", CUT, optional=True)
         try:
             yield fault
         finally:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from math import inf
 
 from vault_harness.addresses import joined
 from vault_harness.errors import OperatorError
+from vault_harness.judge.faults.network import CUT
 from vault_harness.judge.helpers.connections import end_connections
 from vault_harness.judge.helpers.lives import recovery_of_calls
 from vault_harness.judge.lab import Lab
@@ -22,7 +22,7 @@ from vault_harness.judge.oracles import (
 from vault_harness.judge.verdict import NotClaimed
 from vault_harness.local.engine.shape import Node
 from vault_harness.local.vault.admin import VaultAdmin
-from vault_harness.recorder.fault import Fault, Signature
+from vault_harness.recorder.fault import Fault
 from vault_harness.recorder.history import FIRST_ADDRESS, History
 from vault_harness.recorder.recorder import SideDoor
 from vault_harness.waiting import wait_until
@@ -140,8 +140,7 @@ def address_beside(lab: Lab, number: int) -> SideDoor:
 def address_gone(lab: Lab, door: SideDoor) -> Iterator[Fault]:
     """End connections to an address and refuse new ones, for good."""
     door.shut()
-    mark = Signature(unanswered=True, answers_late=inf)
-    fault = lab.history.begin_fault(f"{door.address} gone", mark)
+    fault = lab.history.begin_fault(f"{door.address} gone", CUT)
     try:
         yield fault
     finally:

@@ -9,12 +9,11 @@ after a deleted secret or a new token, where no other oracle counts requests.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter, defaultdict
 from itertools import pairwise
 from math import inf
 
-from vault_harness.judge.oracles.base import HANDOVER, Oracle, requests, times
+from vault_harness.judge.oracles.base import HANDOVER, Oracle, bursts, requests, times
 from vault_harness.judge.oracles.callers import READ_VERBS, READS
 from vault_harness.judge.oracles.dead_tokens import NEWS, no_request_with_a_dead_token
 from vault_harness.judge.oracles.profile import came_through, holders
@@ -271,20 +270,18 @@ def loops_have_pauses() -> Oracle:
     )
 
     def oracle(history: History) -> list[Finding]:
-        sent = sorted(_unbidden(history.find()), key=lambda e: e.came)
-        times = [e.came for e in sent]
         own, looked = OF_ITS_OWN * holders(history), -inf
-        for number, at in enumerate(times):
-            over = bisect_right(times, at + 1.0)
-            if at < looked or over - number <= own:
+        for burst in bursts(_unbidden(history.find()), 1.0):
+            at = burst[0].came
+            if at < looked or len(burst) <= own:
                 continue
             looked = at + FROM_LOOK_TO_LOOK
             most = own + _asked_for(history, at, at + 1.0)
-            if over - number > most:
-                text = f"{over - number} requests in one second, {most} are allowed: "
-                text += requests(sent[number:over])
+            if len(burst) > most:
+                text = f"{len(burst)} requests in one second, {most} are allowed: "
+                text += requests(burst)
                 # The first request too many, because its second may begin before a fault.
-                return [Finding(promise, text, sent[number + most].began, rests_on=())]
+                return [Finding(promise, text, burst[most].began, rests_on=())]
         return []
 
     return oracle
