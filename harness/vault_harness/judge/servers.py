@@ -32,7 +32,7 @@ from vault_harness.local.toxiproxy.toxics import Latency
 from vault_harness.local.vault import approle
 from vault_harness.local.vault.apply import Applying, apply
 from vault_harness.local.vault.namespace import Namespace
-from vault_harness.recorder.fault import Fault, Signature
+from vault_harness.recorder.fault import Fault, Signature, noted
 from vault_harness.recorder.history import History
 from vault_harness.recorder.observations import GONE
 from vault_harness.recorder.recorder import CLEAR, Recorder, Tls
@@ -240,12 +240,11 @@ class Servers(Closable):
         """
         # The node answers 404 for data that has not arrived.
         mark = Signature(statuses=frozenset({404}), kinds=frozenset({"read"}))
-        with self._links[node.name].toxic(Latency(latency=int(by * 1000)), stream="upstream"):
-            fault = self.history.begin_fault("link to a standby late", mark, {"by": by})
-            try:
-                yield fault
-            finally:
-                self.history.end_fault(fault)
+        with (
+            self._links[node.name].toxic(Latency(latency=int(by * 1000)), stream="upstream"),
+            noted(self.history, "link to a standby late", mark, {"by": by}) as fault,
+        ):
+            yield fault
 
     @contextmanager
     def no_forwarding_to(self, leader: Node) -> Iterator[Fault]:
@@ -473,11 +472,8 @@ class Servers(Closable):
         `marks` are fields of its `Signature`. With ``optional=True`` it need not touch the subject.
         """
         optional: bool = marks.pop("optional", False)
-        fault = self.history.begin_fault(name, Signature(**marks), optional=optional)
-        try:
+        with noted(self.history, name, Signature(**marks), optional=optional) as fault:
             yield fault
-        finally:
-            self.history.end_fault(fault)
 
     def at_the_end(self, function: Callable[..., object], *given: object) -> None:
         self._closing.callback(function, *given)

@@ -12,7 +12,7 @@ from vault_harness.judge.helpers.calls import has_its_files
 from vault_harness.judge.lab import KEY, Lab
 from vault_harness.judge.oracles import no_failed_read
 from vault_harness.judge.verdict import NotClaimed
-from vault_harness.recorder.fault import Fault, Signature
+from vault_harness.recorder.fault import Fault, Signature, noted
 from vault_harness.recorder.history import History
 
 LETS_GO = 0.3
@@ -77,13 +77,10 @@ def dead_connections(lab: Lab) -> Iterator[Fault]:
     new connections too.
     """
     mark = Signature(unanswered=True, swallowed=True)
-    fault = lab.history.begin_fault("idle connections dead", mark)
-    if not lab.recorder.deafen():
-        raise NotClaimed("the subject keeps no connection open between requests")
-    try:
+    with noted(lab.history, "idle connections dead", mark) as fault:
+        if not lab.recorder.deafen():
+            raise NotClaimed("the subject keeps no connection open between requests")
         yield fault
-    finally:
-        lab.history.end_fault(fault)
 
 
 @contextmanager

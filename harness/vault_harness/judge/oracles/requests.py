@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from math import inf
 from typing import Literal
 
-from vault_harness.judge.oracles.base import Oracle, ToTheEnd, bursts, counted, lacking, requests, times
+from vault_harness.judge.oracles.base import (
+    Oracle,
+    ToTheEnd,
+    bursts,
+    counted,
+    lacking,
+    requests,
+    times,
+)
 from vault_harness.judge.oracles.profile import (
     logs_in_for_each_call,
     looks_before_each_read,
