@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, closing
 import pytest
 
 from vault_harness.judge.helpers import (
+    LEDGER,
     OtherHost,
     allow_writes,
     canary,
@@ -119,8 +120,6 @@ def test_redirect_to_a_dead_leader(lab: Lab) -> None:
 
 LAG = 0.5
 """Seconds. From 1 s on, the standby would miss its leader."""
-
-LEDGER = "backend/ledger"
 
 
 @pytest.mark.scenario("HA-06")

@@ -15,6 +15,7 @@ from vault_harness.errors import SubjectError
 from vault_harness.judge.conditions import Condition
 from vault_harness.judge.driver import Driver, ReadVerb, reading
 from vault_harness.judge.helpers import (
+    LEDGER,
     all_read_verbs,
     allow_writes,
     canary,
@@ -43,8 +44,6 @@ from vault_harness.judge.verdict import Finding, NotClaimed, NotExercised
 from vault_harness.recorder.fault import Fault
 from vault_harness.recorder.history import SLACK, History
 from vault_harness.recorder.observations import GONE, Operation
-
-LEDGER = "backend/ledger"
 
 NO_SUCH_KEY = "NO_SUCH_KEY"
 

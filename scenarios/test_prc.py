@@ -28,6 +28,8 @@ from vault_harness.judge.faults.http import (
 )
 from vault_harness.judge.helpers import (
     ENDS_WITHIN,
+    LEDGER,
+    SPARE,
     all_read_verbs,
     allow_writes,
     canary,
@@ -42,7 +44,7 @@ from vault_harness.judge.helpers import (
     turns,
     vault_gone,
 )
-from vault_harness.judge.helpers.database import first_credential, pool
+from vault_harness.judge.helpers.database import LOGS_IN_EVERY, first_credential, pool
 from vault_harness.judge.lab import KEY, PATH, Lab
 from vault_harness.judge.oracles import (
     LOGS_IN_INSTEAD,
@@ -325,9 +327,6 @@ def test_frozen_client_wakes_up(lab: Lab) -> None:
     )
 
 
-LOGS_IN_EVERY = 0.25
-
-
 @pytest.mark.scenario("PRC-05")
 def test_health_goes_red_and_green_again(lab: Lab) -> None:
     """Health says not well in a seal and an outage, and well before and after each."""
@@ -364,10 +363,6 @@ def _turns_red_and_green(lab: Lab, loss: AbstractContextManager[Fault]) -> bool:
     return red and green
 
 
-SPARE = 6
-"""Growth of threads, files or connections."""
-
-
 @pytest.mark.scenario("PRC-06")
 def test_faults_of_all_kinds_leave_nothing_behind(lab: Lab) -> None:
     """Three rounds of many faults leave no more threads, files, connections or tokens than one."""
@@ -383,7 +378,7 @@ def test_faults_of_all_kinds_leave_nothing_behind(lab: Lab) -> None:
         if back and (back := _lost_token(lab, next(answers))):
             _ask_for_what_is_not_there(lab)
             _write_again(lab)
-    more = left_behind(lab, before, spare=SPARE)
+    more = left_behind(lab, before)
     lab.judge(
         none_of("faults leave nothing behind", more),
         obeys_retry_after(since=0.0, until=lab.history.now(), kind="login", may_be_empty=True),
@@ -467,9 +462,6 @@ def _ask_for_what_is_not_there(lab: Lab) -> None:
     for _ in range(2):
         for verb in all_read_verbs(lab):
             lab.client.ask(verb, own_path(lab, NO_SUCH_SECRET, verb), KEY)
-
-
-LEDGER = "backend/ledger"
 
 
 def _write_again(lab: Lab) -> None:
@@ -570,7 +562,7 @@ def test_closed_clients_leave_nothing_open(lab: Lab) -> None:
         good = good and _life_that_is_closed(lab)
     lab.require(f"{LIVES + 1} clients that were closed", lambda _: good)
     lab.judge(
-        none_of("closed clients leave nothing open", left_behind(lab, before, spare=SPARE)),
+        none_of("closed clients leave nothing open", left_behind(lab, before)),
         steady=False,
     )
 

@@ -8,6 +8,8 @@ import pytest
 
 from vault_harness.judge.faults.http import HTML, a_page
 from vault_harness.judge.helpers import (
+    BUSY,
+    LOGS_IN_TOO,
     Processor,
     ask_for_a_whole,
     callers_if_started,
@@ -53,13 +55,8 @@ from vault_harness.recorder.observations import Operation
 LONG_SEAL = 30.0
 """Seconds. A pause that doubles from 0.1 s without a limit is then longer than 12 s."""
 
-SPARE = 6
-"""Growth of threads, files or connections."""
-
 AGAIN_AND_AGAIN = 8
 """More seals than `SPARE`, so that one leak in each shows."""
-
-LOGS_IN_TOO = 1.0
 
 CALLERS = 5
 
@@ -178,7 +175,7 @@ def test_repeated_seals_leave_nothing_behind(lab: Lab) -> None:
             with lab.vault.sealed() as fault:
                 lab.hold(fault, 0.5)
             lab.recovers(after=fault)
-    more = left_behind(lab, before, spare=SPARE)
+    more = left_behind(lab, before)
     lab.judge(
         none_of("seals leave nothing behind", more),
         at_most(1 + replaced_in_turn(lab.history), lab.tokens.alive(), "tokens alive"),
@@ -417,10 +414,6 @@ def test_seal_that_outlasts_all_tries(lab: Lab) -> None:
         # Only a client with a process of its own is asked.
         processor_at_most(lab, BUSY * fault.length, spent, "while Vault is sealed"),
     )
-
-
-BUSY = 0.25
-"""Part of a core: a loop without requests takes a whole one."""
 
 
 @pytest.mark.scenario("SEA-08")

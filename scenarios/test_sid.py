@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from vault_harness.judge.driver import Driver
-from vault_harness.judge.faults.http import HTML, JSON, QUOTA, a_page
+from vault_harness.judge.faults.http import HTML, JSON, NEVER, QUOTA, a_page
 from vault_harness.judge.helpers import (
     ask_for_a_whole,
     await_start,
@@ -186,10 +186,6 @@ def test_locked_role_is_waited_out(lab: Lab) -> None:
         no_request_storm(since=fault.began, until=fault.end),
         _no_secret_is_missing(since=fault.began, until=fault.end),
     )
-
-
-NEVER = 600.0
-"""Seconds, longer than any client waits."""
 
 
 def _answers_about_the_lock(lab: Lab, since: float) -> list[Exchange]:

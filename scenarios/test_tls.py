@@ -12,6 +12,7 @@ import pytest
 from vault_harness.certificates import LIFE, NOW, Authority
 from vault_harness.judge.conditions import Condition
 from vault_harness.judge.helpers import (
+    LEDGER,
     allow_writes,
     ask_for_a_whole,
     await_start,
@@ -230,8 +231,6 @@ CALLED = 0.7
 
 UNHURRIED = 0.6
 """Part of a life in which a renewal is not urgent."""
-
-LEDGER = "backend/ledger"
 
 
 @pytest.mark.scenario("TLS-03")

@@ -229,7 +229,7 @@ def test_only_what_is_held_for_long_is_left_behind(
     lab = SimpleNamespace(history=history, require=lambda *_: None)
     seen = lambda _: Footprint(None, None, held(clock[0]))  # noqa: E731 -- of this client
     monkeypatch.setattr(traces, "footprint", seen)
-    more = left_behind(cast("Lab", lab), Footprint(None, None, 2), spare=6)
+    more = left_behind(cast("Lab", lab), Footprint(None, None, 2))
     assert more == ({"connections: 2 before, 9 after"} if left else set())
 
 

@@ -33,6 +33,11 @@ INTERNAL_ERROR: Final = b'{"errors":["internal error"]}\n'
 
 QUOTA: Final = b'{"errors":["rate limit quota exceeded"]}\n'
 
+SEALED: Final = b'{"errors":["Vault is sealed"]}\n'
+
+NEVER: Final = 600.0
+"""Seconds, longer than any client waits."""
+
 NOTICE: Final = b'{"status":"maintenance","retry":true}'
 """JSON of another server, without Vault's fields."""
 

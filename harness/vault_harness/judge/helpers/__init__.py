@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from vault_harness.judge.helpers.calls import (
+    ALONE,
+    HELD_UP,
+    WITHIN_A_CALL,
     all_read_verbs,
     ask_for_a_whole,
     has_its_files,
@@ -32,6 +35,8 @@ from vault_harness.judge.helpers.instead import (
 )
 from vault_harness.judge.helpers.leaders import fails_over, leading_to, leads_again, served_again
 from vault_harness.judge.helpers.lives import (
+    ALL_BUT_THE_END,
+    LOGS_IN_TOO,
     accessor_in_use,
     at_the_same_time,
     given_up,
@@ -45,6 +50,7 @@ from vault_harness.judge.helpers.lives import (
 )
 from vault_harness.judge.helpers.starts import (
     ENDS_WITHIN,
+    LEDGER,
     allow_writes,
     await_start,
     callers_if_started,
@@ -60,6 +66,8 @@ from vault_harness.judge.helpers.starts import (
     works_after_all,
 )
 from vault_harness.judge.helpers.traces import (
+    BUSY,
+    SPARE,
     Footprint,
     Processor,
     footprint,
@@ -73,7 +81,15 @@ from vault_harness.judge.helpers.traces import (
 )
 
 __all__ = [
+    "ALL_BUT_THE_END",
+    "ALONE",
+    "BUSY",
     "ENDS_WITHIN",
+    "HELD_UP",
+    "LEDGER",
+    "LOGS_IN_TOO",
+    "SPARE",
+    "WITHIN_A_CALL",
     "Footprint",
     "OtherHost",
     "accessor_in_use",

@@ -32,6 +32,7 @@ __all__ = [
     "POLICY",
     "READ_ONLY",
     "SCHEDULED",
+    "LOGS_IN_EVERY",
     "Connections",
     "Password",
     "Pool",
@@ -43,6 +44,9 @@ __all__ = [
 
 EVERY = 0.1
 """Seconds between logins at the database."""
+
+LOGS_IN_EVERY = 0.25
+"""The same where nobody waits for one of them."""
 
 
 def first_credential(lab: Lab, path: str = CREDENTIALS) -> Credential:

@@ -33,6 +33,10 @@ def turns(lab: Lab, *, well: bool, within: float, every: float = 0.3) -> bool:
     return True
 
 
+LEDGER = "backend/ledger"
+"""A secret that clients write."""
+
+
 def allow_writes(lab: Lab, path: str) -> None:
     """Let the role's next tokens write one secret."""
     client = lab.operator.client
