@@ -8,7 +8,7 @@ import pytest
 
 from vault_harness.judge.driver import Verb
 from vault_harness.judge.faults.http import SEALED
-from vault_harness.judge.helpers import own_path, read_verbs
+from vault_harness.judge.helpers.calls import own_path, read_verbs
 from vault_harness.judge.lab import ROLE, Lab
 from vault_harness.judge.oracles import fails_as
 from vault_harness.judge.verdict import Finding

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from vault_harness.judge.driver import ReadVerb, Verb
-from vault_harness.judge.helpers import ALONE, read_verbs, secrets_by_verb
+from vault_harness.judge.helpers.calls import ALONE, read_verbs, secrets_by_verb
 from vault_harness.judge.lab import Lab
 from vault_harness.judge.oracles import nobody_waits, none_of, reads_go_on, same_token
 from vault_harness.judge.verdict import NotClaimed, NotExercised

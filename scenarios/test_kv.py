@@ -14,16 +14,13 @@ import pytest
 from vault_harness.errors import SubjectError
 from vault_harness.judge.conditions import Condition
 from vault_harness.judge.driver import Driver, ReadVerb, reading
-from vault_harness.judge.helpers import (
+from vault_harness.judge.helpers.calls import all_read_verbs, has_its_files, own_path, read_verbs
+from vault_harness.judge.helpers.instead import vault_gone
+from vault_harness.judge.helpers.starts import (
     LEDGER,
-    all_read_verbs,
     allow_writes,
     canary,
-    has_its_files,
     look_like_something_else,
-    own_path,
-    read_verbs,
-    vault_gone,
     version_of,
 )
 from vault_harness.judge.lab import KEY, MOUNT, PATH, Lab

@@ -16,7 +16,7 @@ import pytest
 
 from vault_harness.judge.conditions import Condition, Sighting
 from vault_harness.judge.faults.http import HTML, JSON, NOTICE, QUOTA, a_page
-from vault_harness.judge.helpers import ALL_BUT_THE_END, HELD_UP, WITHIN_A_CALL, instead_of_vault
+from vault_harness.judge.helpers.calls import HELD_UP, WITHIN_A_CALL
 from vault_harness.judge.helpers.database import (
     CREDENTIALS,
     POLICY,
@@ -24,6 +24,8 @@ from vault_harness.judge.helpers.database import (
     first_credential,
     pool,
 )
+from vault_harness.judge.helpers.instead import instead_of_vault
+from vault_harness.judge.helpers.lives import ALL_BUT_THE_END
 from vault_harness.judge.lab import Lab
 from vault_harness.judge.oracles import (
     Oracle,

@@ -15,33 +15,19 @@ from vault_harness.judge.conditions import Condition
 from vault_harness.judge.driver import ReadVerb
 from vault_harness.judge.faults import flapping
 from vault_harness.judge.faults.http import HTML, INTERNAL_ERROR, JSON, QUOTA, SIGN_IN, a_page
-from vault_harness.judge.helpers import (
+from vault_harness.judge.helpers.calls import (
     ALONE,
     HELD_UP,
-    LEDGER,
-    LOGS_IN_TOO,
     WITHIN_A_CALL,
-    accessor_in_use,
     all_read_verbs,
-    allow_writes,
     ask_for_a_whole,
-    callers_if_started,
-    canary,
+    has_its_files,
+    own_path,
+)
+from vault_harness.judge.helpers.connections import (
     connections_not_accepted,
     connections_said_to_end,
     dead_connections,
-    footprint_at_rest,
-    given_up,
-    has_its_files,
-    left_behind,
-    look_like_something_else,
-    lost_until_met,
-    own_path,
-    renewal_comes,
-    start_in_background,
-    vault_gone,
-    version_of,
-    works_after_all,
 )
 from vault_harness.judge.helpers.database import (
     CREDENTIALS,
@@ -50,7 +36,26 @@ from vault_harness.judge.helpers.database import (
     first_credential,
     pool,
 )
+from vault_harness.judge.helpers.instead import vault_gone
 from vault_harness.judge.helpers.leaders import address_beside, address_gone, follows
+from vault_harness.judge.helpers.lives import (
+    LOGS_IN_TOO,
+    accessor_in_use,
+    given_up,
+    lost_until_met,
+    renewal_comes,
+)
+from vault_harness.judge.helpers.starts import (
+    LEDGER,
+    allow_writes,
+    callers_if_started,
+    canary,
+    look_like_something_else,
+    start_in_background,
+    version_of,
+    works_after_all,
+)
+from vault_harness.judge.helpers.traces import footprint_at_rest, left_behind
 from vault_harness.judge.lab import KEY, PATH, Lab
 from vault_harness.judge.oracles import (
     LOGS_IN_INSTEAD,

@@ -8,14 +8,10 @@ from secrets import token_hex
 
 import pytest
 
-from vault_harness.judge.helpers import (
-    LEDGER,
-    allow_writes,
-    ask_for_a_whole,
-    canary,
-    lost_until_met,
-)
+from vault_harness.judge.helpers.calls import ask_for_a_whole
 from vault_harness.judge.helpers.database import CREDENTIALS
+from vault_harness.judge.helpers.lives import lost_until_met
+from vault_harness.judge.helpers.starts import LEDGER, allow_writes, canary
 from vault_harness.judge.lab import Lab
 from vault_harness.judge.oracles import (
     names_its_namespace,

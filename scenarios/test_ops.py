@@ -6,7 +6,7 @@ import pytest
 
 from vault_harness.errors import HarnessError
 from vault_harness.judge.driver import ReadVerb
-from vault_harness.judge.helpers import lockout
+from vault_harness.judge.helpers.starts import lockout
 from vault_harness.judge.lab import KEY, PATH, ROLE, Lab
 from vault_harness.judge.oracles import (
     bad_logins_at_most,

@@ -26,25 +26,24 @@ from vault_harness.judge.faults.http import (
     SIGN_IN,
     a_page,
 )
-from vault_harness.judge.helpers import (
+from vault_harness.judge.helpers.calls import (
+    all_read_verbs,
+    has_its_files,
+    own_path,
+    secrets_by_verb,
+)
+from vault_harness.judge.helpers.database import LOGS_IN_EVERY, first_credential, pool
+from vault_harness.judge.helpers.instead import vault_gone
+from vault_harness.judge.helpers.lives import let_go, sleeps
+from vault_harness.judge.helpers.starts import (
     ENDS_WITHIN,
     LEDGER,
-    SPARE,
-    all_read_verbs,
     allow_writes,
     canary,
     ends_cleanly,
-    footprint_at_rest,
-    has_its_files,
-    left_behind,
-    let_go,
-    own_path,
-    secrets_by_verb,
-    sleeps,
     turns,
-    vault_gone,
 )
-from vault_harness.judge.helpers.database import LOGS_IN_EVERY, first_credential, pool
+from vault_harness.judge.helpers.traces import SPARE, footprint_at_rest, left_behind
 from vault_harness.judge.lab import KEY, PATH, Lab
 from vault_harness.judge.oracles import (
     LOGS_IN_INSTEAD,

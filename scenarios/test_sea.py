@@ -7,25 +7,27 @@ from itertools import pairwise
 import pytest
 
 from vault_harness.judge.faults.http import HTML, a_page
-from vault_harness.judge.helpers import (
-    BUSY,
-    LOGS_IN_TOO,
-    Processor,
-    ask_for_a_whole,
+from vault_harness.judge.helpers.calls import ask_for_a_whole, reading_keys, recovers_with_all_verbs
+from vault_harness.judge.helpers.instead import uninitialised, vault_gone
+from vault_harness.judge.helpers.lives import LOGS_IN_TOO
+from vault_harness.judge.helpers.starts import (
+    all_served,
     callers_if_started,
     ends_cleanly,
+    herd_reading,
+    open_herd,
+    open_light_herd,
+    start_in_background,
+    works_after_all,
+)
+from vault_harness.judge.helpers.traces import (
+    BUSY,
+    Processor,
     footprint_at_rest,
     left_behind,
     processor_at_most,
     processor_time,
-    reading_keys,
-    recovers_with_all_verbs,
-    start_in_background,
-    uninitialised,
-    vault_gone,
-    works_after_all,
 )
-from vault_harness.judge.helpers.starts import all_served, herd_reading, open_herd, open_light_herd
 from vault_harness.judge.lab import Lab
 from vault_harness.judge.oracles import (
     READ_VERBS,

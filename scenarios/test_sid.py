@@ -11,13 +11,12 @@ import pytest
 
 from vault_harness.judge.driver import Driver
 from vault_harness.judge.faults.http import HTML, JSON, NEVER, QUOTA, a_page
-from vault_harness.judge.helpers import (
-    ask_for_a_whole,
+from vault_harness.judge.helpers.calls import ask_for_a_whole
+from vault_harness.judge.helpers.lives import lost_until_met, served_until_its_token_ends
+from vault_harness.judge.helpers.starts import (
     await_start,
     callers_if_started,
     lockout,
-    lost_until_met,
-    served_until_its_token_ends,
     start_in_background,
     started_again,
     tries_meanwhile,

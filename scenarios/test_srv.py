@@ -11,20 +11,16 @@ from email.utils import format_datetime
 import pytest
 
 from vault_harness.judge.faults.http import HTML, JSON, NEVER, NOTICE, QUOTA, SEALED, a_page
-from vault_harness.judge.helpers import (
-    LEDGER,
-    allow_writes,
+from vault_harness.judge.helpers.calls import (
     ask_for_a_whole,
-    canary,
-    given_up,
     has_its_files,
-    leading_to,
     reading_keys,
     reading_with_all_verbs,
     recovers_with_all_verbs,
-    turns,
-    version_of,
 )
+from vault_harness.judge.helpers.leaders import leading_to
+from vault_harness.judge.helpers.lives import given_up
+from vault_harness.judge.helpers.starts import LEDGER, allow_writes, canary, turns, version_of
 from vault_harness.judge.lab import KEY, Lab
 from vault_harness.judge.oracles import (
     LOGS_IN_INSTEAD,

@@ -17,30 +17,32 @@ from vault_harness.errors import SubjectError
 from vault_harness.judge.conditions import Sighting
 from vault_harness.judge.driver import Driver, Verb, reading
 from vault_harness.judge.faults.http import HTML, JSON, NOTICE, SIGN_IN
-from vault_harness.judge.helpers import (
-    ALL_BUT_THE_END,
-    BUSY,
+from vault_harness.judge.helpers.calls import (
     HELD_UP,
     WITHIN_A_CALL,
     ask_for_a_whole,
-    at_the_same_time,
-    ends_cleanly,
-    footprint_between_calls,
     has_its_files,
-    let_go,
-    processor_at_most,
-    processor_time,
     reading_keys,
-    renewal_comes,
     secret_of_the_cache,
-    served_until_its_token_ends,
-    sleeps,
-    turns,
-    vault_gone,
     wholes_come_back,
 )
 from vault_harness.judge.helpers.database import LOGS_IN_EVERY, first_credential, pool
-from vault_harness.judge.helpers.starts import open_reading
+from vault_harness.judge.helpers.instead import vault_gone
+from vault_harness.judge.helpers.lives import (
+    ALL_BUT_THE_END,
+    at_the_same_time,
+    let_go,
+    renewal_comes,
+    served_until_its_token_ends,
+    sleeps,
+)
+from vault_harness.judge.helpers.starts import ends_cleanly, open_reading, turns
+from vault_harness.judge.helpers.traces import (
+    BUSY,
+    footprint_between_calls,
+    processor_at_most,
+    processor_time,
+)
 from vault_harness.judge.lab import KEY, PATH, ROLE, Lab
 from vault_harness.judge.oracles import (
     LOGS_IN_INSTEAD,
