@@ -15,7 +15,7 @@ from typing import Literal
 import pytest
 
 from vault_harness.errors import SubjectError
-from vault_harness.judge.driver import ReadVerb, reading
+from vault_harness.judge.driver import ReadVerb, beside, reading
 from vault_harness.judge.faults import process_tree
 from vault_harness.judge.faults.http import (
     HTML,
@@ -478,13 +478,8 @@ def _probing(lab: Lab) -> Iterator[None]:
         while not over.wait(0.3):
             lab.client.healthy()
 
-    probe = threading.Thread(target=ask, name="probe", daemon=True)
-    probe.start()
-    try:
+    with beside(ask, name="probe", stop=over, patience=lab.client.patience):
         yield
-    finally:
-        over.set()
-        probe.join(timeout=lab.client.patience)
 
 
 Call = ReadVerb | Literal["write"]

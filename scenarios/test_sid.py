@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from vault_harness.judge.driver import Driver
+from vault_harness.judge.driver import Driver, beside, paced
 from vault_harness.judge.faults.http import HTML, JSON, NEVER, QUOTA, a_page
 from vault_harness.judge.helpers.calls import ask_for_a_whole
 from vault_harness.judge.helpers.lives import lost_until_met, served_until_its_token_ends
@@ -297,25 +297,14 @@ DELIVERY_PACE = 0.24
 @contextlib.contextmanager
 def _one_for_each_turn(lab: Lab) -> Iterator[None]:
     """Deliver secret-ids: a slow client may log in more than once."""
-    over, failures = threading.Event(), list[Exception]()
+    over = threading.Event()
 
     def deliver() -> None:
-        try:
-            while not over.is_set():
-                lab.new_secret_id()
-                over.wait(DELIVERY_PACE * lab.ttl)
-        except Exception as error:  # noqa: BLE001 - raised below: no client can log in then
-            failures.append(error)
+        for _ in paced(over, DELIVERY_PACE * lab.ttl):
+            lab.new_secret_id()
 
-    postman = threading.Thread(target=deliver, name="secret-ids", daemon=True)
-    postman.start()
-    try:
+    with beside(deliver, name="secret-ids", stop=over, patience=10.0):
         yield
-    finally:
-        over.set()
-        postman.join(timeout=10.0)
-        if failures:
-            raise failures[0]
 
 
 @pytest.mark.scenario("SID-07")
