@@ -14,7 +14,7 @@ from itertools import pairwise
 from math import inf
 
 from vault_harness.judge.oracles.base import HANDOVER, Oracle, bursts, requests, times
-from vault_harness.judge.oracles.callers import READ_VERBS, READS
+from vault_harness.judge.oracles.callers import READ_VERBS, READS, late_end
 from vault_harness.judge.oracles.dead_tokens import NEWS, no_request_with_a_dead_token
 from vault_harness.judge.oracles.profile import came_through, holders
 from vault_harness.judge.oracles.requests import A_SECRET, _unbidden, kept_unasked
@@ -46,23 +46,11 @@ def health_ends_within(deadline: float) -> Oracle:
     promise = f"health ends within {deadline:g} s"
 
     def oracle(history: History) -> list[Finding]:
-        findings = []
-        for call in history.calls("health"):
-            ended = call.ended if call.ended is not None else history.now()
-            over = ended - call.began - deadline - HANDOVER - SLACK
-            if call.outcome == "hung" or over > 0:
-                word = "had not ended" if call.outcome in ("hung", None) else "ended only"
-                findings.append(
-                    Finding(
-                        promise,
-                        f"health {word} after {ended - call.began:.1f} s",
-                        call.began,
-                        rests_on=(),
-                        missed=max(over, 0.0) if call.outcome != "hung" else None,
-                        until=ended,
-                    )
-                )
-        return findings
+        return [
+            found
+            for call in history.calls("health")
+            for found in late_end(promise, history, call, deadline, "health", digits=1)
+        ]
 
     return oracle
 
