@@ -7,13 +7,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from vault_harness.judge.helpers import (
-    all_read_verbs,
-    allow_writes,
-    own_path,
-    replaced_unmet,
-    secrets_by_verb,
-)
+from vault_harness.judge.helpers.calls import all_read_verbs, own_path, secrets_by_verb
+from vault_harness.judge.helpers.lives import replaced_unmet
+from vault_harness.judge.helpers.starts import allow_writes
 from vault_harness.judge.lab import KEY, PATH, ROLE, Lab
 from vault_harness.judge.oracles import (
     READ_VERBS,

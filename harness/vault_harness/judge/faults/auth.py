@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from vault_harness.local.stack.launching import Stack
 from vault_harness.local.vault import approle
 from vault_harness.local.vault.namespace import Namespace
-from vault_harness.recorder.fault import Fault, FaultLog, Signature
+from vault_harness.recorder.fault import Fault, FaultLog, Signature, noted
 from vault_harness.waiting import wait_until
 
 MOVE = 10.0
@@ -36,12 +36,9 @@ class AuthFaults:
     def parent_revoked(self, parent: str, *, child: str) -> Iterator[Fault]:
         """Revoke a token's parent, and the token with it, for good. Both are accessors."""
         signature = Signature(statuses=frozenset({403}), token=child, lingers=True)
-        fault = self._log.begin_fault("parent token revoked", signature)
-        self._post("auth/token/revoke-accessor", {"accessor": parent})
-        try:
+        with noted(self._log, "parent token revoked", signature) as fault:
+            self._post("auth/token/revoke-accessor", {"accessor": parent})
             yield fault
-        finally:
-            self._log.end_fault(fault)
 
     @contextmanager
     def auth_mount_disabled(self, role: str, secret_id: str) -> Iterator[Fault]:

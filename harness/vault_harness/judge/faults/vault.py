@@ -14,9 +14,10 @@ import requests
 from vault_harness.errors import CapabilityMissing, OperatorError, ScenarioDefect
 from vault_harness.judge.faults.auth import AuthFaults
 from vault_harness.local.engine.shape import Capability, Node
+from vault_harness.local.stack.launching import Stack
 from vault_harness.local.vault import approle, cluster
 from vault_harness.local.vault.admin import VaultAdmin
-from vault_harness.recorder.fault import Fault, Signature
+from vault_harness.recorder.fault import Fault, Signature, noted
 from vault_harness.waiting import wait_until
 
 LOCKOUT_THRESHOLD = 5
@@ -27,6 +28,16 @@ RESTORE = 30.0
 
 SILENCE = 0.5
 """Seconds without an answer that show a hang: a hundred times the usual."""
+
+
+def serves(stack: Stack, at: Node | VaultAdmin) -> bool:
+    """Return whether the root token works there, which is older than any snapshot."""
+    token = stack.keyring.root_token
+    with closing(VaultAdmin(at.address, token, at.ca_cert, timeout=1.0)) as operator:
+        try:
+            return bool(operator.request("GET", "auth/token/lookup-self"))
+        except OperatorError:
+            return False
 
 
 class VaultFaults(AuthFaults):
@@ -71,25 +82,13 @@ class VaultFaults(AuthFaults):
         """Let a leader step down and stay a standby, for good."""
         signature = Signature(unanswered=True, late=0.3, statuses=frozenset({307, 500, 503}))
         # Note the fault first: the leader refuses requests before it answers this one.
-        fault = self._log.begin_fault("leader stepped down", signature)
-        with closing(self._stack.operator_at(leader)) as operator:
-            cluster.step_down(operator)
-        try:
+        with noted(self._log, "leader stepped down", signature) as fault:
+            with closing(self._stack.operator_at(leader)) as operator:
+                cluster.step_down(operator)
             yield fault
-        finally:
-            self._log.end_fault(fault)
 
     def snapshot(self) -> bytes:
         return bytes(self._stack.operator.client.sys.take_raft_snapshot().content)
-
-    def _serves(self) -> bool:
-        """Return whether the operator's token works, which is older than any snapshot."""
-        here, token = self._stack.operator, self._stack.keyring.root_token
-        with closing(VaultAdmin(here.address, token, here.ca_cert, timeout=1.0)) as operator:
-            try:
-                return bool(operator.request("GET", "auth/token/lookup-self"))
-            except OperatorError:
-                return False
 
     @contextmanager
     def restored(self, snapshot: bytes) -> Iterator[Fault]:
@@ -100,15 +99,15 @@ class VaultFaults(AuthFaults):
         """
         self._must_be_ours(Capability.RESTORE, "restored: others may have written meanwhile")
         # Tokens from after the snapshot are answered 403 from now on.
-        fault = self._log.begin_fault(
-            "an older snapshot restored", Signature(statuses=frozenset({403}), lingers=True)
-        )
-        self._stack.operator.client.sys.force_restore_raft_snapshot(snapshot)
-        wait_until(self._serves, "Vault to serve what the snapshot has", timeout=RESTORE)
-        try:
+        signature = Signature(statuses=frozenset({403}), lingers=True)
+        with noted(self._log, "an older snapshot restored", signature) as fault:
+            self._stack.operator.client.sys.force_restore_raft_snapshot(snapshot)
+            wait_until(
+                lambda: serves(self._stack, self._stack.operator),
+                "Vault to serve what the snapshot has",
+                timeout=RESTORE,
+            )
             yield fault
-        finally:
-            self._log.end_fault(fault)
 
     # Tokens and policies
 
@@ -116,12 +115,9 @@ class VaultFaults(AuthFaults):
     def token_revoked(self, accessor: str) -> Iterator[Fault]:
         """Revoke a token for good."""
         signature = Signature(statuses=frozenset({403}), token=accessor, lingers=True)
-        fault = self._log.begin_fault("token revoked", signature)
-        self._post("auth/token/revoke-accessor", {"accessor": accessor})
-        try:
+        with noted(self._log, "token revoked", signature) as fault:
+            self._post("auth/token/revoke-accessor", {"accessor": accessor})
             yield fault
-        finally:
-            self._log.end_fault(fault)
 
     @contextmanager
     def policy(self, name: str, text: str) -> Iterator[Fault]:
@@ -186,14 +182,10 @@ class VaultFaults(AuthFaults):
         ``optional`` means that a client may have a new secret-id before the next login.
         """
         signature = Signature(statuses=frozenset({400}), kinds=frozenset({"login"}), lingers=True)
-        fault = self._log.begin_fault(
-            "secret-id destroyed", signature, {"role": role}, optional=optional
-        )
-        approle.destroy(self._operator, role, accessor)
-        try:
+        detail = {"role": role}
+        with noted(self._log, "secret-id destroyed", signature, detail, optional=optional) as fault:
+            approle.destroy(self._operator, role, accessor)
             yield fault
-        finally:
-            self._log.end_fault(fault)
 
     @contextmanager
     def role_locked(self, role: str) -> Iterator[Fault]:
@@ -230,14 +222,10 @@ class VaultFaults(AuthFaults):
         ``optional`` means that a client may learn of this from the database, without asking Vault.
         """
         signature = Signature(statuses=frozenset({400}), kinds=frozenset({"lease"}), lingers=True)
-        fault = self._log.begin_fault(
-            "leases revoked", signature, {"prefix": prefix}, optional=optional
-        )
-        self._client().adapter.put(f"/v1/sys/leases/revoke-prefix/{prefix}", json={"sync": True})
-        try:
+        detail, path = {"prefix": prefix}, f"/v1/sys/leases/revoke-prefix/{prefix}"
+        with noted(self._log, "leases revoked", signature, detail, optional=optional) as fault:
+            self._client().adapter.put(path, json={"sync": True})
             yield fault
-        finally:
-            self._log.end_fault(fault)
 
     @contextmanager
     def static_role_rotated(self, path: str) -> Iterator[Fault]:
@@ -245,14 +233,10 @@ class VaultFaults(AuthFaults):
 
         ``path`` is ``database/static-creds/app``, for example.
         """
-        fault = self._log.begin_fault(
-            "static role rotated", Signature(), {"path": path}, optional=True
-        )
-        self._post(path.replace("/static-creds/", "/rotate-role/"), {})
-        try:
+        detail = {"path": path}
+        with noted(self._log, "static role rotated", Signature(), detail, optional=True) as fault:
+            self._post(path.replace("/static-creds/", "/rotate-role/"), {})
             yield fault
-        finally:
-            self._log.end_fault(fault)
 
     @contextmanager
     def lease_renewals_fail(self, path: str) -> Iterator[Fault]:
