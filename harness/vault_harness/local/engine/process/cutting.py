@@ -7,6 +7,7 @@ import sys
 
 from vault_harness import files
 from vault_harness.errors import CapabilityMissing, EngineError, HarnessError, StackError, named
+from vault_harness.local.engine.members import known_members
 from vault_harness.local.engine.process.launching import Launching
 from vault_harness.local.engine.process.links import Cut
 from vault_harness.local.engine.process.own_program import Relay
@@ -31,7 +32,7 @@ class Cutting(Launching):
                 f"{named('up', '--ha')}",
             )
         record = self._memory.load()
-        found = self._all_running(self._members(record), record)
+        found = self._all_running(known_members(record, self._data_dir), record)
         running = [name for name, processes in found.items() if processes]
         if running:
             raise StackError(

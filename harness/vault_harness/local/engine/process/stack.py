@@ -19,6 +19,8 @@ from vault_harness.local.engine.logs import follow as follow_file
 from vault_harness.local.engine.logs import lines
 from vault_harness.local.engine.members import (
     check_room,
+    known_cluster,
+    known_members,
     next_name,
     planned_members,
     refuse_other_engines_cluster,
@@ -94,7 +96,7 @@ class ProcessStack(Cutting):
 
     @property
     def audit_paths(self) -> dict[str, Path]:
-        nodes = self._members(self._record_if_readable())
+        nodes = known_members(self._record_if_readable(), self._data_dir)
         return {name: self._directory(name) / AUDIT_LOG_NAME for name in nodes}
 
     @property
@@ -106,8 +108,8 @@ class ProcessStack(Cutting):
         record, settings = self._memory.load(), self._settings
         for name in self._names(record):
             self._refuse_another(name, record)
-        balanced = nodes > 1 or self._is_cluster(record)
-        if balanced and not self._is_cluster(record):
+        balanced = nodes > 1 or known_cluster(record, self._data_dir)
+        if balanced and not known_cluster(record, self._data_dir):
             self._refuse_running(record)
         for name, port, setting in (
             (BALANCER_NAME if balanced else NODE_NAME, settings.vault_port, "HARNESS_VAULT_PORT"),
@@ -119,11 +121,11 @@ class ProcessStack(Cutting):
 
     def start(self, *, nodes: int = 1) -> Endpoints:
         record = self._memory.load()
-        known = self._members(record)
+        known = known_members(record, self._data_dir)
         members = planned_members(known, nodes)
         refuse_other_engines_cluster(self.name, members, self._data_dir)
-        balanced = nodes > 1 or self._is_cluster(record)
-        if balanced and not self._is_cluster(record):
+        balanced = nodes > 1 or known_cluster(record, self._data_dir)
+        if balanced and not known_cluster(record, self._data_dir):
             self._refuse_running(record)
         started: list[str] = []
         try:
@@ -173,7 +175,7 @@ class ProcessStack(Cutting):
         return self._end_and_note([HOLDER_NAME])
 
     def end_vault(self) -> list[str]:
-        return self._end_and_note(self._members(self._memory.load()))
+        return self._end_and_note(known_members(self._memory.load(), self._data_dir))
 
     def let_ask_cloud(self, engine: Engine) -> None:
         """Do nothing: credentials come from the environment."""
@@ -223,12 +225,12 @@ class ProcessStack(Cutting):
     def restart_vault(self) -> None:
         """Restart all nodes. Refuses on a full disk, and stops nothing then."""
         record = self._memory.load()
-        nodes = self._members(record)
+        nodes = known_members(record, self._data_dir)
         check_room(self._data_dir, nodes)
         self._end(nodes, record)
         try:
             for name in nodes:
-                self._launch(name, record, nodes if self._is_cluster(record) else ())
+                self._launch(name, record, nodes if known_cluster(record, self._data_dir) else ())
         finally:
             self._memory.save(record)
 
@@ -238,13 +240,13 @@ class ProcessStack(Cutting):
         HAProxy reads its certificate only at the start, so a new one replaces it.
         """
         record = self._memory.load()
-        running = self._all_running((*self._members(record), RECORDER_NAME), record)
+        running = self._all_running((*known_members(record, self._data_dir), RECORDER_NAME), record)
         for processes in running.values():
             for process in processes:
                 process.signal(signal.SIGHUP)
         balancer = recorded(BALANCER_NAME, record, self._configuration(BALANCER_NAME))
         if self._own(BALANCER_NAME) is not None and balancer is not None and balancer.alive():
-            self._lead_to(record, self._members(record))
+            self._lead_to(record, known_members(record, self._data_dir))
 
     # -- the HTTP recorder ------------------------------------------------------------------------
 
@@ -284,11 +286,11 @@ class ProcessStack(Cutting):
     def start_node(self, name: str) -> None:
         record = self._memory.load()
         if not self._keep(name, record):
-            self._launch(name, record, self._members(record))
+            self._launch(name, record, known_members(record, self._data_dir))
 
     def add_node(self) -> NodeEndpoint:
         record = self._memory.load()
-        members = self._members(record)
+        members = known_members(record, self._data_dir)
         name = next_name(members, self._data_dir)
         try:
             self._launch(name, record, members)
@@ -302,7 +304,8 @@ class ProcessStack(Cutting):
 
     def remove_node(self, name: str) -> list[str]:
         record = self._memory.load()
-        self._lead_to(record, [member for member in self._members(record) if member != name])
+        members = known_members(record, self._data_dir)
+        self._lead_to(record, [member for member in members if member != name])
         ended = self._end([name], record)
         self._memory.save(record)
         shutil.rmtree(self._directory(name), ignore_errors=True)
@@ -340,7 +343,7 @@ class ProcessStack(Cutting):
     def describe(self) -> list[ServiceState]:
         record = self._record_if_readable()
         states = []
-        names, members = self._names(record), self._members(record)
+        names, members = self._names(record), known_members(record, self._data_dir)
         for name, found in self._all_running(self._all_names(record), record).items():
             if name not in names and not found:
                 continue  # it should not run, and does not
