@@ -27,7 +27,7 @@ from vault_harness.local.stack import data_dir
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.opening import Unsealed
 from vault_harness.local.vault import cluster
-from vault_harness.local.vault.admin import LEADER_SECONDS, VaultAdmin
+from vault_harness.local.vault.admin import LEADER_SECONDS, SERVING, VaultAdmin
 from vault_harness.local.vault.root.operator_token import needing_root
 
 _LEADER_SECONDS = 30.0
@@ -195,7 +195,7 @@ class Nodes:
         cut = {each for each in self._stack.provider().cut_nodes() if each != name}
         asked = [node.address for node in others if node.name not in cut]
         with cluster.operators(asked, self._stack.keyring(), ca_cert=endpoints.ca_cert) as nodes:
-            serving = sum(status in {200, 429} for status in cluster.health_of_all(nodes))
+            serving = sum(status in SERVING for status in cluster.health_of_all(nodes))
         if serving * 2 <= len(others):
             raise StackError(
                 f"without {name} there is no quorum: {serving} of the other {len(others)} nodes "

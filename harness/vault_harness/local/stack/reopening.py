@@ -13,6 +13,7 @@ from vault_harness.local.stack import sealing
 from vault_harness.local.stack.opening import Opening
 from vault_harness.local.stack.record import StackRecord
 from vault_harness.local.vault import cluster
+from vault_harness.local.vault.admin import CLOSED
 from vault_harness.local.vault.connection import SealStatus
 
 Opener = Literal["keys", "itself"]
@@ -103,4 +104,4 @@ class Reopening:
         if endpoints is None:
             return False
         with cluster.operators(endpoints.addresses, ca_cert=endpoints.ca_cert) as nodes:
-            return not {501, 503}.issuperset(cluster.health_of_all(nodes))
+            return not CLOSED.issuperset(cluster.health_of_all(nodes))

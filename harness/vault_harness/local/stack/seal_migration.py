@@ -37,7 +37,7 @@ from vault_harness.local.stack.data_dir import SEAL_MIGRATION_NAME
 from vault_harness.local.stack.opening import Opening
 from vault_harness.local.stack.record import StackRecord, no_folder
 from vault_harness.local.vault import cluster
-from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.admin import SERVING, VaultAdmin
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.local.written_ahead import Checkpoint, WrittenAhead
 
@@ -391,7 +391,7 @@ def _check_all_serve(endpoints: Endpoints) -> None:
     away = [
         node.name
         for node, status in zip(endpoints.nodes, health, strict=True)
-        if status not in {200, 429}
+        if status not in SERVING
     ]
     if away:
         raise StackError(

@@ -21,12 +21,12 @@ from vault_harness.local.stack.seal_migration import (
     SealMigrations,
 )
 from vault_harness.local.vault import cluster
+from vault_harness.local.vault.admin import CLOSED
 from vault_harness.local.vault.root.generate import prove_keys
 from vault_harness.local.written_ahead import Checkpoint
 from vault_harness.settings import Settings
 
 _RESTART_SECONDS = 30.0
-_CLOSED = frozenset({501, 503})
 _CLOSED_SECONDS = 5.0
 """For a busy machine."""
 
@@ -76,7 +76,7 @@ class SealVerbs(StackHere):
                 open_ones = [
                     node.name
                     for node, status in zip(endpoints.nodes, health, strict=True)
-                    if status not in _CLOSED and node.name in running
+                    if status not in CLOSED and node.name in running
                 ]
                 if not open_ones:
                     return
