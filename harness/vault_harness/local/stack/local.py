@@ -96,12 +96,12 @@ class LocalStack(SealVerbs):
                     sealing.prepare(kind, provider, self.data_dir, full_start=full_start)
                     self._note_seal(kind)
                     endpoints = provider.start(nodes=_CLUSTER_NODES if ha else 1)
-                    self._opening.open(provider.destroy, endpoints)
+                    self.opening.open(provider.destroy, endpoints)
                     if full_start:
-                        self._opening.forget_what_changed_nothing(endpoints)
+                        self.opening.forget_what_changed_nothing(endpoints)
             except HarnessError:
                 # An interrupted restore continues only with running servers.
-                if not running and not self._opening.is_half_restored():
+                if not running and not self.opening.is_half_restored():
                     with contextlib.suppress(HarnessError):  # the first error says more
                         provider.stop()
                 raise

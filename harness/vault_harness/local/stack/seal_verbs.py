@@ -38,7 +38,7 @@ class SealVerbs(StackHere):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._migrations = SealMigrations(settings.data_dir, self._opening)
+        self._migrations = SealMigrations(settings.data_dir, self.opening)
 
     @without_frames
     def seal(self, *, leave_sealed: bool = False) -> Opener | None:
@@ -52,12 +52,12 @@ class SealVerbs(StackHere):
         with self.held():
             endpoints = self.endpoints()
             opener = self.reopening.before("sealed", leave_sealed=leave_sealed)
-            status = self._opening.seal_status(endpoints)
+            status = self.opening.seal_status(endpoints)
             if not status.sealed:
                 with contextlib.closing(self.operator("")) as operator:
                     if status.kind == "recovery":
                         cluster.wait_until_no_unseal_attempts(operator)
-                    keyring, token = self._opening.keyring(), str(operator.client.token)
+                    keyring, token = self.opening.keyring(), str(operator.client.token)
                     with cluster.operators(
                         endpoints.addresses, keyring, token=token, ca_cert=endpoints.ca_cert
                     ) as nodes:
@@ -103,9 +103,9 @@ class SealVerbs(StackHere):
                 _, endpoints = self._migrations.go_on(self.provider())
                 return Unsealed(opened=tuple(node.name for node in endpoints.nodes))
             kind = sealing.seal_here(self.data_dir, record.seal)
-            if kind != "shamir" and self._opening.any_sealed(endpoints):
+            if kind != "shamir" and self.opening.any_sealed(endpoints):
                 sealing.prepare(kind, self.provider(), self.data_dir)
-            return self._opening.unseal(endpoints)
+            return self.opening.unseal(endpoints)
 
     @without_frames
     def restart(self, *, leave_sealed: bool = False) -> bool:
@@ -135,7 +135,7 @@ class SealVerbs(StackHere):
     @without_frames
     def open_nodes(self) -> Unsealed:
         """Unseal all running nodes, and let nodes join. The caller holds the lock."""
-        return self._opening.unseal(self.endpoints())
+        return self.opening.unseal(self.endpoints())
 
     # -- what it unseals itself with ---------------------------------------------------------------
 
