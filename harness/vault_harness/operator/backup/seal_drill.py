@@ -175,9 +175,7 @@ def _compared(node: Node, copy: Copy) -> Comparison:
 
 def _end(node: Node) -> None:
     node.stop()
-    close = getattr(node, "close", None)
-    if close is not None:
-        close()
+    node.close()
 
 
 @without_frames
@@ -239,9 +237,7 @@ def rehearse(
                 raise
     finally:
         node.kill()
-        close = getattr(node, "close", None)
-        if close is not None:
-            close()
+        node.close()
     if done.comparison.different:
         raise StackError(
             "the backup opens, but it is incomplete; nothing was changed",
