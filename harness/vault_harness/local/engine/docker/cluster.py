@@ -49,6 +49,7 @@ from vault_harness.local.engine.provider import (
     BALANCER_NAME,
     HOLDER_NAME,
     Endpoints,
+    KnownServers,
     NodeEndpoint,
     RecorderEndpoint,
     SealCheck,
@@ -90,16 +91,13 @@ class DockerCluster(DockerStack):
             return
         if not known_cluster(remembered, self._data_dir):
             return
-        with connected() as client:
-            present = self._containers(client)
-        members = known_members(remembered, self._data_dir)
-        layout = self._layout(remembered, present, members, balanced=True)
+        layout = self._layout_now(remembered, known_members(remembered, self._data_dir))
         self._write_project(layout, self._environment(remembered))
         self._lead_to(layout)
 
     def kill_node(self, name: str) -> list[str]:
         with connected() as client:
-            found = [each for each in self._containers(client) if service_of(each) == name]
+            found = self._containers_of(client, name)
             alive = [each for each in found if each.status in {"running", "paused", "restarting"}]
             for container in alive:
                 if container.status == "restarting":  # most of the time no process to kill
@@ -166,11 +164,8 @@ class DockerCluster(DockerStack):
     def remove_node(self, name: str) -> list[str]:
         remembered = self._memory.load()
         members = known_members(remembered, self._data_dir)
-        with connected() as client:
-            present = self._containers(client)
         environment = self._environment(remembered)
-        left = [member for member in members if member != name]
-        layout = self._layout(remembered, present, left, balanced=True)
+        layout = self._layout_now(remembered, [member for member in members if member != name])
         self._write_project(layout, environment)
         self._lead_to(layout)
         self._remember(remembered, layout, environment)
@@ -193,6 +188,11 @@ class DockerCluster(DockerStack):
 
     def stop_recorder(self) -> list[str]:
         return []
+
+    def _layout_now(self, remembered: KnownServers, members: Sequence[str]) -> Layout:
+        with connected() as client:
+            present = self._containers(client)
+        return self._layout(remembered, present, members, balanced=True)
 
     def _lead_to(self, layout: Layout) -> None:
         """Make the balancer read its configuration again; connections stay."""
@@ -229,11 +229,10 @@ class DockerCluster(DockerStack):
     def join_node(self, name: str) -> bool:
         addresses: list[str] = []
         with connected() as client:
-            for container in self._containers(client):
-                if service_of(container) == name:
-                    addresses = self._noted(name, container)
-                    for address in addresses:
-                        _route(client, container, "del", address)
+            for container in self._containers_of(client, name):
+                addresses = self._noted(name, container)
+                for address in addresses:
+                    _route(client, container, "del", address)
         self._note(name).unlink(missing_ok=True)
         return bool(addresses)
 
@@ -301,7 +300,7 @@ class DockerCluster(DockerStack):
         if not isinstance(engine, DockerEngine):
             raise holder_out_of_reach(self.name, engine)
         with connected() as client:
-            found = [each for each in self._containers(client) if service_of(each) == HOLDER_NAME]
+            found = self._containers_of(client, HOLDER_NAME)
         if not found:
             raise EngineError(
                 "the Vault that holds the key has no container",
