@@ -215,7 +215,7 @@ def _looked_at(stack: LocalStack, ca_cert: Path | None) -> Patient:
     services: tuple[ServiceView, ...] = ()
     data_gone, toxiproxy, proxied, audit_log = False, "", "", None
     data_replaced: tuple[str, ...] = ()
-    pending = stack.pending_seal_migration() if engine != "external" else None
+    pending = stack.migrations.pending() if engine != "external" else None
     client_certificates = dict[str, Path]()
     if engine == "external":
         addresses = (settings.vault_addr,) if settings.vault_addr else ()

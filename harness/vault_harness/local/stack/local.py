@@ -81,7 +81,7 @@ class LocalStack(SealVerbs):
             running = [service for service in provider.describe() if service.running]
             new = not holds_data(self.data_dir)
             kind = self._seal(seal, ha=ha)
-            if self._migrations.pending() is None:  # otherwise a migration is continued
+            if self.migrations.pending() is None:  # otherwise a migration is continued
                 provider.check_start(nodes=_CLUSTER_NODES if ha else 1)
             if cuttable:
                 self._check_others(ha=ha)  # another task may have destroyed the cluster
@@ -89,8 +89,8 @@ class LocalStack(SealVerbs):
             self._certificates.prepare(provider, wanted=tls, of_clients=client_certs)
             self._certify(None)
             try:
-                if self._migrations.pending() is not None:
-                    _, endpoints = self._migrations.go_on(provider)
+                if self.migrations.pending() is not None:
+                    _, endpoints = self.migrations.go_on(provider)
                 else:
                     full_start = not any(service.node for service in running)
                     sealing.prepare(kind, provider, self.data_dir, full_start=full_start)

@@ -152,7 +152,7 @@ class Nodes:
         """
         with self._stack.held(), contextlib.closing(self._stack.operator("")) as operator:
             provider, endpoints = self._cluster(name)
-            self._stack.check_settled()
+            self._stack.migrations.check_settled()
             if name == NODE_NAME:
                 raise SettingsError(
                     f"the node {name} cannot be removed: the stack's data is looked for there",
