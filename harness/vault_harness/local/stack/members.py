@@ -47,6 +47,12 @@ class NodeStatus:
     cut: bool = False
 
 
+def health_of(endpoints: Endpoints) -> list[int]:
+    """Return each node's status of ``sys/health``; 0 without an answer."""
+    with cluster.operators(endpoints.addresses, ca_cert=endpoints.ca_cert) as nodes:
+        return cluster.health_of_all(nodes)
+
+
 def look(
     endpoints: Endpoints, keyring: Keyring | None, serving: set[str], leader: VaultAdmin | None
 ) -> tuple[NodeStatus, ...]:

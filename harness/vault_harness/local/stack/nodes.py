@@ -100,7 +100,8 @@ class Nodes:
         """Let another node lead. Return former and new leader, and the seconds between."""
         with self._stack.held(), contextlib.closing(self._stack.operator("")) as leader:
             _, endpoints = self._cluster()
-            _refuse_alone(endpoints)
+            if len(endpoints.nodes) == 1:
+                raise _alone(endpoints, "there is no other node that could lead")
             before, begun = leader.address, time.monotonic()
             with needing_root(leader, named("node.step-down")):
                 cluster.step_down(leader)
@@ -239,11 +240,6 @@ def _see_that_it_answered(name: str, done: Unsealed) -> None:
             looked_at=", ".join((*done.opened, *done.before)) + " did",
             remedy=f"{named('unseal')}; else look at its log: {named('logs', name)}",
         )
-
-
-def _refuse_alone(endpoints: Endpoints) -> None:
-    if len(endpoints.nodes) == 1:
-        raise _alone(endpoints, "there is no other node that could lead")
 
 
 def _alone(endpoints: Endpoints, cause: str) -> StackError:

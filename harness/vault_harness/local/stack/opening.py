@@ -22,7 +22,7 @@ from vault_harness.interrupts import uninterrupted
 from vault_harness.local.engine.configuration import DATA_NAME
 from vault_harness.local.engine.provider import NODE_NAME, Endpoints
 from vault_harness.local.stack.data_dir import INIT_MARKER_NAME, KEYRING_NAME
-from vault_harness.local.stack.members import admit, await_voters
+from vault_harness.local.stack.members import admit, await_voters, health_of
 from vault_harness.local.vault import cluster
 from vault_harness.local.vault.admin import CLOSED, NEW, SEALED, VaultAdmin
 from vault_harness.local.vault.connection import SealStatus
@@ -118,8 +118,7 @@ class Opening:
         return max(found, key=lambda status: (status.initialised, not status.sealed))
 
     def any_sealed(self, endpoints: Endpoints) -> bool:
-        with cluster.operators(endpoints.addresses, ca_cert=endpoints.ca_cert) as nodes:
-            return not CLOSED.isdisjoint(cluster.health_of_all(nodes))
+        return not CLOSED.isdisjoint(health_of(endpoints))
 
     def open(self, discard: Callable[[], object], endpoints: Endpoints) -> None:
         """Initialise a new Vault, and unseal a sealed one.
