@@ -351,7 +351,7 @@ def test_an_unfinished_migration_is_named_first(stack: LocalStack, killed: Kille
     killed("static", "gave the keys")
 
     assert stack.status().next_step.endswith("seal.migrate static")
-    for refused in (stack.check_settled, stack.restart):
+    for refused in (stack.migrations.check_settled, stack.restart):
         with pytest.raises(StackError, match="from shamir to static was ended half-way") as caught:
             refused()
         assert "seal.migrate static" in caught.value.remedy
