@@ -110,7 +110,7 @@ def test_a_page_of_a_job_has_a_megabyte(tmp_path: Path) -> None:
 
 
 def test_without_a_journal_the_step_fails(tmp_path: Path) -> None:
-    command = [sys.executable, SUMMARY, tmp_path / "nothing"]
+    command = [sys.executable, str(SUMMARY), str(tmp_path / "nothing")]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stderr) == (1, "no journal: the scenarios did not begin\n")
 
