@@ -4,36 +4,19 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import pytest
 
-from resilient_vault_client import PermissionDenied, RequestRefused, VaultClient, VaultTimeout
+from resilient_vault_client import PermissionDenied, RequestRefused, VaultTimeout
 from resilient_vault_client._deadline import Deadline, clock
-from resilient_vault_client._grant import Token
 from resilient_vault_client._login import Authenticator
 from resilient_vault_client._session import Session
 from resilient_vault_client._transport import Api
-
-ENVIRON = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}
-
-PATH = "database/creds/app"
+from tests.unit.client.conftest import PATH
 
 LONGER = 2.4
 """The largest factor between a pause and the one before it."""
-
-
-@pytest.fixture
-def session() -> Iterator[Session]:
-    """Its token lives long, and its client has no threads."""
-    client = VaultClient(environ=ENVIRON, renew=False)
-    session = client._session()
-    auth = {"client_token": "t", "lease_duration": 600, "renewable": True}
-    session.authenticator._current = Token(auth, started=clock())
-    yield session
-    session.authenticator._current = None  # closing the client revokes nothing
-    client.close()
 
 
 def leased(*_: Any) -> dict[str, Any]:
