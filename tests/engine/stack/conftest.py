@@ -18,12 +18,20 @@ from vault_harness.local.stack.local import LocalStack
 from vault_harness.settings import Settings
 
 
-def kill_servers(directory: Path) -> None:
-    """Kill every process with this folder on its command line: a clean stop takes seconds."""
-    for process in psutil.process_iter(["cmdline"]):
-        if any(str(directory) in part for part in process.info["cmdline"] or []):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+def servers(stack: LocalStack) -> list[psutil.Process]:
+    """Return every process with the stack's folder on its command line."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(stack.data_dir) in part for part in process.info["cmdline"] or [])
+    ]
+
+
+def kill_servers(stack: LocalStack) -> None:
+    """Kill them, since a clean stop takes seconds."""
+    for process in servers(stack):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def own_ports() -> Iterator[PortLease]:
@@ -51,7 +59,7 @@ def made_in(folder: Path) -> Iterator[LocalStack]:
         patch.setenv("HARNESS_START_TIMEOUT", "60")
         stack = LocalStack(Settings.from_environment())
         yield stack
-        kill_servers(stack.data_dir)
+        kill_servers(stack)
         stack.provider().stop()
         for lease in leases:
             lease.release()

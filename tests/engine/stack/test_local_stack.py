@@ -15,6 +15,7 @@ import hvac.exceptions
 import psutil
 import pytest
 
+from tests.engine.stack.conftest import servers
 from tests.engine.stack.freezing import freeze
 from vault_harness.errors import (
     KeyringMissing,
@@ -32,14 +33,6 @@ from vault_harness.settings import Settings, checkout
 from vault_harness.waiting import wait_until
 
 BLUEPRINT = Blueprint.default()
-
-
-def servers(stack: LocalStack) -> list[psutil.Process]:
-    return [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if any(str(stack.data_dir) in part for part in process.info["cmdline"] or [])
-    ]
 
 
 def pid_of(stack: LocalStack, service: str) -> int:
