@@ -74,7 +74,7 @@ def test_an_early_interrupt(after: float) -> None:
     time.sleep(after)  # the moment itself is under test
     process.send_signal(signal.SIGINT)
     try:
-        _, err = process.communicate(timeout=10)
+        _, err = process.communicate(timeout=2)
     except subprocess.TimeoutExpired:
         # The first signal came while Python started, which ignores it.
         process.send_signal(signal.SIGINT)

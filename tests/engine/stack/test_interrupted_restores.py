@@ -64,7 +64,7 @@ def end_at(step: str, stack: LocalStack, backup: Backup) -> None:
         pytest.raises(PowerFailure),
     ):
         restore(nodes, stack.keyring_path, opened, checkpoint=look)
-    kill_servers(stack.data_dir)
+    kill_servers(stack)
 
 
 def restored(stack: LocalStack, backup: Backup) -> str:

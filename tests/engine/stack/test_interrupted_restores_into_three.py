@@ -60,7 +60,7 @@ def end_with_the_leader_alone(stack: LocalStack, backup: Backup) -> str:
 
     The others get their old data back, which looks like a node that has not received the snapshot.
     """
-    kill_servers(stack.data_dir)
+    kill_servers(stack)
     before = {}
     endpoints = stack.known_endpoints()
     assert endpoints is not None
@@ -116,7 +116,7 @@ def end_once_there(
             restart=stack.provider().restart_vault,
             checkpoint=look,
         )
-    kill_servers(stack.data_dir)
+    kill_servers(stack)
 
 
 def put_key_in(stack: LocalStack, key: bytes) -> None:

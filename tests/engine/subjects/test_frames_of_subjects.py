@@ -26,13 +26,13 @@ from tests.subjects.lazy_client import LazyClient
 from tests.walking import places
 from vault_harness.judge.subjects import Subject, open_subject, parse_subject
 from vault_harness.local.blueprint import Blueprint
-from vault_harness.local.engine.choice import open_engine
 from vault_harness.local.engine.ports import PortLease
-from vault_harness.local.engine.shape import NodeSpec
+from vault_harness.local.engine.shape import Engine, NodeSpec
 from vault_harness.local.stack.launching import Stack, launch
 from vault_harness.local.vault import approle
 from vault_harness.local.vault.kv import Kv
-from vault_harness.settings import Settings
+
+pytestmark = pytest.mark.xdist_group("frames of subjects")  # they share a stack
 
 VALUE = "value-of-a-secret-4711"
 WRITTEN = "value-that-is-written-4711"
@@ -50,27 +50,28 @@ class Case:
     secrets: set[str] = field(default_factory=set)
 
 
-@pytest.fixture
-def case(tmp_path: Path) -> Iterator[Case]:
-    settings = Settings.from_environment(engine="process")
-    with (
-        open_engine(settings, directory=tmp_path / "engine") as engine,
-        launch(engine, Blueprint.default(), NodeSpec(directory=tmp_path / "vault")) as stack,
-    ):
-        ids = approle.write_credentials(stack.operator, "backend", tmp_path)
-        kv = Kv(stack.operator)
+@pytest.fixture(scope="module")
+def stack(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    directory = tmp_path_factory.mktemp("vault")
+    with launch(engine, Blueprint.default(), NodeSpec(directory=directory)) as made:
+        kv = Kv(made.operator)
         kv.write("backend/django", {"SECRET_KEY": VALUE}, cas=kv.read("backend/django").version)
-        environ = {
-            "USE_VAULT": "true",
-            "VAULT_ADDR": stack.node.address,
-            "VAULT_MOUNT_POINT": "ecommerce",
-            "VAULT_CLIENT_TIMEOUT": "1",
-            "VAULT_ROLE_ID": ids.role_id_file.read_text().strip(),
-            "VAULT_SECRET_ID": ids.secret_id_file.read_text().strip(),
-            "OPENAI_API_KEY": FALLBACK,
-        }
-        secrets = {VALUE, WRITTEN, FALLBACK, environ["VAULT_SECRET_ID"]}
-        yield Case(environ, stack, secrets)
+        yield made
+
+
+@pytest.fixture
+def case(stack: Stack, tmp_path: Path) -> Case:
+    ids = approle.write_credentials(stack.operator, "backend", tmp_path)
+    environ = {
+        "USE_VAULT": "true",
+        "VAULT_ADDR": stack.node.address,
+        "VAULT_MOUNT_POINT": "ecommerce",
+        "VAULT_CLIENT_TIMEOUT": "0.5",
+        "VAULT_ROLE_ID": ids.role_id_file.read_text().strip(),
+        "VAULT_SECRET_ID": ids.secret_id_file.read_text().strip(),
+        "OPENAI_API_KEY": FALLBACK,
+    }
+    return Case(environ, stack, {VALUE, WRITTEN, FALLBACK, environ["VAULT_SECRET_ID"]})
 
 
 @contextlib.contextmanager
@@ -81,7 +82,10 @@ def _well(case: Case) -> Iterator[None]:
 @contextlib.contextmanager
 def _sealed(case: Case) -> Iterator[None]:
     case.stack.operator.seal()
-    yield
+    try:
+        yield
+    finally:
+        case.stack.operator.unseal(case.stack.keyring)
 
 
 @contextlib.contextmanager

@@ -8,8 +8,7 @@ from resilient_vault_client import Credential, VaultClient
 from resilient_vault_client._deadline import clock
 from resilient_vault_client._grant import Token
 from resilient_vault_client._transport import Api
-
-ENVIRON = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}
+from tests.unit.client.conftest import ENVIRON
 
 PATH = "cloud/creds/app"
 

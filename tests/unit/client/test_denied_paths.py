@@ -10,8 +10,7 @@ from resilient_vault_client import PermissionDenied, VaultClient
 from resilient_vault_client._deadline import clock
 from resilient_vault_client._grant import Token
 from resilient_vault_client._transport import Api
-
-ENVIRON = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}
+from tests.unit.client.conftest import ENVIRON
 
 
 def test_a_write_after_a_denied_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ from tests.unit.client.slow_vault import LOGIN, LONG, LOOK_UP, READ, REVOKE, UNW
 from vault_harness.certificates import Authority, server_context
 from vault_harness.waiting import wait_until
 
-SHORT = 0.3
+SHORT = 0.1
 """Seconds of a call that ends before its request."""
 
 IN_TIME = 5.0

@@ -3,8 +3,7 @@ from __future__ import annotations
 from resilient_vault_client import VaultClient
 from resilient_vault_client._deadline import clock
 from resilient_vault_client._grant import Token
-
-ENVIRON = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}
+from tests.unit.client.conftest import ENVIRON
 
 
 class Let(Token):

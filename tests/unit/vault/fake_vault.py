@@ -5,6 +5,8 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from vault_harness.namespaces import HEADER
+
 Answer = tuple[int, object, dict[str, str]]
 """Status, body, headers."""
 
@@ -20,7 +22,7 @@ class Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.answer()
 
-    do_POST = do_PUT = do_LIST = do_GET  # noqa: N815 -- http.server's names
+    do_POST = do_PUT = do_LIST = do_DELETE = do_GET  # noqa: N815 -- http.server's names
 
     def answer(self) -> None:
         server = self.server
@@ -29,9 +31,10 @@ class Answers(BaseHTTPRequestHandler):
         server.tokens.append(self.headers.get("X-Vault-Token"))
         path = self.path.partition("?")[0]
         server.asked.append(path)
+        server.namespaces.append(self.headers.get(HEADER))
         queue = server.first.get(path)
         status, body, headers = (
-            queue.pop(0) if queue else server.answers.get(path, (404, {"errors": []}, {}))
+            queue.pop(0) if queue else server.answers.get(path, server.otherwise)
         )
         server.answers.update(server.then.get(path, {}))
         text = json.dumps(body).encode()
@@ -48,17 +51,19 @@ class Answers(BaseHTTPRequestHandler):
 class FakeVault(ThreadingHTTPServer):
     """A server whose answers the test decides, for answers that a Vault gives rarely.
 
-    `answers` holds the answer of each path. The answers in `first` precede it, and those in `then`
-    follow a request of their path.
+    `answers` holds the answer of each path, and `otherwise` that of others. The answers in `first`
+    precede it, and those in `then` follow a request of their path.
     """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answers)
         self.answers: dict[str, Answer] = {}
+        self.otherwise: Answer = (404, {"errors": []}, {})
         self.first: dict[str, list[Answer]] = {}
         self.then: dict[str, dict[str, Answer]] = {}
         self.tokens: list[str | None] = []
         self.asked: list[str] = []
+        self.namespaces: list[str | None] = []
 
     @property
     def address(self) -> str:
