@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 
+from tests.running import ran
 from vault_harness import files
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.operator.backup import Backup
@@ -14,13 +14,5 @@ def run(stack: LocalStack, backup: Backup, private: str, *more: str) -> tuple[in
     identity = stack.data_dir.parent / "identity"
     files.write_private(identity, f"{private}\n")
     words = ["restore", "--source", str(backup.directory), "--identity", str(identity), *more]
-    answer = subprocess.run(
-        [sys.executable, "-m", "vault_harness", *words],
-        env=os.environ,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    answer = ran([sys.executable, "-m", "vault_harness", *words], env=os.environ)
     return answer.returncode, answer.stdout + answer.stderr

@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import os
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from typing import ClassVar
@@ -15,6 +14,7 @@ from typing import ClassVar
 import pytest
 from toxiproxy.api import APIConsumer
 
+from tests.running import ran
 from tests.serving import Handler, serving
 from vault_harness.errors import ToxiproxyError
 from vault_harness.local.toxiproxy import consumer
@@ -297,11 +297,5 @@ def test_traffic_is_added_up_over_addresses() -> None:
 
 def test_importing_the_face_is_cheap() -> None:
     code = "import sys, vault_harness.local.toxiproxy; print('requests' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=dict(os.environ),
-    )
+    done = ran([sys.executable, "-c", code], check=True, env=dict(os.environ))
     assert done.stdout.strip() == "False"
