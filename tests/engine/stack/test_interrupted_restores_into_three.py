@@ -13,14 +13,8 @@ import pytest
 
 from tests.engine.clusters import all_vote
 from tests.engine.stack.conftest import kill_servers
-from tests.engine.stack.restoring import run
-from tests.engine.stack.test_restoring_into_three import (
-    BLUEPRINT,
-    LOCK,
-    OPENER,
-    PRIVATE,
-    same_through_each,
-)
+from tests.engine.stack.restoring import BLUEPRINT, LOCK, OPENER, PRIVATE, run
+from tests.engine.stack.test_restoring_into_three import same_through_each
 from vault_harness.errors import HarnessError
 from vault_harness.local.engine.seal import SealKind
 from vault_harness.local.stack.local import LocalStack

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine.stack.restoring import BLUEPRINT, LOCK, OPENER, PRIVATE
 from tests.engine.stack.seals import kept, put
 from vault_harness import files
 from vault_harness.cli.tasks import run
 from vault_harness.errors import SettingsError, StackError
-from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.seal import SealKind, seal_stanza, static_key_path
 from vault_harness.local.engine.shape import Engine
 from vault_harness.local.stack.local import LocalStack
@@ -22,12 +22,9 @@ from vault_harness.local.vault.keyring import Keyring
 from vault_harness.operator.backup import (
     Backup,
     Keys,
-    Lock,
-    Opener,
     backup_keys,
     drill,
     make_backup,
-    new_identity,
     restore,
     restore_keys,
     restore_seal_key,
@@ -36,10 +33,6 @@ from vault_harness.operator.backup.seal_drill import SealDrill
 from vault_harness.settings import Settings
 
 pytestmark = pytest.mark.slow  # each starts a stack or two
-
-BLUEPRINT = Blueprint.default()
-PRIVATE, PUBLIC = new_identity()
-LOCK, OPENER = Lock(recipients=(PUBLIC,)), Opener(identities=(PRIVATE,))
 
 
 @pytest.fixture

@@ -13,15 +13,14 @@ import shlex
 import socket
 import socketserver
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.serving import Handler, answering, serving
 from tests.subjects.lazy_client import LazyClient
 from tests.walking import places
 from vault_harness.judge.subjects import Subject, open_subject, parse_subject
@@ -116,17 +115,11 @@ class _Half(socketserver.BaseRequestHandler):
 
 @contextlib.contextmanager
 def _cut_off(case: Case) -> Iterator[None]:
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Half) as server:
+    with serving(socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Half)) as server:
         server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
         case.environ["VAULT_ADDR"] = f"http://127.0.0.1:{server.server_address[1]}"
         case.secrets.add("s.token-4711-cut")
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join()
+        yield
 
 
 STATES: dict[str, Callable[[Case], contextlib.AbstractContextManager[None]]] = {
@@ -151,22 +144,18 @@ ASKED: dict[str, Callable[[Subject], object]] = {
 }
 
 
-class _Front(BaseHTTPRequestHandler):
+class _Front(Handler):
     """The lazy client behind HTTP, which names a secret when it says that it is missing."""
 
     client: LazyClient | None = None
 
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+    def answer(self) -> None:
+        asked = json.loads(self.sent())
         try:
-            answer = {"ok": True, **self._do(asked)}
+            told = {"ok": True, **self._do(asked)}
         except Exception as error:  # noqa: BLE001 -- told to whoever asked
-            answer = {"ok": False, "error": getattr(error, "outcome", None), "message": str(error)}
-        body = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+            told = {"ok": False, "error": getattr(error, "outcome", None), "message": str(error)}
+        self.say(json.dumps(told))
 
     def _do(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         kind = type(self)
@@ -184,18 +173,11 @@ class _Front(BaseHTTPRequestHandler):
                 return {}
         raise ValueError("there is no such operation")
 
-    def log_message(self, *_: object) -> None:
-        """Log nothing on the tests' standard error."""
-
 
 @pytest.fixture
 def front() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Front) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+    with answering(_Front) as url:
+        yield url
 
 
 @pytest.mark.parametrize("state", STATES)

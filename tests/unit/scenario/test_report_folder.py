@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 from _pytest.junitxml import LogXML, xml_key
 
+from tests.running import ran
 from vault_harness.cli.common import PYTEST
 from vault_harness.judge.plugin import table as table_module
 from vault_harness.judge.plugin.table import Table
@@ -23,16 +24,8 @@ from vault_harness.judge.report.outcome import Outcome
 ROOT = Path(__file__).parents[3]
 
 
-def ran(*words: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        words,
-        cwd=folder,
-        env=os.environ | {"HARNESS_ENGINE": "process", **environ},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+def ran_in(folder: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return ran(words, cwd=folder, env=os.environ | {"HARNESS_ENGINE": "process", **environ})
 
 
 def begun(
@@ -40,7 +33,7 @@ def begun(
 ) -> subprocess.CompletedProcess[str]:
     """Run a scenario that is to write its report to this folder."""
     words = ["scenarios", "--subject", subject, "--only", only, "--report", str(report)]
-    return ran(sys.executable, "-m", "vault_harness", *words, folder=folder, **environ)
+    return ran_in(folder, sys.executable, "-m", "vault_harness", *words, **environ)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
@@ -369,7 +362,7 @@ def collected_in(
     words = ("scenarios", "--only", "TOK-01", "--args", " ".join(["--collect-only", *words]))
     places = [str(ROOT / "harness"), *([installed] if installed else [])]  # an empty one is here
     environ |= {"PYTHONPATH": os.pathsep.join(places)}
-    return ran(sys.executable, "-P", "-m", "vault_harness", *words, folder=folder, **environ)
+    return ran_in(folder, sys.executable, "-P", "-m", "vault_harness", *words, **environ)
 
 
 @pytest.mark.slow  # two runs of pytest, about other people's plugins
@@ -407,7 +400,7 @@ def test_an_interrupt_while_pytest_is_imported(tmp_path: Path) -> None:
     text = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
     (tmp_path / "early.py").write_text(text)
     command = (sys.executable, *PYTEST, "-p", "early", "--help")
-    ended = ran(*command, folder=tmp_path, HARNESS_INTERRUPTS="held")
+    ended = ran_in(tmp_path, *command, HARNESS_INTERRUPTS="held")
     assert ended.returncode == Outcome.INTERRUPTED
     assert ended.stderr == "interrupted before any test began: this is no pass\n"
 
@@ -430,5 +423,5 @@ def test_a_subject_that_is_empty(tmp_path: Path) -> None:
 def test_streams_that_were_closed(tmp_path: Path) -> None:
     words = ["scenarios", "--only", "TOK-01", "--args", "--collect-only"]
     program = [sys.executable, "-m", "vault_harness", *words]
-    ended = ran("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *program, folder=tmp_path)
+    ended = ran_in(tmp_path, "sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *program)
     assert (ended.returncode, ended.stderr) == (0, "")
