@@ -6,7 +6,7 @@ from http.server import ThreadingHTTPServer
 import pytest
 import requests
 
-from tests.serving import Handler, serving
+from tests.running import Handler, serving
 from vault_harness.errors import EngineError
 from vault_harness.local.engine.docker.engine import DockerEngine
 from vault_harness.local.engine.docker.node import DockerNode

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import Handler, answering
+from tests.running import Handler, answering
 from vault_harness.errors import OperatorError
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.ports import PortLease

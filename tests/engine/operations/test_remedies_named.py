@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.serving import Handler, answering, serving
+from tests.running import Handler, answering, serving
 from vault_harness.certificates import Authority, TlsFiles
 from vault_harness.errors import named
 from vault_harness.local import dialect

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.scenario.conftest import ROOT
-from tests.serving import Handler, answering
+from tests.running import Handler, answering
 from tests.subjects.lazy_client import LazyClient, Token
 from vault_harness.judge.catalogue import Entry, load
 from vault_harness.judge.environment import Environment, open_environment

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tests.serving import Handler, answering, serving
+from tests.running import Handler, answering, serving
 from tests.subjects.lazy_client import LazyClient
 from tests.walking import places
 from vault_harness.judge.subjects import Subject, open_subject, parse_subject

@@ -33,7 +33,7 @@ from resilient_vault_client import (
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._transport import Api
 from resilient_vault_client.events import Event
-from tests.serving import serving
+from tests.running import serving
 from tests.unit.client.slow_vault import LOGIN, LONG, LOOK_UP, READ, REVOKE, UNWRAP, SlowVault
 from vault_harness.certificates import Authority, server_context
 from vault_harness.waiting import wait_until

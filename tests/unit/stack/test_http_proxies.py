@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.serving import Handler, answering
+from tests.running import Handler, answering
 from vault_harness.local.engine.process.own_program import Relay
 from vault_harness.local.engine.provider import RecorderEndpoint
 from vault_harness.local.stack.recording import give

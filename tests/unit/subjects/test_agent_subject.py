@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.serving import Handler, answering
+from tests.running import Handler, answering
 from vault_harness.errors import SettingsError, SubjectDied, SubjectError
 from vault_harness.judge.subjects import (
     OperationFailed,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.serving import Handler, serving
+from tests.running import Handler, serving
 from vault_harness.errors import SubjectDied, SubjectError
 from vault_harness.judge.subjects import OperationFailed, Reading, Subject, SubjectHung
 from vault_harness.judge.subjects import http as http_module

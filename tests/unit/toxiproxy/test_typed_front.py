@@ -14,8 +14,7 @@ from typing import ClassVar
 import pytest
 from toxiproxy.api import APIConsumer
 
-from tests.running import ran
-from tests.serving import Handler, serving
+from tests.running import Handler, ran, serving
 from vault_harness.errors import ToxiproxyError
 from vault_harness.local.toxiproxy import consumer
 from vault_harness.local.toxiproxy.client import Toxiproxy, traffic

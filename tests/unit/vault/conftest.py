@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.serving import serving
+from tests.running import serving
 from tests.unit.vault.fake_vault import FakeVault, Serve
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from http.server import ThreadingHTTPServer
 
-from tests.serving import Handler
+from tests.running import Handler
 from vault_harness.namespaces import HEADER
 
 Answer = tuple[int, object, dict[str, str]]

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.serving import serving
+from tests.running import serving
 from tests.unit.vault.fake_vault import NOBODY_LEADS, Answer, FakeVault, Serve, seal_status
 from vault_harness.errors import named
 from vault_harness.local.blueprint import Blueprint
