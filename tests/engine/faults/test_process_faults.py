@@ -125,14 +125,17 @@ if os.fork() == 0:
         os.execv(sleep[0], sleep)
     os._exit(0)
 os.wait()
+print(flush=True)
 time.sleep(60)
 """
 
 
 def test_all_processes_of_a_client_are_paused() -> None:
     command = [sys.executable, "-c", WRAPPER]
-    with subprocess.Popen(command, start_new_session=True) as child:
-        wait_until(lambda: len(process_tree(child.pid)) >= 3, "its children", timeout=20)
+    with subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline(), "the process between has ended"
+        wait_until(lambda: len(process_tree(child.pid)) == 3, "its children", timeout=20)
         family = process_tree(child.pid)
         with ProcessFaults(Notes()).client_paused(child.pid):
             wait_until(
