@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from vault_harness.judge.driver import Verb
-from vault_harness.judge.helpers import has_its_files, read_verbs
+from vault_harness.judge.helpers.calls import has_its_files, read_verbs
 from vault_harness.judge.helpers.instead import caching_proxy
 from vault_harness.judge.lab import KEY, Lab
 from vault_harness.judge.oracles import (

@@ -7,15 +7,14 @@ from contextlib import ExitStack
 import pytest
 
 from vault_harness.judge.driver import Verb
-from vault_harness.judge.helpers import own_path, read_verbs
+from vault_harness.judge.faults.http import SEALED
+from vault_harness.judge.helpers.calls import own_path, read_verbs
 from vault_harness.judge.lab import ROLE, Lab
 from vault_harness.judge.oracles import fails_as
 from vault_harness.judge.verdict import Finding
 from vault_harness.recorder.fault import Fault
 from vault_harness.recorder.history import SLACK
 from vault_harness.recorder.observations import Operation
-
-SEALED = b'{"errors":["Vault is sealed"]}'
 
 LATER = 3.0
 """Seconds. The last good value may come first, for one (``VAULT_MAX_STALE``)."""

@@ -6,7 +6,8 @@ import contextlib
 
 import pytest
 
-from vault_harness.judge.helpers import connections_said_to_end, dead_connections, given_up
+from vault_harness.judge.helpers.connections import connections_said_to_end, dead_connections
+from vault_harness.judge.helpers.lives import given_up
 from vault_harness.judge.lab import Lab
 from vault_harness.judge.oracles import (
     failed_reads_of_each_caller_at_most,

@@ -6,21 +6,11 @@ from contextlib import AbstractContextManager, ExitStack, closing
 
 import pytest
 
-from vault_harness.judge.helpers import (
-    OtherHost,
-    allow_writes,
-    canary,
-    fails_over,
-    given_up,
-    has_its_files,
-    instead_of_vault,
-    leading_to,
-    leads_again,
-    other_host,
-    recovery_of_calls,
-    silent_host,
-    version_of,
-)
+from vault_harness.judge.helpers.calls import has_its_files
+from vault_harness.judge.helpers.instead import OtherHost, instead_of_vault, other_host, silent_host
+from vault_harness.judge.helpers.leaders import fails_over, leading_to, leads_again
+from vault_harness.judge.helpers.lives import given_up, recovery_of_calls
+from vault_harness.judge.helpers.starts import LEDGER, allow_writes, canary, version_of
 from vault_harness.judge.lab import KEY, PATH, Lab
 from vault_harness.judge.oracles import (
     at_most,
@@ -119,8 +109,6 @@ def test_redirect_to_a_dead_leader(lab: Lab) -> None:
 
 LAG = 0.5
 """Seconds. From 1 s on, the standby would miss its leader."""
-
-LEDGER = "backend/ledger"
 
 
 @pytest.mark.scenario("HA-06")

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from vault_harness.judge.driver import ReadVerb, Verb
-from vault_harness.judge.helpers import read_verbs, secrets_by_verb
+from vault_harness.judge.helpers.calls import ALONE, read_verbs, secrets_by_verb
 from vault_harness.judge.lab import Lab
 from vault_harness.judge.oracles import nobody_waits, none_of, reads_go_on, same_token
 from vault_harness.judge.verdict import NotClaimed, NotExercised
@@ -32,10 +32,6 @@ SLOW_CALLERS = 3
 
 WAITS = 0.33
 """Part of that delay for which another reader may wait."""
-
-
-ALONE = 0.7
-"""Part of a call's deadline, as in NET-06."""
 
 
 @pytest.mark.scenario("ISO-01")

@@ -14,15 +14,13 @@ import pytest
 from vault_harness.errors import SubjectError
 from vault_harness.judge.conditions import Condition
 from vault_harness.judge.driver import Driver, ReadVerb, reading
-from vault_harness.judge.helpers import (
-    all_read_verbs,
+from vault_harness.judge.helpers.calls import all_read_verbs, has_its_files, own_path, read_verbs
+from vault_harness.judge.helpers.instead import vault_gone
+from vault_harness.judge.helpers.starts import (
+    LEDGER,
     allow_writes,
     canary,
-    has_its_files,
     look_like_something_else,
-    own_path,
-    read_verbs,
-    vault_gone,
     version_of,
 )
 from vault_harness.judge.lab import KEY, MOUNT, PATH, Lab
@@ -43,8 +41,6 @@ from vault_harness.judge.verdict import Finding, NotClaimed, NotExercised
 from vault_harness.recorder.fault import Fault
 from vault_harness.recorder.history import SLACK, History
 from vault_harness.recorder.observations import GONE, Operation
-
-LEDGER = "backend/ledger"
 
 NO_SUCH_KEY = "NO_SUCH_KEY"
 

@@ -16,7 +16,7 @@ import pytest
 
 from vault_harness.judge.conditions import Condition, Sighting
 from vault_harness.judge.faults.http import HTML, JSON, NOTICE, QUOTA, a_page
-from vault_harness.judge.helpers import instead_of_vault
+from vault_harness.judge.helpers.calls import HELD_UP, WITHIN_A_CALL
 from vault_harness.judge.helpers.database import (
     CREDENTIALS,
     POLICY,
@@ -24,6 +24,8 @@ from vault_harness.judge.helpers.database import (
     first_credential,
     pool,
 )
+from vault_harness.judge.helpers.instead import instead_of_vault
+from vault_harness.judge.helpers.lives import ALL_BUT_THE_END
 from vault_harness.judge.lab import Lab
 from vault_harness.judge.oracles import (
     Oracle,
@@ -537,19 +539,13 @@ def test_lease_at_its_max_ttl(lab: Lab) -> None:
 HANGS = 2.25
 """Seconds before the renewal's connection ends."""
 
-WITHIN_A_CALL = 0.75
-"""Part of a call's deadline; a longer hang would be an outage."""
-
 A_DOUBLE = 0.5
-
-HELD_UP = 3
-"""A caller that waits for a third of a hang is held up."""
 
 ASKERS = 4
 """Beside the pool: only one may wait, to renew within its call."""
 
-AT_LAST, ALL_BUT_THE_END = 0.9, 0.95
-"""Parts of a life: until a renewal has come, and until calls are judged."""
+AT_LAST = 0.9
+"""Part of a life until a renewal has come; calls are judged until `ALL_BUT_THE_END`."""
 
 
 @pytest.mark.scenario("LEASE-09")

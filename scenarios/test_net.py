@@ -15,31 +15,47 @@ from vault_harness.judge.conditions import Condition
 from vault_harness.judge.driver import ReadVerb
 from vault_harness.judge.faults import flapping
 from vault_harness.judge.faults.http import HTML, INTERNAL_ERROR, JSON, QUOTA, SIGN_IN, a_page
-from vault_harness.judge.helpers import (
-    accessor_in_use,
+from vault_harness.judge.helpers.calls import (
+    ALONE,
+    HELD_UP,
+    WITHIN_A_CALL,
     all_read_verbs,
-    allow_writes,
     ask_for_a_whole,
-    callers_if_started,
-    canary,
+    has_its_files,
+    own_path,
+)
+from vault_harness.judge.helpers.connections import (
     connections_not_accepted,
     connections_said_to_end,
     dead_connections,
-    footprint_at_rest,
+)
+from vault_harness.judge.helpers.database import (
+    CREDENTIALS,
+    LOGS_IN_EVERY,
+    READ_ONLY,
+    first_credential,
+    pool,
+)
+from vault_harness.judge.helpers.instead import vault_gone
+from vault_harness.judge.helpers.leaders import address_beside, address_gone, follows
+from vault_harness.judge.helpers.lives import (
+    LOGS_IN_TOO,
+    accessor_in_use,
     given_up,
-    has_its_files,
-    left_behind,
-    look_like_something_else,
     lost_until_met,
-    own_path,
     renewal_comes,
+)
+from vault_harness.judge.helpers.starts import (
+    LEDGER,
+    allow_writes,
+    callers_if_started,
+    canary,
+    look_like_something_else,
     start_in_background,
-    vault_gone,
     version_of,
     works_after_all,
 )
-from vault_harness.judge.helpers.database import CREDENTIALS, READ_ONLY, first_credential, pool
-from vault_harness.judge.helpers.leaders import address_beside, address_gone, follows
+from vault_harness.judge.helpers.traces import footprint_at_rest, left_behind
 from vault_harness.judge.lab import KEY, PATH, Lab
 from vault_harness.judge.oracles import (
     LOGS_IN_INSTEAD,
@@ -73,14 +89,7 @@ from vault_harness.judge.verdict import Finding, NotClaimed, NotExercised
 from vault_harness.recorder.fault import Fault
 from vault_harness.recorder.observations import Exchange, Operation
 
-LEDGER = "backend/ledger"
-
 USER, PASSWORD = "user", "password"
-
-SPARE = 6
-"""Growth of threads, files or connections."""
-
-LOGS_IN_TOO = 1.0
 
 # Refused
 
@@ -176,9 +185,6 @@ def test_vault_gone_behind_its_proxy(lab: Lab) -> None:
     )
 
 
-LOGS_IN_EVERY = 0.25
-
-
 def _lease_is_kept(lab: Lab, gone: Fault) -> list[Oracle]:
     """Wait until a lease that could not be renewed is kept; return its oracles.
 
@@ -241,7 +247,7 @@ def test_flapping_link(lab: Lab) -> None:
     if through and not good:
         text = f"no read was good, although Vault answered {len(through)}"
         lab.note(Finding("reads work while the link is up", text, began))
-    more = left_behind(lab, before, spare=SPARE)
+    more = left_behind(lab, before)
     lab.judge(
         none_of("a flapping link leaves nothing behind", more),
         at_most(1 + replaced_in_turn(lab.history), lab.tokens.alive(), "tokens alive"),
@@ -727,12 +733,8 @@ def _write_over_another(lab: Lab) -> None:
     )
 
 
-WRITES_SLOWLY, HELD_UP = 0.75, 3
-"""Part of a call's deadline that a write takes; a reader may wait for that divided by `HELD_UP`."""
-
-
 def _write_slowly(lab: Lab) -> None:
-    slowly = WRITES_SLOWLY * lab.deadline
+    slowly = WITHIN_A_CALL * lab.deadline
     with lab.reading(every=0.2, callers=2), lab.http.delay("write", by=slowly, first=1) as slow:
         lab.client.write(LEDGER, _entry(lab))
     _what_is_there(lab)
@@ -857,10 +859,6 @@ def _can_write(lab: Lab) -> bool:
         return False
     client.close(timeout=5.0)
     return lab.can("write")
-
-
-ALONE = 0.7
-"""Part of a call's deadline: the delay of a call's only answer."""
 
 
 @pytest.mark.scenario("NET-06")

@@ -8,8 +8,10 @@ from secrets import token_hex
 
 import pytest
 
-from vault_harness.judge.helpers import allow_writes, ask_for_a_whole, canary, lost_until_met
+from vault_harness.judge.helpers.calls import ask_for_a_whole
 from vault_harness.judge.helpers.database import CREDENTIALS
+from vault_harness.judge.helpers.lives import lost_until_met
+from vault_harness.judge.helpers.starts import LEDGER, allow_writes, canary
 from vault_harness.judge.lab import Lab
 from vault_harness.judge.oracles import (
     names_its_namespace,
@@ -19,12 +21,8 @@ from vault_harness.judge.oracles import (
 )
 from vault_harness.recorder.fault import Stub
 
-LEDGER = "backend/ledger"
-
 A_LEASE = 5 / 6
 """Part of the token's TTL: a renewal is due while the token's is awaited."""
-
-GREEN = 200
 
 
 @pytest.mark.scenario("NSP-01")
@@ -88,7 +86,7 @@ def test_sealed_namespace_is_an_outage(lab: Lab) -> None:
         lab.recovers(after=fault, within=lab.recovery_after(fault) + lab.refresh)
     lab.require(
         "the server's health is green while the namespace is sealed",
-        lambda _: f"sys/health answered {health}" if health == GREEN else "",
+        lambda _: f"sys/health answered {health}" if health == 200 else "",
     )
     lab.judge(
         # A denial from that moment may have led to a login.

@@ -6,13 +6,12 @@ import pytest
 
 from vault_harness.errors import HarnessError
 from vault_harness.judge.driver import ReadVerb
-from vault_harness.judge.helpers import lockout
+from vault_harness.judge.helpers.starts import NOT_LOCKED, lockout, not_locked
 from vault_harness.judge.lab import KEY, PATH, ROLE, Lab
 from vault_harness.judge.oracles import (
     bad_logins_at_most,
     logs_in_again,
     no_failed_read,
-    none_of,
     sees,
 )
 from vault_harness.judge.verdict import Finding
@@ -34,7 +33,7 @@ def test_rotating_the_secret_id_costs_no_read(lab: Lab) -> None:
             rotated = lab.history.now()
             lab.watch(1.1 * lab.ttl)
             lab.judge_later(logs_in_again(since=rotated, within=lab.ttl))
-        looked, locked = lab.history.now(), lockout(lab)
+        unlocked = not_locked(lab)
     lab.require(
         "two rotations, and a life of the token after each",
         lambda history: rotations == 2 and history.now() - began >= 2.2 * lab.ttl,
@@ -42,7 +41,7 @@ def test_rotating_the_secret_id_costs_no_read(lab: Lab) -> None:
     lab.judge(
         no_failed_read(),
         bad_logins_at_most(0, since=began),
-        none_of("the role is not locked for everybody", locked, at=looked, rests_on=()),
+        unlocked,
     )
 
 
@@ -55,8 +54,7 @@ def _rotate(lab: Lab) -> bool:
         if not lockout(lab):
             raise
         text = "the rotation could not log in to try the new secret-id: the client locked the role"
-        promise = "the role is not locked for everybody"
-        lab.note(Finding(promise, text, lab.history.now(), rests_on=()))
+        lab.note(Finding(NOT_LOCKED, text, lab.history.now(), rests_on=()))
         return False
     lab.secrets.add("secret-id", lab.secret_id_file.read_text().strip())
     lab.history.mark("secret-id rotated, the old one is destroyed")

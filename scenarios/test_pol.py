@@ -7,13 +7,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from vault_harness.judge.helpers import (
-    all_read_verbs,
-    allow_writes,
-    own_path,
-    replaced_unmet,
-    secrets_by_verb,
-)
+from vault_harness.judge.helpers.calls import all_read_verbs, own_path, secrets_by_verb
+from vault_harness.judge.helpers.lives import replaced_unmet
+from vault_harness.judge.helpers.starts import allow_writes
 from vault_harness.judge.lab import KEY, PATH, ROLE, Lab
 from vault_harness.judge.oracles import (
     READ_VERBS,
@@ -160,7 +156,7 @@ def test_policy_that_the_role_gains_is_used(lab: Lab) -> None:
 @pytest.mark.scenario("POL-04")
 def test_denied_path_leaves_the_others_alone(lab: Lab) -> None:
     """A path that is denied five times a second leaves five other readers alone."""
-    allow_writes(lab, NEIGHBOUR)
+    allow_writes(lab, NEIGHBOUR)  # also lets the role read it
     lab.start()
     allowed = {
         PATH: "SECRET_KEY",

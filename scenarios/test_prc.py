@@ -15,7 +15,7 @@ from typing import Literal
 import pytest
 
 from vault_harness.errors import SubjectError
-from vault_harness.judge.driver import ReadVerb, reading
+from vault_harness.judge.driver import ReadVerb, beside, reading
 from vault_harness.judge.faults import process_tree
 from vault_harness.judge.faults.http import (
     HTML,
@@ -26,23 +26,24 @@ from vault_harness.judge.faults.http import (
     SIGN_IN,
     a_page,
 )
-from vault_harness.judge.helpers import (
-    ENDS_WITHIN,
+from vault_harness.judge.helpers.calls import (
     all_read_verbs,
+    has_its_files,
+    own_path,
+    secrets_by_verb,
+)
+from vault_harness.judge.helpers.database import LOGS_IN_EVERY, first_credential, pool
+from vault_harness.judge.helpers.instead import vault_gone
+from vault_harness.judge.helpers.lives import let_go, sleeps
+from vault_harness.judge.helpers.starts import (
+    ENDS_WITHIN,
+    LEDGER,
     allow_writes,
     canary,
     ends_cleanly,
-    footprint_at_rest,
-    has_its_files,
-    left_behind,
-    let_go,
-    own_path,
-    secrets_by_verb,
-    sleeps,
     turns,
-    vault_gone,
 )
-from vault_harness.judge.helpers.database import first_credential, pool
+from vault_harness.judge.helpers.traces import SPARE, footprint_at_rest, left_behind
 from vault_harness.judge.lab import KEY, PATH, Lab
 from vault_harness.judge.oracles import (
     LOGS_IN_INSTEAD,
@@ -74,7 +75,7 @@ WORKERS = 4
 @pytest.mark.scenario("PRC-01")
 def test_forked_workers(lab: Lab) -> None:
     """Each of four forked workers reads with a token and connections of its own, and ends alone."""
-    allow_writes(lab, "workers/*")
+    allow_writes(lab, "workers/*")  # also lets the role read them
     paths = [f"workers/{number}" for number in range(1, WORKERS + 1)]
     right = {path: lab.put("v1", path=path, key="KEY") for path in paths}
     client = lab.start()
@@ -325,9 +326,6 @@ def test_frozen_client_wakes_up(lab: Lab) -> None:
     )
 
 
-LOGS_IN_EVERY = 0.25
-
-
 @pytest.mark.scenario("PRC-05")
 def test_health_goes_red_and_green_again(lab: Lab) -> None:
     """Health says not well in a seal and an outage, and well before and after each."""
@@ -364,10 +362,6 @@ def _turns_red_and_green(lab: Lab, loss: AbstractContextManager[Fault]) -> bool:
     return red and green
 
 
-SPARE = 6
-"""Growth of threads, files or connections."""
-
-
 @pytest.mark.scenario("PRC-06")
 def test_faults_of_all_kinds_leave_nothing_behind(lab: Lab) -> None:
     """Three rounds of many faults leave no more threads, files, connections or tokens than one."""
@@ -383,7 +377,7 @@ def test_faults_of_all_kinds_leave_nothing_behind(lab: Lab) -> None:
         if back and (back := _lost_token(lab, next(answers))):
             _ask_for_what_is_not_there(lab)
             _write_again(lab)
-    more = left_behind(lab, before, spare=SPARE)
+    more = left_behind(lab, before)
     lab.judge(
         none_of("faults leave nothing behind", more),
         obeys_retry_after(since=0.0, until=lab.history.now(), kind="login", may_be_empty=True),
@@ -469,9 +463,6 @@ def _ask_for_what_is_not_there(lab: Lab) -> None:
             lab.client.ask(verb, own_path(lab, NO_SUCH_SECRET, verb), KEY)
 
 
-LEDGER = "backend/ledger"
-
-
 def _write_again(lab: Lab) -> None:
     for _ in range(2):
         for word, store in (("write", lab.client.write), ("update", lab.client.update)):
@@ -487,13 +478,8 @@ def _probing(lab: Lab) -> Iterator[None]:
         while not over.wait(0.3):
             lab.client.healthy()
 
-    probe = threading.Thread(target=ask, name="probe", daemon=True)
-    probe.start()
-    try:
+    with beside(ask, name="probe", stop=over, patience=lab.client.patience):
         yield
-    finally:
-        over.set()
-        probe.join(timeout=lab.client.patience)
 
 
 Call = ReadVerb | Literal["write"]
@@ -570,7 +556,7 @@ def test_closed_clients_leave_nothing_open(lab: Lab) -> None:
         good = good and _life_that_is_closed(lab)
     lab.require(f"{LIVES + 1} clients that were closed", lambda _: good)
     lab.judge(
-        none_of("closed clients leave nothing open", left_behind(lab, before, spare=SPARE)),
+        none_of("closed clients leave nothing open", left_behind(lab, before)),
         steady=False,
     )
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from vault_harness.judge.driver import ReadVerb, reading
-from vault_harness.judge.helpers import all_read_verbs, own_path
+from vault_harness.judge.helpers.calls import all_read_verbs, own_path
 from vault_harness.judge.lab import KEY, PATH, Lab
 from vault_harness.judge.oracles import logins_at_most
 from vault_harness.recorder.observations import Operation

@@ -7,23 +7,27 @@ from itertools import pairwise
 import pytest
 
 from vault_harness.judge.faults.http import HTML, a_page
-from vault_harness.judge.helpers import (
-    Processor,
-    ask_for_a_whole,
+from vault_harness.judge.helpers.calls import ask_for_a_whole, reading_keys, recovers_with_all_verbs
+from vault_harness.judge.helpers.instead import uninitialised, vault_gone
+from vault_harness.judge.helpers.lives import LOGS_IN_TOO
+from vault_harness.judge.helpers.starts import (
+    all_served,
     callers_if_started,
     ends_cleanly,
+    herd_reading,
+    open_herd,
+    open_light_herd,
+    start_in_background,
+    works_after_all,
+)
+from vault_harness.judge.helpers.traces import (
+    BUSY,
+    Processor,
     footprint_at_rest,
     left_behind,
     processor_at_most,
     processor_time,
-    reading_keys,
-    recovers_with_all_verbs,
-    start_in_background,
-    uninitialised,
-    vault_gone,
-    works_after_all,
 )
-from vault_harness.judge.helpers.starts import all_served, herd_reading, open_herd, open_light_herd
 from vault_harness.judge.lab import Lab
 from vault_harness.judge.oracles import (
     READ_VERBS,
@@ -53,13 +57,8 @@ from vault_harness.recorder.observations import Operation
 LONG_SEAL = 30.0
 """Seconds. A pause that doubles from 0.1 s without a limit is then longer than 12 s."""
 
-SPARE = 6
-"""Growth of threads, files or connections."""
-
 AGAIN_AND_AGAIN = 8
 """More seals than `SPARE`, so that one leak in each shows."""
-
-LOGS_IN_TOO = 1.0
 
 CALLERS = 5
 
@@ -178,7 +177,7 @@ def test_repeated_seals_leave_nothing_behind(lab: Lab) -> None:
             with lab.vault.sealed() as fault:
                 lab.hold(fault, 0.5)
             lab.recovers(after=fault)
-    more = left_behind(lab, before, spare=SPARE)
+    more = left_behind(lab, before)
     lab.judge(
         none_of("seals leave nothing behind", more),
         at_most(1 + replaced_in_turn(lab.history), lab.tokens.alive(), "tokens alive"),
@@ -417,10 +416,6 @@ def test_seal_that_outlasts_all_tries(lab: Lab) -> None:
         # Only a client with a process of its own is asked.
         processor_at_most(lab, BUSY * fault.length, spent, "while Vault is sealed"),
     )
-
-
-BUSY = 0.25
-"""Part of a core: a loop without requests takes a whole one."""
 
 
 @pytest.mark.scenario("SEA-08")

@@ -9,15 +9,14 @@ from dataclasses import replace
 
 import pytest
 
-from vault_harness.judge.driver import Driver
-from vault_harness.judge.faults.http import HTML, JSON, QUOTA, a_page
-from vault_harness.judge.helpers import (
-    ask_for_a_whole,
+from vault_harness.judge.driver import Driver, beside, paced
+from vault_harness.judge.faults.http import HTML, JSON, NEVER, QUOTA, a_page
+from vault_harness.judge.helpers.calls import ask_for_a_whole
+from vault_harness.judge.helpers.lives import lost_until_met, served_until_its_token_ends
+from vault_harness.judge.helpers.starts import (
     await_start,
     callers_if_started,
-    lockout,
-    lost_until_met,
-    served_until_its_token_ends,
+    not_locked,
     start_in_background,
     started_again,
     tries_meanwhile,
@@ -84,13 +83,13 @@ def test_destroyed_secret_id_is_not_hammered(lab: Lab) -> None:
     ):
         _watch_the_tries(lab, fault)
         watched = lab.history.now()
-        looked, locked = lab.history.now(), lockout(lab)
+        unlocked = not_locked(lab)
         if lab.can("health") and _says_well(lab, client, told=_first_refused(lab, fault)):
             lab.note(Finding("health tells the truth", "it says well, without any token", watched))
     lab.judge(
         bad_logins_at_most(TRIES, watched=watched),
         _no_secret_is_missing(since=fault.began, until=watched),
-        none_of("the role is not locked for everybody", locked, at=looked, rests_on=()),
+        unlocked,
         steady=False,
         no_closing="there is no secret-id that Vault takes",
     )
@@ -154,12 +153,12 @@ def test_late_secret_id_is_used(lab: Lab) -> None:
             watched = lab.history.now()
             lab.new_secret_id()
         lab.recovers(after=fault)
-        looked, locked = lab.history.now(), lockout(lab)
+        unlocked = not_locked(lab)
     ends = (born.ended or born.began) + lab.ttl
     served_until_its_token_ends(lab, since=fault.began, ends=ends)
     lab.judge(
         bad_logins_at_most(TRIES, watched=watched),
-        none_of("the role is not locked for everybody", locked, at=looked, rests_on=()),
+        unlocked,
     )
 
 
@@ -186,10 +185,6 @@ def test_locked_role_is_waited_out(lab: Lab) -> None:
         no_request_storm(since=fault.began, until=fault.end),
         _no_secret_is_missing(since=fault.began, until=fault.end),
     )
-
-
-NEVER = 600.0
-"""Seconds, longer than any client waits."""
 
 
 def _answers_about_the_lock(lab: Lab, since: float) -> list[Exchange]:
@@ -227,12 +222,12 @@ def test_secret_id_that_expires_is_replaced_in_time(lab: Lab) -> None:
         lab.recovers(after=expired)
     with lab.reading(every=0.25):
         _gets_over_the_next_one(lab, since=watched)
-        looked, locked = lab.history.now(), lockout(lab)
+        unlocked = not_locked(lab)
     lab.judge(
         no_failed_read(until=replaced),
         bad_logins_at_most(0, until=replaced),
         bad_logins_at_most(TRIES, watched=watched),
-        none_of("the role is not locked for everybody", locked, at=looked, rests_on=()),
+        unlocked,
     )
 
 
@@ -302,25 +297,14 @@ DELIVERY_PACE = 0.24
 @contextlib.contextmanager
 def _one_for_each_turn(lab: Lab) -> Iterator[None]:
     """Deliver secret-ids: a slow client may log in more than once."""
-    over, failures = threading.Event(), list[Exception]()
+    over = threading.Event()
 
     def deliver() -> None:
-        try:
-            while not over.is_set():
-                lab.new_secret_id()
-                over.wait(DELIVERY_PACE * lab.ttl)
-        except Exception as error:  # noqa: BLE001 - raised below: no client can log in then
-            failures.append(error)
+        for _ in paced(over, DELIVERY_PACE * lab.ttl):
+            lab.new_secret_id()
 
-    postman = threading.Thread(target=deliver, name="secret-ids", daemon=True)
-    postman.start()
-    try:
+    with beside(deliver, name="secret-ids", stop=over, patience=10.0):
         yield
-    finally:
-        over.set()
-        postman.join(timeout=10.0)
-        if failures:
-            raise failures[0]
 
 
 @pytest.mark.scenario("SID-07")
@@ -409,7 +393,7 @@ def _starts_with_half_a_secret_id(lab: Lab) -> bool:
             lab.until(lambda: lab.touched(refused) or opened.is_set(), within=lab.asks_within)
             lab.watch(AT_ITS_START)
             _is_not_well_without_a_token(lab)
-        looked, locked = lab.history.now(), lockout(lab)
+        unlocked = not_locked(lab)
         lab.deliver(good)
     lab.require(
         "a login by half a secret-id, or a start or a read that failed for it",
@@ -420,7 +404,7 @@ def _starts_with_half_a_secret_id(lab: Lab) -> bool:
     )
     bound = works_after_all(lab, refused, opened)
     lab.ask(recovers_within(bound, since=refused.end))
-    lab.ask(none_of("the role is not locked for everybody", locked, at=looked, rests_on=()))
+    lab.ask(unlocked)
     return any(read.good for read in lab.history.calls("read", since=refused.end))
 
 

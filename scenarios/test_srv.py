@@ -10,20 +10,17 @@ from email.utils import format_datetime
 
 import pytest
 
-from vault_harness.judge.faults.http import HTML, JSON, NOTICE, QUOTA, a_page
-from vault_harness.judge.helpers import (
-    allow_writes,
+from vault_harness.judge.faults.http import HTML, JSON, NEVER, NOTICE, QUOTA, SEALED, a_page
+from vault_harness.judge.helpers.calls import (
     ask_for_a_whole,
-    canary,
-    given_up,
     has_its_files,
-    leading_to,
     reading_keys,
     reading_with_all_verbs,
     recovers_with_all_verbs,
-    turns,
-    version_of,
 )
+from vault_harness.judge.helpers.leaders import leading_to
+from vault_harness.judge.helpers.lives import given_up
+from vault_harness.judge.helpers.starts import LEDGER, allow_writes, canary, turns, version_of
 from vault_harness.judge.lab import KEY, Lab
 from vault_harness.judge.oracles import (
     LOGS_IN_INSTEAD,
@@ -49,10 +46,6 @@ from vault_harness.recorder.fault import Fault
 from vault_harness.recorder.history import History
 from vault_harness.recorder.observations import Exchange, Operation
 
-GREEN = 200
-
-LEDGER = "backend/ledger"
-
 WRITTEN = "backend/ledger-written"
 """Written while callers read `LEDGER`, which stays the same."""
 
@@ -60,9 +53,6 @@ DENIED, DENIALS = "ai/openai", 3
 """A path that the client may neither read nor write; number of tries."""
 
 INTERVAL = 3.0
-
-NEVER = 600.0
-"""Seconds, longer than any client waits."""
 
 # Hanging and failing behind a green health check
 
@@ -123,7 +113,7 @@ def test_storage_is_gone(lab: Lab) -> None:
         lab.recovers(after=fault)
     lab.require(
         "the server's health is green without its storage",
-        lambda _: f"sys/health answered {health}" if health == GREEN else "",
+        lambda _: f"sys/health answered {health}" if health == 200 else "",
     )
     lab.judge(
         failures_are("unavailable", since=fault.began, until=fault.end, may_be_empty=True),
@@ -349,8 +339,6 @@ def _renewed_since(history: History, since: float) -> list[Exchange]:
 
 A_SECOND = {**JSON, "Retry-After": "1"}
 
-SEALED = b'{"errors":["Vault is sealed"]}\n'
-
 
 def _turned_away_twice_more(lab: Lab, *, since: float) -> None:
     """Answer one renewal as sealed, and a later one with a quota's 429.
@@ -568,7 +556,7 @@ def test_standby_is_no_outage(lab: Lab) -> None:
 def _health_answers_200(lab: Lab, *, since: float) -> bool:
     """Return whether the client asks with `standbyok`, so that a standby answers 200."""
     asked = lab.history.find("status", since=since, where=lambda e: e.path == "sys/health")
-    return any(one.status == GREEN for one in asked)
+    return any(one.status == 200 for one in asked)
 
 
 def _is_well(lab: Lab) -> None:

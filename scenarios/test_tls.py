@@ -11,14 +11,14 @@ import pytest
 
 from vault_harness.certificates import LIFE, NOW, Authority
 from vault_harness.judge.conditions import Condition
-from vault_harness.judge.helpers import (
+from vault_harness.judge.helpers.calls import ask_for_a_whole
+from vault_harness.judge.helpers.connections import end_connections, handshakes_since
+from vault_harness.judge.helpers.instead import other_host
+from vault_harness.judge.helpers.starts import (
+    LEDGER,
     allow_writes,
-    ask_for_a_whole,
     await_start,
     canary,
-    end_connections,
-    handshakes_since,
-    other_host,
     start_in_background,
     tries_meanwhile,
 )
@@ -230,8 +230,6 @@ CALLED = 0.7
 
 UNHURRIED = 0.6
 """Part of a life in which a renewal is not urgent."""
-
-LEDGER = "backend/ledger"
 
 
 @pytest.mark.scenario("TLS-03")

@@ -17,26 +17,32 @@ from vault_harness.errors import SubjectError
 from vault_harness.judge.conditions import Sighting
 from vault_harness.judge.driver import Driver, Verb, reading
 from vault_harness.judge.faults.http import HTML, JSON, NOTICE, SIGN_IN
-from vault_harness.judge.helpers import (
+from vault_harness.judge.helpers.calls import (
+    HELD_UP,
+    WITHIN_A_CALL,
     ask_for_a_whole,
-    at_the_same_time,
-    ends_cleanly,
-    footprint_between_calls,
     has_its_files,
-    let_go,
-    processor_at_most,
-    processor_time,
     reading_keys,
-    renewal_comes,
     secret_of_the_cache,
-    served_until_its_token_ends,
-    sleeps,
-    turns,
-    vault_gone,
     wholes_come_back,
 )
-from vault_harness.judge.helpers.database import first_credential, pool
-from vault_harness.judge.helpers.starts import open_reading
+from vault_harness.judge.helpers.database import LOGS_IN_EVERY, first_credential, pool
+from vault_harness.judge.helpers.instead import vault_gone
+from vault_harness.judge.helpers.lives import (
+    ALL_BUT_THE_END,
+    at_the_same_time,
+    let_go,
+    renewal_comes,
+    served_until_its_token_ends,
+    sleeps,
+)
+from vault_harness.judge.helpers.starts import ends_cleanly, open_reading, turns
+from vault_harness.judge.helpers.traces import (
+    BUSY,
+    footprint_between_calls,
+    processor_at_most,
+    processor_time,
+)
 from vault_harness.judge.lab import KEY, PATH, ROLE, Lab
 from vault_harness.judge.oracles import (
     LOGS_IN_INSTEAD,
@@ -829,15 +835,6 @@ def _tried_no_renewal(lab: Lab, fault: Fault) -> None:
 HANGS = 3.0
 """Seconds by which a renewal's answer is late."""
 
-WITHIN_A_CALL = 0.75
-"""Part of a call's deadline; a longer hang would be an outage."""
-
-HELD_UP = 3
-"""A caller that waits for a third of a hang is held up."""
-
-ALL_BUT_THE_END = 0.95
-"""Part of a life after which a reader may wait for another token."""
-
 NOT_THE_LAST = 0.9
 """Part of a life after which only a late first renewal hangs."""
 
@@ -1116,8 +1113,6 @@ def _leasing(lab: Lab) -> Iterator[float | None]:
         yield began
 
 
-LOGS_IN_EVERY = 0.25
-
 LONGEST_CALL = 4.0
 """Seconds; with a longer deadline the token would end in the outage."""
 
@@ -1253,9 +1248,6 @@ FIRST_CALLERS = 10
 
 
 CALM = 3.0
-
-BUSY = 0.25
-"""Part of a core: a loop without a pause takes a whole one."""
 
 
 @pytest.mark.scenario("TOK-21")

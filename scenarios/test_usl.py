@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vault_harness.judge.helpers import lockout
+from vault_harness.judge.helpers.starts import lockout
 from vault_harness.judge.lab import Lab
 from vault_harness.judge.oracles import no_connection_storm, no_request_storm, none_of, same_token
 

@@ -305,6 +305,7 @@ class Errands:
         try:
             thread.start()
         except RuntimeError as error:
+            # The machine is out of threads, or the interpreter is about to end.
             _log.warning("vault: no thread to log in: %s", error)
             return False
         self._thread = thread

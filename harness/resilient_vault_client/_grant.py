@@ -11,6 +11,16 @@ from typing import Any
 from resilient_vault_client._deadline import clock
 from resilient_vault_client._errors import UnexpectedAnswer
 
+# Shares of its life between which a token or a lease is renewed, at random. That leaves time for
+# several tries, and clients that started together drift apart.
+EARLIEST, LATEST = 0.5, 0.75
+
+# Seconds; what is capped to less is replaced.
+TOO_SHORT = 1.0
+
+# Share of a life that is left when failing renewals lead to a login or a new credential.
+LAST_RESORT = 0.15
+
 
 def granted(renewal: object) -> float:
     """Return the seconds that a renewal grants, maybe 0; raise `UnexpectedAnswer` without any."""

@@ -26,9 +26,17 @@ from resilient_vault_client._errors import (
     VaultUnavailable,
     boundary,
 )
-from resilient_vault_client._grant import Credential, Grant, Token
+from resilient_vault_client._grant import (
+    EARLIEST,
+    LAST_RESORT,
+    LATEST,
+    TOO_SHORT,
+    Credential,
+    Grant,
+    Token,
+)
 from resilient_vault_client._login import Authenticator
-from resilient_vault_client._retrier import Tools, never, unless_sent
+from resilient_vault_client._retrier import NO_PATIENCE, Tools, never, unless_sent
 from resilient_vault_client.events import (
     Leased,
     LeaseLost,
@@ -119,20 +127,11 @@ Listener = Callable[[Credential], None]
 
 Listeners = Mapping[str, Sequence[Listener]]
 
-# Shares of its life between which a lease is renewed, at random.
-_EARLIEST, _LATEST = 0.5, 0.75
-
-# Seconds.
-_TOO_SHORT = 1.0
-
-# Share of a life that is left when failing renewals lead to a new credential.
-_LAST_RESORT = 0.15
-_SHORTEST = 0.1  # seconds between two tries, however soon a lease ends
+# Seconds between two tries, however soon a lease ends.
+_SHORTEST = 0.1
 
 # Seconds that a replaced credential stays alive, so that a pool can switch.
 _MOVE_ON = 2.0
-
-_NO_PATIENCE = 0.0
 
 # Vault's words, with a 400, for a lease that is gone, and for one that cannot be renewed. Others
 # mean that the engine behind it failed.
@@ -259,7 +258,7 @@ class Leases(Background):
                 if reason is None and clock() >= held.due:
                     reason = self._renew(held, grant, deadline)
                 if reason is not None and clock() >= held.blocked_until:
-                    grant = self._replace(held, deadline, _NO_PATIENCE, reason)
+                    grant = self._replace(held, deadline, NO_PATIENCE, reason)
             self._tell(old, grant)
         except ClientClosed:
             return float("inf")
@@ -289,7 +288,7 @@ class Leases(Background):
                 lambda: (clock(), self._ask_for_more(grant, deadline)),
                 scope=f"renew {held.path}",
                 deadline=deadline,
-                patience=_NO_PATIENCE,
+                patience=NO_PATIENCE,
                 repeat=never,
             )
         except RequestRefused as refusal:
@@ -318,7 +317,7 @@ class Leases(Background):
     ) -> str | None:
         """Handle a 403: the token is dead, or may not renew leases."""
         new = self._authenticator.after_denial(
-            grant.token, denial, deadline, _NO_PATIENCE, policy_login=False
+            grant.token, denial, deadline, NO_PATIENCE, policy_login=False
         )
         if new is not None:
             return None if grant.moves_to(new) else "token"
@@ -328,7 +327,7 @@ class Leases(Background):
     def _live_out(self, held: Held, grant: Grant, error: VaultError) -> None:
         """Stop renewing a lease that Vault will not renew, and use the rest of its life."""
         grant.renewable = False
-        held.due = grant.granted_at + grant.life * (1.0 - _LAST_RESORT)
+        held.due = grant.granted_at + grant.life * (1.0 - LAST_RESORT)
         wait = max(0.0, held.due - clock())
         self._notifier.notify(
             LeaseRenewalFailed(
@@ -404,7 +403,7 @@ class Leases(Background):
                     path=held.path, error=error, remaining=grant.remaining, retry_in=wait
                 )
             )
-        last_resort, renewing = grant.increment * _LAST_RESORT, grant.renewable
+        last_resort, renewing = grant.increment * LAST_RESORT, grant.renewable
         refused = isinstance(error, ServerFailed | RequestRefused)
         if refused and grant.remaining <= last_resort:
             # Vault answers and does not renew; a new credential may work.
@@ -420,10 +419,10 @@ class Leases(Background):
 
     def _plan(self, held: Held, grant: Grant) -> None:
         held.pause = held.paused_for = None
-        if grant.capped and grant.life < _TOO_SHORT:
+        if grant.capped and grant.life < TOO_SHORT:
             held.due = clock()
         else:
-            held.due = grant.granted_at + grant.life * self._backoff.between(_EARLIEST, _LATEST)
+            held.due = grant.granted_at + grant.life * self._backoff.between(EARLIEST, LATEST)
 
     def _let_go(
         self, held: Held, grant: Grant, until: float, deadline: Deadline | None = None

@@ -190,7 +190,16 @@ def _told(answer: Answer, name: str) -> str:
     return found
 
 
-# For a login with a missing part.
+def _auth(answer: Answer) -> dict[str, Any]:
+    """Return what the answer to a login says about the new token."""
+    auth = answer.get("auth")
+    if not isinstance(auth, dict) or not auth.get("client_token"):
+        raise UnexpectedAnswer("the answer to the login holds no token")
+    return auth
+
+
+# For a login with a missing part, and for a rejected role-id or secret-id.
+_BAD_REQUEST = 400
 
 # The Kubernetes method's words for an account or namespace that the role does not allow.
 _NOT_BOUND = "not authorized"
@@ -249,9 +258,7 @@ class JwtFile:
             raise self._nothing_there(error) from None
         except PermissionDenied as denial:
             raise self._why_denied(jwt, denial, deadline) from None
-        auth = answer.get("auth")
-        if not isinstance(auth, dict) or not auth.get("client_token"):
-            raise UnexpectedAnswer("the answer to the login holds no token")
+        auth = _auth(answer)
         self._rejected, self._pause = "", None
         return Token(auth, started=started)
 
@@ -323,10 +330,6 @@ def _fingerprint(jwt: str) -> str:
     return hashlib.sha256(jwt.encode()).hexdigest()[:16]
 
 
-# For a rejected role-id or secret-id.
-_BAD_REQUEST = 400
-
-
 class AppRole:
     """The AppRole login method.
 
@@ -374,9 +377,7 @@ class AppRole:
                 # Until a login ends in another way, so as not to ask each time.
                 self._denied = reason
             raise reason.again() from None
-        auth = answer.get("auth")
-        if not isinstance(auth, dict) or not auth.get("client_token"):
-            raise UnexpectedAnswer("the answer to the login holds no token")
+        auth = _auth(answer)
         self._failed.accepted(credentials, deadline)
         return Token(auth, started=started)
 

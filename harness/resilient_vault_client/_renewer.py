@@ -13,9 +13,9 @@ from resilient_vault_client._errors import (
     ServerFailed,
     VaultError,
 )
-from resilient_vault_client._grant import Token
+from resilient_vault_client._grant import EARLIEST, LAST_RESORT, LATEST, TOO_SHORT, Token
 from resilient_vault_client._login import Authenticator
-from resilient_vault_client._retrier import Tools, never
+from resilient_vault_client._retrier import NO_PATIENCE, Tools, never
 from resilient_vault_client.events import (
     RenewalFailed,
     Renewed,
@@ -23,24 +23,13 @@ from resilient_vault_client.events import (
     TokenRevoked,
 )
 
-# Shares of its life between which a token is renewed, at random. That leaves time for several
-# tries, and clients that started together drift apart.
-_EARLIEST, _LATEST = 0.5, 0.75
 _LEAST_JITTER = 0.05
-
-# Seconds; a token capped to less is replaced.
-_TOO_SHORT = 1.0
 
 # A server's words, with a 500, in the last second before the maximum.
 _AT_MAX_TTL = "past the max TTL"
 
-# Share of a life that is left when failing renewals lead to a login.
-_LAST_RESORT = 0.15
-
 # Seconds between two checks whether a replaced token is in use.
 _RETIRED_EVERY = 0.05
-
-_NO_PATIENCE = 0.0
 
 
 class Renewer(Background):
@@ -97,14 +86,14 @@ class Renewer(Background):
             # A renewal would cost one of few uses, so the client logs in when they are used up.
             self._due = token.expires_at
             return
-        if token.capped and life < _TOO_SHORT:
+        if token.capped and life < TOO_SHORT:
             self._due = begin
             return
-        latest = _LATEST
+        latest = LATEST
         if life > 0:
             # On a slow line the answer must arrive before the token ends.
-            latest = min(_LATEST, max(_EARLIEST + _LEAST_JITTER, 1.0 - 2 * token.took / life))
-        self._due = begin + life * self._backoff.between(_EARLIEST, latest)
+            latest = min(LATEST, max(EARLIEST + _LEAST_JITTER, 1.0 - 2 * token.took / life))
+        self._due = begin + life * self._backoff.between(EARLIEST, latest)
 
     def _keep(self, token: Token) -> float | None:
         """Renew the token or log in; return the seconds until the next work."""
@@ -134,7 +123,7 @@ class Renewer(Background):
                 lambda: (clock(), self._api.renew(token.text, deadline)),
                 scope="renew-self",
                 deadline=deadline,
-                patience=_NO_PATIENCE,
+                patience=NO_PATIENCE,
                 repeat=never,
             )
         except (PermissionDenied, RequestRefused) as error:
@@ -158,7 +147,7 @@ class Renewer(Background):
         """Handle a refusal: the token is dead, or is never renewed."""
         if isinstance(denial, PermissionDenied):
             new = self._authenticator.after_denial(
-                token, denial, deadline, _NO_PATIENCE, policy_login=False
+                token, denial, deadline, NO_PATIENCE, policy_login=False
             )
             if new is not None:
                 return
@@ -169,7 +158,7 @@ class Renewer(Background):
 
     def _failed(self, token: Token, error: VaultError) -> float:
         """Choose when to try again: with growing pauses, until the token ends."""
-        last_resort = (token.ttl or 0.0) * _LAST_RESORT
+        last_resort = (token.ttl or 0.0) * LAST_RESORT
         if not error.echo:
             self.failures += 1
             self._pause = self._backoff.next(self._pause)
@@ -192,7 +181,7 @@ class Renewer(Background):
         if token.uses_left is not None:
             return None
         try:
-            self._authenticator.token(Deadline(self._timeout), _NO_PATIENCE)
+            self._authenticator.token(Deadline(self._timeout), NO_PATIENCE)
         except VaultError as error:
             wait = error.retry_in
             if wait is None:

@@ -209,6 +209,9 @@ def _known_outage(outage: Outage, now: float) -> VaultUnavailable:
 
 T = TypeVar("T")
 
+# For work in the background: it never waits for the end of an outage.
+NO_PATIENCE = 0.0
+
 
 def always(error: VaultUnavailable) -> bool:
     """For a request that may be made twice, such as a read."""

@@ -9,7 +9,7 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -23,22 +23,23 @@ class OrderHandler(BaseHTTPRequestHandler):
 
     def order(self) -> bytes | None:
         """Return a request's body; answer 413 and return None if it is too long."""
-        length = int(self.headers.get("Content-Length") or 0)
-        if length <= _LONGEST:
-            return self.rfile.read(length)
+        given = self.headers.get("Content-Length") or "0"
+        if given.isascii() and given.isdigit() and int(given) <= _LONGEST:
+            return self.rfile.read(int(given))
         self.answer(413, {"error": f"an order has {_LONGEST} bytes at most"})
         return None
 
-    def answer(self, status: int, content: Mapping[str, Any]) -> None:
-        body = json.dumps(content).encode()
+    def answer(self, status: int, content: object, kind: str = "application/json") -> None:
+        """Answer with something as JSON, or with bytes as they are."""
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its own name
-        """Log nothing: callers poll."""
+        """Log nothing: callers poll, and the console's paths contain a token."""
 
 
 def begin(

@@ -16,6 +16,8 @@ from tests.mutants.catalogue import CATALOGUE
 from tests.mutants.clients import Mutant
 from vault_harness.files import write_text
 from vault_harness.judge.catalogue import Entry, load
+from vault_harness.judge.explore.points import SECRET, Point
+from vault_harness.judge.explore.schedule import possible
 from vault_harness.judge.report.touched import (
     ASKED,
     BY_VAULT,
@@ -51,7 +53,8 @@ whether a client that is broken there fails.
 | in a cell | |
 | --- | --- |
 | +3 | three more scenarios; the named ones are in the fewest cells |
-| - | no scenario does that |
+| explore | no scenario does that; [`explore`](how-to/explore.md) tries it |
+| - | not asked: `explore` lets clients only read, by an AppRole and without TLS |
 | ? | unknown: a refused connection does not tell which request it was for |
 """
 
@@ -108,6 +111,38 @@ NEVER: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ),
 )
 """Cells that are empty by nature: the reason, the requests and the faults."""
+
+POINTS = {
+    "first login": Point("login", "auth/approle/login", "start", "first"),
+    "later login": Point("login", "auth/approle/login", "after a fault", "first"),
+    "token lookup": Point("lookup", "auth/token/lookup-self", "steady", "first"),
+    "token renewal": Point("renew", "auth/token/renew-self", "renewal due", "first"),
+    "token revocation": Point("revoke", "auth/token/revoke-self", "closing", "first"),
+    "read": Point("read", SECRET, "steady", "first"),
+}
+"""Where `explore` meets a kind of request."""
+
+TRIED = {
+    "refused": "refused",
+    "silent": "silent",
+    "cut off": "cut-off",
+    "late": "late",
+    "done, answer lost": "lost",
+    "goodbye": "goodbye",
+    "redirect": "redirect",
+    "200 of another": "page-200",
+    "4xx of another": "page-403",
+    "502, 504": "502",
+    "412": "412",
+    "429": "429",
+    "429, Retry-After": "429-retry-after",
+    "503": "503",
+    "500": "500",
+    "403, dead token": "token-revoked",
+    "403, denied": "403",
+    "404": "404",
+}
+"""What `explore` calls a fault."""
 
 UNSEEN = (("token lookup",), ("refused",))
 """Cells that cannot be filled: a connection does not say why it was made."""
@@ -190,7 +225,10 @@ def _cell(table: Table, asked: str, what: str) -> str:
     for number, (_, requests, faults) in enumerate(NEVER):
         if asked in requests and what in faults:
             return _mark(number)
-    return "?" if asked in UNSEEN[0] and what in UNSEEN[1] else "-"
+    if asked in UNSEEN[0] and what in UNSEEN[1]:
+        return "?"
+    tried = possible(POINTS[asked]) if asked in POINTS else ()
+    return "explore" if TRIED.get(what) in {step.fault for step in tried} else "-"
 
 
 def _shown(table: Table, asked: str, what: str) -> tuple[list[str], int]:

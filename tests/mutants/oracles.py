@@ -102,6 +102,7 @@ BY_A_VERB = {
     "ends_cleanly": ("takes_at_most", "none_of"),
     "lab.recovers": ("recovers_within",),
     "fails_over": ("recovers_within",),
+    "not_locked": ("none_of",),
     "follows": ("reaches_address", "leaves_address", "no_failed_read"),
 }
 """Scenarios ask these through another function."""

@@ -6,15 +6,18 @@ from tests.mutants.clients import Mutant
 from tests.mutants.coverage import (
     NEVER,
     PAGE,
+    POINTS,
     ROOT,
     SHOWN,
     TOUCHED,
+    TRIED,
     UNSEEN,
     current,
     page,
 )
 from tests.subjects.lazy_client import LazyClient
 from vault_harness.judge.catalogue import Entry, load
+from vault_harness.judge.explore.schedule import FAULTS as EXPLORED
 from vault_harness.judge.report.touched import (
     ASKED,
     BY_VAULT,
@@ -109,6 +112,12 @@ def test_what_cannot_be_was_not_seen() -> None:
     assert {*UNSEEN[1]} <= FAULTS
 
 
+def test_explore_knows_what_a_cell_says_it_tries() -> None:
+    assert {*TRIED} <= FAULTS
+    assert {*TRIED.values()} <= {*EXPLORED}
+    assert {*POINTS} <= {*ASKED}
+
+
 def test_cell_with_many_scenarios() -> None:
     """It names the scenarios in the fewest cells, and counts the others."""
     of_all = frozenset({("read", "503"), ("read", "500")})
@@ -120,9 +129,11 @@ def test_cell_with_many_scenarios() -> None:
 
 
 def test_cells_without_a_scenario() -> None:
-    """Empty, empty by nature, and unknown differ."""
-    table = Table(frozenset({"first login", "token lookup"}), {})
-    assert row(table, "first login", "429") == "-"
+    """Tried by explore, not asked, empty by nature, and unknown differ."""
+    table = Table(frozenset({"first login", "token lookup", "write"}), {})
+    assert row(table, "first login", "429") == "explore"
+    assert row(table, "first login", "400") == "-"
+    assert row(table, "write", "429") == "-"
     assert row(table, "first login", "403, dead token") == "(e)"
     assert "| (e) | never: it bears no token |" in page({}, {}, table).splitlines()
     assert row(table, "token lookup", "refused") == "?"

@@ -12,6 +12,7 @@ from pathlib import Path
 import filelock
 import pytest
 
+from tests.running import ran
 from vault_harness.judge.subjects import OperationFailed, Subject, open_subject, parse_subject
 from vault_harness.local.stack.launching import Stack
 from vault_harness.local.vault import approle
@@ -128,14 +129,7 @@ def test_own_tests_of_a_client(folder: str, command: tuple[str, ...]) -> None:
     """Its unit tests: probes, waits, and a login that outlives its call."""
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not here")
-    done = subprocess.run(
-        command,
-        cwd=HERE / folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = ran(command, cwd=HERE / folder)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -155,15 +149,13 @@ def cores(
 @pytest.mark.usefixtures("cores")
 def test_it_passes_every_scenario(client: str, tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
-    done = subprocess.run(
+    done = ran(
         [
             *(sys.executable, "-m", "pytest", "scenarios", "-p", "no:cacheprovider"),
             *("--vault-subject", client, "--vault-report", str(tmp_path), "--vault-strict"),
         ],
         cwd=root,
         env={k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")},
-        capture_output=True,
-        text=True,
     )
     assert done.returncode == 0, done.stdout[-6000:]
     assert "not exercised" not in done.stdout.splitlines()[-1]

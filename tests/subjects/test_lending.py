@@ -18,6 +18,7 @@ import psutil
 import pytest
 import requests
 
+from tests.running import ran
 from vault_harness.waiting import wait_until
 
 HERE = Path(__file__).parent
@@ -354,14 +355,8 @@ def test_examples(url: str, tool: str, command: list[str], folder: str) -> None:
     if shutil.which(tool) is None and tool != "python":
         pytest.skip(f"{tool} is not here")
     words = [*command, "borrower.py"] if tool == "python" else command
-    done = subprocess.run(
-        words,
-        cwd=HERE / folder,
-        env={**os.environ, "VAULTS": url, "HARNESS_ENGINE": "process"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+    done = ran(
+        words, cwd=HERE / folder, env={**os.environ, "VAULTS": url, "HARNESS_ENGINE": "process"}
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert requests.get(url, timeout=60).json()["vaults"] == []

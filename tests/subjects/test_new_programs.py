@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.running import ran
 from vault_harness.judge.subjects import parse_subject
 from vault_harness.judge.subjects.process import surroundings
 
@@ -26,15 +27,7 @@ def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     environ = {**os.environ, "HARNESS_ENGINE": "process"}
     environ |= {"HARNESS_RUNNER": f"{sys.executable} -m vault_harness"}
     environ.pop("VIRTUAL_ENV", None)
-    return subprocess.run(
-        ["/bin/sh", "-c", line],
-        cwd=folder,
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=540,
-    )
+    return ran(["/bin/sh", "-c", line], cwd=folder, env=environ, timeout=540)
 
 
 def after(word: str, text: str) -> str:

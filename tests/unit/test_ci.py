@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.in_ci import ROOT
+from tests.running import ran
 
 SCENARIO = """
 import pytest
@@ -29,13 +30,10 @@ def test_two(lab):
 
 
 def touched(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return ran(
         [sys.executable, ROOT / ".ci" / "touched.py", *words],
         cwd=folder,
         env={**os.environ, "CI_BASE": "start"},
-        capture_output=True,
-        text=True,
-        check=False,
     )
 
 

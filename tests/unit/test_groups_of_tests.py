@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.groups import scope_of
+from tests.running import ran
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,15 +41,12 @@ def test_one_worker_has_the_whole_group(tmp_path: Path) -> None:
     """``--dist loadgroup`` asks for it."""
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_group.py").write_text(GROUP)
-    ended = subprocess.run(
+    ended = ran(
         [
             *(sys.executable, "-m", "pytest", "-c", "/dev/null", "--rootdir", str(tmp_path)),
             *("-p", "no:cacheprovider", "-v", "-n", "3", "--dist", "loadgroup", str(tmp_path)),
         ],
         cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
     )
     workers = re.findall(r"\[(gw\d)\]", ended.stdout)
     assert len(workers) == 12, ended.stdout + ended.stderr

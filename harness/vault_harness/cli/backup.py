@@ -195,7 +195,7 @@ def keys_here(stack: LocalStack) -> Keys:
     from vault_harness.local.vault.root.operator_token import operator_token
     from vault_harness.operator.backup import Keys
 
-    stack.check_settled()
+    stack.migrations.check_settled()
     stack.check_restored()
     return Keys(
         Keyring.load(stack.keyring_path), operator_token(stack.data_dir), stack.static_key()

@@ -191,6 +191,7 @@ def _compare(client: Client, published: Score, score: Score) -> None:
     from vault_harness.judge.clients import differences
 
     found = differences(client, published, score)
+    # Only the scenarios that ran.
     found = [change for change in found if change.id in score.scenarios]
     if not found:
         say("\nas published, in all that was asked")

@@ -44,6 +44,18 @@ def repeated(help: str) -> Any:  # noqa: A002 -- invoke's own name
     return dataclasses.field(default_factory=list, metadata={"help": help})
 
 
+def typed(options: Any) -> list[str]:
+    """Return the words that set a class of options as it is; defaults are left out."""
+    words: list[str] = []
+    for field in dataclasses.fields(options):
+        value, name = getattr(options, field.name), f"--{field.name.replace('_', '-')}"
+        if isinstance(value, list):
+            words += [word for each in value for word in (name, str(each))]
+        elif value != field.default:
+            words += [name] if value is True else [name, str(value)]
+    return words
+
+
 @dataclasses.dataclass(frozen=True)
 class command:  # noqa: N801 -- a decorator
     """Make a task of a function.

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,7 @@ from vault_harness.cli.printing import say
 from vault_harness.closable import Closable
 from vault_harness.errors import HarnessError, PortTaken, SettingsError
 from vault_harness.interrupts import until_ctrl_c
-
-_LONGEST = 64 * 1024
-"""Bytes of an order."""
+from vault_harness.orders import OrderHandler
 
 _FILES = {
     "": ("console.html", "text/html; charset=utf-8"),
@@ -158,72 +156,59 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-class _Asked(BaseHTTPRequestHandler):
+class _Asked(OrderHandler):
     console: Console
     timeout = 60.0  # silence of a browser that began a request
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - a name of http.server
         place = self.console.place(self.path, dict(self.headers.items()))
         if place == "events":
             self._stream()
         elif place == "verbs":
-            self._answer(200, json.dumps(verbs()).encode())
+            self.answer(200, verbs())
         elif place in _FILES:
             name, kind = _FILES[place]
             file = Path(__file__).with_name("page") / name
-            self._answer(200, file.read_bytes(), kind)
+            self.answer(200, file.read_bytes(), kind)
         else:
             self._refuse(place)
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - a name of http.server
         place = self.console.place(self.path, dict(self.headers.items()))
         # A form of another site cannot send this type.
         if place is None or self.headers.get_content_type() != "application/json":
             self._refuse(None)
             return
-        given = self.headers.get("Content-Length") or "0"
-        length = int(given) if given.isascii() and given.isdigit() else _LONGEST + 1
-        if length > _LONGEST:
-            self._answer(413, _told("an order has 65536 bytes at most"))
+        if (body := self.order()) is None:
             return
         try:
-            body = json.loads(self.rfile.read(length) or b"{}")
-            done = self.console.order(place, dict(body))
+            done = self.console.order(place, dict(json.loads(body or b"{}")))
         except HarnessError as error:
-            self._answer(409, _told(error.cause, error.looked_at, error.remedy))
+            self.answer(409, _told(error.cause, error.looked_at, error.remedy))
         except (ValueError, TypeError):
-            self._answer(400, _told("the body is not a JSON object"))
+            self.answer(400, _told("the body is not a JSON object"))
         else:
-            self._answer(200, json.dumps({"done": done}).encode())
+            self.answer(200, {"done": done})
 
     def _refuse(self, place: str | None) -> None:
         if place is None:
-            self._answer(403, _told("open the address that the task console printed"))
+            self.answer(403, _told("open the address that the task console printed"))
         else:
-            self._answer(404, _told("there is no such page"))
+            self.answer(404, _told("there is no such page"))
 
-    def _answer(self, status: int, body: bytes, kind: str = "application/json") -> None:
-        self.send_response(status)
+    def end_headers(self) -> None:
         for name, value in _HEADERS.items():
             self.send_header(name, value)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        super().end_headers()
 
     def _stream(self) -> None:
         self.send_response(200)
-        for name, value in _HEADERS.items():
-            self.send_header(name, value)
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
         with contextlib.suppress(ConnectionError):
             for event in self.console.feed.events():
                 self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
 
-    def log_message(self, *_: object) -> None:
-        """Print nothing: the paths contain the token."""
 
-
-def _told(cause: str, looked_at: str = "", remedy: str = "") -> bytes:
-    return json.dumps({"error": cause, "looked_at": looked_at, "remedy": remedy}).encode()
+def _told(cause: str, looked_at: str = "", remedy: str = "") -> dict[str, str]:
+    return {"error": cause, "looked_at": looked_at, "remedy": remedy}

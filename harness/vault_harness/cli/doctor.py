@@ -215,7 +215,7 @@ def _looked_at(stack: LocalStack, ca_cert: Path | None) -> Patient:
     services: tuple[ServiceView, ...] = ()
     data_gone, toxiproxy, proxied, audit_log = False, "", "", None
     data_replaced: tuple[str, ...] = ()
-    pending = stack.pending_seal_migration() if engine != "external" else None
+    pending = stack.migrations.pending() if engine != "external" else None
     client_certificates = dict[str, Path]()
     if engine == "external":
         addresses = (settings.vault_addr,) if settings.vault_addr else ()
@@ -261,8 +261,8 @@ def _looked_at(stack: LocalStack, ca_cert: Path | None) -> Patient:
         client_certificates=client_certificates,
         namespace=stack.namespace(blueprint),
         ids=stack.ids_directory(stack.namespace(blueprint)),
-        keys_never_kept=stack.keys_never_kept() if engine != "external" else "",
-        unfinished_restore=stack.unfinished_restore() if engine != "external" else None,
+        keys_never_kept=stack.opening.keys_never_kept() if engine != "external" else "",
+        unfinished_restore=stack.opening.unfinished_restore() if engine != "external" else None,
         why_none_leads=stack.why_none_leads if engine != "external" else str,
         seal_migration=(pending.source, pending.target) if pending is not None else None,
     )

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vault_harness.cli.command import command, option, repeated
+from vault_harness.cli.command import command, option, repeated, typed
 from vault_harness.cli.common import ENGINE, settings, use_engine
 from vault_harness.cli.printing import complain, plural, say
 from vault_harness.errors import SettingsError, named
@@ -63,7 +63,9 @@ def explore(search: Search) -> None:
     broke down; 4: the command line is wrong; 130, 143: interrupted.
     """
     from vault_harness.judge.explore import telling
+    from vault_harness.judge.explore.passed import Passed
     from vault_harness.judge.explore.search import Explorer, Options
+    from vault_harness.judge.report.formats import suite_version
 
     if search.cluster is not None and search.engine is not None:
         raise SettingsError(
@@ -82,16 +84,20 @@ def explore(search: Search) -> None:
         pairs=not search.singles,
         before=telling.read_folder(folder),
     )
+    passed = Passed(
+        folder / telling.PASSED,
+        {"suite": suite_version(), "subject": subject, "engine": settings().engine},
+    )
     with _crew(search) as crew:
         options = replace(options, at_once=crew.at_once, quiet=crew.quiet)
-        explorer = Explorer(partial(crew.run, subject), crew.pool, options, complain)
+        explorer = Explorer(partial(crew.run, subject), crew.pool, options, complain, passed)
         try:
             explorer.search()
         except KeyboardInterrupt:
             _tell(explorer, subject, report, options.shard)
-            again = named("explore", "--subject", subject, "--schedules", str(folder))
-            complain(f"interrupted; this tries what was found first, and goes on: {again}")
+            complain(f"interrupted; this goes on: {named('explore', *typed(search))}")
             raise
+    passed.end()
     _tell(explorer, subject, report, options.shard)
     if explorer.broken:
         raise SystemExit(1)

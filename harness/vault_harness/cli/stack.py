@@ -82,7 +82,7 @@ def up(
     if check:
         _check_seal(stack, kind)
         return
-    if (pending := stack.pending_seal_migration()) is not None:
+    if (pending := stack.migrations.pending()) is not None:
         say(f"a migration of the seal {pending} was ended half-way: going on with it")
     before = _running(stack)
     with telling_what_is_left(lambda: _left_running(stack, before), but=(HarnessError,)):
@@ -326,7 +326,7 @@ def migrate_seal(seal: str | None = None, dry_run: bool = False) -> None:
     stack = local_stack()
     kind = seal_kind(seal, option="")
     assert kind is not None, "the command line asks for it"
-    if (pending := stack.pending_seal_migration()) is not None:
+    if (pending := stack.migrations.pending()) is not None:
         say(f"a migration of the seal {pending} was ended half-way: it is finished first")
     if dry_run:
         present = stack.check_seal_migration(kind)
@@ -352,7 +352,7 @@ def unseal() -> None:
     names the opened nodes, and exits with 5 if a node did not answer.
     """
     stack = local_stack()
-    if (pending := stack.pending_seal_migration()) is not None:
+    if (pending := stack.migrations.pending()) is not None:
         say(f"a migration of the seal {pending} was ended half-way: going on with it")
     done = stack.unseal()
     say(f"Vault is unsealed{of_nodes(done)}")

@@ -88,7 +88,7 @@ def try_(
                 steps.append(trial.step(name))
                 _tell(json, _line(steps[-1]))
                 if steps[-1].told.startswith("the command "):
-                    break
+                    break  # it is dead
     found = {step.verdict for step in steps} or {"not exercised"}
     code = 1 if "broken" in found else 2 if "not exercised" in found else 0
     if json:

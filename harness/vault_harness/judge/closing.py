@@ -104,7 +104,7 @@ def closing_act(lab: Asking, *, no_health: str = "", open_until: float = 0.0) ->
         _healthy(lab, client)
     lab.watch(max(0.0, open_until - lab.history.now()))
     for driver in lab.drivers:
-        if not driver.closed:
+        if not driver.closed:  # the last requests are judged, the close is not
             driver.close(timeout=5.0, beyond=0.0)
 
 
@@ -197,15 +197,9 @@ def _read_at_last(lab: Asking, client: Driver, verb: ReadVerb, since: float) -> 
         history.let_pass(PAUSE, what="the closing act")
 
 
-def _back_within(lab: Asking) -> float:
-    """In seconds, of the scenario and its faults."""
-    over = [fault for fault in lab.history.faults if fault.ended is not None]
-    return max([lab.recovery, *(lab.recovery_after(fault) for fault in over)])
-
-
-def _good_within(lab: Asking, verb: ReadVerb) -> float:
-    """Return `_back_within`, and R more for a cache, which may hold what a fault taught it."""
-    return _back_within(lab) + (0.0 if verb == "read" else lab.refresh)
+def _good_within(lab: Asking, verb: ReadVerb = "read") -> float:
+    """In seconds: R more for a cache, which may hold what a fault taught it."""
+    return max(lab.recovery, lab.back_within) + (0.0 if verb == "read" else lab.refresh)
 
 
 def _not_steady(call: Operation, since: float) -> Finding:
@@ -260,7 +254,7 @@ def _written(lab: Asking, client: Driver) -> None:
 
     There are several tries, since a client must not blindly repeat a write.
     """
-    history, bound, since = lab.history, _back_within(lab), lab.history.now()
+    history, bound, since = lab.history, _good_within(lab), lab.history.now()
     while True:
         value = f"canary-written-{token_hex(16)}"
         lab.secrets.add("written", value)
@@ -277,7 +271,7 @@ def _written(lab: Asking, client: Driver) -> None:
 
 
 def _healthy(lab: Asking, client: Driver) -> None:
-    since, bound = lab.history.now(), _back_within(lab)
+    since, bound = lab.history.now(), _good_within(lab)
     well = client.healthy()
     while not well and lab.history.now() < since + bound and not client.closed:
         lab.history.let_pass(PAUSE, what="the closing act")

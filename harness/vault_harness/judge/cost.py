@@ -95,7 +95,7 @@ def measure(environment: Environment) -> Cost | str:
             return " ".join(lab.history.operations[-1].message.split())
         hello = lab.history.now()
         last = hello + FIRST_READ
-        with suppress(NotClaimed):
+        with suppress(NotClaimed):  # the subject renders other secrets
             while not driver.read().good and driver.subject.is_alive() and lab.history.now() < last:
                 lab.watch(PAUSE)
         good = [read.ended for read in lab.history.calls("read") if read.good and read.ended]

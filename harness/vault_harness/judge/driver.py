@@ -322,6 +322,58 @@ def redacted(secrets: Secrets, text: str, letters: int = LETTERS) -> str:
     return (shown if len(shown) <= letters else f"{shown[:letters]} ...") + note
 
 
+def paced(stop: threading.Event, every: float) -> Iterator[None]:
+    """Yield until `stop` is set, at most once in `every` seconds."""
+    due = time.monotonic()
+    while not stop.is_set():
+        yield
+        due = max(due + every, time.monotonic())
+        stop.wait(due - time.monotonic())
+
+
+@contextmanager
+def beside(
+    *works: Callable[[], None],
+    name: str,
+    stop: threading.Event,
+    patience: float,
+    apart: float = 0.0,
+) -> Iterator[None]:
+    """Run functions in threads, and set `stop` at the end of the block.
+
+    An error of one is raised then, because silent callers prove nothing.
+
+    Args:
+        patience: Seconds that they may take to end.
+        apart: Seconds between their starts.
+    """
+    failures: list[BaseException] = []
+
+    def run(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - raised below
+            failures.append(error)
+
+    threads = [
+        threading.Thread(target=run, args=(work,), name=f"{name}-{number}", daemon=True)
+        for number, work in enumerate(works, start=1)
+    ]
+    for thread in threads:
+        thread.start()
+        stop.wait(apart)
+    try:
+        yield
+    finally:
+        stop.set()
+        until = time.monotonic() + patience
+        for thread in threads:
+            # A call that takes longer cannot write to a history that is judged.
+            thread.join(timeout=max(0.0, until - time.monotonic()))
+        if failures:
+            raise failures[0]
+
+
 @contextmanager
 def reading(
     driver: Driver,
@@ -340,33 +392,13 @@ def reading(
             once.
     """
     stop = stop or threading.Event()
-    failures: list[BaseException] = []
     first = driver.reserve_callers(callers)
 
     def call(caller: int) -> None:
-        due = time.monotonic()
-        try:
-            while not stop.is_set():
-                if driver.ask(verb, path, key, caller=caller).outcome == "died":
-                    return
-                due = max(due + every, time.monotonic())
-                stop.wait(due - time.monotonic())
-        except BaseException as error:  # noqa: BLE001 - raised below: silent callers prove nothing
-            failures.append(error)
+        for _ in paced(stop, every):
+            if driver.ask(verb, path, key, caller=caller).outcome == "died":
+                return
 
-    threads = [
-        threading.Thread(target=call, args=(n,), name=f"caller-{n}", daemon=True)
-        for n in range(first, first + callers)
-    ]
-    for thread in threads:
-        thread.start()
-    try:
+    calls = [partial(call, number) for number in range(first, first + callers)]
+    with beside(*calls, name="caller", stop=stop, patience=driver.patience + 1.0):
         yield
-    finally:
-        stop.set()
-        until = time.monotonic() + driver.patience + 1.0
-        for thread in threads:
-            # A call that takes longer cannot write to a history that is judged.
-            thread.join(timeout=max(0.0, until - time.monotonic()))
-        if failures:
-            raise failures[0]

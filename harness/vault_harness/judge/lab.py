@@ -106,7 +106,7 @@ class Lab(Asking):
                 "lab.process), or say by lab.require what must have happened",
             )
         if steady and self.started:
-            self.until_good_read_by_asking(within=self._back_within())
+            self.until_good_read_by_asking(within=self.back_within)
             self._until_read_again()
         elif steady:
             tried = self.history.operations[-1:]
@@ -120,7 +120,7 @@ class Lab(Asking):
         for oracle in own:
             if oracle not in to_the_end:
                 self._findings.extend(oracle(self.history))
-        self.look_at_command_lines()
+        self.look_at_command_lines()  # before the subject is closed
         open_until = self.history.now() + LATE if to_the_end else 0.0
         try:
             self._close_or_say_why(no_closing, no_health, steady=steady, open_until=open_until)
@@ -220,10 +220,6 @@ class Lab(Asking):
     def _seen_conditions(self) -> list[Seen]:
         return [look(name, condition, self.history) for name, condition in self._conditions]
 
-    def _back_within(self) -> float:
-        over = [fault for fault in self.history.faults if fault.ended is not None]
-        return max((self.recovery_after(fault) for fault in over), default=self.recovery)
-
     def _until_read_again(self) -> None:
         """Wait until a program that renders files has read the secret again.
 
@@ -238,7 +234,7 @@ class Lab(Asking):
             reads = self.history.find("read", since=since, where=lambda e: e.good)
             return any(read.path.endswith(path) for read in reads)
 
-        self.until(read_again, within=max(0.0, since + self._back_within() - self.history.now()))
+        self.until(read_again, within=max(0.0, since + self.back_within - self.history.now()))
 
     def _close_or_say_why(
         self, why: str, no_health: str, *, steady: bool, open_until: float = 0.0

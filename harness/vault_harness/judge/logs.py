@@ -189,6 +189,7 @@ def _new_for_all(folder: Path, since: float, deep: int) -> Iterator[Path]:
 
 
 def _in_log(secrets: Secrets, log: list[LogLine]) -> list[Finding]:
+    # Most logs contain nothing, so the whole log is searched first.
     everywhere = secrets.found_in("\n".join(line.text for line in log))
     if not everywhere:
         return []

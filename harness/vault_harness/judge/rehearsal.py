@@ -14,7 +14,7 @@ from vault_harness.errors import SubjectError, named
 from vault_harness.judge.catalogue import Entry
 from vault_harness.judge.driver import Driver, in_a_line, redacted
 from vault_harness.judge.environment import Environment
-from vault_harness.judge.helpers import allow_writes
+from vault_harness.judge.helpers.starts import allow_writes
 from vault_harness.judge.lab import Lab
 from vault_harness.judge.logs import leaks
 from vault_harness.judge.subjects import CAPABILITIES, OperationFailed

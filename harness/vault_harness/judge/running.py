@@ -118,6 +118,12 @@ class Running(Servers):
             return min(cap, LONGEST) + PROBE
         return min(max(1.0, 1.5 * fault.length), self.ttl / 2, LONGEST) + PROBE
 
+    @property
+    def back_within(self) -> float:
+        """Return the seconds in which a good read must come after all faults so far."""
+        over = [fault for fault in self.history.faults if fault.ended is not None]
+        return max((self.recovery_after(fault) for fault in over), default=self.recovery)
+
     def or_its_pause(self, seconds: float) -> float:
         cap = self.declared_or_none("backoff_cap")
         return seconds if cap is None else max(seconds, min(cap, LONGEST) + PROBE)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vault_harness.addresses import base_url, host_and_port, joined
 from vault_harness.certificates import client_context
@@ -32,7 +32,7 @@ from vault_harness.local.toxiproxy.toxics import Latency
 from vault_harness.local.vault import approle
 from vault_harness.local.vault.apply import Applying, apply
 from vault_harness.local.vault.namespace import Namespace
-from vault_harness.recorder.fault import Fault, Signature
+from vault_harness.recorder.fault import Fault, Signature, noted
 from vault_harness.recorder.history import History
 from vault_harness.recorder.observations import GONE
 from vault_harness.recorder.recorder import CLEAR, Recorder, Tls
@@ -47,6 +47,8 @@ WRITTEN = "backend/written-at-last"
 
 _NOWHERE = 9
 """Port of a proxy's upstream until the real upstream is known."""
+
+_Thing = TypeVar("_Thing")
 
 
 def blueprint_of(entry: Entry) -> Blueprint:
@@ -174,15 +176,22 @@ class Servers(Closable):
     def has_database(self) -> bool:
         return self._database is not None
 
+    def _given(self, thing: _Thing | None, lacks: str, looked_at: str, wanted: str) -> _Thing:
+        """Return what the scenario's entry asks for; raise `ScenarioDefect` if it does not."""
+        if thing is None:
+            raise ScenarioDefect(
+                f"{self.entry.id} {lacks}", looked_at=looked_at, remedy=f"give its entry {wanted}"
+            )
+        return thing
+
     @property
     def database(self) -> Database:
-        if self._database is None:
-            raise ScenarioDefect(
-                f"{self.entry.id} has no database",
-                looked_at="lease_ttl and rotation_period of its entry, and the start of a subject",
-                remedy="give its entry one of them, and start the subject before",
-            )
-        return self._database
+        return self._given(
+            self._database,
+            "has no database",
+            "lease_ttl and rotation_period of its entry, and the start of a subject",
+            "one of them, and start the subject before",
+        )
 
     def _launch(self, blueprint: Blueprint) -> Stack:
         engine, name = self.environment.engine, self.entry.id.lower()
@@ -240,12 +249,11 @@ class Servers(Closable):
         """
         # The node answers 404 for data that has not arrived.
         mark = Signature(statuses=frozenset({404}), kinds=frozenset({"read"}))
-        with self._links[node.name].toxic(Latency(latency=int(by * 1000)), stream="upstream"):
-            fault = self.history.begin_fault("link to a standby late", mark, {"by": by})
-            try:
-                yield fault
-            finally:
-                self.history.end_fault(fault)
+        with (
+            self._links[node.name].toxic(Latency(latency=int(by * 1000)), stream="upstream"),
+            noted(self.history, "link to a standby late", mark, {"by": by}) as fault,
+        ):
+            yield fault
 
     @contextmanager
     def no_forwarding_to(self, leader: Node) -> Iterator[Fault]:
@@ -285,23 +293,15 @@ class Servers(Closable):
 
     @property
     def storage(self) -> Postgresql:
-        if self._storage is None:
-            raise ScenarioDefect(
-                f"{self.entry.id} has no storage outside",
-                looked_at="its entry's storage",
-                remedy='give its entry storage = "postgresql"',
-            )
-        return self._storage
+        return self._given(
+            self._storage, "has no storage outside", "its entry's storage", 'storage = "postgresql"'
+        )
 
     @property
     def holder(self) -> KeyHolder:
-        if self._holder is None:
-            raise ScenarioDefect(
-                f"{self.entry.id} has no holder of a key",
-                looked_at="its entry's seal",
-                remedy='give its entry seal = "transit"',
-            )
-        return self._holder
+        return self._given(
+            self._holder, "has no holder of a key", "its entry's seal", 'seal = "transit"'
+        )
 
     def _move_in(self) -> None:
         self.namespace: Namespace | None = None
@@ -321,33 +321,21 @@ class Servers(Closable):
 
     @property
     def tls(self) -> ScenarioTls:
-        if self._tls is None:
-            raise ScenarioDefect(
-                f"{self.entry.id} is about TLS, and speaks none",
-                looked_at="its entry's wire",
-                remedy='give its entry wire = "tls", or "h2"',
-            )
-        return self._tls
+        return self._given(
+            self._tls, "is about TLS, and speaks none", "its entry's wire", 'wire = "tls", or "h2"'
+        )
 
     @property
     def clock(self) -> ClientClock:
-        if self._clock is None:
-            raise ScenarioDefect(
-                f"{self.entry.id} sets no clock",
-                looked_at="whether its entry has clock = true",
-                remedy="give its entry clock = true",
-            )
-        return self._clock
+        return self._given(
+            self._clock, "sets no clock", "whether its entry has clock = true", "clock = true"
+        )
 
     @property
     def name(self) -> MovingName:
-        if self._name is None:
-            raise ScenarioDefect(
-                f"{self.entry.id} moves no name",
-                looked_at="whether its entry has named = true",
-                remedy="give its entry named = true",
-            )
-        return self._name
+        return self._given(
+            self._name, "moves no name", "whether its entry has named = true", "named = true"
+        )
 
     def _set_role(self) -> None:
         parameters = {
@@ -473,11 +461,8 @@ class Servers(Closable):
         `marks` are fields of its `Signature`. With ``optional=True`` it need not touch the subject.
         """
         optional: bool = marks.pop("optional", False)
-        fault = self.history.begin_fault(name, Signature(**marks), optional=optional)
-        try:
+        with noted(self.history, name, Signature(**marks), optional=optional) as fault:
             yield fault
-        finally:
-            self.history.end_fault(fault)
 
     def at_the_end(self, function: Callable[..., object], *given: object) -> None:
         self._closing.callback(function, *given)

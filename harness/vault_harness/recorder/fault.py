@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import KW_ONLY, dataclass, field
 from fnmatch import fnmatchcase
 from typing import Literal, Protocol
@@ -104,6 +104,23 @@ class FaultLog(Protocol):
 
     def end_fault(self, fault: Fault) -> None:
         """Note that a fault ends."""
+
+
+@contextmanager
+def noted(
+    log: FaultLog,
+    name: str,
+    signature: Signature,
+    detail: Mapping[str, object] | None = None,
+    *,
+    optional: bool = False,
+) -> Iterator[Fault]:
+    """Note a fault that lasts as long as the block."""
+    fault = log.begin_fault(name, signature, detail, optional=optional)
+    try:
+        yield fault
+    finally:
+        log.end_fault(fault)
 
 
 RequestKind = Literal[

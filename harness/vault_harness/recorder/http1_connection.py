@@ -79,7 +79,7 @@ class Http1Connection:
                 else:
                     going_on = await self._from_server(data)
         except (OSError, NotHttp):
-            pass
+            pass  # the peer is gone or does not speak HTTP
         except Exception as error:  # noqa: BLE001 - a defect of the recorder, which the run reports
             self._recorder.defects.append(f"{type(error).__name__}: {error}")
         finally:

@@ -296,7 +296,7 @@ class Http2Connection:
         if stream.acting is not None and stream.acting.closes and self._leaving is None:
             self._farewell = goaway(ALL)
             self._leaving = asyncio.get_running_loop().create_task(self._leave())
-        if self._client.gone:
+        if self._client.gone:  # the client left before this answer was sent
             stream.exchange.closed = "client"
         self._recorder.history.end_exchange(stream.exchange)
         if self._goodbye.said and not self._streams:
@@ -328,7 +328,7 @@ class _Upstream:
 
     async def _until_gone(self) -> None:
         while (await self._heard.get())[1]:
-            pass
+            pass  # no request was open
         self._gone(self)
 
     async def ask(self, request: Message) -> Message:

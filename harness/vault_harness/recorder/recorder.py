@@ -337,5 +337,5 @@ class Recorder:
         # role has a password and no lease.
         if secret := str(data.get("password") or lease or ""):
             label = exchange.credential = self.secrets.add("credential", secret)
-            if lease and not self.history.frozen:
+            if lease and not self.history.frozen:  # a frozen history needs no lease
                 self._leases[str(lease)] = label

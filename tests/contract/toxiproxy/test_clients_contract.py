@@ -14,6 +14,8 @@ from toxiproxy import Toxiproxy as PythonClient
 from toxiproxy.api import APIConsumer
 from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists
 
+from tests.running import ran
+
 if TYPE_CHECKING:
     from tests.contract.toxiproxy.conftest import Lab, Wire
 
@@ -143,13 +145,7 @@ def node_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("node")
     (folder / "drive.js").write_text(NODE_SCRIPT)
     (folder / "package.json").write_text('{"private": true}')
-    done = subprocess.run(
-        [npm, "install", "--no-audit", "--no-fund", "toxiproxy-node-client@4"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = ran([npm, "install", "--no-audit", "--no-fund", "toxiproxy-node-client@4"], cwd=folder)
     if done.returncode:
         pytest.skip(f"npm could not install toxiproxy-node-client: {done.stderr.strip()[-200:]}")
     return folder
@@ -159,13 +155,7 @@ def node_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_toxiproxy_node_client(lab: Lab, node_project: Path) -> None:
     name = lab.name()
     lab.stack.callback(lambda: lab.call("DELETE", f"/proxies/{name}"))
-    done = subprocess.run(
-        ["node", "drive.js", lab.server.url, name, NOWHERE],
-        cwd=node_project,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = ran(["node", "drive.js", lab.server.url, name, NOWHERE], cwd=node_project)
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
     assert answer["listen"].startswith("127.0.0.1:")

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.running import ran
 from vault_harness.local.vault.keyring import Keyring
 
 
@@ -35,14 +35,8 @@ class Checkout:
 
         `code` is the expected exit code, or None for any.
         """
-        answer = subprocess.run(
-            [sys.executable, "-m", "vault_harness", *words],
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=timeout,
+        answer = ran(
+            [sys.executable, "-m", "vault_harness", *words], env=self.environment, timeout=timeout
         )
         printed = answer.stdout + answer.stderr
         self.code = answer.returncode

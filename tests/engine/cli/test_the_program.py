@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.running import ran
 from vault_harness.settings import checkout
 
 ROOT = checkout() or Path()
@@ -25,13 +26,9 @@ def _nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a line in a shell that knows the program as $P."""
-    return subprocess.run(
+    return ran(
         ["/bin/bash", "-c", line],
         env={**os.environ, "P": f"{sys.executable} -m vault_harness", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
     )
 
 
@@ -74,7 +71,7 @@ def test_an_early_interrupt(after: float) -> None:
     time.sleep(after)  # the moment itself is under test
     process.send_signal(signal.SIGINT)
     try:
-        _, err = process.communicate(timeout=10)
+        _, err = process.communicate(timeout=2)
     except subprocess.TimeoutExpired:
         # The first signal came while Python started, which ignores it.
         process.send_signal(signal.SIGINT)
@@ -127,13 +124,7 @@ def test_each_way_to_run_a_task_names_itself(command: list[str], runner: str) ->
 )
 def test_under_plain_invoke(words: tuple[str, ...]) -> None:
     """`invoke` refuses --dry, which it would ignore."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "invoke", *words],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ended = ran([sys.executable, "-m", "invoke", *words], cwd=ROOT)
     assert ended.returncode != 0
     assert "required positional" not in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -142,13 +133,7 @@ def test_under_plain_invoke(words: tuple[str, ...]) -> None:
 
 def test_words_without_options_under_plain_invoke() -> None:
     for words in (("migrate", ".env"), ("rotate.secret-id", "backend"), ("env", "backend")):
-        ended = subprocess.run(
-            [sys.executable, "-m", "invoke", *words],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        ended = ran([sys.executable, "-m", "invoke", *words], cwd=ROOT)
         assert "the stack is not up" in ended.stderr
 
 

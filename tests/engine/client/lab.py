@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Any
 from resilient_vault_client import Event, VaultClient
 from resilient_vault_client._deadline import Deadline
 from tests.engine.client.route import Route
+from tests.running import ran
 from vault_harness.local.stack.launching import Stack
 from vault_harness.local.vault import approle
 from vault_harness.waiting import wait_until
@@ -106,13 +106,10 @@ class Lab:
 def run(script: str, environ: dict[str, str], timeout: float = 30.0) -> tuple[int, str, float]:
     """Run a program that uses the client; return exit code, output and seconds."""
     started = time.monotonic()
-    done = subprocess.run(
+    done = ran(
         [sys.executable, "-W", "error", "-c", script],
         env={**environ, "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "harness")},
-        capture_output=True,
-        text=True,
         timeout=timeout,
-        check=False,
     )
     return done.returncode, done.stdout + done.stderr, time.monotonic() - started
 

@@ -72,7 +72,7 @@ def test_role_that_gained_a_policy(lab: Lab) -> None:
 
 def test_outage_after_a_denial(lab: Lab) -> None:
     """A denial of a living token stands, even if the try with a new token is lost."""
-    client = lab.client()
+    client = lab.client(timeout=1.5)
     client.get_secret(lab.path)
     time.sleep(1.1)  # a younger token is not replaced for a policy
 

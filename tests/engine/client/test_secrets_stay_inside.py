@@ -177,12 +177,12 @@ def test_secrets_that_a_server_repeats_are_hidden(hunt: Hunt, status: int) -> No
 def test_other_refusals(hunt: Hunt) -> None:
     lab = hunt.lab
     # The error must tell what was refused, so no call may time out.
-    environ, client = hunt.environ, hunt.client(timeout=5.0)
+    environ, client = hunt.environ, hunt.client(timeout=2.0)
     bad = "5c1d2ad3-aaaa-bbbb-cccc-0123456789ab"
     hunt.canaries.add(bad)
     rejected = lab.client(environ | {"VAULT_SECRET_ID": bad})
     secure = environ | {"VAULT_ADDR": lab.stack.node.address.replace("http:", "https:")}
-    untrusted = lab.client(secure, timeout=5.0)
+    untrusted = lab.client(secure, timeout=2.0)
     sealed = http(503, '{"errors":["Vault is sealed"]}')
     elsewhere = http(307, "", Location="http://127.0.0.2:9/v1/x")
     options = {"environ": environ, "secret_id": bad, "role_id": bad}

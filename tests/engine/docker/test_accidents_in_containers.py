@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -26,6 +25,7 @@ import pytest
 
 from tests.engine.accidents.load import prepared
 from tests.engine.accidents.sequence import Loss, nothing_is_lost
+from tests.running import ran
 from vault_harness.local.engine.docker.compose import LABEL_PROJECT, LABEL_SERVICE, project_name
 from vault_harness.local.engine.docker_client import connected
 from vault_harness.local.stack.local import LocalStack
@@ -89,12 +89,8 @@ class Wires:
     def _iptables(self, name: str, verb: str, *rule: str) -> None:
         with self._container(name) as container:
             pid = str(container.attrs["State"]["Pid"])
-        answer = subprocess.run(
+        answer = ran(
             ["nsenter", "-t", pid, "-n", "iptables", "-w", verb, *rule, "-j", "DROP"],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
             env=os.environ | {"PATH": _PLACES},
         )
         assert answer.returncode == 0, answer.stderr

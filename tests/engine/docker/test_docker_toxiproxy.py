@@ -1,12 +1,12 @@
 import contextlib
 import socket
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 
 import pytest
 import requests
 
+from tests.running import Handler, serving
 from vault_harness.errors import EngineError
 from vault_harness.local.engine.docker.engine import DockerEngine
 from vault_harness.local.engine.docker.node import DockerNode
@@ -33,24 +33,12 @@ def front(toxiproxy: DockerToxiproxy) -> Iterator[Toxiproxy]:
 def recorder(engine: DockerEngine) -> Iterator[int]:
     """The port of an HTTP server of this process that containers can reach."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(299)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    class Answer(Handler):
+        def answer(self) -> None:
+            self.say("", status=299)
 
-        def log_message(self, *arguments: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer((engine.bind_host(), 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with serving(ThreadingHTTPServer((engine.bind_host(), 0), Answer)) as server:
         yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def test_it_has_the_shape(toxiproxy: DockerToxiproxy) -> None:

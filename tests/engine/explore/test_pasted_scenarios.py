@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.running import ran
 from vault_harness.judge.explore.points import Point
 from vault_harness.judge.explore.schedule import Baseline, Schedule, Step
 from vault_harness.judge.explore.telling import scenario
@@ -39,14 +39,10 @@ def pasted(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(("subject", "code"), [(GIVES_UP, 1), ("reference", 0)])
 def test_a_pasted_scenario_tells_clients_apart(subject: str, code: int, pasted: Path) -> None:
     """The client that was found fails by the promise that was told; the reference client passes."""
-    done = subprocess.run(
+    done = ran(
         [sys.executable, "-m", "pytest", "-q", "-n", "0", "--vault-subject", subject],
         cwd=pasted,
         env={**os.environ, "PYTHONPATH": str(ROOT), "HARNESS_ENGINE": "process"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
     )
     said = done.stdout + done.stderr
     assert done.returncode == code, said

@@ -6,19 +6,15 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
 from vault_harness.judge.faults import NetworkFaults, ProcessFaults, VaultFaults
-from vault_harness.local.blueprint import Blueprint
-from vault_harness.local.engine.choice import open_engine
-from vault_harness.local.engine.shape import Engine, NodeSpec
-from vault_harness.local.stack.launching import Stack, launch
+from vault_harness.local.engine.shape import Engine
+from vault_harness.local.stack.launching import Stack
 from vault_harness.local.toxiproxy.client import Proxy, Toxiproxy
 from vault_harness.local.vault import approle
 from vault_harness.recorder.fault import Fault, Signature
-from vault_harness.settings import Settings
 
 PATH = "ecommerce/data/backend/django"
 
@@ -108,13 +104,6 @@ class Broken:
         return ask(self.stack.node.address, "sys/health").status
 
 
-@pytest.fixture(scope="session")
-def process_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    settings = Settings(engine="process")
-    with open_engine(settings, directory=tmp_path_factory.mktemp("engine")) as engine:
-        yield engine
-
-
 def broken_vault(stack: Stack) -> Broken:
     notes = Notes()
     return Broken(
@@ -128,10 +117,8 @@ def broken_vault(stack: Stack) -> Broken:
 
 
 @pytest.fixture
-def broken(process_engine: Engine, tmp_path: Path) -> Iterator[Broken]:
-    blueprint = Blueprint.default()
-    with launch(process_engine, blueprint, NodeSpec(directory=tmp_path / "vault")) as stack:
-        yield broken_vault(stack)
+def broken(stack: Stack) -> Broken:
+    return broken_vault(stack)
 
 
 @dataclass
@@ -150,34 +137,24 @@ class Line:
 
 
 @pytest.fixture(scope="session")
-def shared_stack(
-    process_engine: Engine, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Stack]:
-    """A shared Vault, of which only the network is broken."""
-    directory = tmp_path_factory.mktemp("shared") / "vault"
-    with launch(process_engine, Blueprint.default(), NodeSpec(directory=directory)) as stack:
-        yield stack
-
-
-@pytest.fixture(scope="session")
-def shared_toxiproxy(process_engine: Engine) -> Iterator[Toxiproxy]:
-    server = process_engine.toxiproxy(seed=1)
+def shared_toxiproxy(engine: Engine) -> Iterator[Toxiproxy]:
+    server = engine.toxiproxy(seed=1)
     yield Toxiproxy(server.api)
     server.stop()
 
 
 @pytest.fixture
 def line(
-    shared_stack: Stack, shared_toxiproxy: Toxiproxy, request: pytest.FixtureRequest
+    shared: Stack, shared_toxiproxy: Toxiproxy, request: pytest.FixtureRequest
 ) -> Iterator[Line]:
-    proxy = shared_toxiproxy.create(request.node.name, upstream=shared_stack.node.upstream)
+    proxy = shared_toxiproxy.create(request.node.name, upstream=shared.node.upstream)
     notes = Notes()
     yield Line(
         proxy,
         notes,
         NetworkFaults(proxy, notes),
         f"http://{proxy.listen}",
-        shared_stack.keyring.root_token,
+        shared.keyring.root_token,
         shared_toxiproxy,
     )
     proxy.delete()

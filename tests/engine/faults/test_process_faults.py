@@ -40,11 +40,9 @@ def test_server_paused(broken: Broken) -> None:
 
 
 @pytest.mark.slow  # raft takes seconds to initialise
-def test_server_killed(process_engine: Engine, tmp_path: Path) -> None:
+def test_server_killed(engine: Engine, tmp_path: Path) -> None:
     blueprint = Blueprint.default()
-    with launch(
-        process_engine, blueprint, NodeSpec(directory=tmp_path / "vault", storage="raft")
-    ) as stack:
+    with launch(engine, blueprint, NodeSpec(directory=tmp_path / "vault", storage="raft")) as stack:
         broken = broken_vault(stack)
         token, _ = broken.token()
         with broken.processes.server_killed(
@@ -58,13 +56,13 @@ def test_server_killed(process_engine: Engine, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow  # raft starts in seconds, and the server gives up after as many
-def test_server_killed_under_supervision(process_engine: Engine, tmp_path: Path) -> None:
+def test_server_killed_under_supervision(engine: Engine, tmp_path: Path) -> None:
     """Without its key it ends after each start; with it, it unseals itself and serves."""
     key = tmp_path / "key"
     key.write_bytes(os.urandom(32))
     seal = {"static": {"current_key_id": "1", "current_key": f"file://{key}"}}
     with launch(
-        process_engine,
+        engine,
         Blueprint.default(),
         NodeSpec(directory=tmp_path / "vault", storage="raft", extra={"seal": seal}),
     ) as stack:
@@ -127,14 +125,17 @@ if os.fork() == 0:
         os.execv(sleep[0], sleep)
     os._exit(0)
 os.wait()
+print(flush=True)
 time.sleep(60)
 """
 
 
 def test_all_processes_of_a_client_are_paused() -> None:
     command = [sys.executable, "-c", WRAPPER]
-    with subprocess.Popen(command, start_new_session=True) as child:
-        wait_until(lambda: len(process_tree(child.pid)) >= 3, "its children", timeout=20)
+    with subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline(), "the process between has ended"
+        wait_until(lambda: len(process_tree(child.pid)) == 3, "its children", timeout=20)
         family = process_tree(child.pid)
         with ProcessFaults(Notes()).client_paused(child.pid):
             wait_until(

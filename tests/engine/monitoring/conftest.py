@@ -12,10 +12,8 @@ import pytest
 import requests
 
 from vault_harness.errors import HarnessError
-from vault_harness.local.engine.choice import open_engine
 from vault_harness.local.engine.ports import PortLease
-from vault_harness.local.engine.shape import Engine
-from vault_harness.settings import Settings, resources
+from vault_harness.settings import resources
 from vault_harness.waiting import wait_until
 
 MONITORING = resources() / "monitoring"
@@ -164,13 +162,6 @@ def _ready(process: subprocess.Popen[bytes], address: str) -> bool:
         return requests.get(address, timeout=2).status_code == 200
     except requests.RequestException:
         return False
-
-
-@pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    settings = Settings(engine="process", start_timeout=60)
-    with open_engine(settings, directory=tmp_path_factory.mktemp("engine")) as opened:
-        yield opened
 
 
 @pytest.fixture

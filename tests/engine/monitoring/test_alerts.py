@@ -321,7 +321,7 @@ def test_certificate_near_its_end(engine: Engine, tmp_path: Path, watching: Watc
     node = engine.node(NodeSpec(name="tls", directory=tmp_path / "tls", tls=files))
     node.start()
     with (
-        contextlib.closing(node),  # type: ignore[type-var]
+        contextlib.closing(node),
         cluster.operators([node.address], None, token=None, ca_cert=files.ca) as (operator,),
     ):
         operator.unseal(operator.init(), timeout=30)

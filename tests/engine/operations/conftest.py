@@ -12,12 +12,8 @@ from typing import Any
 
 import pytest
 
-from vault_harness.local.blueprint import Blueprint
-from vault_harness.local.engine.choice import open_engine
-from vault_harness.local.engine.shape import Engine, NodeSpec
-from vault_harness.local.stack.launching import Stack, launch
+from vault_harness.local.stack.launching import Stack
 from vault_harness.local.vault.kv import Kv
-from vault_harness.settings import Settings
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -31,29 +27,6 @@ class Ended:
 
 
 RunKillable = Callable[..., Ended]
-
-
-@pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """The process engine, whatever the environment says."""
-    settings = Settings.from_environment(engine="process")
-    with open_engine(settings, directory=tmp_path_factory.mktemp("engine")) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="session")
-def shared(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A seeded Vault that several tests share: none of them may seal it or change its roles."""
-    with launch(
-        engine, Blueprint.default(), NodeSpec(directory=tmp_path_factory.mktemp("vault"))
-    ) as stack:
-        yield stack
-
-
-@pytest.fixture
-def stack(engine: Engine, tmp_path: Path) -> Iterator[Stack]:
-    with launch(engine, Blueprint.default(), NodeSpec(directory=tmp_path / "vault")) as own:
-        yield own
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.running import ran
 from vault_harness.errors import OperatorError
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.record import StackRecord
@@ -83,16 +83,7 @@ class World:
         self.root = Keyring.load(self.data_dir / "init.json").root_token
 
     def sh(self, command: str, *, code: int | None = 0) -> str:
-        done = subprocess.run(
-            ["/bin/bash", "-c", command],
-            cwd=self.directory,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            timeout=120,
-            check=False,
-        )
+        done = ran(["/bin/bash", "-c", command], cwd=self.directory, env=self.environment)
         said = f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
         assert code is None or done.returncode == code, said
         return done.stdout or done.stderr

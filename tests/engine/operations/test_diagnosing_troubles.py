@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import http.server
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.running import Handler, answering
 from vault_harness.errors import OperatorError
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.ports import PortLease
@@ -116,21 +115,12 @@ def test_vault_is_frozen(patient: Patient, stack: Stack) -> None:
 
 @pytest.fixture
 def web_server() -> Iterator[str]:
-    class Page(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b"<html>hello</html>")
+    class Page(Handler):
+        def answer(self) -> None:
+            self.say("<html>hello</html>")
 
-        def log_message(self, *args: object) -> None:
-            """Log nothing."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with answering(Page) as url:
+        yield url
 
 
 def test_a_server_that_is_no_vault_is_reported(visitor: Patient, web_server: str) -> None:

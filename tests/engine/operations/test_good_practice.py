@@ -36,8 +36,8 @@ def look(deployment: Deployment, name: str) -> CheckResult:
     return next(each for each in go_through(deployment) if each.name == name)
 
 
-def test_fresh_stack(shared: Stack, tmp_path: Path) -> None:
-    standing = {each.name: each.state for each in go_through(deployed(shared, tmp_path))}
+def test_fresh_stack(stack: Stack, tmp_path: Path) -> None:
+    standing = {each.name: each.state for each in go_through(deployed(stack, tmp_path))}
     assert list(standing) == list(PRACTICES)
     assert {name for name, each in standing.items() if each is State.GOOD} >= {
         *("key shares", "secret-ids", "token lives", "lockout", "rotation", "monitoring")

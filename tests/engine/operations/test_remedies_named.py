@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import http.server
 import ssl
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 import trustme
 
+from tests.running import Handler, answering, serving
 from vault_harness.certificates import Authority, TlsFiles
 from vault_harness.errors import named
 from vault_harness.local import dialect
@@ -154,9 +154,15 @@ def test_images_are_built_again(patient: Patient, kind: str) -> None:
     assert "destroy" not in found[kind].remedy
 
 
+class Page(Handler):
+    def answer(self) -> None:
+        self.say("<html>hello</html>")
+
+
 @pytest.fixture
 def http_address() -> Iterator[str]:
-    yield from _page(None)
+    with answering(Page) as url:
+        yield url
 
 
 @pytest.fixture
@@ -164,27 +170,10 @@ def https_address() -> Iterator[str]:
     """The same server with a certificate that is not trusted."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
-    yield from _page(context)
-
-
-def _page(context: ssl.SSLContext | None) -> Iterator[str]:
-    class Page(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b"<html>hello</html>")
-
-        def log_message(self, *args: object) -> None:
-            """Log nothing."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
-        if context is not None:
-            server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http{'s' if context else ''}://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    with serving(server):
+        yield f"https://127.0.0.1:{server.server_port}"
 
 
 def test_a_remedy_under_the_operators_token_makes_root_for_itself(

@@ -102,7 +102,7 @@ def test_the_keys_are_not_here_yet(world: World, step: str) -> None:
 def test_the_power_failed_too(world: World) -> None:
     """The advice starts the servers first; `up` ends with an error that names the restore."""
     end_at(world, "unsealed")
-    kill_servers(world.data_dir)
+    kill_servers(world.stack)
     (kind, advice), *_ = world.troubles()
     assert kind == "restore-half-done"
     assert advice.startswith(f"{RUNNER} up")

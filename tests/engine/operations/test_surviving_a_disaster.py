@@ -182,10 +182,10 @@ def test_a_root_token_of_after_the_backup_is_kept(empty: tuple[Node, Path], tmp_
     assert Keyring.load(done.kept) == after
 
 
-def test_a_restore_over_its_own_vault_starts_again_without_a_snapshot(
+def test_a_restore_over_its_own_vault_that_was_ended_goes_on(
     empty: tuple[Node, Path], tmp_path: Path
 ) -> None:
-    """If the snapshot is not in, a known token does not count as a finished step."""
+    """It begins again if the snapshot is not in, although the token is known, and else goes on."""
     node, path = empty
     keyring = Keyring.load(path)
     op = VaultAdmin(node.address)
@@ -197,29 +197,12 @@ def test_a_restore_over_its_own_vault_starts_again_without_a_snapshot(
     root.request("PUT", policy, policy=new)
     opened = backup.open(OPENER)
 
-    with pytest.raises(OSError, match="ended"):
-        restore([op], path, opened, overwrite=True, checkpoint=_end_at("kept the backup's keys"))
-    assert root.request("GET", policy)["data"]["policy"] == new
+    for step, found in (("kept the backup's keys", new), ("put the snapshot in", old)):
+        with pytest.raises(OSError, match="ended"):
+            restore([op], path, opened, overwrite=True, checkpoint=_end_at(step))
+        assert root.request("GET", policy)["data"]["policy"] == found
     done = restore([op], path, opened, overwrite=True)
 
-    assert not done.resumed
-    assert root.request("GET", policy)["data"]["policy"] == old
-
-
-def test_a_restore_over_its_own_vault_is_gone_on_with_once_it_is_in(
-    empty: tuple[Node, Path], tmp_path: Path
-) -> None:
-    node, path = empty
-    keyring = Keyring.load(path)
-    op = VaultAdmin(node.address)
-    root = op.with_token(keyring.root_token)
-    root.request("POST", "sys/auth/approle", type="approle")
-    backup = make_backup(root, Keys(keyring), tmp_path / "b", LOCK, mounts=[])
-    opened = backup.open(OPENER)
-
-    with pytest.raises(OSError, match="ended"):
-        restore([op], path, opened, overwrite=True, checkpoint=_end_at("put the snapshot in"))
-    done = restore([op], path, opened, overwrite=True)
     assert done.resumed
     assert done.overwritten is not None, "what the first run has kept is told by the next"
     assert done.overwritten.is_file()

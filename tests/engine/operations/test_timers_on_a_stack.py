@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.operations.test_walking_the_guide import Shell
+from tests.running import ran
 from tests.unit.operations.test_timers_of_the_page import CRONTAB, PAGE, ROOT, UNITS
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.settings import Settings
@@ -29,16 +30,7 @@ class Machine:
         """Run a command with `sh` and the few variables of a timer."""
         here = {name: self.here(value) for name, value in VARIABLES.items()}
         environment = {"PATH": "/usr/bin:/bin", "HOME": str(self.directory), **here, **more}
-        return subprocess.run(
-            [environment["SHELL"], "-c", self.here(command)],
-            cwd="/",
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-        )
+        return ran([environment["SHELL"], "-c", self.here(command)], cwd="/", env=environment)
 
     def here(self, text: str) -> str:
         return text.replace("/srv/vault", str(self.directory))

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.running import ran
 from vault_harness.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -38,16 +39,7 @@ class Shell:
 
     def invoke(self, *words: str, code: int = 0) -> str:
         """Run a task that must end with that exit code; return its output."""
-        done = subprocess.run(
-            [*INVOKE, *words],
-            cwd=self.directory,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            timeout=120,
-            check=False,
-        )
+        done = ran([*INVOKE, *words], cwd=self.directory, env=self.environment)
         assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"
         if words[0] != "vault":
             self.printed += done.stdout + done.stderr

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.in_ci import ROOT
+from tests.running import ran
 
 CLIENT = "harness/resilient_vault_client"
 STATED = ("requirements.lock", "pyproject.toml", f"{CLIENT}/pyproject.toml")
@@ -44,13 +45,9 @@ def _link(checkout: Path, python: str) -> None:
 
 
 def dev(checkout: Path, python: str, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return ran(
         [checkout / "dev", "status"],
         env={"PATH": os.environ["PATH"], "PYTHON": python, "HOME": str(checkout), **more},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
     )
 
 

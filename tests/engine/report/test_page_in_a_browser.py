@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.engine.report.devtools import BROWSER, Browser
+from tests.running import ran
 from vault_harness.judge.report.html import write_page
 from vault_harness.waiting import wait_until
 
@@ -50,15 +50,12 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def dom(page: Path, fragment: str, profile: Path) -> str:
     assert BROWSER is not None
-    done = subprocess.run(
+    done = ran(
         [
             *(BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
             *(f"--user-data-dir={profile}", "--virtual-time-budget=5000"),
             f"{page.as_uri()}{fragment}",
         ],
-        capture_output=True,
-        text=True,
-        timeout=120,
         check=True,
     )
     return done.stdout

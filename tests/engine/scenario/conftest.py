@@ -7,7 +7,6 @@ import gzip
 import json
 import os
 import re
-import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.running import ran
 from vault_harness.judge.catalogue import load
 
 ROOT = Path(__file__).parents[3]
@@ -228,15 +228,7 @@ class Suite:
         }
 
     def run(self, client: str, *options: str, timeout: float = 240.0) -> Run:
-        done = subprocess.run(
-            self.command(client, *options),
-            cwd=ROOT,
-            env=self.environ(),
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        done = ran(self.command(client, *options), cwd=ROOT, env=self.environ(), timeout=timeout)
         seen = self.directory / "seen"
         words = seen.read_text().split() if seen.exists() else []  # a value may have several lines
         known = frozenset(word for word in words if len(word) > 8)

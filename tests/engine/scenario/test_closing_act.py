@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from tests.engine.scenario.conftest import ROOT
+from tests.running import Handler, answering
 from tests.subjects.lazy_client import LazyClient, Token
 from vault_harness.judge.catalogue import Entry, load
 from vault_harness.judge.environment import Environment, open_environment
@@ -205,34 +204,23 @@ class Teller(LazyClient):
         return value
 
 
-class _Requests(BaseHTTPRequestHandler):
+class _Requests(Handler):
     """Serves one such client."""
 
     client: Teller
 
-    def do_POST(self) -> None:
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        answer: dict[str, object] = {"ok": True}
+    def answer(self) -> None:
+        if self.command == "GET":
+            return self.say(Teller.logged)
+        request = json.loads(self.sent())
+        told: dict[str, object] = {"ok": True}
         if self.path == "/configure":
             _Requests.client = Teller(request["environ"])
         elif request["op"] == "read":
-            answer |= {"value": self.client.read(request["path"], request["key"])}
+            told |= {"value": self.client.read(request["path"], request["key"])}
         elif request["op"] == "close":
             self.client.close()
-        self._say(json.dumps(answer))
-
-    def do_GET(self) -> None:
-        self._say(Teller.logged)
-
-    def _say(self, text: str) -> None:
-        body = text.encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-        pass
+        return self.say(json.dumps(told))
 
 
 @pytest.mark.parametrize("ends", ["judged", "abandoned"])
@@ -248,11 +236,9 @@ def test_log_behind_a_server_that_is_not_closed(
 
     monkeypatch.setattr(Teller, "logged", "")
     entry = load(ROOT / "scenarios" / "catalogue.toml")["KV-03"]
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Requests) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        subject = parse_subject(f"http://127.0.0.1:{server.server_address[1]}")
+    with answering(_Requests) as url:
+        subject = parse_subject(url)
         result = run_scenario(replace(environment, subject=subject), entry, scenario)
-        server.shutdown()
         _Requests.client.close()
     assert "log" in str(result.record["leaks"]), result.record
     assert result.record["log"]

@@ -9,6 +9,7 @@ import tomllib
 import pytest
 
 from tests.engine.scenario.conftest import ROOT, Suite
+from tests.running import ran
 from vault_harness.judge.report.score import load_score
 from vault_harness.local.engine.ports import PortLease
 
@@ -92,14 +93,7 @@ def test_external_vault_that_does_not_answer(suite: Suite) -> None:
     vault = {"HARNESS_ENGINE": "external", "VAULT_ADDR": address, "VAULT_TOKEN": "hvs.operator"}
     with contextlib.ExitStack() as closing:
         closing.callback(nobody.release)
-        done = subprocess.run(
-            suite.command("Good"),
-            cwd=ROOT,
-            env=suite.environ() | vault,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = ran(suite.command("Good"), cwd=ROOT, env=suite.environ() | vault)
     said = done.stdout + done.stderr
     assert done.returncode == 4, said
     assert said.count("the external Vault did not answer within") == 1

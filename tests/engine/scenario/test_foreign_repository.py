@@ -4,13 +4,14 @@ import json
 import os
 import re
 import shlex
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.running import ran
 
 pytestmark = pytest.mark.slow  # each runs pytest in a repository of its own
 
@@ -187,7 +188,7 @@ class Repository:
 
     def pytest(self, *arguments: str, where: str = ".") -> tuple[int, str]:
         environ = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "HARNESS_"))}
-        done = subprocess.run(
+        done = ran(
             [
                 *(sys.executable, "-m", "pytest", "-p", "everybody", "-p", "no:cacheprovider"),
                 *arguments,
@@ -198,10 +199,6 @@ class Repository:
                 "HARNESS_ENGINE": "process",
                 "PYTHONPATH": f"{self.folder}{os.pathsep}{ROOT}",
             },
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
         )
         return done.returncode, done.stdout + done.stderr
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.engine.scenario.conftest import ROOT
+from tests.running import ran
 from vault_harness.judge.subjects import CAPABILITIES
 
 pytestmark = pytest.mark.slow  # each starts the program, and most a real Vault
@@ -36,14 +36,10 @@ def check(subject: str) -> tuple[int, str]:
 
 
 def run(*words: str) -> tuple[int, str]:
-    done = subprocess.run(
+    done = ran(
         [sys.executable, "-m", "vault_harness", *words],
         cwd=ROOT,
         env={**os.environ, "HARNESS_ENGINE": "process", "PYTHONPATH": f"{ROOT}:{ROOT / 'harness'}"},
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
     )
     return done.returncode, done.stdout + done.stderr
 

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.engine.scenario.conftest import ROOT, Suite
+from tests.running import ran
 from vault_harness.judge.report.join import join, journals_in
 
 ONLY = ("--vault-only", "KV-01,KV-03,KV-05,TOK-19")
@@ -28,13 +28,10 @@ def test_two_parts_are_one_run(tmp_path: Path) -> None:
         assert set(run.words) < {"KV-01", "KV-03", "KV-05", "TOK-19"}
         words |= run.words
     assert words == {"KV-01": "pass", "KV-03": "fail", "KV-05": "pass", "TOK-19": "pass"}
-    done = subprocess.run(
+    done = ran(
         [sys.executable, "-m", "vault_harness", "report", "--join", str(tmp_path)],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT / "harness")},
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert done.returncode == 1, done.stdout + done.stderr
     whole = json.loads((tmp_path / "report" / "journal.json").read_text())

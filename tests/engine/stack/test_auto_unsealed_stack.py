@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import pytest
 from tests.engine.stack.seals import kept, put
 from vault_harness.errors import StackError, named
 from vault_harness.local.blueprint import Blueprint
-from vault_harness.local.engine.choice import open_engine
 from vault_harness.local.engine.seal import SealKind, seal_stanza
 from vault_harness.local.engine.shape import Engine, NodeSpec
 from vault_harness.local.stack.launching import launch
@@ -30,18 +28,11 @@ from vault_harness.operator.backup import (
     new_identity,
     restore,
 )
-from vault_harness.settings import Settings
 from vault_harness.waiting import wait_until
 
 pytestmark = pytest.mark.slow  # stacks with two servers start many times
 
 BLUEPRINT = Blueprint.default()
-
-
-@pytest.fixture
-def process_engine(tmp_path: Path) -> Iterator[Engine]:
-    with open_engine(Settings(engine="process"), directory=tmp_path / "engine") as engine:
-        yield engine
 
 
 def configuration(stack: LocalStack) -> dict[str, Any]:
@@ -141,7 +132,7 @@ def test_a_seal_is_not_exchanged_by_up(stack: LocalStack) -> None:
 
 
 def test_a_backup_goes_into_the_same_kind_of_seal_only(
-    stack: LocalStack, process_engine: Engine, tmp_path: Path
+    stack: LocalStack, engine: Engine, tmp_path: Path
 ) -> None:
     """A drill with the same key restores all; a Vault with keys is refused unchanged."""
     stack.up(seal="static")
@@ -152,7 +143,7 @@ def test_a_backup_goes_into_the_same_kind_of_seal_only(
         report = drill(
             op,
             keys,
-            process_engine,
+            engine,
             BLUEPRINT,
             tmp_path / "drill",
             seal=seal_stanza(stack.data_dir),
@@ -163,9 +154,7 @@ def test_a_backup_goes_into_the_same_kind_of_seal_only(
         )
     opener = Opener(identities=(private,))
 
-    with launch(
-        process_engine, BLUEPRINT, NodeSpec(directory=tmp_path / "other", storage="raft")
-    ) as other:
+    with launch(engine, BLUEPRINT, NodeSpec(directory=tmp_path / "other", storage="raft")) as other:
         path = tmp_path / "other.json"
         other.keyring.save(path)
         with pytest.raises(StackError, match="unseals itself, and this one is unsealed with keys"):

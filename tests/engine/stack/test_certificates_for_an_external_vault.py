@@ -13,6 +13,7 @@ import pytest
 import requests
 from pydantic import SecretStr
 
+from tests.running import ran
 from vault_harness.errors import DeadlineExceeded
 from vault_harness.fixtures import SMALL, Vault, VaultServer
 from vault_harness.local.blueprint import Blueprint
@@ -48,14 +49,8 @@ def theirs(stack: LocalStack, tmp_path: Path) -> dict[str, str]:
 def task(
     variables: dict[str, str], *words: str, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "vault_harness", *words],
-        env={**os.environ, **variables},
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
+    return ran(
+        [sys.executable, "-m", "vault_harness", *words], env={**os.environ, **variables}, cwd=cwd
     )
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-import psutil
 import pytest
 
 from tests.engine.accidents.alone import a_leader_alone_confirms_nothing, leader, whole
 from tests.engine.accidents.load import MEET
 from tests.engine.clusters import THREE
+from tests.engine.stack.conftest import servers
 from vault_harness.errors import CapabilityMissing, SettingsError, StackError
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.nodes import Nodes
@@ -22,14 +22,6 @@ pytestmark = [
         sys.platform != "linux", reason="whose a connection is, only Linux says to everybody"
     ),
 ]
-
-
-def servers(stack: LocalStack) -> list[psutil.Process]:
-    return [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if any(str(stack.data_dir) in part for part in process.info["cmdline"] or [])
-    ]
 
 
 def test_a_leader_that_is_cut_off_confirms_nothing(stack: LocalStack) -> None:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from vault_harness.local.vault.keyring import Keyring
 from vault_harness.settings import Settings
 
 BLUEPRINT = Blueprint.default()
+pytestmark = pytest.mark.xdist_group("faults by hand")  # they share a stack
+
 LEDGER = "ecommerce/data/backend/ledger"
 
 
@@ -72,10 +75,11 @@ def counts(stack: LocalStack) -> list[tuple[int, int, bool]]:
 
 
 @pytest.fixture
-def up(stack: LocalStack) -> LocalStack:
-    stack.up()
-    stack.seed(BLUEPRINT)
-    return stack
+def up(shared: LocalStack) -> Iterator[LocalStack]:
+    yield shared
+    with contextlib.suppress(KeyError, psutil.NoSuchProcess):
+        recorder(shared).kill()  # its end by a signal takes two seconds
+    shared.heal()
 
 
 def test_the_first_logins_fail(up: LocalStack) -> None:
@@ -112,7 +116,7 @@ def test_an_answer_is_lost(up: LocalStack) -> None:
     assert written["data"] == {"entry": "1"}
 
 
-@pytest.mark.slow  # a stack of its own
+@pytest.mark.slow  # each request takes 0.4 s
 def test_several_beside_a_toxic(up: LocalStack) -> None:
     """Faults count separately, a fault replaces its like, and toxics act too."""
     disturb(up, Order(act="fail", targets=("login",), first=1))
@@ -136,7 +140,10 @@ def test_a_look_uses_nothing_up(up: LocalStack) -> None:
 
 
 @pytest.mark.slow  # starts twice
-def test_up_leaves_it_and_down_ends_it(up: LocalStack) -> None:
+def test_up_leaves_it_and_down_ends_it(stack: LocalStack) -> None:
+    up = stack
+    up.up()
+    up.seed(BLUEPRINT)
     disturb(up, Order(act="fail", targets=("login",)))
     process = recorder(up)
     up.up()

@@ -6,14 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.engine.stack.conftest import kill_servers
-from tests.engine.stack.restoring import run
+from tests.engine.stack.restoring import LOCK, OPENER, PRIVATE, backup_of_one, run
 from vault_harness import files
 from vault_harness.errors import HarnessError, named
-from vault_harness.local.blueprint import Blueprint
-from vault_harness.local.engine.choice import open_engine
 from vault_harness.local.engine.seal import SealKind
-from vault_harness.local.engine.shape import NodeSpec
-from vault_harness.local.stack.launching import launch
+from vault_harness.local.engine.shape import Engine
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.vault import cluster
 from vault_harness.local.vault.keyring import Keyring
@@ -21,36 +18,15 @@ from vault_harness.local.vault.kv import Kv
 from vault_harness.operator.backup import (
     Backup,
     Keys,
-    Lock,
-    Opener,
     make_backup,
-    new_identity,
     restore,
 )
-from vault_harness.settings import Settings
 
 pytestmark = pytest.mark.slow  # each starts a stack twice
-
-BLUEPRINT = Blueprint.default()
-PRIVATE, PUBLIC = new_identity()
-LOCK, OPENER = Lock(recipients=(PUBLIC,)), Opener(identities=(PRIVATE,))
 
 
 class PowerFailure(BaseException):
     """Ends a restore at once."""
-
-
-def backed_up(directory: Path) -> Backup:
-    settings = Settings.from_environment(engine="process")
-    with (
-        open_engine(settings, directory=directory / "engine") as engine,
-        launch(
-            engine, BLUEPRINT, NodeSpec(directory=directory / "vault", storage="raft")
-        ) as single,
-    ):
-        Kv(single.operator).write("backend/only-here", {"A": "1"}, cas=0)
-        keys, mounts = Keys(single.keyring), BLUEPRINT.mounts
-        return make_backup(single.operator, keys, directory / "backups", LOCK, mounts=mounts)
 
 
 def end_at(step: str, stack: LocalStack, backup: Backup) -> None:
@@ -64,7 +40,7 @@ def end_at(step: str, stack: LocalStack, backup: Backup) -> None:
         pytest.raises(PowerFailure),
     ):
         restore(nodes, stack.keyring_path, opened, checkpoint=look)
-    kill_servers(stack.data_dir)
+    kill_servers(stack)
 
 
 def restored(stack: LocalStack, backup: Backup) -> str:
@@ -73,9 +49,9 @@ def restored(stack: LocalStack, backup: Backup) -> str:
     return printed
 
 
-def test_up_leads_on_with_it(stack: LocalStack, tmp_path: Path) -> None:
+def test_up_leads_on_with_it(stack: LocalStack, engine: Engine, tmp_path: Path) -> None:
     """`up` leaves a Vault with other keys running, since the restore needs it."""
-    backup = backed_up(tmp_path)
+    backup = backup_of_one(engine, tmp_path)
     stack.up()
     end_at("unsealed", stack, backup)
 
@@ -90,8 +66,10 @@ def test_up_leads_on_with_it(stack: LocalStack, tmp_path: Path) -> None:
         assert Kv(op).read("backend/only-here").data == {"A": "1"}
 
 
-def test_before_the_snapshot_the_local_keys_open_vault(stack: LocalStack, tmp_path: Path) -> None:
-    backup = backed_up(tmp_path)
+def test_before_the_snapshot_the_local_keys_open_vault(
+    stack: LocalStack, engine: Engine, tmp_path: Path
+) -> None:
+    backup = backup_of_one(engine, tmp_path)
     stack.up()
     end_at("kept the backup's keys", stack, backup)
 

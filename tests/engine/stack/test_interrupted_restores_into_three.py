@@ -13,14 +13,8 @@ import pytest
 
 from tests.engine.clusters import all_vote
 from tests.engine.stack.conftest import kill_servers
-from tests.engine.stack.restoring import run
-from tests.engine.stack.test_restoring_into_three import (
-    BLUEPRINT,
-    LOCK,
-    OPENER,
-    PRIVATE,
-    same_through_each,
-)
+from tests.engine.stack.restoring import BLUEPRINT, LOCK, OPENER, PRIVATE, run
+from tests.engine.stack.test_restoring_into_three import same_through_each
 from vault_harness.errors import HarnessError
 from vault_harness.local.engine.seal import SealKind
 from vault_harness.local.stack.local import LocalStack
@@ -60,7 +54,7 @@ def end_with_the_leader_alone(stack: LocalStack, backup: Backup) -> str:
 
     The others get their old data back, which looks like a node that has not received the snapshot.
     """
-    kill_servers(stack.data_dir)
+    kill_servers(stack)
     before = {}
     endpoints = stack.known_endpoints()
     assert endpoints is not None
@@ -116,7 +110,7 @@ def end_once_there(
             restart=stack.provider().restart_vault,
             checkpoint=look,
         )
-    kill_servers(stack.data_dir)
+    kill_servers(stack)
 
 
 def put_key_in(stack: LocalStack, key: bytes) -> None:

@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
+from tests.engine.stack.conftest import servers
 from vault_harness.errors import KeyringMissing, NotUp, OperatorError, StackError, named
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.stack.local import LocalStack
@@ -55,14 +55,6 @@ def on_a_full_disk(verb: str) -> str:
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def servers(stack: LocalStack) -> list[psutil.Process]:
-    return [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if any(str(stack.data_dir) in part for part in process.info["cmdline"] or [])
-    ]
 
 
 def put(stack: LocalStack, value: str) -> None:

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine.stack.restoring import BLUEPRINT, LOCK, OPENER, PRIVATE
 from tests.engine.stack.seals import kept, put
 from vault_harness import files
 from vault_harness.cli.tasks import run
 from vault_harness.errors import SettingsError, StackError
-from vault_harness.local.blueprint import Blueprint
-from vault_harness.local.engine.choice import open_engine
 from vault_harness.local.engine.seal import SealKind, seal_stanza, static_key_path
 from vault_harness.local.engine.shape import Engine
 from vault_harness.local.stack.local import LocalStack
@@ -23,12 +22,9 @@ from vault_harness.local.vault.keyring import Keyring
 from vault_harness.operator.backup import (
     Backup,
     Keys,
-    Lock,
-    Opener,
     backup_keys,
     drill,
     make_backup,
-    new_identity,
     restore,
     restore_keys,
     restore_seal_key,
@@ -37,16 +33,6 @@ from vault_harness.operator.backup.seal_drill import SealDrill
 from vault_harness.settings import Settings
 
 pytestmark = pytest.mark.slow  # each starts a stack or two
-
-BLUEPRINT = Blueprint.default()
-PRIVATE, PUBLIC = new_identity()
-LOCK, OPENER = Lock(recipients=(PUBLIC,)), Opener(identities=(PRIVATE,))
-
-
-@pytest.fixture
-def process_engine(tmp_path: Path) -> Iterator[Engine]:
-    with open_engine(Settings(engine="process"), directory=tmp_path / "engine") as engine:
-        yield engine
 
 
 @pytest.fixture
@@ -250,7 +236,7 @@ def test_a_backup_that_another_holder_has_the_key_of_is_refused(
 
 
 def test_a_drill_takes_the_key_of_the_backup(
-    stack: LocalStack, process_engine: Engine, tmp_path: Path
+    stack: LocalStack, engine: Engine, tmp_path: Path
 ) -> None:
     stack.up(seal="static")
     stack.seed(BLUEPRINT, environ={})
@@ -258,7 +244,7 @@ def test_a_drill_takes_the_key_of_the_backup(
     static_key_path(stack.data_dir).unlink()
 
     with closing(stack.operator()) as op:
-        report = drill(op, keys, process_engine, BLUEPRINT, tmp_path / "drill", seal=seal)
+        report = drill(op, keys, engine, BLUEPRINT, tmp_path / "drill", seal=seal)
 
     assert report.problems == []
     assert report.live is not None
@@ -267,14 +253,14 @@ def test_a_drill_takes_the_key_of_the_backup(
 
 @pytest.mark.parametrize("kind", ["static", "transit"])
 def test_a_drill_of_three(
-    stack: LocalStack, process_engine: Engine, tmp_path: Path, kind: SealKind
+    stack: LocalStack, engine: Engine, tmp_path: Path, kind: SealKind
 ) -> None:
     stack.up(seal=kind)
     stack.seed(BLUEPRINT, environ={})
     keys, seal = keys_of(stack), seal_stanza(stack.data_dir)
 
     with closing(stack.operator()) as op:
-        report = drill(op, keys, process_engine, BLUEPRINT, tmp_path / "drill", seal=seal, nodes=3)
+        report = drill(op, keys, engine, BLUEPRINT, tmp_path / "drill", seal=seal, nodes=3)
 
     assert report.problems == []
     assert report.live is not None
@@ -312,20 +298,20 @@ def test_a_backup_says_what_it_lacks(
     [("shamir", "static"), ("shamir", "transit"), ("static", "shamir"), ("transit", "shamir")],
 )
 def test_a_drill_of_another_seal(
-    stack: LocalStack, process_engine: Engine, tmp_path: Path, present: SealKind, target: SealKind
+    stack: LocalStack, engine: Engine, tmp_path: Path, present: SealKind, target: SealKind
 ) -> None:
     stack.up(seal=present)
     stack.seed(BLUEPRINT, environ={})
     kept = [stack.keyring_path, *(stack.data_dir / "seal").glob("*")]
     before = {path: path.read_bytes() for path in kept}
-    then = SealDrill(engine=process_engine, target=target, directory=tmp_path / "seal")
+    then = SealDrill(engine=engine, target=target, directory=tmp_path / "seal")
     then.check(present)
 
     with closing(stack.operator()) as op:
         report = drill(
             op,
             keys_of(stack),
-            process_engine,
+            engine,
             BLUEPRINT,
             tmp_path / "drill",
             seal=seal_stanza(stack.data_dir),
@@ -340,8 +326,8 @@ def test_a_drill_of_another_seal(
     assert stack.status().seal == present
 
 
-def test_nothing_to_exercise(process_engine: Engine, tmp_path: Path) -> None:
-    then = SealDrill(engine=process_engine, target="static", directory=tmp_path / "seal")
+def test_nothing_to_exercise(engine: Engine, tmp_path: Path) -> None:
+    then = SealDrill(engine=engine, target="static", directory=tmp_path / "seal")
 
     with pytest.raises(SettingsError, match="has the seal static"):
         then.check("static")

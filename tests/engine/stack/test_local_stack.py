@@ -15,6 +15,7 @@ import hvac.exceptions
 import psutil
 import pytest
 
+from tests.engine.stack.conftest import servers
 from tests.engine.stack.freezing import freeze
 from vault_harness.errors import (
     KeyringMissing,
@@ -28,20 +29,10 @@ from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.stack.env import service_environment
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.record import StackRecord
-from vault_harness.local.toxiproxy.client import Toxiproxy
-from vault_harness.local.toxiproxy.toxics import Latency
 from vault_harness.settings import Settings, checkout
 from vault_harness.waiting import wait_until
 
 BLUEPRINT = Blueprint.default()
-
-
-def servers(stack: LocalStack) -> list[psutil.Process]:
-    return [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if any(str(stack.data_dir) in part for part in process.info["cmdline"] or [])
-    ]
 
 
 def pid_of(stack: LocalStack, service: str) -> int:
@@ -301,22 +292,6 @@ def test_a_port_that_is_taken_while_the_stack_is_down(stack: LocalStack) -> None
 
     stack.up()
     assert stack.status().state == "ready"
-
-
-def test_toxics_are_shown_and_survive_up(stack: LocalStack) -> None:
-    endpoints = stack.up()
-    toxiproxy = Toxiproxy(endpoints.toxiproxy)
-    toxiproxy.proxy("vault").add(Latency(latency=1), name="slow")
-    stack.up()
-
-    (proxy,) = stack.status().to_json()["proxies"]
-    (toxic,) = proxy["toxics"]
-    assert (toxic["name"], toxic["type"]) == ("slow", "latency")
-    assert toxic["attributes"]["latency"] == 1
-
-    toxiproxy.proxy("vault").delete()
-    stack.up()
-    assert toxiproxy.proxy("vault").listen == endpoints.node.proxy_listen
 
 
 def test_env_before_seed(stack: LocalStack) -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import itertools
 import shutil
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from vault_harness.errors import (
 )
 from vault_harness.judge.faults import Order
 from vault_harness.local.blueprint import Blueprint
-from vault_harness.local.engine.choice import open_engine
 from vault_harness.local.engine.process.stack import ProcessStack
 from vault_harness.local.engine.provider import Endpoints
 from vault_harness.local.engine.seal import SealKind, seal_stanza
@@ -32,7 +30,6 @@ from vault_harness.local.stack.record import StackRecord
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.local.vault.root.generate import revoke_root
-from vault_harness.settings import Settings
 
 pytestmark = pytest.mark.slow  # each starts and ends servers many times
 
@@ -233,21 +230,15 @@ def test_writes_after_a_kill_survive_a_migration(
     assert read(stack, token) == "of after"
 
 
-@pytest.fixture
-def process_engine(tmp_path: Path) -> Iterator[Engine]:
-    with open_engine(Settings(engine="process"), directory=tmp_path / "engine") as engine:
-        yield engine
-
-
 def test_a_server_that_died_while_it_went_over(
-    stack: LocalStack, killed: Killed, process_engine: Engine, tmp_path: Path
+    stack: LocalStack, killed: Killed, engine: Engine, tmp_path: Path
 ) -> None:
     """Data that the keys do not open is kept, and the copy takes its place."""
     stack.up()
     token = keep(stack, "of before")
     killed("static", "wrote the stanza")
     with launch(
-        process_engine, Blueprint.default(), NodeSpec(directory=tmp_path / "other", storage="raft")
+        engine, Blueprint.default(), NodeSpec(directory=tmp_path / "other", storage="raft")
     ) as other:
         other.node.stop()
         shutil.rmtree(stack.data_dir / "vault" / "data")
@@ -351,7 +342,7 @@ def test_an_unfinished_migration_is_named_first(stack: LocalStack, killed: Kille
     killed("static", "gave the keys")
 
     assert stack.status().next_step.endswith("seal.migrate static")
-    for refused in (stack.check_settled, stack.restart):
+    for refused in (stack.migrations.check_settled, stack.restart):
         with pytest.raises(StackError, match="from shamir to static was ended half-way") as caught:
             refused()
         assert "seal.migrate static" in caught.value.remedy

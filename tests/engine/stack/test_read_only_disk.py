@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.running import ran
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.stack.local import LocalStack
 
@@ -22,14 +23,8 @@ _MOUNT = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && ex
 
 def task(stack: LocalStack, *words: str) -> tuple[int, str]:
     begin = ["unshare", "--mount", "--map-root-user", "sh", "-c", _MOUNT, "sh"]
-    done = subprocess.run(
-        [*begin, str(stack.data_dir), sys.executable, "-m", "vault_harness", *words],
-        env=os.environ,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+    done = ran(
+        [*begin, str(stack.data_dir), sys.executable, "-m", "vault_harness", *words], env=os.environ
     )
     return done.returncode, done.stdout + done.stderr
 

@@ -5,11 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.engine.stack.restoring import run
-from vault_harness.local.blueprint import Blueprint
-from vault_harness.local.engine.choice import open_engine
-from vault_harness.local.engine.shape import NodeSpec
-from vault_harness.local.stack.launching import launch
+from tests.engine.stack.restoring import BLUEPRINT, OPENER, PRIVATE, backup_of_one, run
+from vault_harness.local.engine.shape import Engine
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.nodes import Nodes
 from vault_harness.local.vault import cluster
@@ -20,15 +17,10 @@ from vault_harness.operator.backup import (
     Backup,
     Contents,
     Keys,
-    Lock,
     Opened,
-    Opener,
     compare,
-    make_backup,
-    new_identity,
     restore,
 )
-from vault_harness.settings import Settings
 from vault_harness.waiting import wait_until
 
 pytestmark = [
@@ -36,26 +28,10 @@ pytestmark = [
     pytest.mark.usefixtures("haproxy"),
 ]
 
-BLUEPRINT = Blueprint.default()
-PRIVATE, PUBLIC = new_identity()
-LOCK, OPENER = Lock(recipients=(PUBLIC,)), Opener(identities=(PRIVATE,))
-
 
 @pytest.fixture(scope="module")
-def backup(tmp_path_factory: pytest.TempPathFactory) -> Backup:
-    directory = tmp_path_factory.mktemp("single")
-    settings = Settings.from_environment(engine="process")
-    with (
-        open_engine(settings, directory=directory / "engine") as engine,
-        launch(
-            engine, BLUEPRINT, NodeSpec(directory=directory / "vault", storage="raft")
-        ) as single,
-    ):
-        Kv(single.operator).write("backend/only-here", {"A": "1"}, cas=0)
-        mounts = BLUEPRINT.mounts
-        return make_backup(
-            single.operator, Keys(single.keyring), directory / "backups", LOCK, mounts=mounts
-        )
+def backup(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Backup:
+    return backup_of_one(engine, tmp_path_factory.mktemp("single"))
 
 
 @contextlib.contextmanager

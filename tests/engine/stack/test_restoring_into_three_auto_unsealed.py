@@ -10,17 +10,10 @@ from dataclasses import replace
 import pytest
 
 from tests.engine.clusters import all_vote
-from tests.engine.stack.restoring import run
+from tests.engine.stack.restoring import BLUEPRINT, LOCK, OPENER, PRIVATE, run
 from tests.engine.stack.seals import kept, put
-from tests.engine.stack.test_restoring_into_three import (
-    LOCK,
-    OPENER,
-    PRIVATE,
-    at_each,
-    same_through_each,
-)
+from tests.engine.stack.test_restoring_into_three import at_each, same_through_each
 from tests.engine.stack.test_three_auto_unsealed_nodes import no_good_keys
-from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.seal import SealKind, seal_stanza
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.record import StackRecord
@@ -45,7 +38,6 @@ pytestmark = [
     pytest.mark.xdist_group("restoring into three"),  # they share two backups
 ]
 
-BLUEPRINT = Blueprint.default()
 KINDS: tuple[SealKind, ...] = ("static", "transit")
 
 

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from tests.engine.clusters import THREE, all_vote, backend, reads_again, secret_key
+from tests.engine.stack.conftest import servers
 from vault_harness.errors import DeadlineExceeded, OperatorError, SettingsError, StackError
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.stack import members
@@ -37,14 +38,6 @@ def client(stack: LocalStack) -> Iterator[hvac.Client]:
 
 def roles(stack: LocalStack) -> dict[str, str]:
     return {node.name: node.role for node in stack.status().nodes}
-
-
-def servers(stack: LocalStack) -> list[psutil.Process]:
-    return [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if any(str(stack.data_dir) in part for part in process.info["cmdline"] or [])
-    ]
 
 
 def test_the_life_of_a_cluster(stack: LocalStack, client: hvac.Client) -> None:

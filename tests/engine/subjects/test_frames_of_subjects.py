@@ -13,26 +13,25 @@ import shlex
 import socket
 import socketserver
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.running import Handler, answering, serving
 from tests.subjects.lazy_client import LazyClient
 from tests.walking import places
 from vault_harness.judge.subjects import Subject, open_subject, parse_subject
 from vault_harness.local.blueprint import Blueprint
-from vault_harness.local.engine.choice import open_engine
 from vault_harness.local.engine.ports import PortLease
-from vault_harness.local.engine.shape import NodeSpec
+from vault_harness.local.engine.shape import Engine, NodeSpec
 from vault_harness.local.stack.launching import Stack, launch
 from vault_harness.local.vault import approle
 from vault_harness.local.vault.kv import Kv
-from vault_harness.settings import Settings
+
+pytestmark = pytest.mark.xdist_group("frames of subjects")  # they share a stack
 
 VALUE = "value-of-a-secret-4711"
 WRITTEN = "value-that-is-written-4711"
@@ -50,27 +49,28 @@ class Case:
     secrets: set[str] = field(default_factory=set)
 
 
-@pytest.fixture
-def case(tmp_path: Path) -> Iterator[Case]:
-    settings = Settings.from_environment(engine="process")
-    with (
-        open_engine(settings, directory=tmp_path / "engine") as engine,
-        launch(engine, Blueprint.default(), NodeSpec(directory=tmp_path / "vault")) as stack,
-    ):
-        ids = approle.write_credentials(stack.operator, "backend", tmp_path)
-        kv = Kv(stack.operator)
+@pytest.fixture(scope="module")
+def stack(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    directory = tmp_path_factory.mktemp("vault")
+    with launch(engine, Blueprint.default(), NodeSpec(directory=directory)) as made:
+        kv = Kv(made.operator)
         kv.write("backend/django", {"SECRET_KEY": VALUE}, cas=kv.read("backend/django").version)
-        environ = {
-            "USE_VAULT": "true",
-            "VAULT_ADDR": stack.node.address,
-            "VAULT_MOUNT_POINT": "ecommerce",
-            "VAULT_CLIENT_TIMEOUT": "1",
-            "VAULT_ROLE_ID": ids.role_id_file.read_text().strip(),
-            "VAULT_SECRET_ID": ids.secret_id_file.read_text().strip(),
-            "OPENAI_API_KEY": FALLBACK,
-        }
-        secrets = {VALUE, WRITTEN, FALLBACK, environ["VAULT_SECRET_ID"]}
-        yield Case(environ, stack, secrets)
+        yield made
+
+
+@pytest.fixture
+def case(stack: Stack, tmp_path: Path) -> Case:
+    ids = approle.write_credentials(stack.operator, "backend", tmp_path)
+    environ = {
+        "USE_VAULT": "true",
+        "VAULT_ADDR": stack.node.address,
+        "VAULT_MOUNT_POINT": "ecommerce",
+        "VAULT_CLIENT_TIMEOUT": "0.5",
+        "VAULT_ROLE_ID": ids.role_id_file.read_text().strip(),
+        "VAULT_SECRET_ID": ids.secret_id_file.read_text().strip(),
+        "OPENAI_API_KEY": FALLBACK,
+    }
+    return Case(environ, stack, {VALUE, WRITTEN, FALLBACK, environ["VAULT_SECRET_ID"]})
 
 
 @contextlib.contextmanager
@@ -81,7 +81,10 @@ def _well(case: Case) -> Iterator[None]:
 @contextlib.contextmanager
 def _sealed(case: Case) -> Iterator[None]:
     case.stack.operator.seal()
-    yield
+    try:
+        yield
+    finally:
+        case.stack.operator.unseal(case.stack.keyring)
 
 
 @contextlib.contextmanager
@@ -112,17 +115,11 @@ class _Half(socketserver.BaseRequestHandler):
 
 @contextlib.contextmanager
 def _cut_off(case: Case) -> Iterator[None]:
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Half) as server:
+    with serving(socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Half)) as server:
         server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
         case.environ["VAULT_ADDR"] = f"http://127.0.0.1:{server.server_address[1]}"
         case.secrets.add("s.token-4711-cut")
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join()
+        yield
 
 
 STATES: dict[str, Callable[[Case], contextlib.AbstractContextManager[None]]] = {
@@ -147,22 +144,18 @@ ASKED: dict[str, Callable[[Subject], object]] = {
 }
 
 
-class _Front(BaseHTTPRequestHandler):
+class _Front(Handler):
     """The lazy client behind HTTP, which names a secret when it says that it is missing."""
 
     client: LazyClient | None = None
 
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+    def answer(self) -> None:
+        asked = json.loads(self.sent())
         try:
-            answer = {"ok": True, **self._do(asked)}
+            told = {"ok": True, **self._do(asked)}
         except Exception as error:  # noqa: BLE001 -- told to whoever asked
-            answer = {"ok": False, "error": getattr(error, "outcome", None), "message": str(error)}
-        body = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+            told = {"ok": False, "error": getattr(error, "outcome", None), "message": str(error)}
+        self.say(json.dumps(told))
 
     def _do(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         kind = type(self)
@@ -180,18 +173,11 @@ class _Front(BaseHTTPRequestHandler):
                 return {}
         raise ValueError("there is no such operation")
 
-    def log_message(self, *_: object) -> None:
-        """Log nothing on the tests' standard error."""
-
 
 @pytest.fixture
 def front() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Front) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+    with answering(_Front) as url:
+        yield url
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,27 +9,11 @@ import pytest
 
 from vault_harness.errors import BlueprintError, OperatorError, VaultIsSealed
 from vault_harness.local.blueprint import Blueprint
-from vault_harness.local.engine.choice import open_engine
 from vault_harness.local.engine.shape import Engine, NodeSpec
 from vault_harness.local.stack.launching import Stack, launch
 from vault_harness.local.vault import approle
 from vault_harness.local.vault.apply import Applying, Change, apply, values_replaced
 from vault_harness.local.vault.keyring import Keyring
-from vault_harness.settings import Settings
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with open_engine(
-        Settings(engine="process"), directory=tmp_path_factory.mktemp("engine")
-    ) as engine:
-        yield engine
-
-
-@pytest.fixture
-def stack(engine: Engine, tmp_path: Path) -> Iterator[Stack]:
-    with launch(engine, Blueprint.default(), NodeSpec(directory=tmp_path / "vault")) as stack:
-        yield stack
 
 
 def read(stack: Stack, path: str, mount: str = "ecommerce") -> dict[str, Any]:

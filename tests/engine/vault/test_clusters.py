@@ -12,19 +12,10 @@ from typing import Any
 import pytest
 
 from vault_harness.errors import DeadlineExceeded, KeyringMissing, OperatorError
-from vault_harness.local.engine.choice import open_engine
 from vault_harness.local.engine.shape import Engine, Node, NodeSpec
 from vault_harness.local.vault import cluster
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.keyring import Keyring
-from vault_harness.settings import Settings
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    settings = Settings(engine="process", start_timeout=60)
-    with open_engine(settings, directory=tmp_path / "engine") as engine:
-        yield engine
 
 
 def start(engine: Engine, directory: Path, name: str, **extra: object) -> Node:

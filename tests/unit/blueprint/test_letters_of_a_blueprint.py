@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
+
+from tests.running import ran
 
 TEXT = """name = "shop"
 
@@ -35,13 +36,6 @@ def test_a_locale_without_these_letters(tmp_path: Path) -> None:
     policy = '# Größe\npath "shop/data/till" { capabilities = ["read"] }\n'
     (tmp_path / "till.hcl").write_bytes(policy.encode())
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    done = subprocess.run(
-        [sys.executable, "-c", LOADED, str(file)],
-        env={**os.environ, **plain},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = ran([sys.executable, "-c", LOADED, str(file)], env={**os.environ, **plain})
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{'Grüße'!a} {policy[:8]!a}\n"

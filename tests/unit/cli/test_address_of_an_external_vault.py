@@ -12,7 +12,7 @@ import requests
 from vault_harness.errors import SettingsError
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.external import ExternalNode
-from vault_harness.operator.doctor import Patient, examine, network
+from vault_harness.operator.doctor import Patient, examine, server
 from vault_harness.settings import Settings
 
 Program = Callable[..., Any]  # of conftest.py
@@ -86,7 +86,7 @@ def test_an_unreadable_answer_is_reported(
         raise error
 
     session = SimpleNamespace(get=get)
-    monkeypatch.setattr(network, "_session", lambda: contextlib.nullcontext(session))
+    monkeypatch.setattr(server, "_session", lambda: contextlib.nullcontext(session))
     found = examine(
         Patient(
             data_dir=tmp_path,

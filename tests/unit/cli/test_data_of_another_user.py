@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.running import ran
 from vault_harness.errors import SettingsError
 from vault_harness.local.engine.seal import seal_stanza
 
@@ -63,12 +63,9 @@ def test_the_owner_is_asked_to_change_the_mode(task: str, tmp_path: Path) -> Non
     file = data_dir / "stack.json"
     file.touch(mode=0)
 
-    ended = subprocess.run(
+    ended = ran(
         [*_MODES_COUNT, sys.executable, "-m", "vault_harness", task],
         env={**os.environ, "HARNESS_DATA_DIR": str(data_dir), "HARNESS_ENGINE": "process"},
-        capture_output=True,
-        text=True,
-        check=False,
     )
 
     assert ended.returncode == 1

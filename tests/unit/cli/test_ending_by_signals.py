@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.running import ran
 from vault_harness.interrupts import Ended, ended_by_signals, uninterrupted
 
 # The task has a temporary folder, as a drill has, and prints its path.
@@ -125,15 +126,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 def test_a_terminal_that_was_closed(tmp_path: Path) -> None:
     """The exit code is that of SIGHUP, though nothing can be printed any more."""
     task = _TASK.format(before="signal.SIG_DFL", tidying="pass")
-    done = subprocess.run(
-        [sys.executable, "-c", _CLOSING, task],
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = ran([sys.executable, "-c", _CLOSING, task], env={**os.environ, "TMPDIR": str(tmp_path)})
     assert done.stdout == "129\n", done.stderr
     assert list(tmp_path.iterdir()) == []
 

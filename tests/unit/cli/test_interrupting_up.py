@@ -22,7 +22,10 @@ def stack_that_starts(names: list[str], before: list[str]) -> Any:
 
     provider = SimpleNamespace(describe=describe)
     return SimpleNamespace(
-        up=up, provider=lambda: provider, pending_seal_migration=lambda: None, status=None
+        up=up,
+        provider=lambda: provider,
+        migrations=SimpleNamespace(pending=lambda: None),
+        status=None,
     )
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.running import ran
 
 Program = Callable[..., Any]  # of conftest.py
 
@@ -46,13 +47,10 @@ def test_the_page_is_opened(tmp_path: Path) -> None:
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\nexit 1\n')
     browser.chmod(0o755)
-    ended = subprocess.run(
+    ended = ran(
         [sys.executable, "-m", "vault_harness", "report", "--open"],
         env={"BROWSER": f"{browser} %s", "PATH": str(tmp_path), "HOME": str(tmp_path)},
         cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
         check=True,
     )
     page = tmp_path / "report" / "index.html"

@@ -15,7 +15,7 @@ Program = Callable[..., Any]  # of conftest.py
 
 def _of(done: Unsealed) -> Callable[[], Any]:
     return lambda: SimpleNamespace(
-        pending_seal_migration=lambda: None, unseal=lambda: done, data_dir="vault-data"
+        migrations=SimpleNamespace(pending=lambda: None), unseal=lambda: done, data_dir="vault-data"
     )
 
 

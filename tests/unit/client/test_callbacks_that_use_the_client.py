@@ -13,48 +13,10 @@ from resilient_vault_client import RequestRefused, VaultClient, VaultError, Vaul
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._transport import Api
 from resilient_vault_client.events import Event
-
-ENVIRON = {
-    "VAULT_ADDR": "http://127.0.0.1:1",
-    "VAULT_ROLE_ID": "r",
-    "VAULT_SECRET_ID": "s",
-    "VAULT_CLIENT_TIMEOUT": "3",
-}
-
-PATH = "database/creds/app"
+from tests.unit.client.conftest import ENVIRON, PATH, Vault
 
 AT_ONCE = 1.0
 """Seconds, far below the client's deadline."""
-
-
-class Vault:
-    """Counts reads and credentials."""
-
-    def __init__(self) -> None:
-        self.reads = self.made = 0
-
-    def log_in(self, *_: Any) -> dict[str, Any]:
-        return {"auth": {"client_token": "t", "lease_duration": 600, "renewable": True}}
-
-    def read_secret(self, *_: Any, **__: Any) -> dict[str, Any]:
-        self.reads += 1
-        return {"data": {"data": {"KEY": "value"}, "metadata": {"version": 1}}}
-
-    def lease(self, *_: Any) -> dict[str, Any]:
-        self.made += 1
-        data = {"username": f"user-{self.made}", "password": "p"}
-        return {"lease_id": "l", "lease_duration": 600, "renewable": True, "data": data}
-
-    def revoke(self, *_: Any) -> None:
-        """Revoke a token."""
-
-
-@pytest.fixture
-def vault(monkeypatch: pytest.MonkeyPatch) -> Vault:
-    vault = Vault()
-    for name in ("log_in", "read_secret", "lease", "revoke"):
-        monkeypatch.setattr(Api, name, getattr(vault, name))
-    return vault
 
 
 class Application:
@@ -68,7 +30,7 @@ class Application:
         self.told: list[str] = []
         self.took: dict[str, float] = {}
         self.failed: dict[str, VaultError] = {}
-        self.client = VaultClient(environ=ENVIRON, on_event=self, renew=renew)
+        self.client = VaultClient(environ=ENVIRON, timeout=3.0, on_event=self, renew=renew)
         self.use: Callable[[], object] = lambda: None
         self._inside = threading.local()
 
@@ -101,7 +63,7 @@ def test_a_cached_read_in_the_middle_of_one(application: Application, vault: Vau
     assert client.get_secret_cached("a/b", "KEY") == "value"
     assert application.told == ["authenticated"]
     assert values == ["value"]
-    assert vault.reads == 1
+    assert vault.count("read") == 1
     assert max(application.took.values()) < AT_ONCE
 
 
@@ -125,7 +87,7 @@ def test_a_lease_in_the_middle_of_its_renewal(
     assert application.failed == {}
     assert application.told[-2:] == ["lease_lost", "leased"]
     assert users == ["user-2", "user-2"]
-    assert vault.made == 2
+    assert vault.count("lease") == 2
     assert max(application.took.values()) < AT_ONCE
 
 
@@ -137,7 +99,7 @@ def test_a_first_lease_in_the_middle_of_its_login(application: Application, vaul
 
     assert application.told == ["authenticated", "leased"]
     assert users == ["user-1", "user-1"]
-    assert vault.made == 1
+    assert vault.count("lease") == 1
 
 
 def test_one_outage_after_another(
@@ -146,7 +108,7 @@ def test_one_outage_after_another(
     """A flag that follows the events is right at the end."""
     gone = VaultUnreachable("refused", sent=False)
     logins: list[Any] = [gone, vault.log_in()]
-    reads: list[Any] = [gone, vault.read_secret()]
+    reads: list[Any] = [gone, vault.read_secret("t")]
 
     def next_of(answers: list[Any]) -> Callable[..., Any]:
         def answered(*_: Any, **__: Any) -> Any:

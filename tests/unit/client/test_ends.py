@@ -17,8 +17,7 @@ from resilient_vault_client import (
     _client,
 )
 from resilient_vault_client._session import Session
-
-ENVIRON = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}
+from tests.unit.client.conftest import ENVIRON
 
 
 def make() -> VaultClient:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ from resilient_vault_client import (
     ConnectionLost,
     PermissionDenied,
     ServerFailed,
-    VaultClient,
     VaultError,
     VaultSealed,
     VaultUnreachable,
@@ -24,21 +22,15 @@ from resilient_vault_client._session import Session
 from resilient_vault_client._transport import Api
 from resilient_vault_client.events import Notifier
 
-ENVIRON = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}
-
 USES = 3
 
 
 @pytest.fixture
-def session() -> Iterator[Session]:
-    """Its token has few uses, and its client has no threads."""
-    client = VaultClient(environ=ENVIRON, renew=False)
-    session = client._session()
+def session(session: Session) -> Session:
+    """Its token has few uses."""
     auth = {"client_token": "t", "lease_duration": 600, "num_uses": USES}
     session.authenticator._current = Token(auth, started=clock())
-    yield session
-    session.authenticator._current = None  # closing the client revokes nothing
-    client.close()
+    return session
 
 
 def read(session: Session) -> None:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from resilient_vault_client import UnexpectedAnswer, VaultClient
+from resilient_vault_client import UnexpectedAnswer
 from resilient_vault_client._deadline import Deadline, clock
 from resilient_vault_client._grant import Grant, Token
 from resilient_vault_client._session import Session
 from resilient_vault_client._transport import Api
-
-ENVIRON = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}
+from tests.unit.client.conftest import PATH
 
 NOTICE = {"status": "maintenance", "retry": True}
-
-PATH = "database/creds/app"
 
 LIFE = 600
 
@@ -41,16 +37,6 @@ def token() -> Token:
 def leased() -> dict[str, Any]:
     data = {"username": "u", "password": "p"}
     return {"lease_id": "l", "lease_duration": LIFE, "renewable": True, "data": data}
-
-
-@pytest.fixture
-def session() -> Iterator[Session]:
-    client = VaultClient(environ=ENVIRON, renew=False)
-    session = client._session()
-    session.authenticator._current = token()
-    yield session
-    session.authenticator._current = None  # closing the client revokes nothing
-    client.close()
 
 
 @pytest.mark.parametrize("answer", NOT_GRANTED, ids=str)

@@ -33,11 +33,12 @@ from resilient_vault_client import (
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._transport import Api
 from resilient_vault_client.events import Event
+from tests.running import serving
 from tests.unit.client.slow_vault import LOGIN, LONG, LOOK_UP, READ, REVOKE, UNWRAP, SlowVault
 from vault_harness.certificates import Authority, server_context
 from vault_harness.waiting import wait_until
 
-SHORT = 0.3
+SHORT = 0.1
 """Seconds of a call that ends before its request."""
 
 IN_TIME = 5.0
@@ -46,14 +47,8 @@ IN_TIME = 5.0
 
 @pytest.fixture
 def vault() -> Iterator[SlowVault]:
-    with SlowVault() as server:
-        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        serving.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            serving.join(LONG)
+    with serving(SlowVault()) as server:
+        yield server
 
 
 @pytest.fixture

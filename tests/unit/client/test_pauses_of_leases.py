@@ -4,36 +4,20 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import pytest
 
-from resilient_vault_client import PermissionDenied, RequestRefused, VaultClient, VaultTimeout
+from resilient_vault_client import PermissionDenied, RequestRefused, VaultTimeout
 from resilient_vault_client._deadline import Deadline, clock
-from resilient_vault_client._grant import Token
+from resilient_vault_client._leases import Held
 from resilient_vault_client._login import Authenticator
 from resilient_vault_client._session import Session
 from resilient_vault_client._transport import Api
-
-ENVIRON = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}
-
-PATH = "database/creds/app"
+from tests.unit.client.conftest import PATH
 
 LONGER = 2.4
 """The largest factor between a pause and the one before it."""
-
-
-@pytest.fixture
-def session() -> Iterator[Session]:
-    """Its token lives long, and its client has no threads."""
-    client = VaultClient(environ=ENVIRON, renew=False)
-    session = client._session()
-    auth = {"client_token": "t", "lease_duration": 600, "renewable": True}
-    session.authenticator._current = Token(auth, started=clock())
-    yield session
-    session.authenticator._current = None  # closing the client revokes nothing
-    client.close()
 
 
 def leased(*_: Any) -> dict[str, Any]:
@@ -41,15 +25,21 @@ def leased(*_: Any) -> dict[str, Any]:
     return {"lease_id": "l", "lease_duration": 600, "renewable": True, "data": data}
 
 
+@pytest.fixture
+def held(session: Session, monkeypatch: pytest.MonkeyPatch) -> Held:
+    monkeypatch.setattr(Api, "lease", leased)
+    session.leases.current(PATH, Deadline(5.0))
+    return session.leases._by_path[PATH]
+
+
 def denied(*_: Any) -> NoReturn:
     raise PermissionDenied("permission denied", status=403)
 
 
-def test_each_failure_counts_once(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_failure_counts_once(
+    session: Session, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It does not matter how many callers wait for it."""
-    monkeypatch.setattr(Api, "lease", leased)
-    session.leases.current(PATH, Deadline(5.0))
-    held = session.leases._by_path[PATH]
     assert held.grant is not None
     held.grant.lost = "refused"
     monkeypatch.setattr(Api, "lease", denied)
@@ -65,11 +55,10 @@ def test_each_failure_counts_once(session: Session, monkeypatch: pytest.MonkeyPa
         assert before < after <= LONGER * before
 
 
-def test_no_pause_outlasts_the_lease(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_pause_outlasts_the_lease(
+    session: Session, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A lease that cannot be renewed is replaced while it lives."""
-    monkeypatch.setattr(Api, "lease", leased)
-    session.leases.current(PATH, Deadline(5.0))
-    held = session.leases._by_path[PATH]
     assert held.grant is not None
     # A tenth of its life is left, in which the lease is replaced.
     held.grant._expires_at = clock() + 60.0
@@ -88,12 +77,9 @@ def test_no_pause_outlasts_the_lease(session: Session, monkeypatch: pytest.Monke
 
 
 def test_work_within_a_call_has_the_time_of_the_call(
-    session: Session, monkeypatch: pytest.MonkeyPatch
+    session: Session, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without threads, renewals and revocations are such work."""
-    monkeypatch.setattr(Api, "lease", leased)
-    session.leases.current(PATH, Deadline(5.0))
-    held = session.leases._by_path[PATH]
     assert held.grant is not None
     held.grant.lost = "refused"
     session.leases.current(PATH, Deadline(5.0))
@@ -112,16 +98,13 @@ def test_work_within_a_call_has_the_time_of_the_call(
 
 
 def test_two_calls_that_give_the_same_back(
-    session: Session, monkeypatch: pytest.MonkeyPatch
+    session: Session, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second finds it done, without an error."""
-    monkeypatch.setattr(Api, "lease", leased)
     for _ in range(3):
-        session.leases.current(PATH, Deadline(5.0))
-        held = session.leases._by_path[PATH]
         assert held.grant is not None
         held.grant.lost = "refused"
-    session.leases.current(PATH, Deadline(5.0))
+        session.leases.current(PATH, Deadline(5.0))
     held.leaving = [(grant, 0.0) for grant, _ in held.leaving]
     assert len(held.leaving) == 3
     given_back: list[object] = []

@@ -1,73 +1,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from resilient_vault_client import PermissionDenied, VaultClient, VaultError
-from resilient_vault_client._transport import Api
-
-ENVIRON = {
-    "VAULT_ADDR": "http://127.0.0.1:1",
-    "VAULT_ROLE_ID": "r",
-    "VAULT_SECRET_ID": "s",
-    "VAULT_CLIENT_TIMEOUT": "1",
-}
+from resilient_vault_client._deadline import clock
+from resilient_vault_client._grant import Token
+from resilient_vault_client._session import Session
+from tests.unit.client.conftest import ENVIRON, Vault
 
 
-class Vault:
-    """A Vault that numbers its tokens and refuses those up to `revoked`.
-
-    `asked` holds the requests in order, with the token's number.
-    """
-
-    def __init__(self) -> None:
-        self.logins = 0
-        self.revoked = 0
-        self.forbids = False
-        self.asked: list[tuple[str, int]] = []
-
-    def log_in(self, *_: Any) -> object:
-        self.logins += 1
-        return {"auth": {"client_token": str(self.logins), "lease_duration": 600}}
-
-    def read(self, token: str, *_: Any, **__: Any) -> object:
-        self._check("read", token)
-        if self.forbids:
-            raise self._denial()
-        return {"data": {"data": {"KEY": "value"}, "metadata": {"version": 1}}}
-
-    def look_up(self, token: str, *_: Any) -> object:
-        self._check("look up", token)
-        return {"data": {}}
-
-    def _check(self, what: str, token: str) -> None:
-        self.asked.append((what, int(token)))
-        if int(token) <= self.revoked:
-            raise self._denial()
-
-    @staticmethod
-    def _denial() -> VaultError:
-        denial = PermissionDenied("permission denied", status=403, sent=False)
-        denial.doubtful = True
-        return denial
+def denial() -> VaultError:
+    error = PermissionDenied("permission denied", status=403, sent=False)
+    error.doubtful = True
+    return error
 
 
-@pytest.fixture
-def vault(monkeypatch: pytest.MonkeyPatch) -> Vault:
-    vault = Vault()
-    for name in ("log_in", "look_up"):
-        monkeypatch.setattr(Api, name, getattr(vault, name))
-    monkeypatch.setattr(Api, "read_secret", vault.read)
-    monkeypatch.setattr(Api, "revoke", lambda *_: None)
-    return vault
+def revoke(vault: Vault, upto: int) -> None:
+    vault.refuse = lambda _, token: denial() if token and int(token[1:]) <= upto else None
 
 
 @pytest.fixture
 def client(vault: Vault) -> Iterator[VaultClient]:
     """Its first token has worked."""
-    client = VaultClient(environ=ENVIRON, renew=False)
+    client = VaultClient(environ=ENVIRON, timeout=1.0, renew=False)
     client.get_secret("a/b", "KEY")
     vault.asked.clear()
     yield client
@@ -76,16 +33,16 @@ def client(vault: Vault) -> Iterator[VaultClient]:
 
 def test_the_next_token_is_revoked_too(client: VaultClient, vault: Vault) -> None:
     """This is no denial: a third token reads."""
-    vault.revoked = 2
+    revoke(vault, 2)
 
     assert client.get_secret("a/b", "KEY") == "value"
     assert vault.logins == 3
-    assert vault.asked[-1] == ("read", 3)
+    assert vault.asked[-1] == "read t3"
 
 
 def test_a_policy_that_forbids(client: VaultClient, vault: Vault) -> None:
     """The token lives, so there is no login after login."""
-    vault.revoked, vault.forbids = 1, True
+    vault.refuse = lambda what, token: denial() if what == "read" or token == "t1" else None
 
     with pytest.raises(PermissionDenied):
         client.get_secret("a/b", "KEY")
@@ -94,8 +51,42 @@ def test_a_policy_that_forbids(client: VaultClient, vault: Vault) -> None:
 
 def test_no_token_lives(client: VaultClient, vault: Vault) -> None:
     """The client does not log in endlessly."""
-    vault.revoked = 1000
+    revoke(vault, 1000)
 
     with pytest.raises(PermissionDenied):
         client.get_secret("a/b", "KEY")
     assert vault.logins == 3
+
+
+def test_a_write_after_a_denied_read(client: VaultClient, vault: Vault) -> None:
+    """A policy that denies a read says nothing about a write."""
+    denied = PermissionDenied("1 error occurred: permission denied", status=403, sent=False)
+    vault.refuse = lambda what, _: denied if what == "read" else None
+    for _ in range(2):
+        with pytest.raises(PermissionDenied):
+            client.get_secret("a/b")
+    assert client.put_secret("a/b", {"KEY": "value"}) == 1
+    with pytest.raises(PermissionDenied):
+        client.get_secret("a/b")
+    assert vault.count("read") == 1
+
+
+class Let(Token):
+    """Its last request ends while it is checked."""
+
+    looks = 0
+
+    @property
+    def idle(self) -> bool:
+        self.looks += 1
+        return self.looks > 1
+
+
+def test_a_token_is_revoked_after_its_last_request(session: Session) -> None:
+    authenticator = session.authenticator
+    token = Let({"client_token": "t", "lease_duration": 600}, started=clock())
+    authenticator._retired.append(token)
+
+    assert authenticator.take_retired() == []
+    assert authenticator.take_retired() == [token]
+    assert authenticator.take_retired() == []

@@ -66,7 +66,7 @@ class Stack:
             monkeypatch.setattr(self.provider, name, lambda *_: None)
         here = "vault_harness.local.engine.docker"
         monkeypatch.setattr(f"{here}.stack.user_of", lambda _client: {})
-        for module in ("stack", "cluster", "sealing"):
+        for module in ("stack", "cluster"):
             monkeypatch.setattr(f"{here}.{module}.connected", lambda **_: self._connected())
 
     def _connected(self) -> contextlib.AbstractContextManager[Any]:

@@ -11,7 +11,7 @@ import pytest
 from docker.errors import APIError
 
 from vault_harness.errors import CapabilityMissing, EngineError, ProgramMissing
-from vault_harness.local.engine.docker import cutting
+from vault_harness.local.engine.docker import cluster
 from vault_harness.local.engine.docker.cluster import DockerCluster
 from vault_harness.local.engine.provider import Endpoints, KnownServers, NodeEndpoint
 from vault_harness.local.images.build import LOCAL_VAULT, recipes
@@ -110,7 +110,7 @@ def found(
 
     left: list[Helper] = []
     client = SimpleNamespace(containers=SimpleNamespace(create=Helper))
-    monkeypatch.setattr(cutting, "connected", lambda **_: contextlib.nullcontext(client))
+    monkeypatch.setattr(cluster, "connected", lambda **_: contextlib.nullcontext(client))
     monkeypatch.setattr(provider, "_containers", lambda _: list(made.values()))
     yield made
     assert left == []

@@ -1,7 +1,10 @@
 """The hosted workflow as text; only a hosted runner can run it."""
 
+import contextlib
+import io
 import json
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -16,15 +19,19 @@ JOBS = dict(
 )
 
 
-def summary_of(journal: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / ".github" / "summary.py"), str(journal)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+SUMMARY = ROOT / ".github" / "summary.py"
+
+
+def summary_of(journal: Path) -> str:
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        runpy.run_path(str(SUMMARY))["main"](journal)
+    return printed.getvalue()
 
 
 def test_a_bar_in_a_text_does_not_break_the_table(tmp_path: Path) -> None:
     scenario = {"id": "X-1", "word": "fail", "seconds": 1.0, "promise": "a|b", "why": "c\nd | e"}
     (tmp_path / "j.json").write_text(json.dumps({"summary": "1 fail", "scenarios": [scenario]}))
-    row = summary_of(tmp_path / "j.json").stdout.splitlines()[-1]
+    row = summary_of(tmp_path / "j.json").splitlines()[-1]
     assert row == r"| X-1 | fail | 1.0 | a\|b<br>c<br>d \| e |"
 
 
@@ -34,7 +41,7 @@ def test_what_a_client_said_is_no_markup_of_the_page(tmp_path: Path) -> None:
     scenario = {"id": "X-1", "word": "fail", "seconds": 1.0, "promise": "p", "why": why}
     summary = "command:./x <details>: 1 fail"
     (tmp_path / "j.json").write_text(json.dumps({"summary": summary, "scenarios": [scenario]}))
-    text = summary_of(tmp_path / "j.json").stdout
+    text = summary_of(tmp_path / "j.json")
     assert "<" not in text.replace("<br>", "")
     assert r"p<br>denied: &lt;!DOCTYPE html>&lt;!-- \x1b\[31m \`x\` \[a\](b)" in text
 
@@ -56,9 +63,7 @@ def test_what_failed_comes_first(tmp_path: Path) -> None:
     scenarios = [{"id": id, "seconds": 1.0, "promise": "p", **one} for id, one in words.items()]  # noqa: A001
     journal = {"summary": "", "scenarios": scenarios, "complete": True}
     (tmp_path / "j.json").write_text(json.dumps(journal))
-    rows = re.findall(
-        r"^\| (\S+) \| (.*?) \|", summary_of(tmp_path / "j.json").stdout, re.MULTILINE
-    )
+    rows = re.findall(r"^\| (\S+) \| (.*?) \|", summary_of(tmp_path / "j.json"), re.MULTILINE)
     assert rows[2:] == [
         ("G-01", "fail"),
         ("I-01", "fail"),
@@ -84,7 +89,7 @@ def test_the_grade_comes_before_the_table(tmp_path: Path) -> None:
             "client": {"capabilities": ["read"]},
         }
         (tmp_path / "score.json").write_text(json.dumps(score))
-        text = summary_of(tmp_path / "journal.json").stdout
+        text = summary_of(tmp_path / "journal.json")
         assert ("grade B (claims read); high, and broken: X-2\n" in text) == complete
         assert ("**This run did not come to its end, and is no pass.**" in text) != complete
         assert "\n\n| id | verdict |" in text
@@ -98,14 +103,16 @@ def test_a_page_of_a_job_has_a_megabyte(tmp_path: Path) -> None:
         for n in range(126)
     ]
     (tmp_path / "j.json").write_text(json.dumps({"summary": why, "scenarios": scenarios}))
-    text = summary_of(tmp_path / "j.json").stdout
+    text = summary_of(tmp_path / "j.json")
     assert len(text.encode()) < 1_000_000
     assert text.count("... all of it is in the journal") == 127
     assert "X-125" in text
 
 
 def test_without_a_journal_the_step_fails(tmp_path: Path) -> None:
-    assert summary_of(tmp_path / "nothing").returncode != 0
+    command = [sys.executable, str(SUMMARY), str(tmp_path / "nothing")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (1, "no journal: the scenarios did not begin\n")
 
 
 def test_verdicts_are_compared_when_a_leg_fails() -> None:

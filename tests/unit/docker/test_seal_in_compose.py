@@ -10,8 +10,8 @@ import pytest
 from vault_harness.errors import CapabilityMissing, EngineError
 from vault_harness.local.dialect import OPENBAO
 from vault_harness.local.engine.cloud_seal import with_cloud_seal
+from vault_harness.local.engine.docker import cluster
 from vault_harness.local.engine.docker import engine as engine_module
-from vault_harness.local.engine.docker import sealing
 from vault_harness.local.engine.docker.cluster import DockerCluster
 from vault_harness.local.engine.docker.container import Order
 from vault_harness.local.engine.docker.engine import DockerEngine
@@ -211,7 +211,7 @@ def test_a_copy_in_a_container_is_visited_by_the_holder(
         "Any", SimpleNamespace(admit=lambda one, *, name: admitted.append((one, name)))
     )
     monkeypatch.setattr(provider, "_containers", lambda _: present)
-    monkeypatch.setattr(sealing, "connected", contextlib.nullcontext)
+    monkeypatch.setattr(cluster, "connected", contextlib.nullcontext)
 
     with pytest.raises(EngineError, match="holds the key has no container"):
         let_copy_reach_key(engine, provider, TRANSIT)
@@ -300,8 +300,8 @@ def test_a_check_asks_the_cloud_with_what_the_stack_keeps(
             made.append(self)
 
     asked: list[bool] = []
-    monkeypatch.setattr(sealing, "DockerEngine", Made)
-    monkeypatch.setattr(sealing, "check_seal", lambda *_: asked.append(made[0].asks_with(tmp_path)))
+    monkeypatch.setattr(cluster, "DockerEngine", Made)
+    monkeypatch.setattr(cluster, "check_seal", lambda *_: asked.append(made[0].asks_with(tmp_path)))
 
     provider.check_seal(AWSKMS)
 

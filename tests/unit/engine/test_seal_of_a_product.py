@@ -14,7 +14,7 @@ from vault_harness.cli import run
 from vault_harness.cli import stack as stack_module
 from vault_harness.errors import CapabilityMissing
 from vault_harness.local.dialect import OPENBAO, VAULT
-from vault_harness.local.engine.docker import sealing
+from vault_harness.local.engine.docker import cluster
 from vault_harness.local.engine.product import check_seal_of_product
 from vault_harness.local.engine.seal import SealKind
 from vault_harness.local.engine.shape import Engine
@@ -59,7 +59,7 @@ def containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStack:
     def connected() -> Iterator[Any]:
         yield SimpleNamespace(images=SimpleNamespace(get=get))
 
-    monkeypatch.setattr(sealing, "connected", connected)
+    monkeypatch.setattr(cluster, "connected", connected)
     return LocalStack(Settings(engine="docker", data_dir=tmp_path / "data"))
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.running import ran
 from vault_harness.local.engine.process.spawn import (
     DetachedProcess,
     LeashedProcess,
@@ -149,13 +150,7 @@ def test_a_detached_process_outlives_its_parent(tmp_path: Path) -> None:
         "p = DetachedProcess.start(['sleep', '300'], log=log, environment=os.environ)\n"
         "print(p.pid, p.born)"
     )
-    answer = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "log")],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
+    answer = ran([sys.executable, "-c", code, str(tmp_path / "log")], check=True)
     pid, born = answer.stdout.split()
 
     process = DetachedProcess(int(pid), float(born))

@@ -12,6 +12,7 @@ import pytest
 
 from vault_harness.errors import SettingsError, SubjectError
 from vault_harness.judge.explore.life import Order, Seen
+from vault_harness.judge.explore.passed import Passed
 from vault_harness.judge.explore.points import Point
 from vault_harness.judge.explore.schedule import Baseline, Schedule, Step, possible
 from vault_harness.judge.explore.search import TIMES, Explorer, Options
@@ -23,6 +24,7 @@ READ = Point("read", "secret", "steady", "first", "kept")
 NEAR = Point("renew", "auth/token/renew-self", "near max TTL", "first", "kept")
 AFTER = Point("login", "auth/approle/login", "after a fault", "first", "new")
 PROMISE = "at most # logins"
+SEARCH = {"subject": "my client"}
 RECORD = {
     "id": "EXPLORE-7",
     "promise": "It survives a schedule of faults",
@@ -182,6 +184,72 @@ def test_longer_schedules_fill_the_time_that_is_left() -> None:
     found = explorer.broken[0]
     assert len(found.schedule.steps) == 3
     assert found.without == (0, 0, 0)
+
+
+def interrupted(client: Client, passed: Passed, after: int) -> Explorer:
+    """Search until so many runs have begun."""
+
+    def run(order: Order) -> Seen:
+        if sum(client.runs.values()) == after:
+            raise KeyboardInterrupt
+        return client(order)
+
+    explorer = Explorer(run, Now(), Options(), lambda _: None, passed)
+    with pytest.raises(KeyboardInterrupt):
+        explorer.search()
+    return explorer
+
+
+def test_an_interrupted_search_goes_on(tmp_path: Path) -> None:
+    """Runs that passed are not repeated, and lead to the same pairs."""
+
+    def breaks(steps: tuple[Step, ...], _run: int) -> bool:
+        return len(steps) == 2 and steps[0].fault == "lost" and steps[1].fault == "503"
+
+    file, whole = tmp_path / "passed.jsonl", Client(breaks)
+    expected = explored(whole)
+    first, second = Client(breaks), Client(breaks)
+    told: list[str] = []
+    cells = expected.coverage.cells
+    interrupted(first, Passed(file, SEARCH), after=cells + TIMES)
+    with file.open("ab") as half:
+        half.write(b'\n{"steps": [')  # a killed search may leave this
+    kept = len(Passed(file, SEARCH))
+    assert kept > cells / 2
+    explorer = Explorer(second, Now(), Options(), told.append, Passed(file, SEARCH))
+    explorer.search()
+    assert f"{kept} runs of an interrupted search are not repeated" in told
+    assert [one.schedule for one in explorer.broken] == [one.schedule for one in expected.broken]
+    assert explorer.coverage.tried == cells
+    assert explorer.coverage.pairs == expected.coverage.pairs
+    again = [one for one in first.runs if len(one.steps) == 1 and one in second.runs]
+    needed = [one for one in again if one.steps[0].fault in {"lost", "503"}]  # to confirm a pair
+    assert len(again) - len(needed) <= Options().at_once, "runs that were under way"
+
+
+def test_what_broke_runs_again_after_an_interruption(tmp_path: Path) -> None:
+    """The client may have been mended."""
+    file = tmp_path / "passed.jsonl"
+    broken = Client(lambda steps, _: any(step.fault == "429" for step in steps))
+    interrupted(broken, Passed(file, SEARCH), after=40)
+    mended = Client(lambda *_: False)
+    Explorer(mended, Now(), Options(), lambda _: None, Passed(file, SEARCH)).search()
+    assert any(step.fault == "429" for schedule in mended.runs for step in schedule.steps)
+
+
+@pytest.mark.parametrize(
+    ("content", "search"),
+    [(None, {"subject": "another"}), (b"not a line of ours\n", SEARCH), (b"\xff", SEARCH)],
+)
+def test_runs_of_another_search_do_not_count(
+    content: bytes | None, search: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "passed.jsonl"
+    interrupted(Client(lambda *_: False), Passed(file, SEARCH), after=20)
+    if content is not None:
+        file.write_bytes(content)
+    assert len(Passed(file, search)) == 0
+    assert not file.exists()
 
 
 def test_a_cluster_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,48 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.operations.kv_in_memory import KvInMemory
-from vault_harness.operator.migrate import (
-    ClientSettings,
-    Outcome,
-    VariableMap,
-    load_map,
-    make_plan,
-    migrate,
-    previous_versions,
-    read,
-    run,
-    undo,
-)
-
-
-class Project:
-    def __init__(self, folder: Path) -> None:
-        self.kv = KvInMemory()
-        self.folder = folder
-        self.settings = ClientSettings(
-            "http://127.0.0.1:1", "backend", folder / "role", folder / "secret", "ecommerce"
-        )
-        (folder / ".env").write_text("ONE=1\n")
-        (folder / "map.toml").write_text('[variables]\nONE = "a:ONE"\n')
-
-    @property
-    def data_dir(self) -> Path:
-        return self.folder / "vault-data"
-
-    def migrate(self, env_file: Path) -> Outcome:
-        variables = load_map(self.folder / "map.toml", default=VariableMap.guide())
-        written = previous_versions(self.kv, self.data_dir)
-        plan = make_plan(self.kv, read(env_file), variables, written=written)
-        return migrate(self.kv, plan, env_file, self.settings, data_dir=self.data_dir)
-
-    def undo(self, env_file: Path) -> Outcome:
-        return undo(self.kv, env_file, data_dir=self.data_dir)
+from tests.unit.operations.project import Project
+from vault_harness.operator.migrate import run
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
+    return Project(tmp_path, "ONE=1\n", {"ONE": "a:ONE"})
 
 
 def test_a_migration_is_undone_by_another_name_of_the_file(
@@ -68,11 +33,11 @@ def test_what_was_there_comes_back_byte_for_byte(project: Project, change: bytes
     there = project.folder / ".env.vault"
     before = change or project.settings.render().replace("\n", "\r\n").encode()
     there.write_bytes(before)
-    outcome = project.migrate(project.folder / ".env")
+    outcome = project.migrate()
     assert outcome.before is not None, "its owner is told where that is"
     assert outcome.before.read_bytes() == before
     assert there.read_text() == project.settings.render()
-    project.undo(project.folder / ".env")
+    project.undo()
     assert there.read_bytes() == before
 
 
@@ -83,10 +48,10 @@ def test_settings_that_are_a_link_stay_one(project: Project, before: str | None)
     if before is not None:
         there.write_text(before)
     link.symlink_to("shared/settings")
-    project.migrate(project.folder / ".env")
+    project.migrate()
     assert link.is_symlink()
     assert there.read_text() == project.settings.render()
-    project.undo(project.folder / ".env")
+    project.undo()
     assert link.is_symlink()
     assert (there.read_text() if there.exists() else None) == before
 
@@ -94,7 +59,7 @@ def test_settings_that_are_a_link_stay_one(project: Project, before: str | None)
 def test_settings_that_are_a_link_to_the_original_are_not_written_there(project: Project) -> None:
     """The link is replaced and the original kept."""
     (project.folder / ".env.vault").symlink_to(".env")
-    project.migrate(project.folder / ".env")
+    project.migrate()
     assert (project.folder / ".env").read_text() == "ONE=1\n"
     assert (project.folder / ".env.vault").read_text() == project.settings.render()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.running import ran
 from tests.unit.cli.test_commands_of_the_documents import what_is_wrong
 
 ROOT = Path(__file__).parents[3]
@@ -38,12 +39,7 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
     files = [tmp_path / name for name in UNITS]
     for file in files:
         file.write_text(UNITS[file.name].replace("/srv/vault", str(tmp_path)))
-    done = subprocess.run(
-        [str(SYSTEMD), "verify", "--man=no", *map(str, files)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = ran([str(SYSTEMD), "verify", "--man=no", *map(str, files)])
     ours = [line for line in done.stderr.splitlines() if str(tmp_path) in line or "vault-" in line]
     assert (done.returncode, ours) == (0, [])
 

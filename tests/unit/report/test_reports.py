@@ -22,12 +22,12 @@ from vault_harness.judge.report import (
     collect_parts,
     explain,
     line_of,
-    shown,
     wire_of,
 )
 from vault_harness.judge.report.html import write_page
 from vault_harness.judge.report.html.data import scenario
 from vault_harness.judge.report.timeline import main, timeline
+from vault_harness.judge.report.timing import lines_of
 from vault_harness.judge.verdict import Finding, SetAside, Verdict
 from vault_harness.recorder.fault import Signature
 from vault_harness.recorder.observations import Stall
@@ -45,6 +45,10 @@ def line(
     about_leaks: bool = False,
 ) -> Line:
     return Line(id, "A promise", "critical", word, 1.25, why, rate, leaks, about_leaks)
+
+
+def shown(record: Record, *, all_of_it: bool = False) -> list[str]:
+    return [line.text for line in lines_of(record, all_of_it=all_of_it)]
 
 
 # Lines and the summary

@@ -50,7 +50,7 @@ def written(
     lab = SimpleNamespace(
         history=history,
         recovery=RECOVERY,
-        recovery_after=lambda _: RECOVERY,
+        back_within=RECOVERY,
         secrets=Secrets(),
         note=found.append,
     )

@@ -66,7 +66,7 @@ def act(
         history=history,
         refresh=REFRESH,
         recovery=RECOVERY,
-        recovery_after=lambda _: RECOVERY,
+        back_within=RECOVERY,
         deadline=DEADLINE,
         put=lambda _: None,
         delete=lambda _: None,

@@ -11,15 +11,15 @@ from typing import Any, cast
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.judge.helpers import (
+from vault_harness.judge.helpers.starts import (
     await_start,
     callers_if_started,
+    open_reading,
     start_in_background,
     started_again,
     tries_meanwhile,
     works_after_all,
 )
-from vault_harness.judge.helpers.starts import open_reading
 from vault_harness.judge.lab import Lab
 from vault_harness.judge.oracles import LOADS, every_call_ends_within, slow_at_first
 from vault_harness.judge.running import Running

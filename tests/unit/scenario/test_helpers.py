@@ -16,23 +16,21 @@ import pytest
 
 from tests.unit.scenario.conftest import Bench, Story, Wire
 from vault_harness.judge.conditions import Condition, look
-from vault_harness.judge.helpers import (
+from vault_harness.judge.helpers import traces
+from vault_harness.judge.helpers.calls import ask_for_a_whole, wholes_come_back
+from vault_harness.judge.helpers.connections import connections_not_accepted
+from vault_harness.judge.helpers.instead import OtherHost
+from vault_harness.judge.helpers.leaders import served_again
+from vault_harness.judge.helpers.lives import served_until_its_token_ends, sleeps
+from vault_harness.judge.helpers.starts import callers_if_started
+from vault_harness.judge.helpers.traces import (
     Footprint,
-    OtherHost,
     Processor,
-    ask_for_a_whole,
-    callers_if_started,
-    connections_not_accepted,
     footprint,
     held_by,
     left_behind,
     processor_at_most,
-    served_again,
-    served_until_its_token_ends,
-    sleeps,
     threads_beside,
-    traces,
-    wholes_come_back,
 )
 from vault_harness.judge.lab import Lab
 from vault_harness.judge.oracles import Oracle
@@ -229,7 +227,7 @@ def test_only_what_is_held_for_long_is_left_behind(
     lab = SimpleNamespace(history=history, require=lambda *_: None)
     seen = lambda _: Footprint(None, None, held(clock[0]))  # noqa: E731 -- of this client
     monkeypatch.setattr(traces, "footprint", seen)
-    more = left_behind(cast("Lab", lab), Footprint(None, None, 2), spare=6)
+    more = left_behind(cast("Lab", lab), Footprint(None, None, 2))
     assert more == ({"connections: 2 before, 9 after"} if left else set())
 
 

@@ -7,7 +7,7 @@ from typing import cast
 
 from tests.unit.scenario.conftest import Story
 from vault_harness.judge.conditions import Condition
-from vault_harness.judge.helpers import lost_until_met
+from vault_harness.judge.helpers.lives import lost_until_met
 from vault_harness.judge.lab import Lab
 from vault_harness.recorder.fault import Fault, RequestKind, Signature
 from vault_harness.recorder.history import History

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-from typing import Literal
-
 import pytest
 
 from tests.unit.scenario.conftest import Story
 from vault_harness.judge.oracles import each_caller_recovers, logins_are_spread, no_stampede
+from vault_harness.recorder.fault import RequestKind
 from vault_harness.recorder.history import SLACK
 
 
@@ -17,51 +16,28 @@ def test_a_login_and_a_read_for_each(story: Story) -> None:
     assert story.finds(no_stampede(2, since=20.0, before=10.0)) == []
 
 
-@pytest.mark.parametrize("kind", ["renew", "lookup"])
-def test_first_looks_are_no_stampede(story: Story, kind: Literal["renew", "lookup"]) -> None:
-    """Each new token may be renewed or looked up once."""
-    for at, token in ((20.1, "token-1"), (20.2, "token-2")):
+@pytest.mark.parametrize(
+    ("kind", "tokens", "more"),
+    [
+        pytest.param("renew", ("1", "2"), "renew", id="each new token is renewed once"),
+        pytest.param("lookup", ("1", "2"), "renew", id="or looked up"),
+        pytest.param("lookup", ("1", "2"), "revoke", id="which makes it no old one"),
+        pytest.param("revoke", ("3", "4"), "revoke", id="each old token is given back once"),
+        pytest.param("status", ("", ""), "status", id="each instance asks once if Vault serves"),
+    ],
+)
+def test_more_is_granted_once(
+    story: Story, kind: RequestKind, tokens: tuple[str, str], more: RequestKind
+) -> None:
+    for at, token in ((20.1, "1"), (20.2, "2")):
         story.sent("login", at, token=token)
-        story.sent(kind, at + 0.02, token=token)
+    for at, token in zip((20.12, 20.22), tokens, strict=True):
+        story.sent(kind, at, token=token)
     story.several("read", 20.3, 20.4)
     assert story.finds(no_stampede(2, since=20.0, before=10.0)) == []
-    story.sent("renew", 20.5, token="token-1")
+    story.sent(more, 20.5, token=tokens[0])
     [seen] = story.finds(no_stampede(2, since=20.0, before=10.0))
-    assert seen.startswith("5 in one second, 4 are allowed: 2 login, 2 read, 1 renew")
-
-
-def test_old_tokens_that_are_given_back(story: Story) -> None:
-    """Each may be revoked once, a new one not at all."""
-    for at, token in ((20.1, "token-3"), (20.2, "token-4")):
-        story.sent("login", at, token=token)
-    story.sent("revoke", 20.25, 403, token="token-1")
-    story.sent("revoke", 20.26, 403, token="token-2")
-    story.several("read", 20.3, 20.4)
-    assert story.finds(no_stampede(2, since=20.0, before=10.0)) == []
-    story.sent("revoke", 20.5, token="token-1")
-    [seen] = story.finds(no_stampede(2, since=20.0, before=10.0))
-    assert seen.startswith("5 in one second, 4 are allowed: 2 login, 2 read, 1 revoke")
-
-
-def test_new_token_that_was_looked_at_is_none_from_before(story: Story) -> None:
-    for at, token in ((20.1, "token-1"), (20.2, "token-2")):
-        story.sent("login", at, token=token)
-        story.sent("lookup", at + 0.02, token=token)
-    story.several("read", 20.3, 20.4)
-    story.sent("revoke", 20.5, token="token-1")
-    [seen] = story.finds(no_stampede(2, since=20.0, before=10.0))
-    assert seen.startswith("5 in one second, 4 are allowed: 2 login, 2 read, 1 revoke")
-
-
-def test_a_question_whether_vault_serves(story: Story) -> None:
-    """Each instance may ask once."""
-    story.several("status", 20.05, 20.06)
-    story.several("login", 20.1, 20.2)
-    story.several("read", 20.3, 20.4)
-    assert story.finds(no_stampede(2, since=20.0, before=10.0)) == []
-    story.several("status", 20.5)
-    [seen] = story.finds(no_stampede(2, since=20.0, before=10.0))
-    assert seen.startswith("5 in one second, 4 are allowed: 2 login, 2 read, 1 status")
+    assert seen.startswith(f"5 in one second, 4 are allowed: 2 login, 2 read, 1 {more}")
 
 
 def test_kept_secrets_of_a_herd(story: Story) -> None:

@@ -180,11 +180,13 @@ def test_which_wait(tmp_path: Path, story: Story) -> None:
         fault = story.history.begin_fault("vault sealed", Signature())
         wait_until(lambda: "(vault sealed for" in shown.text(), "the fault", timeout=10)
         story.history.end_fault(fault)
-        lab.started = True
-        closing = story.call(20.0, verb="close")
-        closing.ended = None
+    lab.started = True
+    closing = story.call(20.0, verb="close")
+    closing.ended = None
+    with telling(lab, tmp_path):
         wait_until(lambda: "(the client's end)" in shown.text(), "the end", timeout=10)
-        closing.ended = 21.0
+    closing.ended = 21.0
+    with telling(lab, tmp_path):
         wait_until(lambda: "(its verdict)" in shown.text(), "the verdict", timeout=10)
     assert list(tmp_path.iterdir()) == []
     shown.close()

@@ -92,6 +92,18 @@ def saying_nothing_to(mark: bytes) -> Talk:
     return talk
 
 
+def saying_late_to(mark: bytes, go_on: threading.Event) -> Talk:
+    """Return a server whose answers to such requests wait for an event."""
+
+    def talk(wire: Wire) -> None:
+        while head := wire.until(b"\r\n\r\n"):
+            if mark in head:
+                go_on.wait(10)
+            wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    return talk
+
+
 DATA, HEADERS, GOAWAY = 0, 1, 7
 """Types of frames."""
 
@@ -300,14 +312,7 @@ def test_goodbye_over_http2_is_said_twice(
 ) -> None:
     """Requests before the second goodbye are answered, later ones are not."""
     go_on = threading.Event()
-
-    def talk(wire: Wire) -> None:
-        while head := wire.until(b"\r\n\r\n"):
-            if b"slow" in head:
-                go_on.wait(10)
-            wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-
-    bench.serve(talk, tls=tls)
+    bench.serve(saying_late_to(b"slow", go_on), tls=tls)
     goodbye = Interference("goodbye", Choice(path="*/django"), closes=True)
     with bench.recorder.interfere(goodbye), closing(Http2(bench, authority)) as client:
         client.ask(1, "/v1/kv/slow")
@@ -326,14 +331,7 @@ def test_streams_do_not_wait_for_each_other(
     bench: Bench, tls: ssl.SSLContext, authority: Authority
 ) -> None:
     go_on = threading.Event()
-
-    def talk(wire: Wire) -> None:
-        while head := wire.until(b"\r\n\r\n"):
-            if b"slow" in head:
-                go_on.wait(10)
-            wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-
-    bench.serve(talk, tls=tls)
+    bench.serve(saying_late_to(b"slow", go_on), tls=tls)
     with closing(Http2(bench, authority)) as client:
         client.ask(1, "/v1/kv/slow")
         client.ask(3, READ)
@@ -406,13 +404,7 @@ def test_a_client_that_says_goodbye(
 ) -> None:
     """Pending answers arrive, and the connection ends."""
     go_on = threading.Event()
-
-    def talk(wire: Wire) -> None:
-        while wire.until(b"\r\n\r\n"):
-            go_on.wait(10)
-            wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-
-    bench.serve(talk, tls=tls)
+    bench.serve(saying_late_to(b"", go_on), tls=tls)
     with closing(Http2(bench, authority)) as client:
         client.ask(1, READ)
         client.ask(3, READ)

@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 from _pytest.junitxml import LogXML, xml_key
 
+from tests.running import ran
 from vault_harness.cli.common import PYTEST
 from vault_harness.judge.plugin import table as table_module
 from vault_harness.judge.plugin.table import Table
@@ -23,20 +24,16 @@ from vault_harness.judge.report.outcome import Outcome
 ROOT = Path(__file__).parents[3]
 
 
+def ran_in(folder: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return ran(words, cwd=folder, env=os.environ | {"HARNESS_ENGINE": "process", **environ})
+
+
 def begun(
     report: Path, folder: Path, *, subject: str = "reference", only: str = "TOK-01", **environ: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a scenario that is to write its report to this folder."""
     words = ["scenarios", "--subject", subject, "--only", only, "--report", str(report)]
-    return subprocess.run(
-        [sys.executable, "-m", "vault_harness", *words],
-        cwd=folder,
-        env=os.environ | {"HARNESS_ENGINE": "process", **environ},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return ran_in(folder, sys.executable, "-m", "vault_harness", *words, **environ)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
@@ -364,16 +361,8 @@ def collected_in(
     (folder / "secrets.py").write_text("raise SystemExit('this is not the module you want')")
     words = ("scenarios", "--only", "TOK-01", "--args", " ".join(["--collect-only", *words]))
     places = [str(ROOT / "harness"), *([installed] if installed else [])]  # an empty one is here
-    return subprocess.run(
-        [*(sys.executable, "-P", "-m", "vault_harness"), *words],
-        cwd=folder,
-        env=os.environ
-        | {"HARNESS_ENGINE": "process", "PYTHONPATH": os.pathsep.join(places), **environ},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    environ |= {"PYTHONPATH": os.pathsep.join(places)}
+    return ran_in(folder, sys.executable, "-P", "-m", "vault_harness", *words, **environ)
 
 
 @pytest.mark.slow  # two runs of pytest, about other people's plugins
@@ -410,15 +399,8 @@ def test_an_interrupt_while_pytest_is_imported(tmp_path: Path) -> None:
     """It ends with a line and 130, without a traceback."""
     text = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
     (tmp_path / "early.py").write_text(text)
-    ended = subprocess.run(
-        [*(sys.executable, *PYTEST), "-p", "early", "--help"],
-        cwd=tmp_path,
-        env=os.environ | {"HARNESS_INTERRUPTS": "held"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    command = (sys.executable, *PYTEST, "-p", "early", "--help")
+    ended = ran_in(tmp_path, *command, HARNESS_INTERRUPTS="held")
     assert ended.returncode == Outcome.INTERRUPTED
     assert ended.stderr == "interrupted before any test began: this is no pass\n"
 
@@ -441,13 +423,5 @@ def test_a_subject_that_is_empty(tmp_path: Path) -> None:
 def test_streams_that_were_closed(tmp_path: Path) -> None:
     words = ["scenarios", "--only", "TOK-01", "--args", "--collect-only"]
     program = [sys.executable, "-m", "vault_harness", *words]
-    ended = subprocess.run(
-        ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *program],
-        cwd=tmp_path,
-        env=os.environ | {"HARNESS_ENGINE": "process"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    ended = ran_in(tmp_path, "sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *program)
     assert (ended.returncode, ended.stderr) == (0, "")

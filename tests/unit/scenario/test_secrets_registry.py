@@ -68,130 +68,56 @@ def test_value_with_nothing_in_it() -> None:
     assert (secrets.redact("a text"), secrets.found_in("a text")) == ("a text", [])
 
 
-def test_redaction() -> None:
-    secrets = Secrets()
-    secrets.add("token", "s.aaaaaaaa")
-    secrets.add("secret", "canary-v1-1234", "v1")
-    text = "token s.aaaaaaaa, again s.aaaaaaaa; value 'canary-v1-1234'!"
-    assert secrets.redact(text) == "token <token-1>, again <token-1>; value '<v1>'!"
-    assert secrets.redact("nothing") == "nothing"
-
-
-def test_longest_first() -> None:
-    """One secret may contain another."""
-    for order in (("abcdefgh", "abcdefgh-longer"), ("abcdefgh-longer", "abcdefgh")):
-        secrets = Secrets()
-        for value in order:
-            secrets.add("secret", value, f"{len(value)}")
-        assert secrets.redact("abcdefgh-longer and abcdefgh") == "<15> and <8>"
-
-
-def test_short_values_are_no_secrets() -> None:
-    """They occur in any text."""
-    secrets = Secrets()
-    secrets.add("secret", "x" * (SHORTEST - 1))
-    assert secrets.redact("x" * 20) == "x" * 20
-    assert secrets.found_in("x" * 20) == []
-    secrets.add("secret", "x" * SHORTEST)
-    assert secrets.found_in("x" * 20) == ["secret-2"]
-
-
-def test_what_is_found() -> None:
-    secrets = Secrets()
-    for name in ("b", "a"):
-        secrets.add("secret", name * 10, name)
-    assert secrets.found_in(f"{'b' * 10} {'a' * 10} {'b' * 10}") == ["a", "b"]
-
-
-LONG_ONE = "canary-v1-0123456789abcdef01"
-
-
-@pytest.mark.parametrize("shown", [14, 20, 27])
-def test_half_of_a_secret_is_found(shown: int) -> None:
-    secrets = Secrets()
-    secrets.add("secret", LONG_ONE, "v1")
-    text = f'cannot parse {{"KEY": "{LONG_ONE[:shown]}'
-    assert secrets.found_in(text) == ["half of v1"]
-    assert secrets.redact(f"{text} and {text}").count('"<half of v1>') == 2
-    assert LONG_ONE[:14] not in secrets.redact(text)
-
-
-@pytest.mark.parametrize("shown", [14, 20, 27])
-def test_second_half_of_a_secret_is_found(shown: int) -> None:
-    secrets = Secrets()
-    secrets.add("secret", LONG_ONE, "v1")
-    text = f"the key is ***{LONG_ONE[-shown:]}, again ***{LONG_ONE[-shown:]}"
-    assert secrets.found_in(text) == ["half of v1"]
-    assert secrets.redact(text) == "the key is ***<half of v1>, again ***<half of v1>"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        LONG_ONE[:13],
-        f"{LONG_ONE[15:]} {LONG_ONE[:13]}",
-        "postgresql://backend:***@db.internal:5432/ecommerce",
-    ],
-    ids=["less", "less of both", "a URL without its password"],
-)
-def test_less_than_half_is_not(text: str) -> None:
-    """A URL without its password may be shown too."""
-    secrets = Secrets()
-    secrets.add("secret", LONG_ONE, "v1")
-    secrets.add("secret", "postgresql://backend:geheim@db.internal:5432/ecommerce", "url")
-    assert (secrets.found_in(text), secrets.redact(text)) == ([], text)
-
-
+ONE = "canary-v1-0123456789abcdef01"
 URL = "postgresql://backend:geheim@db.internal:5432/ecommerce"
-
-
-@pytest.mark.parametrize("shown", [len("postgresql://backend:geheim"), 40])
-def test_password_of_a_url_that_was_cut_off_is_found(shown: int) -> None:
-    """It counts as half of a secret."""
-    secrets = Secrets()
-    secrets.add("secret", URL, "url")
-    text = f"cannot parse {URL[:shown]}"
-    assert secrets.found_in(text) == ["half of url"]
-    assert secrets.redact(text) == "cannot parse <half of url>"
+HIDDEN = "postgresql://backend:***@db.internal:5432/ecommerce"
+TEAM = "https://vault.internal:8200/v1/team@home"
+USER = "https://user@db.internal:5432/of/a/team@home"
+KEY = f"-----BEGIN PRIVATE KEY-----\n{'MIIEvQIB' * 8}\nAgEAMA==\n-----END PRIVATE KEY-----\n"
+FIRST, LINE, SHORT, *_ = KEY.splitlines()
+A, B, LONGER = "a" * 10, "b" * 10, f"{'a' * 10}-longer"
+HALVES, BOTH = (14, 20, 27), "<half of 0> and <half of 0>"
+TINY, LEAST = "x" * (SHORTEST - 1), "x" * SHORTEST
 
 
 @pytest.mark.parametrize(
-    ("url", "text"),
+    ("known", "text", "found", "redacted"),
     [
-        (URL, "postgresql://backend:gehei"),
-        ("https://user@db.internal:5432/of/a/team@home", "https://user@db.internal:5432/of"),
-        ("https://vault.internal:8200/v1/team@home", "https://vault.internal:8200/v1/team"),
+        ([ONE], "nothing", [], "nothing"),
+        ([ONE], f"{ONE}, again '{ONE}'!", ["0"], "<0>, again '<0>'!"),
+        ([B, A], f"{B} {A} {B}", ["0", "1"], "<0> <1> <0>"),
+        ([A, B], f"{B} {A} {B}", ["0", "1"], "<1> <0> <1>"),
+        ([A, LONGER], f"{LONGER} and {A}", ["0", "1"], "<1> and <0>"),
+        ([LONGER, A], f"{LONGER} and {A}", ["0", "1"], "<0> and <1>"),
+        ([TINY], TINY * 2, [], TINY * 2),
+        ([TINY, LEAST], LEAST, ["1"], "<1>"),
+        *(([ONE], f"{ONE[:n]} and {ONE[:n]}", ["half of 0"], BOTH) for n in HALVES),
+        *(([ONE], f"{ONE[-n:]} and {ONE[-n:]}", ["half of 0"], BOTH) for n in HALVES),
+        ([ONE], ONE[:13], [], ONE[:13]),
+        ([ONE], f"{ONE[15:]} {ONE[:13]}", [], f"{ONE[15:]} {ONE[:13]}"),
+        ([ONE, f"{ONE[:20]}-another"], f"got {ONE}", ["0"], "got <0>"),
+        ([URL], HIDDEN, [], HIDDEN),
+        ([URL], f"got {URL[: URL.index('@')]}", ["half of 0"], "got <half of 0>"),
+        ([URL], f"got {URL[:40]}", ["half of 0"], "got <half of 0>"),
+        ([URL], URL[: URL.index("m@")], [], URL[: URL.index("m@")]),
+        ([USER], USER[:33], [], USER[:33]),
+        ([TEAM], TEAM[:35], [], TEAM[:35]),
+        ([KEY], f"  {LINE}", ["a line of 0"], "  <a line of 0>"),
+        ([KEY], f"no {FIRST} there", [], f"no {FIRST} there"),
+        ([KEY], SHORT, [], SHORT),
+        ([KEY], f"got {KEY}", ["0"], "got <0>"),
     ],
-    ids=["less than the password", "a user without one", "none"],
 )
-def test_half_of_a_url_without_its_password_is_not(url: str, text: str) -> None:
-    """Scheme, user and host may be shown."""
+def test_what_is_found(known: list[str], text: str, found: list[str], redacted: str) -> None:
+    """Secrets, halves, passwords of URLs and long lines are found, by their place in `known`.
+
+    Short ones occur in any text. Scheme, user and host of a URL may be shown.
+    """
     secrets = Secrets()
-    secrets.add("secret", url, "url")
-    assert (secrets.found_in(text), secrets.redact(text)) == ([], text)
-
-
-def test_whole_is_not_half_as_well() -> None:
-    secrets = Secrets()
-    secrets.add("secret", LONG_ONE, "v1")
-    secrets.add("secret", f"{LONG_ONE[:20]}-another", "v2")
-    assert secrets.found_in(f"got {LONG_ONE}") == ["v1"]
-    assert secrets.redact(f"got {LONG_ONE}") == "got <v1>"
-
-
-KEY = f"-----BEGIN PRIVATE KEY-----\n{'MIIEvQIB' * 8}\nAgEAMA==\n-----END PRIVATE KEY-----\n"
-
-
-def test_line_of_a_value_of_several_is_found() -> None:
-    """A short or common line is not."""
-    secrets = Secrets()
-    secrets.add("secret", KEY, "v1")
-    first, line, short, *_ = KEY.splitlines()
-    assert secrets.found_in(f"  {line}") == ["a line of v1"]
-    assert secrets.redact(f"  {line}") == "  <a line of v1>"
-    for text in (f"no {first} there", short):
-        assert (secrets.found_in(text), secrets.redact(text)) == ([], text)
-    assert secrets.found_in(f"got {KEY}") == ["v1"]
+    for number, value in enumerate(known):
+        secrets.add("secret", value, str(number))
+    assert secrets.found_in(text) == found
+    assert secrets.redact(text) == redacted
 
 
 @pytest.mark.parametrize("written", [json.dumps, repr, str])
@@ -265,7 +191,7 @@ def in_base64_of_urls(value: str) -> str:
 @pytest.mark.parametrize(
     "written", [in_base64, in_base64_of_urls, quote, quote_plus, lambda value: quote(value, "")]
 )
-@pytest.mark.parametrize("value", ["s.aaaaaaaa", LONG_ONE, "\u00fc?>~ a/b" * 3, URL, KEY])
+@pytest.mark.parametrize("value", ["s.aaaaaaaa", ONE, "\u00fc?>~ a/b" * 3, URL, KEY])
 def test_secret_is_found_however_it_is_encoded(value: str, written: Callable[[str], str]) -> None:
     secrets = Secrets()
     secrets.add("secret", value, "v1")

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import cast
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.judge.helpers import accessor_in_use
+from vault_harness.judge.helpers.lives import accessor_in_use
 from vault_harness.judge.lab import Lab
 
 

@@ -18,7 +18,7 @@ from vault_harness.local.dialect import OPENBAO
 from vault_harness.local.engine.docker.inside import INSIDE, write_configuration
 from vault_harness.local.engine.provider import NODE_NAME, Endpoints, NodeEndpoint
 from vault_harness.local.engine.shape import NodeSpec
-from vault_harness.local.stack.client_certificates import ClientCertificates
+from vault_harness.local.stack.certificates import ClientCertificates
 from vault_harness.local.stack.env import service_environment
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.record import StackRecord

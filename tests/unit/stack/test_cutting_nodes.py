@@ -196,7 +196,7 @@ def test_a_dry_run_removes_no_node(
         "operator",
         lambda _namespace: SimpleNamespace(address=acting, close=lambda: None),
     )
-    monkeypatch.setattr(three._stack, "check_settled", lambda: None)
+    monkeypatch.setattr(three._stack.migrations, "check_settled", lambda: None)
     monkeypatch.setattr(ProcessStack, "cut_nodes", lambda _provider: [])
     monkeypatch.setattr(cluster, "health_of_all", lambda asked: [200] * len(asked))
     told = three.remove("vault-2", dry=True)

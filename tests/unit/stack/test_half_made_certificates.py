@@ -10,8 +10,7 @@ import pytest
 
 from vault_harness.certificates import CA_KEY_NAME, CA_NAME, Authority, TlsFiles, is_good
 from vault_harness.errors import SettingsError
-from vault_harness.local.stack.certificates import HOSTS, Certificates
-from vault_harness.local.stack.client_certificates import load_or_make
+from vault_harness.local.stack.certificates import HOSTS, Certificates, load_or_make
 
 
 class Ended:

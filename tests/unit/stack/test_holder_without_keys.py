@@ -66,37 +66,30 @@ def holder_is(monkeypatch: pytest.MonkeyPatch, *, initialised: bool) -> None:
     monkeypatch.setattr(Opening, "seal_status", lambda *_, **__: said)
 
 
-def test_the_remedy_for_a_holder_without_keys_moves_its_data(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(
+    ("new", "said", "remedy"),
+    [
+        (True, "does not depend on it yet", "{home}"),
+        (False, "the key for that is not here", "put holder back"),
+    ],
+    ids=["a new seal", "a seal in force"],
+)
+def test_a_holder_that_lost_its_keys(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, new: bool, said: str, remedy: str
 ) -> None:
-    """The stack need not be destroyed."""
+    """Its folder is moved or restored: no backup has these keys, and the stack can stay."""
     holder_is(monkeypatch, initialised=True)
     provider = Provider(tmp_path)
     provider.start_holder()
     (provider.home / "init.started").write_text("2026-01-01T00:00:00+00:00")
 
-    with pytest.raises(StackError, match="does not depend on it yet") as raised:
-        key_at_hand(provider, tmp_path, new=True)
+    with pytest.raises(StackError, match=said) as raised:
+        key_at_hand(provider, tmp_path, new=new)
 
+    assert remedy.format(home=provider.home) in raised.value.remedy
+    assert "restore.keys" not in raised.value.remedy
     assert "destroy" not in raised.value.remedy
-    assert "restore.keys" not in raised.value.remedy
-    assert str(provider.home) in raised.value.remedy
     assert (provider.home / "data").is_dir()
-
-
-def test_a_seal_in_force_whose_holder_lost_its_keys(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """No backup has these keys, so the remedy is to restore the holder's folder."""
-    holder_is(monkeypatch, initialised=True)
-    provider = Provider(tmp_path)
-    provider.start_holder()
-
-    with pytest.raises(StackError, match="the key for that is not here") as raised:
-        key_at_hand(provider, tmp_path, new=False)
-
-    assert "restore.keys" not in raised.value.remedy
-    assert "put holder back" in raised.value.remedy
 
 
 @pytest.mark.parametrize("full", [False, True])

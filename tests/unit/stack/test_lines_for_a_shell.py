@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import subprocess
 
+from tests.running import ran
 from vault_harness.local.stack.env import export_lines
 
 FILES = {
@@ -16,13 +16,10 @@ FILES = {
 
 def after(variables: dict[str, str], shell: dict[str, str]) -> dict[str, str]:
     environ = {"PATH": os.environ["PATH"], **shell}
-    done = subprocess.run(
+    done = ran(
         ["/bin/sh", "-euc", f"{export_lines(variables, shell)}\nexec env -0"],
         env=environ,
-        capture_output=True,
-        text=True,
         check=True,
-        timeout=60,
     )
     pairs = (each.partition("=") for each in done.stdout.split("\0"))
     return {name: value for name, _, value in pairs if name.startswith("VAULT_")}

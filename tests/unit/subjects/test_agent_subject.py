@@ -4,14 +4,13 @@ import json
 import socket
 import sys
 import textwrap
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.running import Handler, answering
 from vault_harness.errors import SettingsError, SubjectDied, SubjectError
 from vault_harness.judge.subjects import (
     OperationFailed,
@@ -217,35 +216,23 @@ ANSWERS: Mapping[str, tuple[int, object]] = {
 }
 
 
-class Vault(BaseHTTPRequestHandler):
+class Vault(Handler):
     """A server that answers by path and keeps the token of each request."""
 
     tokens: list[str | None]
 
-    def do_GET(self) -> None:
+    def answer(self) -> None:
         self.tokens.append(self.headers["X-Vault-Token"])
         status, body = ANSWERS[self.path.rpartition("/")[2]]
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        """Log nothing."""
+        self.say(body.decode() if isinstance(body, bytes) else json.dumps(body), status)
 
 
 @pytest.fixture
 def vault() -> Iterator[tuple[str, list[str | None]]]:
     """Return the server's address and the tokens that it got."""
     tokens: list[str | None] = []
-    handler = type("Handler", (Vault,), {"tokens": tokens})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", tokens
-        server.shutdown()
-        thread.join()
+    with answering(type("Own", (Vault,), {"tokens": tokens})) as url:
+        yield url, tokens
 
 
 def test_a_listener_is_asked_without_a_token(

@@ -6,11 +6,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
+from tests.running import Handler, serving
 from vault_harness.errors import SubjectDied, SubjectError
 from vault_harness.judge.subjects import OperationFailed, Reading, Subject, SubjectHung
 from vault_harness.judge.subjects import http as http_module
@@ -24,7 +25,7 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(("127.0.0.1", 0), Answers)
         self.clients: dict[str, dict[str, str]] = {}
         self.many = False
         self.logs: list[tuple[int, str]] = []
@@ -62,39 +63,28 @@ class Server(ThreadingHTTPServer):
                 return 200, {"ok": True}
 
 
-class Handler(BaseHTTPRequestHandler):
+class Answers(Handler):
     server: Server
     protocol_version = "HTTP/1.1"
 
-    def do_POST(self) -> None:
-        length = int(self.headers["Content-Length"])
-        self.reply(*self.server.answer(self.path, json.loads(self.rfile.read(length))))
+    def answer(self) -> None:
+        if self.command == "GET":
+            return self.logs()
+        status, told = self.server.answer(self.path, json.loads(self.sent()))
+        return self.say(told if isinstance(told, str) else json.dumps(told), status)
 
-    def do_GET(self) -> None:
+    def logs(self) -> None:
         self.server.asked_for_logs += 1
         logs = self.server.logs
-        self.reply(*(logs.pop(0) if logs else (200, f"log of {self.path}")))
-
-    def reply(self, status: int, answer: Any) -> None:
-        body = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-        pass
+        status, text = logs.pop(0) if logs else (200, f"log of {self.path}")
+        self.say(text, status)
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as one:
-        thread = threading.Thread(target=lambda: one.serve_forever(poll_interval=0.01))
-        thread.start()
+    with serving(Server()) as one:
         yield one
         one.hold.set()
-        one.shutdown()
-        thread.join(20)
 
 
 def test_a_whole_client(subject: Open, server: Server) -> None:
@@ -139,7 +129,7 @@ def test_a_log_that_does_not_come_is_not_waited_for_again(
     """It has a short time at the close."""
     monkeypatch.setattr(http_module, "_LOG", 0.3)
     monkeypatch.setattr(http_module, "_SOON", 0.1)
-    monkeypatch.setattr(Handler, "do_GET", lambda self: hang(self.server))
+    monkeypatch.setattr(Answers, "logs", lambda self: hang(self.server))
 
     def hang(server: Server) -> None:
         server.asked_for_logs += 1
@@ -156,7 +146,7 @@ def test_a_log_that_hangs_is_no_slow_end(
 ) -> None:
     monkeypatch.setattr(http_module, "_LOG", 25.0)
     monkeypatch.setattr(http_module, "_SOON", 0.1)
-    monkeypatch.setattr(Handler, "do_GET", lambda self: self.server.hold.wait(30))
+    monkeypatch.setattr(Answers, "logs", lambda self: self.server.hold.wait(30))
     one = subject(server.url)
     began = time.monotonic()
     one.close(timeout=20)
@@ -167,16 +157,16 @@ def test_a_log_that_comes_once_the_client_is_closed(
     subject: Open, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_module, "_SOON", 0.2)
-    answer = Handler.do_GET
+    answer = Answers.logs
 
-    def late(self: Handler) -> None:
+    def late(self: Answers) -> None:
         if self.server.asked_for_logs:
             answer(self)
         else:
             self.server.asked_for_logs += 1
             self.server.hold.wait(30)
 
-    monkeypatch.setattr(Handler, "do_GET", late)
+    monkeypatch.setattr(Answers, "logs", late)
     server.logs = [(200, "what it said")]
     one = subject(server.url)
     one.close(timeout=20)
@@ -197,7 +187,7 @@ def test_letters_of_a_log(
 ) -> None:
     """They are decoded by its charset, or as UTF-8."""
 
-    def do_get(self: Handler) -> None:
+    def do_get(self: Answers) -> None:
         body = "canary-äß€".encode(charset)
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -206,7 +196,7 @@ def test_letters_of_a_log(
         self.end_headers()
         self.wfile.write(body)
 
-    monkeypatch.setattr(Handler, "do_GET", do_get)
+    monkeypatch.setattr(Answers, "logs", do_get)
     assert subject(server.url).logs() == "canary-äß€"
 
 
@@ -215,7 +205,7 @@ def test_a_log_that_never_ends(
 ) -> None:
     """Only the beginning is kept."""
 
-    def do_get(self: Handler) -> None:
+    def do_get(self: Answers) -> None:
         self.close_connection = True
         self.send_response(200)
         self.end_headers()
@@ -224,7 +214,7 @@ def test_a_log_that_never_ends(
                 self.wfile.write(b"said and done\n" * 100)
 
     monkeypatch.setattr(http_module, "_LONGEST", 1400)
-    monkeypatch.setattr(Handler, "do_GET", do_get)
+    monkeypatch.setattr(Answers, "logs", do_get)
     assert subject(server.url).logs() == "said and done\n" * 100
 
 

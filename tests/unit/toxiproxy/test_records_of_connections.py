@@ -3,8 +3,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
-from vault_harness.local.toxiproxy.server.connection import Route
-from vault_harness.local.toxiproxy.server.traffic import RECENT, Traffic
+from vault_harness.local.toxiproxy.server.connection import RECENT, Route, Traffic
 
 if TYPE_CHECKING:
     from vault_harness.local.toxiproxy.server.connection import Connection

@@ -7,15 +7,14 @@ import json
 import multiprocessing
 import os
 import socket
-import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from typing import ClassVar
 
 import pytest
 from toxiproxy.api import APIConsumer
 
+from tests.running import Handler, ran, serving
 from vault_harness.errors import ToxiproxyError
 from vault_harness.local.toxiproxy import consumer
 from vault_harness.local.toxiproxy.client import Toxiproxy, traffic
@@ -25,7 +24,7 @@ from vault_harness.local.toxiproxy.toxics import Bandwidth, Latency, Noop, Slice
 Script = list[tuple[int, bytes]]
 
 
-class _Scripted(http.server.BaseHTTPRequestHandler):
+class _Scripted(Handler):
     script: ClassVar[Script]
     seen: ClassVar[list[tuple[str, str, object]]]
     opened: ClassVar[list[socket.socket]]
@@ -35,21 +34,11 @@ class _Scripted(http.server.BaseHTTPRequestHandler):
         super().setup()
         self.opened.append(self.connection)
 
-    def _answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+    def answer(self) -> None:
+        body = self.sent()
         self.seen.append((self.command, self.path, json.loads(body) if body else None))
         status, content = self.script.pop(0)
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        if status == 301:
-            self.send_header("Location", "/elsewhere")
-        self.end_headers()
-        self.wfile.write(content)
-
-    do_GET = do_POST = do_DELETE = _answer  # noqa: N815 - names of http.server
-
-    def log_message(self, *_arguments: object) -> None:
-        """Log nothing."""
+        self.say(content.decode(), status, {"Location": "/elsewhere"} if status == 301 else {})
 
 
 class Fake:
@@ -76,12 +65,8 @@ class Fake:
 @pytest.fixture
 def fake() -> Iterator[Fake]:
     fake = Fake()
-    thread = threading.Thread(target=fake.server.serve_forever, args=(0.01,))
-    thread.start()
-    yield fake
-    fake.server.shutdown()
-    fake.server.server_close()
-    thread.join()
+    with serving(fake.server):
+        yield fake
 
 
 STATE = {"name": "p", "listen": "127.0.0.1:1", "upstream": "u:1", "enabled": True, "toxics": []}
@@ -311,11 +296,5 @@ def test_traffic_is_added_up_over_addresses() -> None:
 
 def test_importing_the_face_is_cheap() -> None:
     code = "import sys, vault_harness.local.toxiproxy; print('requests' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=dict(os.environ),
-    )
+    done = ran([sys.executable, "-c", code], check=True, env=dict(os.environ))
     assert done.stdout.strip() == "False"

@@ -1,23 +1,15 @@
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
 
+from tests.running import serving
 from tests.unit.vault.fake_vault import FakeVault, Serve
 
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    started: list[FakeVault] = []
-
-    def start() -> FakeVault:
-        server = FakeVault()
-        server.begin()
-        started.append(server)
-        return server
-
-    yield start
-    for server in started:
-        server.shutdown()
-        server.server_close()
+    with contextlib.ExitStack() as started:
+        yield lambda: started.enter_context(serving(FakeVault()))

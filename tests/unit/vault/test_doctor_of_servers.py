@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from tests.running import serving
 from tests.unit.vault.fake_vault import NOBODY_LEADS, Answer, FakeVault, Serve, seal_status
 from vault_harness.errors import named
 from vault_harness.local.blueprint import Blueprint
@@ -218,8 +219,7 @@ def test_a_certificate_of_tomorrow(
     authority.cert_pem.write_to_path(str(trusted))
     vault = opened(FakeVault())
     vault.socket = context.wrap_socket(vault.socket, server_side=True)
-    vault.begin()
-    try:
+    with serving(vault):
         found = bad(
             replace(
                 patient,
@@ -229,8 +229,5 @@ def test_a_certificate_of_tomorrow(
                 timeout=5.0,
             )
         )
-    finally:
-        vault.shutdown()
-        vault.server_close()
     assert list(found) == [kind]
     assert found[kind].runnable is (engine == "process")

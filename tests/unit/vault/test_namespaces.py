@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from tests.unit.vault.fake_vault import FakeVault, Serve
 from vault_harness import namespaces
 from vault_harness.cli.vault import environment_for
 from vault_harness.errors import BlueprintError, NamespaceError, SettingsError
@@ -22,6 +21,7 @@ from vault_harness.operator.audit import Filter, parse_line
 from vault_harness.settings import Settings
 
 TOKEN = "hvs.the-root-token"
+SEAL_STATUS = "/v1/sys/seal-status"
 OTHERS = sorted(namespaces.RESERVED - {"root"})
 
 
@@ -124,47 +124,11 @@ def test_namespaces_exist_in_enterprise_and_openbao_2_3(
 # -- requests ------------------------------------------------------------------------------------
 
 
-class Answers(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        server = self.server
-        assert isinstance(server, Noting)
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        path = self.path.partition("?")[0]
-        server.seen.append((path.removeprefix("/v1/"), self.headers.get(namespaces.HEADER)))
-        status, body = server.answers.get(path.removeprefix("/v1/"), server.otherwise)
-        text = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    do_POST = do_PUT = do_LIST = do_DELETE = do_GET  # noqa: N815 -- http.server's names
-
-    def log_message(self, *arguments: object) -> None:
-        """Log nothing."""
-
-
-class Noting(ThreadingHTTPServer):
-    """A server for answers that no real Vault here gives."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answers)
-        self.answers: dict[str, tuple[int, object]] = {}
-        self.otherwise: tuple[int, object] = (200, {"data": {}})
-        self.seen: list[tuple[str, str | None]] = []
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
 @pytest.fixture
-def server() -> Iterator[Noting]:
-    made = Noting()
-    threading.Thread(target=made.serve_forever, daemon=True).start()
-    yield made
-    made.shutdown()
-    made.server_close()
+def server(serve: Serve) -> FakeVault:
+    made = serve()
+    made.otherwise = (200, {"data": {}}, {})
+    return made
 
 
 def seal_status(version: str, **more: object) -> dict[str, object]:
@@ -172,9 +136,9 @@ def seal_status(version: str, **more: object) -> dict[str, object]:
     return {**shape, "version": version, **more}
 
 
-def test_only_what_is_the_whole_servers_is_asked_without_one(server: Noting) -> None:
+def test_only_what_is_the_whole_servers_is_asked_without_one(server: FakeVault) -> None:
     with closing(VaultAdmin(server.address, TOKEN, namespace="team-a/shop")) as op:
-        server.answers["sys/seal-status"] = (200, seal_status("2.7.2", commit_date="x"))
+        server.answers[SEAL_STATUS] = (200, seal_status("2.7.2", commit_date="x"), {})
         op.health()
         op.seal_status()
         op.request("GET", "sys/audit")
@@ -187,23 +151,23 @@ def test_only_what_is_the_whole_servers_is_asked_without_one(server: Noting) -> 
             other.request("POST", "auth/token/revoke-self")
         with closing(op.within("")) as root:
             root.request("GET", "sys/mounts")
-    assert server.seen == [
-        ("sys/health", None),
-        ("sys/seal-status", None),
-        ("sys/audit", None),
-        ("sys/audit-hash/file", None),
-        ("sys/storage/raft/configuration", None),
-        ("sys/policies/acl", "team-a/shop"),
-        ("auth/token/lookup-accessor", "team-a/shop"),
-        ("kv/metadata/sys/seal-status", "team-a/shop"),
-        ("auth/token/revoke-self", "team-a/shop"),
-        ("sys/mounts", None),
+    assert list(zip(server.asked, server.namespaces, strict=True)) == [
+        ("/v1/sys/health", None),
+        ("/v1/sys/seal-status", None),
+        ("/v1/sys/audit", None),
+        ("/v1/sys/audit-hash/file", None),
+        ("/v1/sys/storage/raft/configuration", None),
+        ("/v1/sys/policies/acl", "team-a/shop"),
+        ("/v1/auth/token/lookup-accessor", "team-a/shop"),
+        ("/v1/kv/metadata/sys/seal-status", "team-a/shop"),
+        ("/v1/auth/token/revoke-self", "team-a/shop"),
+        ("/v1/sys/mounts", None),
     ]
 
 
-def test_a_namespace_that_is_not_there_is_not_an_empty_one(server: Noting) -> None:
+def test_a_namespace_that_is_not_there_is_not_an_empty_one(server: FakeVault) -> None:
     """It is an error, not a missing secret."""
-    server.otherwise = (404, {"errors": ["namespace not found"]})
+    server.otherwise = (404, {"errors": ["namespace not found"]}, {})
     with closing(VaultAdmin(server.address, TOKEN, namespace="team-a")) as op:
         asks: list[Callable[[], object]] = [
             lambda: op.request("GET", "sys/mounts"),
@@ -217,9 +181,9 @@ def test_a_namespace_that_is_not_there_is_not_an_empty_one(server: Noting) -> No
             assert "VAULT_NAMESPACE" in caught.value.remedy
 
 
-def test_a_sealed_namespace_is_not_a_sealed_vault(server: Noting) -> None:
+def test_a_sealed_namespace_is_not_a_sealed_vault(server: FakeVault) -> None:
     """The remedy is not to unseal the whole server."""
-    server.otherwise = (503, {"errors": ["namespace is sealed"]})
+    server.otherwise = (503, {"errors": ["namespace is sealed"]}, {})
     with (
         closing(VaultAdmin(server.address, TOKEN, namespace="team-a/shop")) as op,
         pytest.raises(NamespaceError, match="the namespace team-a/shop is sealed") as caught,
@@ -228,8 +192,8 @@ def test_a_sealed_namespace_is_not_a_sealed_vault(server: Noting) -> None:
     assert "namespace unseal -namespace=team-a shop" in caught.value.remedy
 
 
-def test_a_server_without_any_says_so_before_anything_is_asked(server: Noting) -> None:
-    server.answers["sys/seal-status"] = (200, seal_status("1.21.4", removed_from_cluster=False))
+def test_a_server_without_any_says_so_before_anything_is_asked(server: FakeVault) -> None:
+    server.answers[SEAL_STATUS] = (200, seal_status("1.21.4", removed_from_cluster=False), {})
     with (
         closing(VaultAdmin(server.address, TOKEN, namespace="team-a")) as op,
         pytest.raises(NamespaceError, match=r"HashiCorp Vault 1\.21\.4 has no namespaces") as it,
@@ -237,13 +201,13 @@ def test_a_server_without_any_says_so_before_anything_is_asked(server: Noting) -
         check(op)
     assert "Enterprise" in it.value.looked_at
     assert "unset VAULT_NAMESPACE" in it.value.remedy
-    assert [path for path, _ in server.seen] == ["sys/seal-status"]
+    assert server.asked == [SEAL_STATUS]
 
 
 # -- what is handed on ---------------------------------------------------------------------------
 
 
-def test_the_real_command_line_is_led_there(server: Noting) -> None:
+def test_the_real_command_line_is_led_there(server: FakeVault) -> None:
     """Both spellings are set, and those of the caller are dropped."""
     environ = {"VAULT_NAMESPACE": "of-the-shell", "BAO_NAMESPACE": "of-the-shell", "HOME": "/"}
     with closing(VaultAdmin(server.address, TOKEN, namespace="team-a")) as op:
@@ -258,7 +222,7 @@ def test_the_real_command_line_is_led_there(server: Noting) -> None:
 
 
 @pytest.mark.parametrize("kind", ["AGENT_ADDR", "PROXY_ADDR", "HTTP_PROXY", "SRV_LOOKUP"])
-def test_agent_and_proxy_variables_are_dropped(server: Noting, kind: str) -> None:
+def test_agent_and_proxy_variables_are_dropped(server: FakeVault, kind: str) -> None:
     """The command line would prefer them."""
     environ = {f"VAULT_{kind}": "https://other.example", f"BAO_{kind}": "https://other.example"}
     with closing(VaultAdmin(server.address, TOKEN)) as op:
@@ -274,7 +238,7 @@ def test_agent_and_proxy_variables_are_dropped(server: Noting, kind: str) -> Non
         *("TLS_SERVER_NAME", "SKIP_VERIFY"),
     ],
 )
-def test_nothing_of_another_servers_tls_is_handed_on(server: Noting, kind: str) -> None:
+def test_nothing_of_another_servers_tls_is_handed_on(server: FakeVault, kind: str) -> None:
     """A missing file stops the command line."""
     environ = {f"VAULT_{kind}": "/of/another", f"BAO_{kind}": "/of/another"}
     with closing(VaultAdmin(server.address, TOKEN)) as op:

@@ -10,7 +10,8 @@ import pytest
 
 from vault_harness.errors import DeadlineExceeded, HarnessError, OperatorError, StackError
 from vault_harness.local.vault.keyring import Keyring
-from vault_harness.operator.backup import Contents, Keys, Opened, TokensEnded, rehearsal, rehearse
+from vault_harness.operator.backup import Contents, Keys, Opened, TokensEnded, seal_drill
+from vault_harness.operator.backup.seal_drill import rehearse
 
 SEAL = {"transit": {"address": "http://127.0.0.1:1"}}
 SLOW = DeadlineExceeded("waited 60 s for Vault to take the snapshot")
@@ -51,8 +52,8 @@ def rehearsed(
         raise error
 
     server: Any = Server(sealed)
-    monkeypatch.setattr(rehearsal, "VaultAdmin", lambda _: server)
-    monkeypatch.setattr(rehearsal, "restore", restore)
+    monkeypatch.setattr(seal_drill, "VaultAdmin", lambda _: server)
+    monkeypatch.setattr(seal_drill, "restore", restore)
     engine: Any = SimpleNamespace(node=lambda _: server)
     contents = Contents((), {}, (), ())
     try:

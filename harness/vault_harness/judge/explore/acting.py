@@ -9,7 +9,15 @@ from typing import Any
 
 from vault_harness.judge.explore.points import Watch
 from vault_harness.judge.explore.schedule import Schedule, Step
-from vault_harness.judge.faults.http import HTML, INTERNAL_ERROR, JSON, QUOTA, SIGN_IN, a_page
+from vault_harness.judge.faults.http import (
+    HTML,
+    INTERNAL_ERROR,
+    JSON,
+    QUOTA,
+    SEALED,
+    SIGN_IN,
+    a_page,
+)
 from vault_harness.judge.lab import Lab
 from vault_harness.recorder.fault import Choice, Fault, Interference, RequestKind, Signature, Stub
 
@@ -188,7 +196,7 @@ def _as_request(step: Step, lab: Lab) -> dict[str, Any]:
     stubs = {
         "500": Stub(status=500, body=INTERNAL_ERROR, headers=JSON),
         "502": Stub(status=502, body=a_page(502), headers=HTML),
-        "503": Stub(status=503, body=b'{"errors":["Vault is sealed"]}\n', headers=JSON),
+        "503": Stub(status=503, body=SEALED, headers=JSON),
         "403": Stub(status=403, body=_DENIED, headers=JSON),
         "404": Stub(status=404, body=b'{"errors":[]}\n', headers=JSON),
         "412": Stub(status=412, body=_BEHIND, headers=JSON),

@@ -16,6 +16,7 @@ from typing import Any
 
 from vault_harness.errors import SubjectError
 from vault_harness.judge.explore.life import Order, Seen
+from vault_harness.judge.explore.passed import Passed
 from vault_harness.judge.explore.points import ORDINALS, Point
 from vault_harness.judge.explore.schedule import Baseline, Schedule, Step, possible
 
@@ -126,10 +127,16 @@ class Explorer:
 
     Args:
         run: A module's function, so that an executor can pass it on.
+        passed: Where runs that pass are kept, for the case that the search is interrupted.
     """
 
     def __init__(
-        self, run: Run, executor: Executor, options: Options, tell: Callable[[str], None]
+        self,
+        run: Run,
+        executor: Executor,
+        options: Options,
+        tell: Callable[[str], None],
+        passed: Passed | None = None,
     ) -> None:
         self.broken: list[Broken] = []
         self.coverage = Coverage()
@@ -137,6 +144,7 @@ class Explorer:
         self._executor = executor
         self._options = options
         self._tell = tell
+        self._passed = passed
         self._random = random.Random(options.seed)  # noqa: S311 - an order, no secret
         self._numbers = itertools.count(1)
         self._began = time.monotonic()
@@ -151,6 +159,8 @@ class Explorer:
 
     def search(self) -> None:
         cells = self._observe()
+        if self._passed:
+            self._tell(f"{len(self._passed)} runs of an interrupted search are not repeated")
         known = [replace(one, ttl=self._options.ttl) for one in self._options.before]
         if known:
             self._tell(f"{len(known)} schedules that were found before come first")
@@ -255,8 +265,12 @@ class Explorer:
     def _try(self, schedules: Sequence[Schedule], what: str) -> Iterator[tuple[Schedule, Seen]]:
         """Run schedules side by side, and note what has to be confirmed."""
         until = self._until(1.0 - FOR_CONFIRMING)
-        runs = self._each(schedules, self._options.at_once, until)
+        kept = {one: seen for one in schedules if (seen := self._recalled(one)) is not None}
+        left = [one for one in schedules if one not in kept]
+        runs = itertools.chain(kept.items(), self._each(left, self._options.at_once, until))
         for done, (schedule, seen) in enumerate(runs, start=1):
+            if self._passed is not None and seen.word == "pass" and schedule not in kept:
+                self._passed.note(schedule, seen)
             for promise, text in dict(seen.findings).items():
                 group = _group(schedule, promise)
                 self._suspected.setdefault(group, []).append((schedule, text))
@@ -264,6 +278,9 @@ class Explorer:
                 self.coverage.failed.append(f"{schedule}: {seen.why[-300:]}")
             self._progress(done, len(schedules), what)
             yield schedule, seen
+
+    def _recalled(self, schedule: Schedule) -> Seen | None:
+        return None if self._passed is None else self._passed.get(schedule)
 
     def _progress(self, done: int, count: int, what: str) -> None:
         now = time.monotonic()

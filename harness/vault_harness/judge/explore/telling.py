@@ -27,6 +27,9 @@ LINES = 5
 FOLDER = "schedules"
 """Folder of the schedules, in the report."""
 
+PASSED = "passed.jsonl"
+"""Runs of a search that has not ended, in the same folder."""
+
 PAGE = "index.html"
 """The page with their timelines."""
 

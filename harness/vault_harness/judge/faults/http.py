@@ -33,6 +33,11 @@ INTERNAL_ERROR: Final = b'{"errors":["internal error"]}\n'
 
 QUOTA: Final = b'{"errors":["rate limit quota exceeded"]}\n'
 
+SEALED: Final = b'{"errors":["Vault is sealed"]}\n'
+
+NEVER: Final = 600.0
+"""Seconds, longer than any client waits."""
+
 NOTICE: Final = b'{"status":"maintenance","retry":true}'
 """JSON of another server, without Vault's fields."""
 
@@ -175,7 +180,8 @@ class HttpFaults:
                 self._log.end_fault(fault)
 
 
-ASKED_BY = "the call of lab.http"
+SCENARIO, COMMAND = "the call of lab.http", "the command line"
+"""Who may ask for a fault."""
 
 
 def answered(
@@ -183,7 +189,7 @@ def answered(
     *,
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
-    asked_by: str = ASKED_BY,
+    asked_by: str = SCENARIO,
 ) -> Stub:
     """Return an error answer, by default as Vault writes one."""
     if not 200 <= status <= 599:
@@ -195,13 +201,13 @@ def answered(
     )
 
 
-def lateness(seconds: float, *, asked_by: str = ASKED_BY) -> float:
+def lateness(seconds: float, *, asked_by: str = SCENARIO) -> float:
     if not 0 < seconds < float("inf"):
         raise _senseless(f"by {seconds:g}", "a number of seconds above 0", asked_by)
     return seconds
 
 
-def choose(*targets: Affected, asked_by: str = ASKED_BY, **which: Unpack[Which]) -> Choice:
+def choose(*targets: Affected, asked_by: str = SCENARIO, **which: Unpack[Which]) -> Choice:
     known = (*get_args(RequestKind), "health", "any")
     for target in targets or ("nothing",):
         if target not in known:
@@ -285,8 +291,6 @@ def flapping(
 
 Act = Literal["fail", "delay", "lose answer"]
 
-_ASKED_BY = "the command line"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
@@ -310,9 +314,9 @@ class Order:
     def __post_init__(self) -> None:
         self.choice()
         if self.act == "fail":
-            answered(self.status, asked_by=_ASKED_BY)
+            answered(self.status, asked_by=COMMAND)
         if self.act == "delay":
-            lateness(self.by, asked_by=_ASKED_BY)
+            lateness(self.by, asked_by=COMMAND)
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> Self:
@@ -328,7 +332,7 @@ class Order:
             first=self.first,
             nth=self.nth,
             every=self.every,
-            asked_by=_ASKED_BY,
+            asked_by=COMMAND,
         )
 
     @property

@@ -55,7 +55,7 @@ class NetworkFaults:
     def down(self) -> Iterator[Fault]:
         """End open connections, and refuse new ones."""
         self._proxy.disable()
-        fault = self._log.begin_fault("network down", Signature(unanswered=True, answers_late=inf))
+        fault = self._log.begin_fault("network down", CUT)
         try:
             yield fault
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -12,11 +12,12 @@ import hvac
 import requests
 
 from vault_harness.errors import CapabilityMissing, OperatorError, ScenarioDefect
-from vault_harness.judge.faults.auth import AuthFaults
 from vault_harness.local.engine.shape import Capability, Node
+from vault_harness.local.stack.launching import Stack
 from vault_harness.local.vault import approle, cluster
 from vault_harness.local.vault.admin import VaultAdmin
-from vault_harness.recorder.fault import Fault, Signature
+from vault_harness.local.vault.namespace import Namespace
+from vault_harness.recorder.fault import Fault, FaultLog, Signature, noted
 from vault_harness.waiting import wait_until
 
 LOCKOUT_THRESHOLD = 5
@@ -25,12 +26,39 @@ LOCKOUT_THRESHOLD = 5
 RESTORE = 30.0
 """Seconds in which Vault must serve a restored snapshot."""
 
+MOVE = 10.0
+"""Seconds that Vault may take to move a mount."""
+
 SILENCE = 0.5
 """Seconds without an answer that show a hang: a hundred times the usual."""
 
 
-class VaultFaults(AuthFaults):
-    """Break a stack's Vault."""
+def serves(stack: Stack, at: Node | VaultAdmin) -> bool:
+    """Return whether the root token works there, which is older than any snapshot."""
+    token = stack.keyring.root_token
+    with closing(VaultAdmin(at.address, token, at.ca_cert, timeout=1.0)) as operator:
+        try:
+            return bool(operator.request("GET", "auth/token/lookup-self"))
+        except OperatorError:
+            return False
+
+
+class VaultFaults:
+    """Break a stack's Vault. ``namespace`` is the client's, None for the root."""
+
+    def __init__(
+        self,
+        stack: Stack,
+        log: FaultLog,
+        *,
+        mount: str = "approle",
+        namespace: Namespace | None = None,
+    ) -> None:
+        self._stack = stack
+        self._namespace = namespace
+        self._operator = stack.operator if namespace is None else namespace.operator
+        self._log = log
+        self._mount = mount
 
     # The seal
 
@@ -71,25 +99,13 @@ class VaultFaults(AuthFaults):
         """Let a leader step down and stay a standby, for good."""
         signature = Signature(unanswered=True, late=0.3, statuses=frozenset({307, 500, 503}))
         # Note the fault first: the leader refuses requests before it answers this one.
-        fault = self._log.begin_fault("leader stepped down", signature)
-        with closing(self._stack.operator_at(leader)) as operator:
-            cluster.step_down(operator)
-        try:
+        with noted(self._log, "leader stepped down", signature) as fault:
+            with closing(self._stack.operator_at(leader)) as operator:
+                cluster.step_down(operator)
             yield fault
-        finally:
-            self._log.end_fault(fault)
 
     def snapshot(self) -> bytes:
         return bytes(self._stack.operator.client.sys.take_raft_snapshot().content)
-
-    def _serves(self) -> bool:
-        """Return whether the operator's token works, which is older than any snapshot."""
-        here, token = self._stack.operator, self._stack.keyring.root_token
-        with closing(VaultAdmin(here.address, token, here.ca_cert, timeout=1.0)) as operator:
-            try:
-                return bool(operator.request("GET", "auth/token/lookup-self"))
-            except OperatorError:
-                return False
 
     @contextmanager
     def restored(self, snapshot: bytes) -> Iterator[Fault]:
@@ -100,15 +116,15 @@ class VaultFaults(AuthFaults):
         """
         self._must_be_ours(Capability.RESTORE, "restored: others may have written meanwhile")
         # Tokens from after the snapshot are answered 403 from now on.
-        fault = self._log.begin_fault(
-            "an older snapshot restored", Signature(statuses=frozenset({403}), lingers=True)
-        )
-        self._stack.operator.client.sys.force_restore_raft_snapshot(snapshot)
-        wait_until(self._serves, "Vault to serve what the snapshot has", timeout=RESTORE)
-        try:
+        signature = Signature(statuses=frozenset({403}), lingers=True)
+        with noted(self._log, "an older snapshot restored", signature) as fault:
+            self._stack.operator.client.sys.force_restore_raft_snapshot(snapshot)
+            wait_until(
+                lambda: serves(self._stack, self._stack.operator),
+                "Vault to serve what the snapshot has",
+                timeout=RESTORE,
+            )
             yield fault
-        finally:
-            self._log.end_fault(fault)
 
     # Tokens and policies
 
@@ -116,12 +132,17 @@ class VaultFaults(AuthFaults):
     def token_revoked(self, accessor: str) -> Iterator[Fault]:
         """Revoke a token for good."""
         signature = Signature(statuses=frozenset({403}), token=accessor, lingers=True)
-        fault = self._log.begin_fault("token revoked", signature)
-        self._post("auth/token/revoke-accessor", {"accessor": accessor})
-        try:
+        with noted(self._log, "token revoked", signature) as fault:
+            self._post("auth/token/revoke-accessor", {"accessor": accessor})
             yield fault
-        finally:
-            self._log.end_fault(fault)
+
+    @contextmanager
+    def parent_revoked(self, parent: str, *, child: str) -> Iterator[Fault]:
+        """Revoke a token's parent, and the token with it, for good. Both are accessors."""
+        signature = Signature(statuses=frozenset({403}), token=child, lingers=True)
+        with noted(self._log, "parent token revoked", signature) as fault:
+            self._post("auth/token/revoke-accessor", {"accessor": parent})
+            yield fault
 
     @contextmanager
     def policy(self, name: str, text: str) -> Iterator[Fault]:
@@ -186,14 +207,10 @@ class VaultFaults(AuthFaults):
         ``optional`` means that a client may have a new secret-id before the next login.
         """
         signature = Signature(statuses=frozenset({400}), kinds=frozenset({"login"}), lingers=True)
-        fault = self._log.begin_fault(
-            "secret-id destroyed", signature, {"role": role}, optional=optional
-        )
-        approle.destroy(self._operator, role, accessor)
-        try:
+        detail = {"role": role}
+        with noted(self._log, "secret-id destroyed", signature, detail, optional=optional) as fault:
+            approle.destroy(self._operator, role, accessor)
             yield fault
-        finally:
-            self._log.end_fault(fault)
 
     @contextmanager
     def role_locked(self, role: str) -> Iterator[Fault]:
@@ -221,6 +238,37 @@ class VaultFaults(AuthFaults):
             approle.unlock(self._operator, role_id)
             self._log.end_fault(fault)
 
+    @contextmanager
+    def auth_mount_disabled(self, role: str, secret_id: str) -> Iterator[Fault]:
+        """Disable the AppRole mount: its tokens die at once, and logins answer 403.
+
+        Afterwards the mount has this role again, with its role-id and this secret-id. Other roles
+        do not come back.
+        """
+        path = f"auth/{self._mount}/role/{role}"
+        old, role_id = self._get(path), approle.role_id(self._operator, role)
+        # Note the fault first: the tokens die before this request is answered.
+        fault = self._log.begin_fault(
+            "auth mount disabled",
+            Signature(statuses=frozenset({403}), kinds=frozenset({"login"})),
+            {"mount": self._mount},
+        )
+        self._operator.client.adapter.delete(f"/v1/sys/auth/{self._mount}")
+        try:
+            yield fault
+        finally:
+            # Make the mount elsewhere and move it when it is complete. Without its role it would
+            # answer 400 to a login, as to a bad secret-id, and a careful client would stop trying.
+            made = f"{self._mount}-made-again"
+            role_path = f"auth/{made}/role/{role}"
+            self._post(f"sys/auth/{made}", {"type": "approle"})
+            kept = {key: value for key, value in old.items() if value not in (None, "")}
+            self._post(role_path, kept)
+            self._post(f"{role_path}/role-id", {"role_id": role_id})
+            self._post(f"{role_path}/custom-secret-id", {"secret_id": secret_id})
+            self._move(f"auth/{made}", f"auth/{self._mount}")
+            self._log.end_fault(fault)
+
     # Leases
 
     @contextmanager
@@ -230,14 +278,10 @@ class VaultFaults(AuthFaults):
         ``optional`` means that a client may learn of this from the database, without asking Vault.
         """
         signature = Signature(statuses=frozenset({400}), kinds=frozenset({"lease"}), lingers=True)
-        fault = self._log.begin_fault(
-            "leases revoked", signature, {"prefix": prefix}, optional=optional
-        )
-        self._client().adapter.put(f"/v1/sys/leases/revoke-prefix/{prefix}", json={"sync": True})
-        try:
+        detail, path = {"prefix": prefix}, f"/v1/sys/leases/revoke-prefix/{prefix}"
+        with noted(self._log, "leases revoked", signature, detail, optional=optional) as fault:
+            self._client().adapter.put(path, json={"sync": True})
             yield fault
-        finally:
-            self._log.end_fault(fault)
 
     @contextmanager
     def static_role_rotated(self, path: str) -> Iterator[Fault]:
@@ -245,14 +289,10 @@ class VaultFaults(AuthFaults):
 
         ``path`` is ``database/static-creds/app``, for example.
         """
-        fault = self._log.begin_fault(
-            "static role rotated", Signature(), {"path": path}, optional=True
-        )
-        self._post(path.replace("/static-creds/", "/rotate-role/"), {})
-        try:
+        detail = {"path": path}
+        with noted(self._log, "static role rotated", Signature(), detail, optional=True) as fault:
+            self._post(path.replace("/static-creds/", "/rotate-role/"), {})
             yield fault
-        finally:
-            self._log.end_fault(fault)
 
     @contextmanager
     def lease_renewals_fail(self, path: str) -> Iterator[Fault]:
@@ -362,6 +402,26 @@ class VaultFaults(AuthFaults):
 
     def _client(self) -> hvac.Client:
         return self._operator.client
+
+    def _move(self, old: str, new: str) -> None:
+        url = "/v1/sys/remount"
+        asked = self._operator.client.adapter.post(url, json={"from": old, "to": new})
+        status = f"sys/remount/status/{asked['data']['migration_id']}"
+        told: list[object] = []
+
+        def moved() -> bool:
+            told[:] = [self._get(status)["migration_info"]]
+            return isinstance(told[0], Mapping) and told[0].get("status") == "success"
+
+        wait_until(moved, f"{old} to be moved to {new}", timeout=MOVE, evidence=lambda: str(told))
+
+    def _get(self, path: str) -> Mapping[str, object]:
+        answer = self._operator.client.adapter.get(f"/v1/{path}")
+        found: Mapping[str, object] = answer["data"]
+        return found
+
+    def _post(self, path: str, data: Mapping[str, object]) -> None:
+        self._operator.client.adapter.post(f"/v1/{path}", json=dict(data))
 
     def _must_be_ours(self, needed: Capability, why: str) -> None:
         node = self._stack.node

@@ -12,6 +12,15 @@ from vault_harness.recorder.fault import Fault
 from vault_harness.recorder.history import SLACK
 from vault_harness.recorder.observations import Operation
 
+WITHIN_A_CALL = 0.75
+"""Part of a call's deadline; a longer hang would be an outage."""
+
+ALONE = 0.7
+"""Part of a call's deadline: the delay of a call's only answer."""
+
+HELD_UP = 3
+"""A caller that waits for a third of a hang is held up."""
+
 
 def read_verbs(lab: Lab) -> list[Verb]:
     return ["read", "read_cached"] if lab.can("cached") else ["read"]

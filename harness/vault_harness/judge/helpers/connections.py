@@ -5,14 +5,14 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from math import inf
 
 from vault_harness.judge.conditions import Condition
+from vault_harness.judge.faults.network import CUT
 from vault_harness.judge.helpers.calls import has_its_files
 from vault_harness.judge.lab import KEY, Lab
 from vault_harness.judge.oracles import no_failed_read
 from vault_harness.judge.verdict import NotClaimed
-from vault_harness.recorder.fault import Fault, Signature
+from vault_harness.recorder.fault import Fault, Signature, noted
 from vault_harness.recorder.history import History
 
 LETS_GO = 0.3
@@ -77,13 +77,10 @@ def dead_connections(lab: Lab) -> Iterator[Fault]:
     new connections too.
     """
     mark = Signature(unanswered=True, swallowed=True)
-    fault = lab.history.begin_fault("idle connections dead", mark)
-    if not lab.recorder.deafen():
-        raise NotClaimed("the subject keeps no connection open between requests")
-    try:
+    with noted(lab.history, "idle connections dead", mark) as fault:
+        if not lab.recorder.deafen():
+            raise NotClaimed("the subject keeps no connection open between requests")
         yield fault
-    finally:
-        lab.history.end_fault(fault)
 
 
 @contextmanager
@@ -111,8 +108,7 @@ def connections_not_accepted(lab: Lab) -> Iterator[Fault | None]:
             waiting = undo.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(full.getsockname())
-        mark = Signature(unanswered=True, answers_late=inf)
-        fault = lab.history.begin_fault("nobody takes connections", mark, optional=True)
+        fault = lab.history.begin_fault("nobody takes connections", CUT, optional=True)
         try:
             yield fault
         finally:

@@ -18,6 +18,7 @@ from vault_harness.judge.database import (
     SCHEDULED,
     Password,
 )
+from vault_harness.judge.driver import beside, paced
 from vault_harness.judge.lab import Lab
 from vault_harness.judge.oracles import none_of
 from vault_harness.judge.subjects import Credential
@@ -32,6 +33,7 @@ __all__ = [
     "POLICY",
     "READ_ONLY",
     "SCHEDULED",
+    "LOGS_IN_EVERY",
     "Connections",
     "Password",
     "Pool",
@@ -43,6 +45,9 @@ __all__ = [
 
 EVERY = 0.1
 """Seconds between logins at the database."""
+
+LOGS_IN_EVERY = 0.25
+"""The same where nobody waits for one of them."""
 
 
 def first_credential(lab: Lab, path: str = CREDENTIALS) -> Credential:
@@ -80,7 +85,6 @@ def pool(
             them report it at once.
     """
     stop = threading.Event()
-    failures: list[BaseException] = []
     seen = Pool()
     told: set[str] = set()
 
@@ -94,28 +98,17 @@ def pool(
 
     def use() -> None:
         failed: str | None = None
-        due = time.monotonic()
-        try:
-            while not stop.is_set() and lab.client.subject.is_alive():
-                credential = ask(failed)
-                failed = None
-                if credential is not None and logs_in and not lab.database.accepts(credential):
-                    failed = credential.username if reports else None
-                seen.users |= lab.database.users()
-                due = max(due + every, time.monotonic())
-                stop.wait(due - time.monotonic())
-        except BaseException as error:  # noqa: BLE001 - raised below: a silent pool proves nothing
-            failures.append(error)
+        for _ in paced(stop, every):
+            if not lab.client.subject.is_alive():
+                return
+            credential = ask(failed)
+            failed = None
+            if credential is not None and logs_in and not lab.database.accepts(credential):
+                failed = credential.username if reports else None
+            seen.users |= lab.database.users()
 
-    thread = threading.Thread(target=use, name="pool", daemon=True)
-    thread.start()
-    try:
+    with beside(use, name="pool", stop=stop, patience=lab.client.patience + 1.0):
         yield seen
-    finally:
-        stop.set()
-        thread.join(timeout=lab.client.patience + 1.0)
-        if failures:
-            raise failures[0]
 
 
 def first_password(lab: Lab, path: str) -> Password:
@@ -154,7 +147,6 @@ def connections(
         count: Connections at a time; each has its own caller.
     """
     stop = threading.Event()
-    failures: list[BaseException] = []
     seen = Connections()
 
     def use() -> None:
@@ -177,24 +169,9 @@ def connections(
                 due = max(due + every, time.monotonic())
                 stop.wait(due - time.monotonic())
 
-    def run() -> None:
-        try:
-            use()
-        except BaseException as error:  # noqa: BLE001 - raised below: silence proves nothing
-            failures.append(error)
-
-    threads = [threading.Thread(target=run, name="pool", daemon=True) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-        stop.wait(every / count)  # spread the callers
-    try:
+    patience = lab.client.patience + 1.0
+    with beside(*[use] * count, name="pool", stop=stop, patience=patience, apart=every / count):
         yield seen
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join(timeout=lab.client.patience + 1.0)
-        if failures:
-            raise failures[0]
 
 
 def _note_stranger(lab: Lab, path: str, credential: Credential) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
-from math import inf
+from dataclasses import dataclass, replace
 
 from vault_harness.addresses import base_url
 from vault_harness.errors import ProgramMissing
+from vault_harness.judge.faults.network import CUT
 from vault_harness.judge.helpers.leaders import leading_to
 from vault_harness.judge.lab import Lab
 from vault_harness.judge.subjects import open_subject, parse_subject
@@ -18,7 +18,7 @@ from vault_harness.local.engine.ports import PortLease, listens
 from vault_harness.local.engine.shape import NodeSpec
 from vault_harness.local.programs import find_vault
 from vault_harness.local.vault.admin import VaultAdmin
-from vault_harness.recorder.fault import Fault, RequestKind, Signature, Stub
+from vault_harness.recorder.fault import Fault, RequestKind, Signature, Stub, noted
 from vault_harness.recorder.history import History
 from vault_harness.recorder.recorder import Recorder, Tls
 from vault_harness.settings import Settings
@@ -34,11 +34,8 @@ def instead_of_vault(lab: Lab, name: str, *stubs: Stub) -> Iterator[Fault]:
     with ExitStack() as set_up:
         for stub in stubs:
             set_up.enter_context(lab.recorder.stub(stub))
-        fault = lab.history.begin_fault(name, Signature(stubbed=True))
-        try:
+        with noted(lab.history, name, Signature(stubbed=True)) as fault:
             yield fault
-        finally:
-            lab.history.end_fault(fault)
 
 
 @contextmanager
@@ -146,13 +143,9 @@ def vault_gone(lab: Lab) -> Iterator[Fault]:
 
     Unlike refused connections, these can be counted.
     """
-    with lab.recorder.away():
-        mark = Signature(unanswered=True, turned_away=True, answers_late=inf)
-        fault = lab.history.begin_fault("Vault gone behind its proxy", mark)
-        try:
-            yield fault
-        finally:
-            lab.history.end_fault(fault)
+    mark = replace(CUT, turned_away=True)
+    with lab.recorder.away(), noted(lab.history, "Vault gone behind its proxy", mark) as fault:
+        yield fault
 
 
 UP_WITHIN = 20.0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
-from math import inf
 
 from vault_harness.addresses import joined
-from vault_harness.errors import OperatorError
+from vault_harness.judge.faults.network import CUT
+from vault_harness.judge.faults.vault import serves
 from vault_harness.judge.helpers.connections import end_connections
 from vault_harness.judge.helpers.lives import recovery_of_calls
 from vault_harness.judge.lab import Lab
@@ -21,8 +21,7 @@ from vault_harness.judge.oracles import (
 )
 from vault_harness.judge.verdict import NotClaimed
 from vault_harness.local.engine.shape import Node
-from vault_harness.local.vault.admin import VaultAdmin
-from vault_harness.recorder.fault import Fault, Signature
+from vault_harness.recorder.fault import Fault, noted
 from vault_harness.recorder.history import FIRST_ADDRESS, History
 from vault_harness.recorder.recorder import SideDoor
 from vault_harness.waiting import wait_until
@@ -60,13 +59,7 @@ def fails_over(lab: Lab, fault: Fault, *, lost: Node, within: float | None = Non
         within: Seconds from the moment when Vault serves again. The default follows from the outage
             and the declared back-off, and is at least a call's deadline.
     """
-    leader = lab.stack.leader(without=lost, timeout=_ELECTION)
-    wait_until(
-        lambda: _serves(lab, leader),
-        f"{leader.name} to answer a request with a token",
-        timeout=_ELECTION,
-    )
-    lab.recorder.upstream = joined(leader.address)
+    leader = _led(lab, without=lost)
     elected = lab.history.now()
     outage = elected - fault.began
     lab.history.mark(f"{leader.name} leads, Vault serves again after {outage:.2f} s")
@@ -97,23 +90,18 @@ def served_again(history: History, *, since: float, known: float) -> float:
 
 def leads_again(lab: Lab) -> None:
     """Wait until any node leads, and lead clients there."""
-    leader = lab.stack.leader(timeout=_ELECTION)
+    lab.history.mark(f"{_led(lab).name} leads, Vault serves again")
+
+
+def _led(lab: Lab, *, without: Node | None = None) -> Node:
+    leader = lab.stack.leader(without=without, timeout=_ELECTION)
     wait_until(
-        lambda: _serves(lab, leader),
+        lambda: serves(lab.stack, leader),
         f"{leader.name} to answer a request with a token",
         timeout=_ELECTION,
     )
     lab.recorder.upstream = joined(leader.address)
-    lab.history.mark(f"{leader.name} leads, Vault serves again")
-
-
-def _serves(lab: Lab, node: Node) -> bool:
-    token = lab.stack.keyring.root_token
-    with closing(VaultAdmin(node.address, token, node.ca_cert, timeout=1.0)) as operator:
-        try:
-            return bool(operator.request("GET", "auth/token/lookup-self"))
-        except OperatorError:
-            return False
+    return leader
 
 
 LATE = 0.5
@@ -140,12 +128,8 @@ def address_beside(lab: Lab, number: int) -> SideDoor:
 def address_gone(lab: Lab, door: SideDoor) -> Iterator[Fault]:
     """End connections to an address and refuse new ones, for good."""
     door.shut()
-    mark = Signature(unanswered=True, answers_late=inf)
-    fault = lab.history.begin_fault(f"{door.address} gone", mark)
-    try:
+    with noted(lab.history, f"{door.address} gone", CUT) as fault:
         yield fault
-    finally:
-        lab.history.end_fault(fault)
 
 
 def follows(lab: Lab, door: SideDoor, fault: Fault, *, within: float) -> bool:

@@ -24,6 +24,12 @@ def given_up(lab: Lab, fault: Fault) -> float:
     return last_grant(lab.history, until=fault.began) + GIVEN_UP * lab.ttl
 
 
+ALL_BUT_THE_END = 0.95
+"""Part of a life after which a caller may wait for another token or credential."""
+
+LOGS_IN_TOO = 1.0
+"""Seconds after a recovery in which a second login is seen."""
+
 NEXT_CALL = 1.0
 """Seconds in which a failed call ends and the next one is served."""
 

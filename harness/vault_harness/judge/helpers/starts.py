@@ -11,7 +11,14 @@ from secrets import randbelow, token_hex
 from vault_harness.errors import SubjectError
 from vault_harness.judge.driver import Driver, reading, redacted
 from vault_harness.judge.lab import Lab
-from vault_harness.judge.oracles import HANDOVER, LOADS, none_of, still_waiting, takes_at_most
+from vault_harness.judge.oracles import (
+    HANDOVER,
+    LOADS,
+    Oracle,
+    none_of,
+    still_waiting,
+    takes_at_most,
+)
 from vault_harness.judge.running import STEADY_WITHIN
 from vault_harness.judge.subjects import OperationFailed
 from vault_harness.judge.verdict import Finding, NotClaimed, NotExercised
@@ -31,6 +38,10 @@ def turns(lab: Lab, *, well: bool, within: float, every: float = 0.3) -> bool:
             return False
         lab.watch(every)
     return True
+
+
+LEDGER = "backend/ledger"
+"""A secret that clients write."""
 
 
 def allow_writes(lab: Lab, path: str) -> None:
@@ -86,6 +97,15 @@ def lockout(lab: Lab) -> set[str]:
     locked = approle.locked(lab.operator)
     role = lab.entry.approle
     return {f"{role} is in sys/locked-users" for found in locked if found.role_id == lab.role_id}
+
+
+NOT_LOCKED = "the role is not locked for everybody"
+
+
+def not_locked(lab: Lab) -> Oracle:
+    """Check that the subject's role is not locked now."""
+    now = lab.history.now()
+    return none_of(NOT_LOCKED, lockout(lab), at=now, rests_on=())
 
 
 ENDS_WITHIN = 5.0

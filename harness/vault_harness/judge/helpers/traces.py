@@ -105,13 +105,17 @@ def footprint_between_calls(lab: Lab) -> Footprint:
     return least
 
 
-def left_behind(lab: Lab, before: Footprint, *, spare: int) -> set[str]:
-    """Return in words what grew by more than `spare` and is not released in 3 s."""
+SPARE = 6
+"""Growth of threads, files or connections."""
+
+
+def left_behind(lab: Lab, before: Footprint) -> set[str]:
+    """Return in words what grew by more than `SPARE` and is not released in 3 s."""
     history = lab.history
     began = quiet = history.now()
     while True:
         after, now = footprint(lab), history.now()
-        if more := before.growth(after, spare=spare):
+        if more := before.growth(after, spare=SPARE):
             quiet = now
         if now - (began if more else quiet) >= (_PATIENCE if more else _QUIET):
             break
@@ -158,6 +162,10 @@ def _waited(pid: int) -> float:
         with suppress(OSError, ValueError, IndexError):  # the thread has ended
             nanoseconds += int(file.read_text(encoding="ascii").split()[1])
     return nanoseconds * 1e-9
+
+
+BUSY = 0.25
+"""Part of a core: a loop without a pause takes a whole one."""
 
 
 def processor_at_most(lab: Lab, limit: float, spent: Processor, what: str) -> Oracle:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from vault_harness.judge.verdict import Finding
@@ -27,6 +28,14 @@ HANDOVER = 0.1
 """Seconds granted beyond a call's deadline: the subject's timer starts later, and the answer comes
 back through a thread or a pipe.
 """
+
+
+def bursts(sent: Iterable[Exchange], seconds: float) -> Iterator[list[Exchange]]:
+    """Yield each request with those that came at most so many seconds later, in their order."""
+    ordered = sorted(sent, key=lambda e: e.came)
+    came = [e.came for e in ordered]
+    for number, at in enumerate(came):
+        yield ordered[number : bisect_right(came, at + seconds)]
 
 
 def times(events: Iterable[Exchange | Operation], most: int = 6) -> str:

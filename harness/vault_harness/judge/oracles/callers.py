@@ -142,29 +142,29 @@ def every_call_ends_within(deadline: float) -> Oracle:
     promise = f"every call ends within {deadline:g} s"
 
     def oracle(history: History) -> list[Finding]:
-        findings = []
+        findings: list[Finding] = []
         loading = late_by_loading(history, TIMED, deadline + HANDOVER)
-        for operation in history.calls(*TIMED):
-            ended = operation.ended if operation.ended is not None else history.now()
-            taken = ended - operation.began
-            loads = LOADS if operation in loading else 0.0
-            over = taken - deadline - loads - HANDOVER - SLACK
-            if operation.outcome == "hung" or over > 0:
-                word = "had not ended" if operation.outcome in ("hung", None) else "ended only"
-                what = f"{operation.verb} of {operation.path}"
-                findings.append(
-                    Finding(
-                        promise,
-                        f"{what} {word} after {taken:.2f} s",
-                        operation.began,
-                        rests_on=(),
-                        missed=max(over, 0.0) if operation.outcome != "hung" else None,
-                        until=ended,
-                    )
-                )
+        for call in history.calls(*TIMED):
+            bound = deadline + (LOADS if call in loading else 0.0)
+            what = f"{call.verb} of {call.path}"
+            findings += late_end(promise, history, call, bound, what, digits=2)
         return findings
 
     return oracle
+
+
+def late_end(
+    promise: str, history: History, call: Operation, bound: float, what: str, *, digits: int
+) -> list[Finding]:
+    """Return the finding that a call had not ended in time, if it had not."""
+    ended = call.ended if call.ended is not None else history.now()
+    over = ended - call.began - bound - HANDOVER - SLACK
+    if call.outcome != "hung" and over <= 0:
+        return []
+    word = "had not ended" if call.outcome in ("hung", None) else "ended only"
+    text = f"{what} {word} after {ended - call.began:.{digits}f} s"
+    missed = max(over, 0.0) if call.outcome != "hung" else None
+    return [Finding(promise, text, call.began, rests_on=(), missed=missed, until=ended)]
 
 
 def no_failed_read(

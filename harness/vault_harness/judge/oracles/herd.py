@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import Literal
 
-from vault_harness.judge.oracles.base import Oracle, counted, lacking, requests, times
+from vault_harness.judge.oracles.base import Oracle, bursts, counted, lacking, requests, times
 from vault_harness.judge.oracles.callers import READS
 from vault_harness.judge.oracles.credentials import renews_a_lease
 from vault_harness.judge.oracles.logins import given_up
@@ -56,9 +56,9 @@ def no_stampede(count: int, *, since: float, before: float) -> Oracle:
     def oracle(history: History) -> list[Finding]:
         sent = _without_first_looks(history.find(since=since))
         each = AN_INSTANCE + A_SECRET * kept_unasked(history, since)
-        steady = _busiest(_at_its_pace(history, count, before))
-        for first in sent:
-            burst = _without_one_question(_within(sent, first.came, 1.0), count)
+        steady = max(map(len, bursts(_at_its_pace(history, count, before), 1.0)), default=0)
+        for crowd in bursts(sent, 1.0):
+            first, burst = crowd[0], _without_one_question(crowd, count)
             calls = history.calls(*READS, since=first.came, until=first.came + 1.0)
             paced = sum(one.kind in AT_ITS_PACE for one in burst)
             allowed = each * count + len(calls) + min(steady, paced)
@@ -99,10 +99,6 @@ def _at_its_pace(history: History, count: int, until: float) -> list[Exchange]:
     ]
 
 
-def _busiest(sent: list[Exchange]) -> int:
-    return max((len(_within(sent, first.came, 1.0)) for first in sent), default=0)
-
-
 def _without_one_question(sent: list[Exchange], count: int) -> list[Exchange]:
     questions = [one.number for one in sent if one.kind == "status"][:count]
     return [one for one in sent if one.number not in questions]
@@ -126,14 +122,11 @@ def logins_are_spread(count: int, *, since: float, share: float = BUNCHED) -> Or
             return lacking(promise, "login", since, None)
         again = min(login.came for login in logins)
         logins += history.find("login", since=again, where=given_up)
-        logins.sort(key=lambda login: login.came)
-        for first in logins:
-            bunch = _within(logins, first.came, BUNCH)
+        for bunch in bursts(logins, BUNCH):
             if len(bunch) > most:
-                took = bunch[-1].came - first.came
-                text = f"{len(bunch)} logged in within {took:.2f} s"
-                until = bunch[-1].began
-                return [Finding(promise, text, first.began, until=until)]
+                first, last = bunch[0], bunch[-1]
+                text = f"{len(bunch)} logged in within {last.came - first.came:.2f} s"
+                return [Finding(promise, text, first.began, until=last.began)]
         return []
 
     return oracle
@@ -181,10 +174,6 @@ def still_waiting(history: History, *, since: float, until: float = math.inf) ->
 
 def _callers(history: History, until: float) -> set[int]:
     return {call.caller for call in history.calls(*READS, until=until) if call.caller}
-
-
-def _within(events: list[Exchange], since: float, seconds: float) -> list[Exchange]:
-    return [event for event in events if since <= event.came <= since + seconds]
 
 
 def reads_go_on(bound: float, *, since: float, until: float, path: str) -> Oracle:

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from math import inf
 from typing import Literal
 
-from vault_harness.judge.oracles.base import Oracle, ToTheEnd, counted, lacking, requests, times
+from vault_harness.judge.oracles.base import (
+    Oracle,
+    ToTheEnd,
+    bursts,
+    counted,
+    lacking,
+    requests,
+    times,
+)
 from vault_harness.judge.oracles.profile import (
     logs_in_for_each_call,
     looks_before_each_read,
@@ -79,11 +87,10 @@ def no_request_storm(*, since: float, until: float, denied: str | tuple[str, ...
             )
         )
         allowed = _allowed(history, since, until)
-        for first in sent:
-            burst = [e for e in sent if first.came <= e.came <= first.came + 1.0]
+        for burst in bursts(sent, 1.0):
             if len(burst) > allowed:
                 text = f"{len(burst)} requests in one second, {allowed} are allowed"
-                return [_storm("request", f"{text}: {requests(burst)}", first.began)]
+                return [_storm("request", f"{text}: {requests(burst)}", burst[0].began)]
         return []
 
     return oracle

@@ -9,13 +9,12 @@ after a deleted secret or a new token, where no other oracle counts requests.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter, defaultdict
 from itertools import pairwise
 from math import inf
 
-from vault_harness.judge.oracles.base import HANDOVER, Oracle, requests, times
-from vault_harness.judge.oracles.callers import READ_VERBS, READS
+from vault_harness.judge.oracles.base import HANDOVER, Oracle, bursts, requests, times
+from vault_harness.judge.oracles.callers import READ_VERBS, READS, late_end
 from vault_harness.judge.oracles.dead_tokens import NEWS, no_request_with_a_dead_token
 from vault_harness.judge.oracles.profile import came_through, holders
 from vault_harness.judge.oracles.requests import A_SECRET, _unbidden, kept_unasked
@@ -47,23 +46,11 @@ def health_ends_within(deadline: float) -> Oracle:
     promise = f"health ends within {deadline:g} s"
 
     def oracle(history: History) -> list[Finding]:
-        findings = []
-        for call in history.calls("health"):
-            ended = call.ended if call.ended is not None else history.now()
-            over = ended - call.began - deadline - HANDOVER - SLACK
-            if call.outcome == "hung" or over > 0:
-                word = "had not ended" if call.outcome in ("hung", None) else "ended only"
-                findings.append(
-                    Finding(
-                        promise,
-                        f"health {word} after {ended - call.began:.1f} s",
-                        call.began,
-                        rests_on=(),
-                        missed=max(over, 0.0) if call.outcome != "hung" else None,
-                        until=ended,
-                    )
-                )
-        return findings
+        return [
+            found
+            for call in history.calls("health")
+            for found in late_end(promise, history, call, deadline, "health", digits=1)
+        ]
 
     return oracle
 
@@ -271,20 +258,18 @@ def loops_have_pauses() -> Oracle:
     )
 
     def oracle(history: History) -> list[Finding]:
-        sent = sorted(_unbidden(history.find()), key=lambda e: e.came)
-        times = [e.came for e in sent]
         own, looked = OF_ITS_OWN * holders(history), -inf
-        for number, at in enumerate(times):
-            over = bisect_right(times, at + 1.0)
-            if at < looked or over - number <= own:
+        for burst in bursts(_unbidden(history.find()), 1.0):
+            at = burst[0].came
+            if at < looked or len(burst) <= own:
                 continue
             looked = at + FROM_LOOK_TO_LOOK
             most = own + _asked_for(history, at, at + 1.0)
-            if over - number > most:
-                text = f"{over - number} requests in one second, {most} are allowed: "
-                text += requests(sent[number:over])
+            if len(burst) > most:
+                text = f"{len(burst)} requests in one second, {most} are allowed: "
+                text += requests(burst)
                 # The first request too many, because its second may begin before a fault.
-                return [Finding(promise, text, sent[number + most].began, rests_on=())]
+                return [Finding(promise, text, burst[most].began, rests_on=())]
         return []
 
     return oracle

@@ -116,6 +116,7 @@ class Progress:
             from rich.live import Live
             from rich.text import Text
 
+            # Highlighting would colour the digits inside ids.
             console = Console(file=self._own, highlight=False)
             self._live = Live(
                 get_renderable=lambda: Text(self.wrapped(console.width)),

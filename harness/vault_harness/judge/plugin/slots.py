@@ -162,7 +162,7 @@ def run_side_by_side(session: pytest.Session, count: int, close: Callable[[], No
     gc.collect()
     gc.freeze()  # objects so far stay shared with the forks
     if (terminal := session.config.pluginmanager.get_plugin("terminalreporter")) is not None:
-        terminal.showfspath = False
+        terminal.showfspath = False  # a scenario's line is printed at its end
     quiet = max(1, min(QUIET_PER_CORE * (os.cpu_count() or 1), count // CROWD))
     work = _Work(deque(map(_Order, range(len(session.items)))), quiet)
     count = min(count, len(session.items))

@@ -74,7 +74,7 @@ def begin_suite(config: pytest.Config, catalogue: Path) -> None:
             option.numprocesses = wanted
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
-    except pytest.UsageError:
+    except pytest.UsageError:  # the report's folder cannot be used
         raise
     except KeyboardInterrupt:  # pytest does not handle it yet
         with contextlib.suppress(OSError):  # the terminal is gone; the exit code remains
@@ -110,7 +110,7 @@ def check_suite(config: pytest.Config, catalogue: Path) -> None:
         return
     try:
         chosen = options(config)
-        if SUITE not in config.stash:
+        if SUITE not in config.stash:  # otherwise this was checked before the subject was measured
             _refuse(config, chosen, catalogue)
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error

@@ -123,7 +123,7 @@ class Table:
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
         if not self._suite or terminal is None:
             return
-        terminal.showfspath = False
+        terminal.showfspath = False  # a scenario's line is printed at its end
         if self._progress is None:
             from vault_harness.judge import report as reports
 
@@ -232,7 +232,7 @@ class Table:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
         if not (self._suite or self._summary is not None or self._skipped_by_marks):
-            return (yield)
+            return (yield)  # a run without scenarios loads nothing else
         from vault_harness.judge.report.outcome import ENDED, Outcome
 
         running = self._progress.running if self._progress is not None else frozenset[str]()

@@ -23,7 +23,7 @@ from vault_harness.judge.report.lines import (
     where_time_went,
     wire_of,
 )
-from vault_harness.judge.report.timing import Moment, collapse, in_short, moments, one_line, shown
+from vault_harness.judge.report.timing import Moment, collapse, in_short, moments, one_line
 
 __all__ = [
     "Effort",
@@ -48,7 +48,6 @@ __all__ = [
     "parts_folder",
     "refuse_foreign",
     "refuse_foreign_page",
-    "shown",
     "wire_of",
     "write_part",
 ]

@@ -139,7 +139,7 @@ def _cut(lines: list[Told]) -> list[str]:
         enumerate(lines), key=lambda one: one[0] < half or one[0] >= last or one[1].key
     ):
         texts = [line.text for _, line in part]
-        if not stays and len(texts) > 1:
+        if not stays and len(texts) > 1:  # a single line takes no more room than the note about it
             texts = [f"... {len(texts)} more lines, all of them in the journal ..."]
         kept += texts
     return kept

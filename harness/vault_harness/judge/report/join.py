@@ -78,7 +78,7 @@ def join(paths: Sequence[Path], *, known: Known | None = None) -> dict[str, Any]
         for part in parts
         if not part.get("complete", False)
     ]
-    for line in summary.settle_leaks():
+    for line in summary.settle_leaks():  # a leak in one part fails a scenario of another
         scenarios[line.id] = {**scenarios[line.id], **of_its_line(line)}
     if known is not None and complete:
         now = known.after(summary.lines)
@@ -86,7 +86,7 @@ def join(paths: Sequence[Path], *, known: Known | None = None) -> dict[str, Any]
         for line in summary.lines:
             scenarios[line.id] = {**scenarios[line.id], "known": None, **of_its_line(line)}
     claiming = [part for part in parts if (part.get("client") or {}).get("capabilities")]
-    own = {"run", "planned", "shard"}
+    own = {"run", "planned", "shard"}  # fields of one part that the whole run does not have
     return {
         **{name: value for name, value in (claiming or parts)[0].items() if name not in own},
         "product": summary.product,

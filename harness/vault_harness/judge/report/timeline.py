@@ -14,7 +14,7 @@ from vault_harness.errors import HarnessError
 from vault_harness.judge.report.explanation import explain
 from vault_harness.judge.report.journal import NO_JOURNAL, load, record_in
 from vault_harness.judge.report.reading import wrong
-from vault_harness.judge.report.timing import moments, shown
+from vault_harness.judge.report.timing import lines_of, moments
 
 
 def timeline(
@@ -31,7 +31,7 @@ def timeline(
         if raw:
             lines = [str(moment) for moment in moments(record) if since <= moment.at <= until]
         else:
-            lines = shown(record, since=since, until=until, all_of_it=True)
+            lines = [line.text for line in lines_of(record, since, until, all_of_it=True)]
         head = explain({**record, "log": ()}).splitlines() if "times" in record else []
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         # Reading a journal does not check the form of its thousands of events.

@@ -216,16 +216,6 @@ def collapse(told: Iterable[Moment]) -> list[Told]:
     return lines
 
 
-def shown(
-    record: ScenarioRecord,
-    *,
-    since: float = 0.0,
-    until: float = float("inf"),
-    all_of_it: bool = False,
-) -> list[str]:
-    return [line.text for line in lines_of(record, since, until, all_of_it=all_of_it)]
-
-
 def lines_of(
     record: ScenarioRecord,
     since: float = 0.0,

@@ -31,6 +31,7 @@ from vault_harness.judge.subjects.process import (
     ORDINARY,
     Apart,
     Life,
+    OfAProcess,
     home_without_token,
     how_ended,
     spawn,
@@ -45,7 +46,6 @@ from vault_harness.judge.subjects.shape import (
     SubjectHung,
     SubjectSpec,
     log_tail,
-    log_text,
 )
 from vault_harness.waiting import wait_until
 
@@ -175,7 +175,18 @@ OPTIONAL = (
 """Placeholders that are empty in scenarios without these variables."""
 
 
-class AgentSubject:
+def _cannot(op: str) -> Callable[..., NoReturn]:
+    def refuse(self: AgentSubject, *_: object, **__: object) -> NoReturn:
+        raise errors.SubjectError(
+            f"an agent cannot be asked to {op}",
+            looked_at=self.name,
+            remedy=f"see {named('docs', 'how-to/agent')}",
+        )
+
+    return refuse
+
+
+class AgentSubject(OfAProcess):
     """A program that a configuration describes.
 
     Args:
@@ -220,22 +231,6 @@ class AgentSubject:
         if config.listener is not None:
             self._await(fill(config.listener.url))
 
-    def __repr__(self) -> str:
-        return f"<{self.name}, pid {self.pid}>"
-
-    @property
-    def pid(self) -> int | None:
-        return self._life.process.pid
-
-    @property
-    def cpu(self) -> float:
-        """In seconds, once it has ended."""
-        return self._life.cpu
-
-    @property
-    def exit_code(self) -> int | None:
-        return self._life.code
-
     @property
     def reports_outcomes(self) -> bool:
         """A listener distinguishes failures, a file does not."""
@@ -259,32 +254,15 @@ class AgentSubject:
     def read_cached(self, path: str, key: str, *, timeout: float) -> Reading:
         return self.read(path, key, timeout=timeout)
 
-    def read_all(self, *_: object, **__: object) -> NoReturn:
-        self._cannot("read_all")
-
-    def write(self, *_: object, **__: object) -> NoReturn:
-        self._cannot("write")
-
-    def lease(self, *_: object, **__: object) -> NoReturn:
-        self._cannot("lease")
-
-    def static(self, *_: object, **__: object) -> NoReturn:
-        self._cannot("static")
-
-    def update(self, *_: object, **__: object) -> NoReturn:
-        self._cannot("update")
-
-    def fork(self, *_: object, **__: object) -> NoReturn:
-        self._cannot("fork")
-
-    def herd(self, *_: object, **__: object) -> NoReturn:
-        self._cannot("herd")
-
-    def read_by(self, *_: object, **__: object) -> NoReturn:
-        self._cannot("herd")
-
-    def health(self, *_: object, **__: object) -> NoReturn:
-        self._cannot("health")
+    read_all = _cannot("read_all")
+    write = _cannot("write")
+    lease = _cannot("lease")
+    static = _cannot("static")
+    update = _cannot("update")
+    fork = _cannot("fork")
+    herd = _cannot("herd")
+    read_by = _cannot("herd")
+    health = _cannot("health")
 
     @without_frames
     def close(self, *, timeout: float, beyond: float = 0.0) -> None:
@@ -309,9 +287,6 @@ class AgentSubject:
         finally:
             if self._requests is not None:
                 self._requests.close()
-
-    def logs(self) -> str:
-        return log_text(self._log)
 
     def is_alive(self) -> bool:
         return not self._life.ended.is_set()
@@ -351,13 +326,6 @@ class AgentSubject:
             f"the agent {how_ended(code)}, so it does not {op} any more",
             looked_at="its output" + (f", which ends:\n{tail}" if tail else ", which is empty"),
             remedy="start it by hand with the same environment, and see why it does not stay",
-        )
-
-    def _cannot(self, op: str) -> NoReturn:
-        raise errors.SubjectError(
-            f"an agent cannot be asked to {op}",
-            looked_at=self.name,
-            remedy=f"see {named('docs', 'how-to/agent')}",
         )
 
 

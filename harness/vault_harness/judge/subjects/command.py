@@ -18,6 +18,7 @@ from vault_harness.judge.subjects.process import (
     ORDINARY,
     Apart,
     Life,
+    OfAProcess,
     home_without_token,
     how_ended,
     spawn,
@@ -34,7 +35,7 @@ from vault_harness.judge.subjects.protocol import (
     encode,
     excerpt,
 )
-from vault_harness.judge.subjects.shape import Kind, SubjectHung, SubjectSpec, log_tail, log_text
+from vault_harness.judge.subjects.shape import Kind, SubjectHung, SubjectSpec, log_tail
 
 _ALWAYS = "answer every request, also with an error; see the subject's log"
 
@@ -208,7 +209,7 @@ would cut off a program that needs 3 s and does not handle SIGTERM.
 _DRAIN = 2.0  # seconds to read the pipe after the process ended, on a busy machine
 
 
-class CommandSubject(Asked):
+class CommandSubject(OfAProcess, Asked):
     """A process in any language.
 
     Args:
@@ -252,22 +253,6 @@ class CommandSubject(Asked):
             self.kill()
             raise
 
-    def __repr__(self) -> str:
-        return f"<{self.name}, pid {self.pid}>"
-
-    @property
-    def pid(self) -> int | None:
-        return self._life.process.pid
-
-    @property
-    def cpu(self) -> float:
-        """In seconds, once it has ended."""
-        return self._life.cpu
-
-    @property
-    def exit_code(self) -> int | None:
-        return self._life.code
-
     @without_frames
     def close(self, *, timeout: float, beyond: float = 0.0) -> None:
         """Send ``close`` and end its input, then send SIGTERM if it does not end in time.
@@ -306,9 +291,6 @@ class CommandSubject(Asked):
         self._closing = True
         self._outbox.put(None)
         self._life.end()
-
-    def logs(self) -> str:
-        return log_text(self._log)
 
     def is_alive(self) -> bool:
         return not self._life.ended.is_set() and self._conversation.broken is None

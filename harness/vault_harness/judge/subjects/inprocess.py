@@ -98,6 +98,11 @@ class _Handler(logging.FileHandler):
 
     restore: int | None = None
 
+    def emit(self, record: logging.LogRecord) -> None:
+        """Drop a line of a late thread, which would open the file again and leave it open."""
+        if self.stream is not None:
+            super().emit(record)
+
 
 class _Formatter(logging.Formatter):
     """Renders the time only once for all lines of a second.

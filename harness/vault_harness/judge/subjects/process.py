@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from vault_harness.errors import DeadlineExceeded
 from vault_harness.files import private_directory, write_private
+from vault_harness.judge.subjects.shape import log_text
 from vault_harness.settings import checkout
 
 # The shell forks a watchdog, then becomes the program. It never interprets the command. The
@@ -197,6 +198,33 @@ class Life:
         self.cpu = used.ru_utime + used.ru_stime
         self.process.returncode = os.waitstatus_to_exitcode(status)
         return self.process.returncode
+
+
+class OfAProcess:
+    """What a subject knows of its own process."""
+
+    name: str
+    _life: Life
+    _log: Path
+
+    def __repr__(self) -> str:
+        return f"<{self.name}, pid {self.pid}>"
+
+    @property
+    def pid(self) -> int | None:
+        return self._life.process.pid
+
+    @property
+    def cpu(self) -> float:
+        """In seconds, once it has ended."""
+        return self._life.cpu
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._life.code
+
+    def logs(self) -> str:
+        return log_text(self._log)
 
 
 _NOT_STARTED = (126, 127)

@@ -106,7 +106,7 @@ def main(arguments: Sequence[str]) -> int:
     server = _Server(herd, said, answers)
     with contextlib.suppress(_Leave):
         server.serve(sys.stdin.buffer)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the process is about to end
     try:
         herd.close()
     except BaseException as error:

@@ -216,6 +216,9 @@ class ExternalNode:
     def logs(self, *, tail: int | None = None) -> str:  # noqa: ARG002 -- the protocol has it
         return ""
 
+    def close(self) -> None:
+        """Do nothing."""
+
     def _cannot(self, verb: str) -> CapabilityMissing:
         return CapabilityMissing(
             f"an external Vault cannot {verb} from here",

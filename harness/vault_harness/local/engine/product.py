@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vault_harness import files
-from vault_harness.errors import CapabilityMissing, StackError, named
+from vault_harness.errors import CapabilityMissing, EngineError, StackError, named
 from vault_harness.local.dialect import OPENBAO, VAULT, Dialect
 from vault_harness.local.engine.configuration import DATA_NAME
 
@@ -31,6 +31,15 @@ def check_product(directory: Path, dialect: Dialect, *, looked_at: str) -> None:
         remedy=f"choose {other.title} again (HARNESS_VAULT_BINARY for processes, VAULT_IMAGE for "
         "containers), or another folder with HARNESS_DATA_DIR",
     )
+
+
+def check_storage(storage: str, dialect: Dialect, *, looked_at: str) -> None:
+    if storage not in dialect.storages:
+        raise EngineError(
+            f"{dialect.title} has no storage {storage}",
+            looked_at=looked_at,
+            remedy=f"choose one of {', '.join(sorted(dialect.storages))}",
+        )
 
 
 def check_seal_of_product(kind: str, dialect: Dialect | None, *, looked_at: str) -> None:

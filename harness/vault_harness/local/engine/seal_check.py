@@ -59,9 +59,7 @@ def check_seal(
             )
         finally:
             node.kill()
-            close = getattr(node, "close", None)
-            if close is not None:
-                close()
+            node.close()
 
 
 def _refused(kind: str, dialect: Dialect, origin: str, log: str) -> EngineError:

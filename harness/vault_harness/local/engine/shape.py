@@ -148,6 +148,9 @@ class Node(Protocol):
     def logs(self, *, tail: int | None = None) -> str:
         """Return its output, or the last `tail` lines."""
 
+    def close(self) -> None:
+        """End it for good, and give back what it has; an external Vault stays."""
+
 
 @runtime_checkable
 class ToxiproxyProcess(Protocol):

@@ -44,6 +44,7 @@ from vault_harness.waiting import in_words, wait_until
 if TYPE_CHECKING:
     import docker
 
+# The port of each service on this machine, and the variable that changes it.
 SERVICES: Mapping[str, tuple[int, str]] = {
     name: (port, f"{name.upper()}_PORT")
     for name, port in {

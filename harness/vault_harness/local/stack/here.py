@@ -36,7 +36,6 @@ from vault_harness.local.vault.keyring import Keyring
 from vault_harness.local.vault.namespace import check as check_namespace
 from vault_harness.local.vault.namespace import moved
 from vault_harness.local.vault.root.operator_token import admin_with_token
-from vault_harness.local.vault.unfinished import UnfinishedRestore
 from vault_harness.settings import Settings
 
 _ACTIVE_SECONDS = 10.0
@@ -50,14 +49,14 @@ class StackHere:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.data_dir = settings.data_dir
-        self._opening = Opening(settings.data_dir, self._server_lines)
+        self.opening = Opening(settings.data_dir, self._server_lines)
         self.reopening = Reopening(
-            settings.data_dir, self._opening, lambda: choice.provider_here(settings)
+            settings.data_dir, self.opening, lambda: choice.provider_here(settings)
         )
 
     @property
     def keyring_path(self) -> Path:
-        return self._opening.keyring_path
+        return self.opening.keyring_path
 
     @property
     def authority_directory(self) -> Path:
@@ -110,18 +109,18 @@ class StackHere:
         """
         wanted = self.namespace() if namespace is None else namespace
         endpoints = self.endpoints()
-        status = self._opening.seal_status(endpoints)
+        status = self.opening.seal_status(endpoints)
         keys = self.keyring_path.exists()
         by_itself = status.initialised and status.kind == "recovery"
         if status.sealed and not keys and not by_itself:
-            raise self._opening.keyring_missing()
+            raise self.opening.keyring_missing()
         if status.sealed:
             raise VaultIsSealed(
                 "this Vault is sealed",
                 looked_at=endpoints.vault,
                 remedy=named("unseal" if keys else "restart"),
             )
-        keyring = self._opening.keyring()
+        keyring = self.opening.keyring()
         with cluster.operators(endpoints.addresses, keyring, ca_cert=endpoints.ca_cert) as nodes:
             try:
                 address = cluster.wait_for_active(nodes, timeout=_ACTIVE_SECONDS).address
@@ -132,9 +131,9 @@ class StackHere:
         try:
             acting = admin_with_token(address, keyring, self.data_dir, ca_cert=endpoints.ca_cert)
         except KeyringMissing as error:
-            if self._opening.keys_never_kept():  # it unsealed itself, and nobody has a token
-                raise self._opening.keyring_missing() from None
-            raise self._opening.half_restored(error) from None
+            if self.opening.keys_never_kept():  # it unsealed itself, and nobody has a token
+                raise self.opening.keyring_missing() from None
+            raise self.opening.half_restored(error) from None
         return moved(acting, wanted, there=there)
 
     def known_endpoints(self) -> Endpoints | None:
@@ -143,17 +142,11 @@ class StackHere:
 
     @without_frames
     def keyring(self) -> Keyring | None:
-        return self._opening.keyring()
-
-    def keys_never_kept(self) -> str:
-        return self._opening.keys_never_kept()
-
-    def unfinished_restore(self) -> UnfinishedRestore | None:
-        return self._opening.unfinished_restore()
+        return self.opening.keyring()
 
     def check_restored(self) -> None:
         """Refuse if a restore was interrupted: the keys here may not belong to this Vault."""
-        unfinished = self.unfinished_restore()
+        unfinished = self.opening.unfinished_restore()
         if unfinished is not None and not unfinished.keys_here:
             raise StackError(
                 "a restore was ended half-way, and its backup's keys are not here yet",
@@ -176,7 +169,7 @@ class StackHere:
                 yield from provider.logs(service.name, tail=_LINES)
 
     def why_none_leads(self) -> str:
-        return self._opening.why_none_leads(datetime.now(UTC) - timedelta(minutes=1))
+        return self.opening.why_none_leads(datetime.now(UTC) - timedelta(minutes=1))
 
     def blueprint(self) -> Blueprint:
         """Return the blueprint of the settings, else the last one, else the default."""
@@ -200,7 +193,7 @@ class StackHere:
         blueprint = blueprint or self.blueprint()
         namespace = self.namespace(blueprint)
         operator = (lambda: self.operator("")) if inside else None
-        return look(self.settings, self._opening, blueprint, operator, namespace)
+        return look(self.settings, self.opening, blueprint, operator, namespace)
 
 
 def look(

@@ -117,9 +117,7 @@ class Stack(Closable):
         """Kill its servers, whose data nobody needs."""
         self.operator.close()
         for node in self.nodes:
-            close = getattr(node, "close", None)
-            if close is not None:
-                close()
+            node.close()
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ def launch(
     node = _node(engine, spec, authority)
     blueprint = blueprint.without_namespace()
     with contextlib.ExitStack() as undo:
-        undo.callback(getattr(node, "close", lambda: None))
+        undo.callback(node.close)
         node.start()
         keyring = _own(engine, node)
         operator = VaultAdmin(node.address, keyring.root_token, ca_cert=node.ca_cert)
@@ -212,7 +210,7 @@ def launch_cluster(
             node = _node(engine, spec, authority)
             if made is not None:
                 made.proxy.update(upstream=node.cluster_address)
-            undo.callback(getattr(node, "close", lambda: None))
+            undo.callback(node.close)
             nodes.append(node)
         for node in nodes:
             node.start()

@@ -81,7 +81,7 @@ class LocalStack(SealVerbs):
             running = [service for service in provider.describe() if service.running]
             new = not holds_data(self.data_dir)
             kind = self._seal(seal, ha=ha)
-            if self._migrations.pending() is None:  # otherwise a migration is continued
+            if self.migrations.pending() is None:  # otherwise a migration is continued
                 provider.check_start(nodes=_CLUSTER_NODES if ha else 1)
             if cuttable:
                 self._check_others(ha=ha)  # another task may have destroyed the cluster
@@ -89,19 +89,19 @@ class LocalStack(SealVerbs):
             self._certificates.prepare(provider, wanted=tls, of_clients=client_certs)
             self._certify(None)
             try:
-                if self._migrations.pending() is not None:
-                    _, endpoints = self._migrations.go_on(provider)
+                if self.migrations.pending() is not None:
+                    _, endpoints = self.migrations.go_on(provider)
                 else:
                     full_start = not any(service.node for service in running)
                     sealing.prepare(kind, provider, self.data_dir, full_start=full_start)
                     self._note_seal(kind)
                     endpoints = provider.start(nodes=_CLUSTER_NODES if ha else 1)
-                    self._opening.open(provider.destroy, endpoints)
+                    self.opening.open(provider.destroy, endpoints)
                     if full_start:
-                        self._opening.forget_what_changed_nothing(endpoints)
+                        self.opening.forget_what_changed_nothing(endpoints)
             except HarnessError:
                 # An interrupted restore continues only with running servers.
-                if not running and not self._opening.is_half_restored():
+                if not running and not self.opening.is_half_restored():
                     with contextlib.suppress(HarnessError):  # the first error says more
                         provider.stop()
                 raise

@@ -11,7 +11,7 @@ from vault_harness.addresses import base_url
 from vault_harness.errors import HarnessError, StackError, named
 from vault_harness.local.engine.provider import Endpoints, NodeEndpoint, StackProvider
 from vault_harness.local.vault import cluster
-from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.admin import ACTIVE, NEW, SEALED, STANDBY, VaultAdmin
 from vault_harness.local.vault.keyring import Keyring
 
 Role = Literal["leader", "standby", "sealed", "not a member", "not answering", "down"]
@@ -21,10 +21,10 @@ _JOIN_SECONDS = 30.0
 """Enough for a new node even if the leader is overloaded."""
 
 _ROLES: dict[int, Role] = {
-    200: "leader",
-    429: "standby",
-    501: "not a member",
-    503: "sealed",
+    ACTIVE: "leader",
+    STANDBY: "standby",
+    NEW: "not a member",
+    SEALED: "sealed",
     0: "not answering",
 }
 
@@ -45,6 +45,12 @@ class NodeStatus:
     voter: bool | None = None
     lag: int | None = None
     cut: bool = False
+
+
+def health_of(endpoints: Endpoints) -> list[int]:
+    """Return each node's status of ``sys/health``; 0 without an answer."""
+    with cluster.operators(endpoints.addresses, ca_cert=endpoints.ca_cert) as nodes:
+        return cluster.health_of_all(nodes)
 
 
 def look(

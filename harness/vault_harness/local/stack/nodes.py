@@ -27,7 +27,7 @@ from vault_harness.local.stack import data_dir
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.opening import Unsealed
 from vault_harness.local.vault import cluster
-from vault_harness.local.vault.admin import LEADER_SECONDS, VaultAdmin
+from vault_harness.local.vault.admin import LEADER_SECONDS, SERVING, VaultAdmin
 from vault_harness.local.vault.root.operator_token import needing_root
 
 _LEADER_SECONDS = 30.0
@@ -100,7 +100,8 @@ class Nodes:
         """Let another node lead. Return former and new leader, and the seconds between."""
         with self._stack.held(), contextlib.closing(self._stack.operator("")) as leader:
             _, endpoints = self._cluster()
-            _refuse_alone(endpoints)
+            if len(endpoints.nodes) == 1:
+                raise _alone(endpoints, "there is no other node that could lead")
             before, begun = leader.address, time.monotonic()
             with needing_root(leader, named("node.step-down")):
                 cluster.step_down(leader)
@@ -152,7 +153,7 @@ class Nodes:
         """
         with self._stack.held(), contextlib.closing(self._stack.operator("")) as operator:
             provider, endpoints = self._cluster(name)
-            self._stack.check_settled()
+            self._stack.migrations.check_settled()
             if name == NODE_NAME:
                 raise SettingsError(
                     f"the node {name} cannot be removed: the stack's data is looked for there",
@@ -195,7 +196,7 @@ class Nodes:
         cut = {each for each in self._stack.provider().cut_nodes() if each != name}
         asked = [node.address for node in others if node.name not in cut]
         with cluster.operators(asked, self._stack.keyring(), ca_cert=endpoints.ca_cert) as nodes:
-            serving = sum(status in {200, 429} for status in cluster.health_of_all(nodes))
+            serving = sum(status in SERVING for status in cluster.health_of_all(nodes))
         if serving * 2 <= len(others):
             raise StackError(
                 f"without {name} there is no quorum: {serving} of the other {len(others)} nodes "
@@ -239,11 +240,6 @@ def _see_that_it_answered(name: str, done: Unsealed) -> None:
             looked_at=", ".join((*done.opened, *done.before)) + " did",
             remedy=f"{named('unseal')}; else look at its log: {named('logs', name)}",
         )
-
-
-def _refuse_alone(endpoints: Endpoints) -> None:
-    if len(endpoints.nodes) == 1:
-        raise _alone(endpoints, "there is no other node that could lead")
 
 
 def _alone(endpoints: Endpoints, cause: str) -> StackError:

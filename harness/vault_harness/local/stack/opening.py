@@ -22,18 +22,16 @@ from vault_harness.interrupts import uninterrupted
 from vault_harness.local.engine.configuration import DATA_NAME
 from vault_harness.local.engine.provider import NODE_NAME, Endpoints
 from vault_harness.local.stack.data_dir import INIT_MARKER_NAME, KEYRING_NAME
-from vault_harness.local.stack.members import admit, await_voters
+from vault_harness.local.stack.members import admit, await_voters, health_of
 from vault_harness.local.vault import cluster
-from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.admin import CLOSED, NEW, SEALED, VaultAdmin
 from vault_harness.local.vault.connection import SealStatus
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.local.vault.root.operator_token import admin_with_token
 from vault_harness.local.vault.unfinished import UnfinishedRestore, unfinished_restore
 
 _UNSEAL_SECONDS = 30.0
-_NEW = 501
 _LOG_LINE = re.compile(r"(?P<time>\S+) \[(?P<level>\w+)\] +(?:core: )?(?P<text>.*)")
-_CLOSED = frozenset({0, _NEW, 503})  # 0: no answer at first, then one after a second try
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +118,7 @@ class Opening:
         return max(found, key=lambda status: (status.initialised, not status.sealed))
 
     def any_sealed(self, endpoints: Endpoints) -> bool:
-        with cluster.operators(endpoints.addresses, ca_cert=endpoints.ca_cert) as nodes:
-            return not {501, 503}.isdisjoint(cluster.health_of_all(nodes))
+        return not CLOSED.isdisjoint(health_of(endpoints))
 
     def open(self, discard: Callable[[], object], endpoints: Endpoints) -> None:
         """Initialise a new Vault, and unseal a sealed one.
@@ -162,7 +159,8 @@ class Opening:
             self._await_balancer(endpoints)
         if self._marker.exists():  # a read-only disk refuses even to remove a missing file
             self._marker.unlink()
-        closed = [node for node in nodes if health[node] in _CLOSED]
+        # 0: no answer at first, then one after a second try
+        closed = [node for node in nodes if health[node] in {0, *CLOSED}]
         return Unsealed(
             opened=_names(endpoints, closed),
             before=_names(endpoints, [node for node in nodes if node not in closed]),
@@ -237,7 +235,7 @@ class Opening:
         keyring: Keyring,
         endpoints: Endpoints,
     ) -> None:
-        outside = [node for node in nodes if health[node] == _NEW and len(endpoints.nodes) > 1]
+        outside = [node for node in nodes if health[node] == NEW and len(endpoints.nodes) > 1]
         given: Sequence[VaultAdmin] = ()
         if len(endpoints.nodes) > 1 and (outside or keyring.kind == "shamir"):
             # A node can only join through a leader, which needs a quorum of the members.
@@ -274,7 +272,7 @@ class Opening:
                 nodes, keyring, timeout=_UNSEAL_SECONDS, given=given, check=check
             )
         except DeadlineExceeded as error:
-            if keyring.keys or 503 not in cluster.health_of_all(nodes):
+            if keyring.keys or SEALED not in cluster.health_of_all(nodes):
                 raise  # it is unsealed, so keys would not help
             raise KeyringMissing(
                 "this Vault unseals itself when it is started, and does not now; its recovery keys "

@@ -10,9 +10,10 @@ from typing import Literal
 from vault_harness.errors import OperatorError, StackError, without_frames
 from vault_harness.local.engine.provider import Endpoints, StackProvider
 from vault_harness.local.stack import sealing
+from vault_harness.local.stack.members import health_of
 from vault_harness.local.stack.opening import Opening
 from vault_harness.local.stack.record import StackRecord
-from vault_harness.local.vault import cluster
+from vault_harness.local.vault.admin import CLOSED
 from vault_harness.local.vault.connection import SealStatus
 
 Opener = Literal["keys", "itself"]
@@ -100,7 +101,4 @@ class Reopening:
 
     def _is_open(self, endpoints: Endpoints | None) -> bool:
         """Return whether a node may serve. A silent node may be paused and unsealed."""
-        if endpoints is None:
-            return False
-        with cluster.operators(endpoints.addresses, ca_cert=endpoints.ca_cert) as nodes:
-            return not {501, 503}.issuperset(cluster.health_of_all(nodes))
+        return endpoints is not None and not CLOSED.issuperset(health_of(endpoints))

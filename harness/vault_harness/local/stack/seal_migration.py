@@ -34,10 +34,11 @@ from vault_harness.local.engine.provider import NODE_NAME, NODES_DIRECTORY, Endp
 from vault_harness.local.engine.seal import SealKind, seal_stanza
 from vault_harness.local.stack import sealing
 from vault_harness.local.stack.data_dir import SEAL_MIGRATION_NAME
+from vault_harness.local.stack.members import health_of
 from vault_harness.local.stack.opening import Opening
 from vault_harness.local.stack.record import StackRecord, no_folder
 from vault_harness.local.vault import cluster
-from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.admin import SERVING, VaultAdmin
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.local.written_ahead import Checkpoint, WrittenAhead
 
@@ -386,12 +387,10 @@ def _beside(data: Path) -> Path:
 
 
 def _check_all_serve(endpoints: Endpoints) -> None:
-    with cluster.operators(endpoints.addresses, ca_cert=endpoints.ca_cert) as nodes:
-        health = cluster.health_of_all(nodes)
     away = [
         node.name
-        for node, status in zip(endpoints.nodes, health, strict=True)
-        if status not in {200, 429}
+        for node, status in zip(endpoints.nodes, health_of(endpoints), strict=True)
+        if status not in SERVING
     ]
     if away:
         raise StackError(

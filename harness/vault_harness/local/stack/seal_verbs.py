@@ -21,12 +21,12 @@ from vault_harness.local.stack.seal_migration import (
     SealMigrations,
 )
 from vault_harness.local.vault import cluster
+from vault_harness.local.vault.admin import CLOSED
 from vault_harness.local.vault.root.generate import prove_keys
 from vault_harness.local.written_ahead import Checkpoint
 from vault_harness.settings import Settings
 
 _RESTART_SECONDS = 30.0
-_CLOSED = frozenset({501, 503})
 _CLOSED_SECONDS = 5.0
 """For a busy machine."""
 
@@ -38,7 +38,7 @@ class SealVerbs(StackHere):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._migrations = SealMigrations(settings.data_dir, self._opening)
+        self.migrations = SealMigrations(settings.data_dir, self.opening)
 
     @without_frames
     def seal(self, *, leave_sealed: bool = False) -> Opener | None:
@@ -52,12 +52,12 @@ class SealVerbs(StackHere):
         with self.held():
             endpoints = self.endpoints()
             opener = self.reopening.before("sealed", leave_sealed=leave_sealed)
-            status = self._opening.seal_status(endpoints)
+            status = self.opening.seal_status(endpoints)
             if not status.sealed:
                 with contextlib.closing(self.operator("")) as operator:
                     if status.kind == "recovery":
                         cluster.wait_until_no_unseal_attempts(operator)
-                    keyring, token = self._opening.keyring(), str(operator.client.token)
+                    keyring, token = self.opening.keyring(), str(operator.client.token)
                     with cluster.operators(
                         endpoints.addresses, keyring, token=token, ca_cert=endpoints.ca_cert
                     ) as nodes:
@@ -76,7 +76,7 @@ class SealVerbs(StackHere):
                 open_ones = [
                     node.name
                     for node, status in zip(endpoints.nodes, health, strict=True)
-                    if status not in _CLOSED and node.name in running
+                    if status not in CLOSED and node.name in running
                 ]
                 if not open_ones:
                     return
@@ -99,13 +99,13 @@ class SealVerbs(StackHere):
         """
         with self.held():
             endpoints, record = self.endpoints(), StackRecord.load(self.data_dir)
-            if self._migrations.pending() is not None:
-                _, endpoints = self._migrations.go_on(self.provider())
+            if self.migrations.pending() is not None:
+                _, endpoints = self.migrations.go_on(self.provider())
                 return Unsealed(opened=tuple(node.name for node in endpoints.nodes))
             kind = sealing.seal_here(self.data_dir, record.seal)
-            if kind != "shamir" and self._opening.any_sealed(endpoints):
+            if kind != "shamir" and self.opening.any_sealed(endpoints):
                 sealing.prepare(kind, self.provider(), self.data_dir)
-            return self._opening.unseal(endpoints)
+            return self.opening.unseal(endpoints)
 
     @without_frames
     def restart(self, *, leave_sealed: bool = False) -> bool:
@@ -116,7 +116,7 @@ class SealVerbs(StackHere):
         """
         with self.held():
             endpoints, record = self.endpoints(), StackRecord.load(self.data_dir)
-            self._migrations.check_settled()
+            self.migrations.check_settled()
             kind = sealing.seal_here(self.data_dir, record.seal)
             provider = self.provider()
             if kind != "shamir":  # without its key it could not even start, whatever the flag
@@ -135,7 +135,7 @@ class SealVerbs(StackHere):
     @without_frames
     def open_nodes(self) -> Unsealed:
         """Unseal all running nodes, and let nodes join. The caller holds the lock."""
-        return self._opening.unseal(self.endpoints())
+        return self.opening.unseal(self.endpoints())
 
     # -- what it unseals itself with ---------------------------------------------------------------
 
@@ -152,7 +152,7 @@ class SealVerbs(StackHere):
 
     def _check_server(self, wanted: SealKind | None) -> None:
         """Check that Vault can have its seal, before it starts. Existing data names its product."""
-        if self._migrations.pending() is not None:
+        if self.migrations.pending() is not None:
             return
         recorded = StackRecord.load(self.data_dir).seal
         kind = sealing.chosen_seal(self.data_dir, recorded, wanted)
@@ -166,7 +166,7 @@ class SealVerbs(StackHere):
     @without_frames
     def prepare_seal(self) -> None:
         """Give a node that starts later the key of its seal. The caller holds the lock."""
-        self._migrations.check_settled()
+        self.migrations.check_settled()
         kind = sealing.seal_here(self.data_dir, StackRecord.load(self.data_dir).seal)
         sealing.prepare(kind, self.provider(), self.data_dir)
 
@@ -175,7 +175,7 @@ class SealVerbs(StackHere):
         return sealing.static_key(self.data_dir)
 
     def _seal(self, wanted: SealKind | None, *, ha: bool) -> SealKind:
-        pending = self._migrations.pending()
+        pending = self.migrations.pending()
         if pending is not None:
             return self._seal_on_the_way(pending, wanted, ha=ha)
         recorded = StackRecord.load(self.data_dir).seal
@@ -212,23 +212,23 @@ class SealVerbs(StackHere):
         with self.held():
             provider = self.provider()
             finished = None
-            if self._migrations.pending() is not None:
-                done, endpoints = self._migrations.go_on(provider, checkpoint)
+            if self.migrations.pending() is not None:
+                done, endpoints = self.migrations.go_on(provider, checkpoint)
                 client_path.ensure_proxies(endpoints, through=recording.through(provider))
                 finished = replace(done, action="finished")
             source = sealing.seal_here(self.data_dir, StackRecord.load(self.data_dir).seal)
-            self._migrations.check_possible(source, target, provider)
+            self.migrations.check_possible(source, target, provider)
             self.endpoints()
             if source == target:
                 return finished or SealMigrated(action="unchanged", source=source, target=target)
-            self._migrations.check_all_serve(self.endpoints())
+            self.migrations.check_all_serve(self.endpoints())
             data_dir.refuse_replaced(self.data_dir, provider.describe())
             with contextlib.closing(self.operator("")) as operator:
                 prove_keys(operator, self.keyring_path, self.data_dir)
             checkpoint("proved the keys")
-            self._migrations.begin(source, target)
+            self.migrations.begin(source, target)
             checkpoint("began")
-            done, endpoints = self._migrations.go_on(provider, checkpoint)
+            done, endpoints = self.migrations.go_on(provider, checkpoint)
             client_path.ensure_proxies(endpoints, through=recording.through(provider))
             return done
 
@@ -236,27 +236,21 @@ class SealVerbs(StackHere):
     def check_seal_migration(self, target: SealKind) -> SealKind:
         """Check that the seal could be migrated. Return the present or pending one."""
         data_dir.check(self.data_dir)
-        pending = self._migrations.pending()
+        pending = self.migrations.pending()
         present = (
             pending.target
             if pending is not None
             else sealing.seal_here(self.data_dir, StackRecord.load(self.data_dir).seal)
         )
-        self._migrations.check_possible(present, target, self.provider())
+        self.migrations.check_possible(present, target, self.provider())
         if pending is None and not holds_data(self.data_dir):
             self.endpoints()  # raises NotUp, as the migration would
         return present
-
-    def pending_seal_migration(self) -> SealMigration | None:
-        return self._migrations.pending()
-
-    def check_settled(self) -> None:
-        self._migrations.check_settled()
 
     @without_frames
     def restorable(self) -> Endpoints:
         """Return the addresses of a stack without a migration and without a node cut off."""
         endpoints = self.endpoints()
-        self._migrations.check_settled()
+        self.migrations.check_settled()
         members.refuse_cut(self.provider(), "a restore")
         return endpoints

@@ -26,13 +26,18 @@ LEADER_SECONDS = 10.0
 
 _POLL_SECONDS = 0.005
 _BETWEEN_SEALS_SECONDS = 20.0
-_ACTIVE = 200
+
+ACTIVE, STANDBY, NEW, SEALED = 200, 429, 501, 503
+"""Statuses of ``sys/health``."""
+
+SERVING, CLOSED = frozenset({ACTIVE, STANDBY}), frozenset({NEW, SEALED})
+
 _HEALTH = {
     0: "does not answer",
-    200: "is active",
-    429: "is a standby",
-    501: "is not initialised",
-    503: "is sealed",
+    ACTIVE: "is active",
+    STANDBY: "is a standby",
+    NEW: "is not initialised",
+    SEALED: "is sealed",
 }
 
 
@@ -187,11 +192,12 @@ class VaultAdmin(VaultApi):
         health = self.health()
         if health == 0:
             self.see_that_it_answers()  # raises at once for a dead server, instead of a wait
-        return health == _ACTIVE
+        return health == ACTIVE
 
     def _give(self, keyring: Keyring, *, migrate: bool = False) -> None:
         with self.asking("unseal") as client:
             if client.sys.read_seal_status()["sealed"]:
+                # Drop keys of another unfinished attempt.
                 client.sys.submit_unseal_key(reset=True)
                 try:
                     answers = [
@@ -220,7 +226,7 @@ class VaultAdmin(VaultApi):
     def wait_active(self, timeout: float, *, standby_ok: bool = False) -> None:
         """Wait until it is active, or with `standby_ok` a standby, which forwards requests."""
         deadline = time.monotonic() + timeout
-        good = {200, 429} if standby_ok else {200}
+        good = SERVING if standby_ok else {ACTIVE}
         awaited = Awaited(f"Vault at {self.address} to be active", timeout)
         while (status := self.health()) not in good:
             awaited.still(partial(_told, status))

@@ -364,6 +364,7 @@ class _Plan:
     ) -> _Step:
         version, present = current
         name = f"{mount}/{path}"
+        # Keys that are not in the blueprint stay.
         values = {**present, **wanted}
         if present == values:
             return _Step(Change("secret", name, "unchanged"), secret=(mount, path, present))

@@ -13,7 +13,14 @@ from pathlib import Path
 
 from vault_harness.certificates import first_in_file, shown_beside
 from vault_harness.errors import DeadlineExceeded, OperatorError, named, without_frames
-from vault_harness.local.vault.admin import VaultAdmin, health_in_words, knew_no_leader
+from vault_harness.local.vault.admin import (
+    ACTIVE,
+    SEALED,
+    SERVING,
+    VaultAdmin,
+    health_in_words,
+    knew_no_leader,
+)
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.waiting import Awaited, in_words
 
@@ -40,8 +47,6 @@ read master key") until it gets the keys again.
 """
 
 _ELECTION_SECONDS = 3.0
-
-_ACTIVE, _SEALED, _SERVING = 200, 503, frozenset({200, 429})
 
 
 @dataclass(frozen=True)
@@ -178,7 +183,7 @@ def wait_for_all(
     while True:
         health = health_of_all(nodes)
         leader = _active(nodes, health)
-        if leader is not None and _SERVING.issuperset(health):
+        if leader is not None and SERVING.issuperset(health):
             return leader
         awaited.still(partial(_states, nodes, health, refused))
         if leader is None and time.monotonic() >= check_at:
@@ -186,7 +191,7 @@ def wait_for_all(
             check_at = time.monotonic() + 1.0
         if keyring is not None and time.monotonic() >= again:
             for node, status in zip(nodes, health, strict=True):
-                if status == _SEALED:
+                if status == SEALED:
                     try:
                         node.give_keys(keyring)
                     except OperatorError as error:  # it may not have its data yet
@@ -218,7 +223,7 @@ def migrate_seal(nodes: Sequence[VaultAdmin], keyring: Keyring, *, timeout: floa
         leader = _active(nodes, health)
         if (
             leader is not None
-            and _SERVING.issuperset(health)
+            and SERVING.issuperset(health)
             # A follower without the change could not start with the new seal alone.
             and not any(node.seal_status_between_seals().migrating for node in nodes)
         ):
@@ -401,7 +406,7 @@ def wait_for_voters(leader: VaultAdmin, count: int, *, timeout: float) -> list[P
 
 def _active(nodes: Sequence[VaultAdmin], health: Sequence[int]) -> VaultAdmin | None:
     return next(
-        (node for node, status in zip(nodes, health, strict=True) if status == _ACTIVE), None
+        (node for node, status in zip(nodes, health, strict=True) if status == ACTIVE), None
     )
 
 
@@ -425,7 +430,7 @@ def _states(
     why = refused or {}
     return "; ".join(
         f"{node.address} {health_in_words(status)}"
-        + (f" ({why[node.address]})" if status == _SEALED and node.address in why else "")
+        + (f" ({why[node.address]})" if status == SEALED and node.address in why else "")
         for node, status in zip(nodes, health, strict=True)
     )
 

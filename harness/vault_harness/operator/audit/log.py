@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vault_harness.errors import HarnessError, named
-from vault_harness.operator.audit.entry import AuditEntry, Filter, entries, parse_line
+from vault_harness.operator.audit.entry import AuditEntry, Filter, entries
 
 _BLOCK = 64 * 1024
 _LOOK = 4 * 1024 * 1024
@@ -151,14 +152,8 @@ def _last_before(
     wanted: Filter | None,
     roles: Mapping[str, str] | None,
 ) -> list[AuditEntry]:
-    found: list[AuditEntry] = []
-    for line in backwards(file, end) if count > 0 else ():
-        entry = parse_line(line, roles=roles)
-        if entry is not None and (wanted is None or wanted.wants(entry)):
-            found.append(entry)
-            if len(found) == count:
-                break
-    return found[::-1]
+    found = entries(backwards(file, end), wanted, roles=roles)
+    return list(itertools.islice(found, max(count, 0)))[::-1]
 
 
 def end_of_lines(file: BinaryIO) -> int:

@@ -37,7 +37,6 @@ from vault_harness.operator.backup.make import (
     make_backup,
     write_backup,
 )
-from vault_harness.operator.backup.rehearsal import rehearse
 from vault_harness.operator.backup.restoring import Restored, put_in, restore
 
 __all__ = [
@@ -45,7 +44,6 @@ __all__ = [
     "backup_keys",
     "restore",
     "unfinished_keyring",
-    "rehearse",
     "restore_keys",
     "restore_seal_key",
     "SealKeyRestored",

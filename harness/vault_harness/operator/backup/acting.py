@@ -63,7 +63,7 @@ def acting_on(leader: VaultAdmin, keyring_path: Path) -> VaultAdmin:
         except KeyringMissing:
             if time.monotonic() >= deadline:
                 break
-        time.sleep(POLL_SECONDS)
+        time.sleep(POLL_SECONDS)  # bounded by the deadline
     raise TokensEnded(
         "the backup is in place and unsealed, but none of its tokens is valid any more, so "
         "nothing could be compared",

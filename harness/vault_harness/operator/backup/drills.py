@@ -155,9 +155,7 @@ def drill(
         running.close()
         for node in copies:
             node.kill()
-            close = getattr(node, "close", None)
-            if close is not None:
-                close()
+            node.close()
     return report
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vault_harness.errors import DeadlineExceeded, OperatorError, StackError, VaultIsSealed, named
 from vault_harness.local.vault import cluster
-from vault_harness.local.vault.admin import VaultAdmin, alive, health_in_words
+from vault_harness.local.vault.admin import NEW, VaultAdmin, alive, health_in_words
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.operator.backup.files import Keys
 from vault_harness.operator.backup.make import cluster_id
@@ -194,7 +194,7 @@ def check_nodes(nodes: Sequence[VaultAdmin]) -> None:
     away = [
         f"{node.address} {health_in_words(status)}"
         for node, status in zip(nodes, cluster.health_of_all(nodes), strict=True)
-        if status in {0, 501}
+        if status in {0, NEW}
     ]
     if away and len(nodes) > 1:
         raise StackError(

@@ -399,7 +399,7 @@ def _answered(node: VaultAdmin, contents: Contents, wanted: Comparison | None = 
             if error is not None:
                 raise error
             return found
-        time.sleep(POLL_SECONDS)
+        time.sleep(POLL_SECONDS)  # bounded by the deadline
 
 
 def _keep_snapshot(root: VaultAdmin, keyring_path: Path) -> Path:

@@ -80,7 +80,7 @@ class Saved:
     def start(self, stack: LocalStack, keys: Keys) -> None:
         """Start the stack that is here, or a new one of the same shape."""
         if holds_data(stack.data_dir):
-            left = stack.unfinished_restore()
+            left = stack.opening.unfinished_restore()
             # Only the rest of the restore opens the servers.
             half_way = left is not None and not left.keys_here
             with contextlib.suppress(*([HarnessError] if half_way else [])):

@@ -20,6 +20,8 @@ from vault_harness.operator.doctor.content import (
     check_audit,
     check_mounts,
     check_policies,
+    check_roles,
+    check_roles_by_login,
     check_secrets,
 )
 from vault_harness.operator.doctor.kinds import KINDS, Kind
@@ -35,13 +37,13 @@ from vault_harness.operator.doctor.machine import (
     leave_to_restore,
     look_at_docker,
 )
-from vault_harness.operator.doctor.network import (
+from vault_harness.operator.doctor.server import (
     check_answers,
     check_environment_address,
+    check_open,
     check_way,
+    note_refusal,
 )
-from vault_harness.operator.doctor.roles import check_roles, check_roles_by_login
-from vault_harness.operator.doctor.server import check_open, note_refusal
 
 __all__ = [
     "examine",

@@ -27,6 +27,7 @@ def look_at_docker(settings: Settings, *, timeout: float = 5.0) -> DockerView:
 
 _GIVEN = ("operator-token*", "*-role-id", "*-secret-id")
 
+# Present and earlier keys beside the keyring, tokens, ids.
 _PRIVATE_FILES = (
     *("init.json*", *_GIVEN),
     *("namespaces/*/*-role-id", "namespaces/*/*-secret-id"),

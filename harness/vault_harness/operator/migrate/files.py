@@ -54,7 +54,7 @@ def write_env_vault(record: MigrationRecord, path: Path, text: str, checkpoint: 
         return  # an earlier migration's, which the undo of this one must leave
     if path.exists() and record.env_vault is None:
         kept = path.with_name(f"{path.name}.backup-{stamp()}")
-        copy(kept, path.read_bytes())
+        files.write_private(kept, path.read_bytes())
         record.env_vault_backup = str(kept)
     record.env_vault = str(place(path))
     record.env_vault_sha256 = hashlib.sha256(text.encode()).hexdigest()
@@ -95,10 +95,6 @@ def _put_back(file: Path, copy_of_it: Path, kept: list[str]) -> None:
         files.write_private(file, copy_of_it.read_bytes())
     else:
         kept.append(f"{file.name}: its copy {copy_of_it} is not where it was")
-
-
-def copy(path: Path, content: bytes) -> None:
-    files.write_private(path, content)
 
 
 def same(path: Path, content: bytes) -> bool:

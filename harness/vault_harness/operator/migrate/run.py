@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from vault_harness import files
 from vault_harness.errors import OperatorError, SettingsError, StackError, named, without_frames
 from vault_harness.interrupts import telling_what_is_left
 from vault_harness.local.vault.kv import CheckAndSetError, Kv, SecretVersion
@@ -15,7 +16,6 @@ from vault_harness.local.written_ahead import Checkpoint
 from vault_harness.operator.migrate.dotenv import read
 from vault_harness.operator.migrate.files import (
     ClientSettings,
-    copy,
     same,
     take_back_files,
     write_env_vault,
@@ -135,7 +135,7 @@ def _record_of(
         now = stamp()
         original = place(env_file)
         backup = original.with_name(f"{original.name}.backup-{now}")
-        copy(backup, content)
+        files.write_private(backup, content)
         checkpoint("backed up")
         record = MigrationRecord(str(original), kv.mount, uuid, now, str(backup), read_as)
         record.number = next_number(data_dir)

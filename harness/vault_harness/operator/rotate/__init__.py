@@ -10,9 +10,12 @@ from vault_harness.operator.rotate.password_server import (
 from vault_harness.operator.rotate.postgresql import PostgreSQL
 from vault_harness.operator.rotate.redis import Redis
 from vault_harness.operator.rotate.rotation import (
+    POSTGRESQL_VARIABLE,
+    REDIS_VARIABLE,
     How,
     NothingToRollBack,
     SecretPlan,
+    configured,
     each_of,
     find_rollback,
     plan_secret,
@@ -25,7 +28,6 @@ from vault_harness.operator.rotate.secret_id import (
     plan_secret_id,
     rotate_secret_id,
 )
-from vault_harness.operator.rotate.servers import POSTGRESQL_VARIABLE, REDIS_VARIABLE, configured
 from vault_harness.operator.rotate.targets import Target, find_targets, known_targets
 
 __all__ = [

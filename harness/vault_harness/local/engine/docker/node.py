@@ -10,7 +10,7 @@ from pathlib import Path
 from vault_harness import files
 from vault_harness.addresses import base_url
 from vault_harness.certificates import OPERATOR
-from vault_harness.errors import CapabilityMissing, EngineError, PortTaken
+from vault_harness.errors import CapabilityMissing, PortTaken
 from vault_harness.local.dialect import Dialect
 from vault_harness.local.engine.configuration import AUDIT_LOG_NAME
 from vault_harness.local.engine.docker.container import Container
@@ -22,6 +22,7 @@ from vault_harness.local.engine.docker.inside import (
     write_configuration,
 )
 from vault_harness.local.engine.ports import LOOPBACK, PortLease, answers, seal_status_url
+from vault_harness.local.engine.product import check_storage
 from vault_harness.local.engine.shape import (
     IN_CONTAINERS,
     IN_CONTAINERS_ELSEWHERE,
@@ -67,12 +68,7 @@ class DockerNode:
         upstream_host: str,
         around: Surroundings,
     ) -> None:
-        if spec.storage not in dialect.storages:
-            raise EngineError(
-                f"{dialect.title} has no storage {spec.storage}",
-                looked_at="the image of the docker engine",
-                remedy=f"choose one of {', '.join(sorted(dialect.storages))}",
-            )
+        check_storage(spec.storage, dialect, looked_at="the image of the docker engine")
         self.spec = spec
         self.dialect = dialect
         self._make = make

@@ -200,11 +200,8 @@ class DockerStack:
     def _have_balancer_read(self) -> bool:
         """Make the balancer read its configuration, if it runs; connections stay."""
         with connected() as client:
-            running = [
-                container
-                for container in self._containers(client)
-                if service_of(container) == BALANCER_NAME and container.status == "running"
-            ]
+            found = self._containers_of(client, BALANCER_NAME)
+            running = [container for container in found if container.status == "running"]
             for container in running:
                 container.kill("SIGUSR2")
         return bool(running)
@@ -418,9 +415,8 @@ class DockerStack:
                 yield from follow_file(self.audit_path)
             return
         with connected() as client:
-            for container in self._containers(client):
-                if service_of(container) == name:
-                    yield from log_lines(container, "all" if tail is None else tail, follow)
+            for container in self._containers_of(client, name):
+                yield from log_lines(container, "all" if tail is None else tail, follow)
 
     def compose(self, more: Mapping[str, str] | None = None) -> Compose:
         """Return Compose with the variables of the last `start`, and `more`."""
@@ -483,9 +479,12 @@ class DockerStack:
         )
         return found
 
+    def _containers_of(self, client: docker.DockerClient, service: str) -> list[Any]:
+        return [each for each in self._containers(client) if service_of(each) == service]
+
     def _remove_container(self, name: str) -> list[str]:
         with connected() as client:
-            found = [each for each in self._containers(client) if service_of(each) == name]
+            found = self._containers_of(client, name)
             for container in found:
                 container.stop(timeout=int(STOP_SECONDS))
                 container.remove(v=True)

@@ -106,12 +106,12 @@ def resolve(client: docker.DockerClient, settings: Settings) -> tuple[Image | No
 
     An image that the user chose is never replaced.
     """
-    vault = _present(client, settings.vault_image)
+    vault = find_image(client, settings.vault_image)
     if vault is None and not _chosen(settings, "vault_image"):
-        vault = _present(client, LOCAL_VAULT)
-    toxiproxy = _present(client, settings.toxiproxy_image)
+        vault = find_image(client, LOCAL_VAULT)
+    toxiproxy = find_image(client, settings.toxiproxy_image)
     if toxiproxy is None and not _chosen(settings, "toxiproxy_image"):
-        toxiproxy = _present(client, LOCAL_TOXIPROXY)
+        toxiproxy = find_image(client, LOCAL_TOXIPROXY)
     return vault, toxiproxy
 
 
@@ -128,9 +128,9 @@ def require(client: docker.DockerClient, settings: Settings) -> tuple[Image, Ima
 
 def require_balancer(client: docker.DockerClient, settings: Settings) -> Image:
     """Return HAProxy's image; pull it if missing."""
-    found = _present(client, settings.haproxy_image)
+    found = find_image(client, settings.haproxy_image)
     if found is None and not _chosen(settings, "haproxy_image"):
-        found = _present(client, LOCAL_BALANCER)
+        found = find_image(client, LOCAL_BALANCER)
     return found or _pull(client, settings.haproxy_image)
 
 
@@ -142,10 +142,6 @@ def refuse_outdated(*images: Image) -> None:
                 looked_at=f"its label {Labels.CODE}",
                 remedy=named("images"),
             )
-
-
-def find_image(client: docker.DockerClient, name: str) -> Image | None:
-    return _present(client, name)
 
 
 def _look(client: docker.DockerClient, settings: Settings, *, ask_registry: bool) -> DockerState:
@@ -160,15 +156,9 @@ def _look(client: docker.DockerClient, settings: Settings, *, ask_registry: bool
         if image is None
     ]
     if vault is not None and toxiproxy is not None:
-        if vault.outdated or toxiproxy.outdated:
-            return DockerState(
-                status=DockerStatus.NO_IMAGES,
-                line=f"engine {version} answers, with {vault} and {toxiproxy}",
-                vault=vault,
-                toxiproxy=toxiproxy,
-            )
+        outdated = vault.outdated or toxiproxy.outdated
         return DockerState(
-            status=DockerStatus.READY,
+            status=DockerStatus.NO_IMAGES if outdated else DockerStatus.READY,
             line=f"engine {version} answers, with {vault} and {toxiproxy}",
             vault=vault,
             toxiproxy=toxiproxy,
@@ -191,7 +181,7 @@ def _chosen(settings: Settings, field: str) -> bool:
     return bool(getattr(settings, field) != type(settings).model_fields[field].default)
 
 
-def _present(client: docker.DockerClient, name: str) -> Image | None:
+def find_image(client: docker.DockerClient, name: str) -> Image | None:
     from docker.errors import ImageNotFound
 
     try:

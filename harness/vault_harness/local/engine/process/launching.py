@@ -15,6 +15,7 @@ from vault_harness.certificates import OPERATOR
 from vault_harness.errors import CapabilityMissing, DeadlineExceeded, PortTaken, StackError, named
 from vault_harness.local.engine.balancing import Backends
 from vault_harness.local.engine.cloud_seal import with_cloud_seal
+from vault_harness.local.engine.members import known_cluster
 from vault_harness.local.engine.ports import LOOPBACK, PortLease, listens, port_taken
 from vault_harness.local.engine.process.balancer import ProcessBalancer
 from vault_harness.local.engine.process.engine import ProcessToxiproxy
@@ -162,7 +163,7 @@ class Launching(Places):
         cluster = bool(members)
         if cluster:
             # Clients use the balancer's address, which may be the former address of a node.
-            port = free_port_of(api) if self._is_cluster(record) else 0
+            port = free_port_of(api) if known_cluster(record, self._data_dir) else 0
         elif name == HOLDER_NAME:
             port = free_port_of(api)
         else:

@@ -10,7 +10,7 @@ from typing import Final
 from vault_harness import files
 from vault_harness.addresses import base_url
 from vault_harness.certificates import OPERATOR
-from vault_harness.errors import EngineError, ServerDied
+from vault_harness.errors import ServerDied
 from vault_harness.local.dialect import Dialect
 from vault_harness.local.engine.configuration import (
     AUDIT_LOG_NAME,
@@ -27,6 +27,7 @@ from vault_harness.local.engine.ports import (
     seal_status_url,
 )
 from vault_harness.local.engine.process.server import Server
+from vault_harness.local.engine.product import check_storage
 from vault_harness.local.engine.shape import ON_PROCESSES, Capability, NodeSpec, no_network
 from vault_harness.local.programs import Program
 
@@ -45,12 +46,7 @@ class ProcessNode:
     """
 
     def __init__(self, spec: NodeSpec, program: Program, *, start_timeout: float = 15.0) -> None:
-        if spec.storage not in program.dialect.storages:
-            raise EngineError(
-                f"{program.dialect.title} has no storage {spec.storage}",
-                looked_at=str(program.path),
-                remedy=f"choose one of {', '.join(sorted(program.dialect.storages))}",
-            )
+        check_storage(spec.storage, program.dialect, looked_at=str(program.path))
         self.spec = spec
         self.program = program
         self._start_timeout = start_timeout

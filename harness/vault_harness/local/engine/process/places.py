@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vault_harness.addresses import base_url
-from vault_harness.local.engine.configuration import AUDIT_LOG_NAME, DATA_NAME
+from vault_harness.local.engine.configuration import AUDIT_LOG_NAME
+from vault_harness.local.engine.members import known_cluster, known_members, node_directory
 from vault_harness.local.engine.ports import LOOPBACK, listens
 from vault_harness.local.engine.process.balancer import CONFIGURATION_NAME as BALANCER_CONFIGURATION
 from vault_harness.local.engine.provider import (
@@ -90,20 +91,8 @@ class Places:
             return self._directory(NODE_NAME) / AUDIT_LOG_NAME
         return self._directory(name) / log_name(name)
 
-    def _members(self, record: KnownServers) -> list[str]:
-        """Return the nodes' names, from their folders if there is no record."""
-        if record.endpoints is not None:
-            return [node.name for node in record.endpoints.nodes]
-        found = (self._data_dir / NODES_DIRECTORY).glob(f"*/{DATA_NAME}/*")
-        return [NODE_NAME, *sorted({path.parents[1].name for path in found})]
-
-    def _is_cluster(self, record: KnownServers) -> bool:
-        if record.endpoints is not None:
-            return record.endpoints.balancer is not None
-        return len(self._members(record)) > 1
-
     def _is_cuttable(self, record: KnownServers) -> bool:
-        return self._is_cluster(record) and self._directory(RELAY_NAME).is_dir()
+        return known_cluster(record, self._data_dir) and self._directory(RELAY_NAME).is_dir()
 
     def _known(self, name: str, record: KnownServers) -> tuple[str, str]:
         """Return a node's last ``host:port`` for clients and for nodes; empty if unknown."""
@@ -120,11 +109,12 @@ class Places:
         return "", ""
 
     def _names(self, record: KnownServers) -> list[str]:
-        balancer = [BALANCER_NAME] if self._is_cluster(record) else []
+        members = known_members(record, self._data_dir)
+        balancer = [BALANCER_NAME] if known_cluster(record, self._data_dir) else []
         holder = [HOLDER_NAME] if record.seal == "transit" else []
         recorder = [RECORDER_NAME] if RECORDER_NAME in record.services else []
         relay = [RELAY_NAME] if self._is_cuttable(record) else []
-        return [*relay, *self._members(record), *balancer, *holder, TOXIPROXY, *recorder]
+        return [*relay, *members, *balancer, *holder, TOXIPROXY, *recorder]
 
     def _all_names(self, record: KnownServers) -> list[str]:
         """Return those names, and what a crashed start may have left."""
@@ -133,9 +123,9 @@ class Places:
         return list(dict.fromkeys([*self._names(record), *folders, *aside]))
 
     def _directory(self, name: str) -> Path:
-        if name in {NODE_NAME, HOLDER_NAME, *_CONFIGURATION}:
+        if name in {HOLDER_NAME, *_CONFIGURATION}:
             return self._data_dir / name
-        return self._data_dir / NODES_DIRECTORY / name
+        return node_directory(self._data_dir, name)
 
     def _configuration(self, name: str) -> Path:
         return self._directory(name) / configuration_name(name)

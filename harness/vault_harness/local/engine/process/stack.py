@@ -6,12 +6,14 @@ import contextlib
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from vault_harness import files
 from vault_harness.addresses import base_url
-from vault_harness.errors import HarnessError, StackError, named
+from vault_harness.errors import CapabilityMissing, EngineError, HarnessError, StackError, named
 from vault_harness.local.dialect import Dialect
 from vault_harness.local.engine.cloud_seal import with_cloud_seal
 from vault_harness.local.engine.configuration import AUDIT_LOG_NAME, DATA_NAME
@@ -19,14 +21,18 @@ from vault_harness.local.engine.logs import follow as follow_file
 from vault_harness.local.engine.logs import lines
 from vault_harness.local.engine.members import (
     check_room,
+    known_cluster,
+    known_members,
     next_name,
     planned_members,
     refuse_other_engines_cluster,
 )
 from vault_harness.local.engine.ports import listens, port_taken
-from vault_harness.local.engine.process.cutting import Cutting
 from vault_harness.local.engine.process.finding import recorded
+from vault_harness.local.engine.process.launching import Launching
+from vault_harness.local.engine.process.links import Cut
 from vault_harness.local.engine.process.node import ProcessNode
+from vault_harness.local.engine.process.own_program import Relay
 from vault_harness.local.engine.process.places import TOXIPROXY, title_of
 from vault_harness.local.engine.process.services import ServiceProcesses
 from vault_harness.local.engine.process.spawn import DetachedProcess
@@ -82,7 +88,7 @@ def _identity(file: Path) -> tuple[int, int] | None:
     return state.st_dev, state.st_ino
 
 
-class ProcessStack(Cutting):
+class ProcessStack(Launching):
     """Vault and Toxiproxy as detached processes, found again by pid and start time.
 
     If the record is lost, the configuration files on their command lines identify them.
@@ -94,7 +100,7 @@ class ProcessStack(Cutting):
 
     @property
     def audit_paths(self) -> dict[str, Path]:
-        nodes = self._members(self._record_if_readable())
+        nodes = known_members(self._record_if_readable(), self._data_dir)
         return {name: self._directory(name) / AUDIT_LOG_NAME for name in nodes}
 
     @property
@@ -106,8 +112,8 @@ class ProcessStack(Cutting):
         record, settings = self._memory.load(), self._settings
         for name in self._names(record):
             self._refuse_another(name, record)
-        balanced = nodes > 1 or self._is_cluster(record)
-        if balanced and not self._is_cluster(record):
+        balanced = nodes > 1 or known_cluster(record, self._data_dir)
+        if balanced and not known_cluster(record, self._data_dir):
             self._refuse_running(record)
         for name, port, setting in (
             (BALANCER_NAME if balanced else NODE_NAME, settings.vault_port, "HARNESS_VAULT_PORT"),
@@ -119,11 +125,11 @@ class ProcessStack(Cutting):
 
     def start(self, *, nodes: int = 1) -> Endpoints:
         record = self._memory.load()
-        known = self._members(record)
+        known = known_members(record, self._data_dir)
         members = planned_members(known, nodes)
         refuse_other_engines_cluster(self.name, members, self._data_dir)
-        balanced = nodes > 1 or self._is_cluster(record)
-        if balanced and not self._is_cluster(record):
+        balanced = nodes > 1 or known_cluster(record, self._data_dir)
+        if balanced and not known_cluster(record, self._data_dir):
             self._refuse_running(record)
         started: list[str] = []
         try:
@@ -173,7 +179,7 @@ class ProcessStack(Cutting):
         return self._end_and_note([HOLDER_NAME])
 
     def end_vault(self) -> list[str]:
-        return self._end_and_note(self._members(self._memory.load()))
+        return self._end_and_note(known_members(self._memory.load(), self._data_dir))
 
     def let_ask_cloud(self, engine: Engine) -> None:
         """Do nothing: credentials come from the environment."""
@@ -223,12 +229,12 @@ class ProcessStack(Cutting):
     def restart_vault(self) -> None:
         """Restart all nodes. Refuses on a full disk, and stops nothing then."""
         record = self._memory.load()
-        nodes = self._members(record)
+        nodes = known_members(record, self._data_dir)
         check_room(self._data_dir, nodes)
         self._end(nodes, record)
         try:
             for name in nodes:
-                self._launch(name, record, nodes if self._is_cluster(record) else ())
+                self._launch(name, record, nodes if known_cluster(record, self._data_dir) else ())
         finally:
             self._memory.save(record)
 
@@ -238,13 +244,13 @@ class ProcessStack(Cutting):
         HAProxy reads its certificate only at the start, so a new one replaces it.
         """
         record = self._memory.load()
-        running = self._all_running((*self._members(record), RECORDER_NAME), record)
+        running = self._all_running((*known_members(record, self._data_dir), RECORDER_NAME), record)
         for processes in running.values():
             for process in processes:
                 process.signal(signal.SIGHUP)
         balancer = recorded(BALANCER_NAME, record, self._configuration(BALANCER_NAME))
         if self._own(BALANCER_NAME) is not None and balancer is not None and balancer.alive():
-            self._lead_to(record, self._members(record))
+            self._lead_to(record, known_members(record, self._data_dir))
 
     # -- the HTTP recorder ------------------------------------------------------------------------
 
@@ -284,11 +290,11 @@ class ProcessStack(Cutting):
     def start_node(self, name: str) -> None:
         record = self._memory.load()
         if not self._keep(name, record):
-            self._launch(name, record, self._members(record))
+            self._launch(name, record, known_members(record, self._data_dir))
 
     def add_node(self) -> NodeEndpoint:
         record = self._memory.load()
-        members = self._members(record)
+        members = known_members(record, self._data_dir)
         name = next_name(members, self._data_dir)
         try:
             self._launch(name, record, members)
@@ -302,7 +308,8 @@ class ProcessStack(Cutting):
 
     def remove_node(self, name: str) -> list[str]:
         record = self._memory.load()
-        self._lead_to(record, [member for member in self._members(record) if member != name])
+        members = known_members(record, self._data_dir)
+        self._lead_to(record, [member for member in members if member != name])
         ended = self._end([name], record)
         self._memory.save(record)
         shutil.rmtree(self._directory(name), ignore_errors=True)
@@ -322,6 +329,77 @@ class ProcessStack(Cutting):
         record.endpoints = self._endpoints(record, members)
         self._memory.save(record)
 
+    # -- nodes that are cut off -------------------------------------------------------------------
+
+    def make_cuttable(self) -> None:
+        """Let nodes reach each other through a relay, which can close one node's routes.
+
+        Processes share loopback, so only a relay can do it. Its folder marks a cluster as cuttable.
+        """
+        folder = self._directory(RELAY_NAME)
+        if folder.is_dir():
+            return
+        if sys.platform != "linux":
+            raise CapabilityMissing(
+                "nodes that are processes can only be cut off on Linux",
+                looked_at=f"the platform {sys.platform}, which hides who owns a connection",
+                remedy=f"HARNESS_ENGINE=docker for a stack in another folder (HARNESS_DATA_DIR): "
+                f"{named('up', '--ha')}",
+            )
+        record = self._memory.load()
+        found = self._all_running(known_members(record, self._data_dir), record)
+        running = [name for name, processes in found.items() if processes]
+        if running:
+            raise StackError(
+                f"{', '.join(running)} run already, and reach each other directly",
+                looked_at=str(self._data_dir),
+                remedy=f"{named('down')}, then {named('up', '--ha', '--cuttable')}: the data stays",
+            )
+        files.private_directory(self._data_dir)
+        files.private_directory(folder)
+
+    def cut_node(self, name: str, *, hears: bool = False, is_heard: bool = False) -> None:
+        relay = self._relay_of(self._memory.load())
+        if relay is None and self._directory(RELAY_NAME).is_dir():
+            raise EngineError(
+                "the relay between the nodes does not run",
+                looked_at=str(self._directory(RELAY_NAME)),
+                remedy=f"{named('up')} starts another, and leaves the nodes as they are; "
+                f"{named('logs', RELAY_NAME)} has its log",
+            )
+        if relay is None:
+            raise CapabilityMissing(
+                f"{name} cannot be cut off: the nodes of this cluster reach each other directly",
+                looked_at=str(self._data_dir),
+                remedy=f"{named('down')}, then {named('up', '--ha', '--cuttable')}: the data stays",
+            )
+        relay.shut(name, Cut(hears=hears, is_heard=is_heard))
+
+    def join_node(self, name: str) -> bool:
+        relay = self._relay_of(self._memory.load())
+        if relay is None or name not in relay.state()["cut"]:
+            return False
+        relay.open(name)
+        return True
+
+    def cut_nodes(self) -> list[str]:
+        with contextlib.suppress(HarnessError):
+            record = self._memory.load()
+            relay = self._relay_of(record)
+            cut = sorted(relay.state()["cut"]) if relay is not None else []
+            found = self._all_running(cut, record) if cut else {}
+            return [name for name, processes in found.items() if processes]  # none without its node
+        return []
+
+    def _relay_of(self, record: KnownServers) -> Relay | None:
+        # The port alone is not enough: another stack's nodes have the same names.
+        known = record.services.get(RELAY_NAME, {})
+        if "api" not in known or not self._running(RELAY_NAME, record):
+            return None
+        return Relay(str(known["api"]))
+
+    # -- all of it ---------------------------------------------------------------------------------
+
     def destroy(self) -> list[str]:
         return self.stop() + remove_directories(self._data_dir)
 
@@ -340,7 +418,7 @@ class ProcessStack(Cutting):
     def describe(self) -> list[ServiceState]:
         record = self._record_if_readable()
         states = []
-        names, members = self._names(record), self._members(record)
+        names, members = self._names(record), known_members(record, self._data_dir)
         for name, found in self._all_running(self._all_names(record), record).items():
             if name not in names and not found:
                 continue  # it should not run, and does not

@@ -16,14 +16,19 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 from urllib.parse import parse_qs, quote, unquote
 
-from vault_harness.local.toxiproxy.server import VERSION, bodies, traffic
+from vault_harness.local.toxiproxy.server import VERSION, bodies
 from vault_harness.local.toxiproxy.server.addresses import Address, AddressError, Resolver
 from vault_harness.local.toxiproxy.server.bodies import Problem
-from vault_harness.local.toxiproxy.server.connection import Common, Connection
+from vault_harness.local.toxiproxy.server.connection import (
+    CONTENT_TYPE,
+    HANDLER_ERRORS,
+    Common,
+    Connection,
+    Traffic,
+)
 from vault_harness.local.toxiproxy.server.proxy import Proxy
 from vault_harness.local.toxiproxy.server.stage import Direction, InvalidAttributes, Toxic
 from vault_harness.local.toxiproxy.server.toxics import TOXICS
-from vault_harness.local.toxiproxy.server.traffic import Traffic
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
@@ -299,8 +304,8 @@ class Api:
 
     async def _metrics(self, _request: Request) -> Answer:
         live = self._live() if self._proxy_metrics else None
-        text = traffic.HANDLER_ERRORS if live is None else self._traffic.metrics(live)
-        return Answer(200, text.encode(), traffic.CONTENT_TYPE)
+        text = HANDLER_ERRORS if live is None else self._traffic.metrics(live)
+        return Answer(200, text.encode(), CONTENT_TYPE)
 
     async def _connections(self, request: Request) -> Answer:
         wanted = parse_qs(request.target.partition("?")[2]).get("proxy", [])
