@@ -40,14 +40,14 @@ if TYPE_CHECKING:
 def clients(name: str | None = None, *, suite: Suite, write: bool = False) -> None:
     """List the published clients, or build one and judge it.
 
-    Its own package manager builds it in the user's cache. Scenarios that fail run three times more,
-    to tell flaky from broken. The result is compared with the published one.
+    Its own package manager builds it in the user's cache. What does not pass at once runs five
+    times more, to tell flaky from broken. The result is compared with the published one.
 
     Exit code 0: as published; 1: a verdict differs; 3: a run broke down, or nothing was proved; 4:
     a wrong command line.
     """
     from vault_harness.errors import NotJudged
-    from vault_harness.judge.clients import broken_down, find, proved_nothing, settled
+    from vault_harness.judge.clients import broken_down, find, proved_nothing, score_of_client
     from vault_harness.judge.report.score import updated
 
     use_engine(suite.engine)
@@ -60,20 +60,20 @@ def clients(name: str | None = None, *, suite: Suite, write: bool = False) -> No
     if write and suite.only:
         _refuse_a_part_of_nothing(client)
     folder = Path(suite.report or f"report/clients/{name}")
-    first, again = _judged(client, folder, suite)
-    if broken := broken_down(first, again):
+    run = _judged(client, folder, suite)
+    if broken := broken_down(run):
         raise NotJudged(
             f"{len(broken)} scenario{'s' * (len(broken) > 1)} ended with an error of the harness, "
             "which says nothing about the client; nothing was written",
             looked_at=f"{folder}: {', '.join(broken)}",
             remedy="their logs there show what broke down; fix that, and run this again",
         )
-    score = settled(client, first, again)
+    score = score_of_client(client, run)
     published = client.score()
     if proved_nothing(score, published):
         raise NotJudged(
             "no scenario was exercised, which says nothing of the client; nothing was written",
-            looked_at=f"{folder}: {_first_reason(first)}",
+            looked_at=f"{folder}: {_first_reason(run)}",
             remedy="see there why its adapter does not start, or reads nothing; fix that, and "
             "run this again",
         )
@@ -130,24 +130,14 @@ def _refuse_without_a_checkout() -> None:
 Journal = Mapping[str, Any]
 
 
-def _judged(client: Client, report: Path, suite: Suite) -> tuple[Journal, Journal | None]:
-    from vault_harness.judge.clients import install, to_settle
-
-    suite = suite.checked()  # before anything is built
-    suite = replace(suite, subject=client.subject(install(client)))
-    first = _run(suite, report)
-    again = None
-    if ids := to_settle(first):
-        say(f"\nagain, three times each, to tell flaky from broken: {', '.join(ids)}")
-        again = _run(replace(suite, only=ids, repeat=3), report / "again")
-    return first, again
-
-
-def _run(suite: Suite, report: Path) -> Journal:
+def _judged(client: Client, report: Path, suite: Suite) -> Journal:
     from vault_harness.errors import HarnessDefect
+    from vault_harness.judge.clients import QUIET_RUNS, install
     from vault_harness.judge.report import load
 
-    words = replace(suite, report=str(report)).words()
+    suite = suite.checked()  # before anything is built
+    suite = replace(suite, subject=client.subject(install(client)), report=str(report))
+    words = replace(suite, confirm=suite.confirm or QUIET_RUNS).words()
     code = run_child([sys.executable, *PYTEST, *words], env=pytest_environment())
     if code not in _JUDGED:
         raise SystemExit(code)

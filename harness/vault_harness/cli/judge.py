@@ -49,6 +49,10 @@ class Suite:
     repeat: int | None = option(
         "how many times each scenario runs; a scenario that passes and fails is flaky"
     )
+    confirm: int | None = option(
+        "how many further runs confirm what does not pass at once, with few scenarios beside "
+        "them; by default until two runs agree"
+    )
     ttl_scale: float | None = option(
         "stretch all lives by this factor, for clients that expect longer ones"
     )

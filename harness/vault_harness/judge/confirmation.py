@@ -7,8 +7,10 @@ Scenarios run side by side, which makes a machine slow at the wrong moment.
 3. After anything else a quiet run follows, with few scenarios beside it. If it breaks the same
 promise, or misses the same condition, that is the verdict. If it passes, and the first run broke no
 promise or does not count, the verdict is pass. Otherwise a second quiet run follows, and the two
-decide: both pass, both fail, or the client is flaky.
-4. A run in which the machine was too slow does not count. After `SLOW_RUNS` such quiet runs the
+decide: both pass, both fail, or the client is flaky. Scores that are published rest on more quiet
+runs (``--confirm``), and all of them decide.
+4. A quiet run that exercised nothing does not count if another one did.
+5. A run in which the machine was too slow does not count. After `SLOW_RUNS` such quiet runs the
 scenario is ``not exercised``.
 """
 
@@ -54,8 +56,12 @@ def too_slow(
     return ""
 
 
-def settled(runs: Sequence[RunRecord]) -> Word | None:
-    """Return None if another run is needed."""
+def settled(runs: Sequence[RunRecord], *, confirm: int = 0) -> Word | None:
+    """Return None if another run is needed.
+
+    Args:
+        confirm: The least number of quiet runs after a first run that is no pass.
+    """
     first, last = runs[0], runs[-1]
     if last["word"] == "skipped" or _did_harm(last):
         return _word(last)
@@ -64,22 +70,24 @@ def settled(runs: Sequence[RunRecord]) -> Word | None:
     quiet = [run for run in runs[1:] if not run["too_slow"]]
     if len(runs) - 1 - len(quiet) >= SLOW_RUNS:
         return "not exercised"
+    if len(quiet) < confirm:
+        return None
     if len(quiet) == 1:
         broke = first["word"] == "fail" and not first["too_slow"]
         passes = quiet[0]["word"] == "pass" and not broke
         return _word(quiet[0]) if passes or _alike(first, quiet[0]) else None
     if not quiet:
         return None
-    word = _together(quiet)
+    word = _together([run for run in quiet if run["word"] != "not exercised"] or quiet)
     failed = [run for run in (first, *quiet) if run["word"] == "fail"]
     if word == "fail" and len(failed) == 1:  # no other run confirms the failure
         return _together(run for run in quiet if run["word"] != "fail")
     return word
 
 
-def told(runs: Sequence[RunRecord]) -> dict[str, Any]:
+def told(runs: Sequence[RunRecord], *, confirm: int = 0) -> dict[str, Any]:
     """Make one record of a settled scenario: the last run with the verdict, and all leaks."""
-    word = settled(runs)
+    word = settled(runs, confirm=confirm)
     assert word is not None, "it has to be run again"
     likely = [run for run in runs if run["word"] == ("fail" if word == "flaky" else word)]
     shown = (likely or runs)[-1]

@@ -13,13 +13,14 @@ import psutil
 from vault_harness.judge.environment import START, Environment
 from vault_harness.judge.lab import Lab
 from vault_harness.judge.rehearsal import ENTRY
+from vault_harness.judge.run import MIN_TTL
 from vault_harness.judge.verdict import NotClaimed, NotExercised
 
 SHARE = 0.7
 """Share of the cores for scenarios; the rest keeps clocks and recorders on time."""
 
 LENGTH = 10.0
-"""Approximate seconds of a scenario, most of them waiting."""
+"""Approximate seconds of a scenario, most of them waiting; at least a life of a token."""
 
 OWN = 1.0
 """Approximate CPU seconds of a scenario without its subject."""
@@ -47,6 +48,7 @@ class Cost:
         read: Seconds from ``hello`` to a first good read; None if there was none.
         load: Processes per core that wanted to run before the start.
         alone: Whether its server holds one client at a time, so that scenarios take turns.
+        length: Approximate seconds of a scenario.
     """
 
     cpu: float
@@ -54,12 +56,13 @@ class Cost:
     read: float | None
     load: float
     alone: bool = False
+    length: float = LENGTH
 
     def workers(self, most: int, cores: int | None = None) -> int:
         if self.alone:
             return 1
         cores = cores or os.cpu_count() or 1
-        return max(1, min(most, int(SHARE * cores * LENGTH / (self.cpu + OWN))))
+        return max(1, min(most, int(SHARE * cores * self.length / (self.cpu + OWN))))
 
     def start(self, workers: int, cores: int | None = None) -> float:
         at_once = max(1.0, workers / (cores or os.cpu_count() or 1))
@@ -106,6 +109,7 @@ def measure(environment: Environment) -> Cost | str:
             read=good[0] - hello if good else None,
             load=load,
             alone=getattr(driver.subject, "alone", False),
+            length=max(LENGTH, lab.declared_or_none(MIN_TTL) or 0.0),
         )
 
 

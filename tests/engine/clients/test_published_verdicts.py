@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.judge.clients import find, missing_tools, settled
+from vault_harness.judge.clients import find, missing_tools, score_of_client
 from vault_harness.judge.report import load
 
 pytestmark = [
@@ -14,7 +14,7 @@ pytestmark = [
     pytest.mark.xdist_group("whole suite"),  # its verdicts depend on what else uses the cores
 ]
 
-# Short scenarios, since a broken promise costs four runs, and critical ones if a short one fails.
+# Short scenarios, since a broken promise costs six runs, and critical ones if a short one fails.
 ASKED = {
     "hvac": ["KV-01", "SRV-01", "TOK-11", "POL-01", "TOK-21"],
     "go-vault-api": ["KV-01", "SRV-01", "TOK-11", "POL-01", "TOK-21"],
@@ -40,10 +40,9 @@ def test_a_client_is_judged_as_published(name: str, tmp_path: Path) -> None:
     assert "as published, in all that was asked" in done.stdout
     # The task ignores verdicts that say nothing about the client. Here each verdict must say
     # something.
-    first, again = load(tmp_path / "journal.json"), load(tmp_path / "again" / "journal.json")
     published = client.score()
     assert published is not None
     expected = {one: published.scenarios[one].verdict for one in asked}
     assert set(expected.values()) == {"pass", "fail"}
-    actual = settled(client, first, again).scenarios
+    actual = score_of_client(client, load(tmp_path / "journal.json")).scenarios
     assert {one: judged.verdict for one, judged in actual.items()} == expected

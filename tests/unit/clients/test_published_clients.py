@@ -20,11 +20,9 @@ from vault_harness.judge.clients import (
     missing_tools,
     pages,
     proved_nothing,
-    settled,
-    to_settle,
+    score_of_client,
 )
 from vault_harness.judge.clients.client import _cache
-from vault_harness.judge.clients.judge import _both
 from vault_harness.judge.report.formats import Score, suite_version
 from vault_harness.judge.report.score import score_of
 from vault_harness.settings import scenarios_folder
@@ -120,62 +118,6 @@ def test_a_score_names_no_machine(one: Client) -> None:
     assert not re.search(r"/root|/home|/tmp|seconds\"", text)
 
 
-def test_a_failure_that_passes_again_is_flaky(tmp_path: Path) -> None:
-    """A verdict that proved nothing is repeated as well."""
-    first = journal(A_1="fail", A_2="fail", A_3="not exercised", A_4="pass")
-    assert to_settle(first) == ["A-1", "A-2", "A-3"]
-    again = journal(A_1="pass", A_2="fail", A_3="pass")
-    score = settled(client(tmp_path), first, again)
-    words = {name: one.verdict for name, one in score.scenarios.items()}
-    assert words == {"A-1": "flaky", "A-2": "fail", "A-3": "pass", "A-4": "pass"}
-
-
-@pytest.mark.parametrize(
-    ("first", "runs", "word"),
-    [
-        ("not exercised", ["not exercised", "pass", "not exercised"], "pass"),
-        ("not exercised", ["fail", "not exercised", "fail"], "fail"),
-        ("fail", ["pass", "not exercised", "pass"], "flaky"),
-        ("fail", ["not exercised", "not exercised", "error"], "fail"),
-        ("not exercised", ["pass", "fail", "not exercised"], "flaky"),
-    ],
-)
-def test_runs_that_say_nothing_count_for_nothing(
-    first: str, runs: list[str], word: str, tmp_path: Path
-) -> None:
-    again = journal(A_1="flaky")
-    again["scenarios"][0]["runs"] = [{"word": one} for one in runs]  # type: ignore[index]
-    score = settled(client(tmp_path), journal(A_1=first), again)
-    assert score.scenarios["A-1"].verdict == word
-
-
-@pytest.mark.parametrize("leaking", ["first", "again"])
-@pytest.mark.parametrize("word", ["not exercised", "fail", "pass"])
-def test_leak_of_any_run_is_in_the_score(leaking: str, word: str, tmp_path: Path) -> None:
-    runs = {"first": journal(A_1=word), "again": journal(A_1=word)}
-    runs[leaking]["scenarios"][0]["leaks"] = [{"seen": "its log has token-1", "at": 1.0}]  # type: ignore[index]
-    score = settled(client(tmp_path), runs["first"], runs["again"])
-    assert score.scenarios["A-1"].harm
-
-
-@pytest.mark.parametrize(
-    ("again", "word"), [("fail", "fail"), ("flaky", "flaky"), ("pass", "flaky")]
-)
-def test_harm_of_the_first_run_is_in_the_score(again: str, word: str, tmp_path: Path) -> None:
-    """Later runs may do none."""
-    runs = {"first": journal(A_1="fail"), "again": journal(A_1=again)}
-    late = {"promise": "a good read within 3 s", "seen": "after 4 s", "harm": False}
-    wrong = {"promise": "no wrong value", "seen": "it gave v1", "harm": True}
-    runs["first"]["scenarios"][0]["findings"] = [wrong]  # type: ignore[index]
-    runs["again"]["scenarios"][0]["findings"] = [late] if again != "pass" else []  # type: ignore[index]
-    if again == "flaky":
-        words = [{"word": "pass"}, {"word": "fail"}]
-        runs["again"]["scenarios"][0]["runs"] = words  # type: ignore[index]
-    score = settled(client(tmp_path), runs["first"], runs["again"])
-    judged = score.scenarios["A-1"]
-    assert (judged.verdict, judged.harm, score.grade) == (word, ["no wrong value"], "F")
-
-
 def published(folder: Path, **more: object) -> Client:
     """Return a client whose published score, of 0.3.0, has two broken critical promises."""
     one = client(folder, name="c", **more)
@@ -223,7 +165,7 @@ def test_a_run_without_a_verdict_proves_nothing(tmp_path: Path) -> None:
     """A published score without a verdict is the exception."""
 
     def score(**words: str) -> Score:
-        return settled(client(tmp_path), journal(**words))
+        return score_of_client(client(tmp_path), journal(**words))
 
     nothing = score(A_1="not exercised", A_2="not exercised", A_3="skipped")
     assert proved_nothing(nothing)
@@ -233,36 +175,14 @@ def test_a_run_without_a_verdict_proves_nothing(tmp_path: Path) -> None:
     assert not proved_nothing(score(A_1="skipped"))
 
 
-def test_scenarios_that_broke_down_last_are_named() -> None:
-    first = journal(A_1="error", A_2="fail", A_3="error", A_4="pass")
-    assert broken_down(first) == ["A-1", "A-3"]
-    assert broken_down(first, journal(A_1="pass", A_2="error", A_3="error")) == ["A-2", "A-3"]
-
-
-def test_the_reason_is_that_of_a_run_with_the_final_verdict() -> None:
-    first = {"id": "A-1", "word": "not exercised", "why": "never touched"}
-    runs = [
-        {"word": "not exercised", "why": "never touched"},
-        {"word": "fail", "why": "a login too many"},
-        {"word": "fail", "why": "two logins too many"},
-    ]
-    again = {**first, "word": "flaky", "rate": "0 of 3", "why": "0 of 3 runs pass", "runs": runs}
-    joined = _both(first, again)
-    assert (joined["word"], joined["why"], "rate" in joined) == ("fail", "a login too many", False)
-    good = [runs[0], {"word": "pass", "why": ""}, {"word": "pass", "why": ""}]
-    joined = _both(first, {**again, "rate": "2 of 3", "runs": good})
-    assert (joined["word"], joined["why"], "rate" in joined) == ("pass", "", False)
-    alike = {**again, "word": "fail", "why": "0 of 3 runs pass; fail: a login too many"}
-    joined = _both(first, alike)
-    assert (joined["word"], joined["why"], "rate" in joined) == ("fail", "a login too many", False)
-    mixed = _both(first, {**again, "rate": "1 of 3", "runs": [*runs[:2], good[1]]})
-    assert (mixed["word"], mixed["rate"]) == ("flaky", "1 of 3")
+def test_scenarios_that_broke_down_are_named() -> None:
+    assert broken_down(journal(A_1="error", A_2="fail", A_3="error")) == ["A-1", "A-3"]
 
 
 def test_flaky_verdicts_are_no_difference(tmp_path: Path) -> None:
     one = client(tmp_path, flaky={"A-2": "a race"})
-    published = settled(one, journal(A_1="flaky", A_2="pass", A_3="pass"))
-    new = settled(one, journal(A_1="pass", A_2="fail", A_3="fail"))
+    published = score_of_client(one, journal(A_1="flaky", A_2="pass", A_3="pass"))
+    new = score_of_client(one, journal(A_1="pass", A_2="fail", A_3="fail"))
     assert [change.id for change in differences(one, published, new)] == ["A-3"]
 
 

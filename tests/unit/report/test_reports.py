@@ -169,6 +169,7 @@ def test_command_can_be_pasted(subject: str) -> None:
         report=Path("report"),
         seed=42,
         repeat=1,
+        confirm=0,
         ttl_scale=8.0,
         wire="h2",
         allow_not_exercised=False,

@@ -69,7 +69,7 @@ def ran(text: str, *leaks: dict[str, Any]) -> dict[str, Any]:
         (["fail", "pass", "pass"], "pass"),
         (["fail", "pass", "fail"], "flaky"),
         (["fail, a", "fail, b", "fail, c"], "fail"),
-        (["fail", "not exercised", "pass"], "not exercised"),
+        (["fail", "not exercised", "pass"], "pass"),
         (["fail, a", "not exercised", "fail, a"], "fail"),
         (["not exercised", "fail", "not exercised"], "not exercised"),
         (["not exercised", "fail", "pass"], "flaky"),
@@ -84,6 +84,25 @@ def ran(text: str, *leaks: dict[str, Any]) -> dict[str, Any]:
 def test_word_of_some_runs(runs: list[str], word: str | None) -> None:
     """The first run is crowded, all others are quiet."""
     assert settled([ran(one) for one in runs]) == word
+
+
+@pytest.mark.parametrize(
+    ("runs", "word"),
+    [
+        (["pass"], "pass"),
+        (["fail", "fail", "fail"], None),
+        (["fail", "fail, harm"], "fail"),
+        (["fail", "fail", "fail", "fail, slow"], None),
+        (["fail", "fail", "fail", "fail"], "fail"),
+        (["fail", "fail", "fail", "pass"], "flaky"),
+        (["not exercised", "pass", "not exercised", "pass"], "pass"),
+        (["not exercised", *["not exercised"] * 3], "not exercised"),
+        (["not exercised", "not exercised", "fail", "fail"], "fail"),
+    ],
+)
+def test_word_of_three_quiet_runs(runs: list[str], word: str | None) -> None:
+    """As ``--confirm 3`` asks for."""
+    assert settled([ran(one) for one in runs], confirm=3) == word
 
 
 KINDS = ["pass", "fail, a", "fail, b", "not exercised", "error", "skipped"]

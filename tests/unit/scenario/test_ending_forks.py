@@ -57,14 +57,35 @@ def session_of(hooks: _Hooks, count: int) -> Any:
 
 def work_of(count: int) -> slots._Work:
     """Return so many items before their first run."""
-    return slots._Work(deque(map(slots._Order, range(count))), quiet=2)
+    return slots._Work(deque(map(slots._Order, range(count))), cores=1.0)
 
 
-def test_confirmations_come_last_and_few_at_a_time() -> None:
+def used(index: int, *, seconds: float, cpu: float) -> slots._Order:
+    """Return an order whose first run has failed."""
+    run = {"word": "fail", "seconds": seconds, "spent": {"cpu": {"subject": cpu, "servers": 0.0}}}
+    return slots._Order(index, Tries([run]))
+
+
+def test_confirmations_come_last_and_the_longest_first() -> None:
     work = work_of(2)
-    work.unsettled.append(slots._Order(7, Tries([{"word": "fail"}])))
-    taken = [work.take(beside) for beside in (5, 6, 2, 1, 0)]
-    assert [order and order.index for order in taken] == [0, 1, None, 7, None]
+    work.unsettled += [used(7, seconds=4.0, cpu=1.0), used(8, seconds=9.0, cpu=1.0)]
+    taken = [work.take([]) for _ in range(5)]
+    assert [order and order.index for order in taken] == [0, 1, 8, 7, None]
+
+
+def test_confirmations_use_no_more_than_their_share() -> None:
+    """One that needs more runs alone."""
+    work = work_of(0)
+    work.unsettled += [used(1, seconds=9.0, cpu=18.0), used(2, seconds=5.0, cpu=2.0)]
+    two = used(3, seconds=10.0, cpu=4.0), used(4, seconds=10.0, cpu=4.0)
+    assert work.take(two) is None
+    idle = work.take(two[:1])
+    assert idle is not None
+    assert idle.index == 2
+    assert work.take([idle]) is None
+    alone = work.take([])
+    assert alone is not None
+    assert alone.index == 1
 
 
 def test_ctrl_c_twice_while_forks_wait_for_a_word(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def test_every_flag_has_a_prefix_and_a_twin() -> None:
     pytest_addoption(cast("pytest.Parser", parser))
     assert all(flag.startswith("--vault-") for flag in parser.flags)
     assert {how["dest"] for how in parser.flags.values()} == set(parser.inis)
-    assert len(parser.flags) == 15
+    assert len(parser.flags) == 16
 
 
 def test_defaults() -> None:

@@ -14,11 +14,11 @@ from vault_harness.judge.clients.client import (
     missing_tools,
 )
 from vault_harness.judge.clients.judge import (
+    QUIET_RUNS,
     broken_down,
     differences,
     proved_nothing,
-    settled,
-    to_settle,
+    score_of_client,
 )
 from vault_harness.judge.clients.score_page import PAGES, overview, page, pages
 
@@ -29,11 +29,11 @@ __all__ = [
     "known_clients",
     "install",
     "missing_tools",
+    "QUIET_RUNS",
     "broken_down",
     "differences",
     "proved_nothing",
-    "settled",
-    "to_settle",
+    "score_of_client",
     "PAGES",
     "overview",
     "page",

@@ -20,6 +20,8 @@ HELP = {
     "report": "where journal.json and junit.xml go (default: report)",
     "seed": "seed of the network faults (default: a new one)",
     "repeat": "run each scenario N times; a scenario that passes and fails is flaky",
+    "confirm": "confirm what does not pass at once in at least N further runs, with few scenarios "
+    "beside them (default: until two runs agree)",
     "ttl_scale": "stretch all lives and the waits tied to them by this factor",
     "wire": "what is spoken between client and Vault: plain (default), tls, or h2: TLS that offers "
     "HTTP/2",
@@ -45,6 +47,7 @@ _METAVARS = {
     "report": "DIR",
     "seed": "N",
     "repeat": "N",
+    "confirm": "N",
     "workers": "N",
     "ttl_scale": "FACTOR",
     "shard": "K/N",

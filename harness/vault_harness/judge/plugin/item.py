@@ -175,8 +175,9 @@ class ScenarioItem(pytest.Item):
         when = Turn(rank=rank, alone=alone)
         result = run_scenario(environment, self.entry, self.function, when=when)
         runs.append(result.record)
-        if confirmation.settled(runs) is not None:
-            self.tries.told.append(confirmation.told(runs))
+        confirm = options(self.config).confirm
+        if confirmation.settled(runs, confirm=confirm) is not None:
+            self.tries.told.append(confirmation.told(runs, confirm=confirm))
             runs.clear()
 
     def _is_over(self, repeat: int) -> bool:

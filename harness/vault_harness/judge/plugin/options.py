@@ -55,6 +55,7 @@ class Options:
     report: Path
     seed: int
     repeat: int
+    confirm: int
     ttl_scale: float
     wire: Wire
     allow_not_exercised: bool
@@ -136,6 +137,7 @@ def _read_options(config: pytest.Config) -> Options:
         report=Path(given("report") or "report"),
         seed=seed,
         repeat=_number("repeat", given("repeat") or "1", int, least=1),
+        confirm=_number("confirm", given("confirm") or "0", int),
         ttl_scale=_number("ttl-scale", given("ttl_scale") or "1", float, least=1),
         wire=_wire(given("wire") or "plain"),
         allow_not_exercised=bool(given("allow_not_exercised")),

@@ -17,7 +17,7 @@ import signal
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
@@ -77,11 +77,14 @@ PATIENCE = 30.0
 IMPORT = 180.0
 """Seconds for the import of a client that is a Python object, as for a start."""
 
-QUIET_PER_CORE = 2
-"""Scenarios for each core in a quiet phase. They mostly wait, so half the machine is idle."""
+QUIET = 0.5
+"""The share of all cores that scenarios may use while one is confirmed."""
 
-CROWD = 3
-"""Divides the number of scenarios side by side in a quiet phase."""
+USE = 0.25
+"""The cores that a scenario uses before its first run has ended."""
+
+LEAST_USE = 0.1
+"""The cores that any scenario uses. Shared servers, and clients in a server, are not measured."""
 
 _ENDED_BY = (
     "  what to do: check whether memory ran out (-9). A client that is a Python object runs in "
@@ -95,24 +98,47 @@ class _Order:
     index: int
     tries: Tries | None = None
 
+    @property
+    def seconds(self) -> float:
+        """How long its last run took."""
+        last = self._last()
+        return float(last["seconds"]) if last else 0.0
+
+    @property
+    def use(self) -> float:
+        """The cores that its last run used on average."""
+        last = self._last()
+        if not last or "spent" not in last:
+            return USE
+        used: float = sum(last["spent"]["cpu"].values()) / max(1.0, last["seconds"])
+        return max(LEAST_USE, used)
+
+    def _last(self) -> dict[str, Any] | None:
+        return self.tries.runs[-1] if self.tries else None
+
 
 @dataclass
 class _Work:
     """The work that is left: every item once, then quiet runs of the unsettled items.
 
-    `quiet` is how many scenarios may run at once while one is confirmed.
+    `cores` is how many cores the scenarios may use together while one is confirmed.
     """
 
     waiting: deque[_Order]
-    quiet: int
-    unsettled: deque[_Order] = field(default_factory=deque)
+    cores: float
+    unsettled: list[_Order] = field(default_factory=list)
 
-    def take(self, beside: int) -> _Order | None:
+    def take(self, beside: Iterable[_Order]) -> _Order | None:
+        """Return the next order, the longest first among the unsettled ones."""
         if self.waiting:
             return self.waiting.popleft()
-        if self.unsettled and beside < self.quiet:
-            return self.unsettled.popleft()
-        return None
+        free = self.cores - sum(order.use for order in beside)
+        found = [one for one in self.unsettled if one.use <= free or free == self.cores]
+        if not found:
+            return None
+        longest = max(found, key=lambda one: one.seconds)
+        self.unsettled.remove(longest)
+        return longest
 
 
 @dataclass
@@ -163,13 +189,17 @@ def run_side_by_side(session: pytest.Session, count: int, close: Callable[[], No
     gc.freeze()  # objects so far stay shared with the forks
     if (terminal := session.config.pluginmanager.get_plugin("terminalreporter")) is not None:
         terminal.showfspath = False  # a scenario's line is printed at its end
-    quiet = max(1, min(QUIET_PER_CORE * (os.cpu_count() or 1), count // CROWD))
-    work = _Work(deque(map(_Order, range(len(session.items)))), quiet)
+    cores = QUIET * (os.cpu_count() or 1)
+    work = _Work(deque(map(_Order, range(len(session.items)))), cores)
     count = min(count, len(session.items))
     settings, seed = Settings.from_environment(), options(session.config).seed
     with Witness() as witness, shared_toxiproxies(settings, seed=seed, sharers=count) as servers:
         session.config.stash[WITNESS] = witness
         _run(session, work, _Forks(session, count, close, servers, begun))
+
+
+def _orders(slots: Iterable[_Slot]) -> list[_Order]:
+    return [slot.order for slot in slots]
 
 
 def _start(postgresql: SharedPostgresql) -> None:
@@ -184,7 +214,7 @@ def _run(session: pytest.Session, work: _Work, forks: _Forks) -> None:
     try:
         begun = forks.postgresql
         while True:
-            while len(slots) < forks.count and (order := work.take(len(slots))) is not None:
+            while len(slots) < forks.count and (order := work.take(_orders(slots))) is not None:
                 # The order is passed with the fork, so that the first fork also starts first.
                 slots.append(forks.begin(slots, order))
             if not slots:
@@ -195,7 +225,8 @@ def _run(session: pytest.Session, work: _Work, forks: _Forks) -> None:
             ready = wait([slot.pipe for slot in slots])
             for slot in [slot for slot in slots if slot.pipe in ready]:
                 lives = _hear(session, slot, work)
-                following = work.take(len(slots) - 1) if lives else None
+                others = [other for other in slots if other is not slot]
+                following = work.take(_orders(others)) if lives else None
                 if lives:
                     _give(session, slot, following)
                 if following is None:
