@@ -268,13 +268,14 @@ class Feed(Closable):
             thread.join(_ENDING)
 
     def events(self) -> Iterator[dict[str, Any]]:
+        with self._changed:  # a request before the first look must not be lost
+            self._changed.wait_for(lambda: self._state or self._over.is_set())
         number = 0
         while not self._over.is_set():
             with self._changed:
                 new = [one for at, one in self._requests if at > number]
                 number, state = self._number, self._state
-            if state:
-                yield {**state, "faults": self._put(), "requests": new}
+            yield {**state, "faults": self._put(), "requests": new}
             with self._changed:
                 self._changed.wait(LOOK)
 
@@ -334,12 +335,19 @@ class Feed(Closable):
             self._tokens = sorted(found, key=lambda one: (one["who"], one["made"]))
 
     def _follow(self) -> None:
-        from vault_harness.operator.audit import follow_joined
+        from vault_harness.operator.audit import Filter, follow_joined
+
+        class Others(Filter):
+            """Not the look-ups of tokens, which would push others out of the last requests."""
+
+            def wants(self, entry: AuditEntry) -> bool:
+                return entry.who != "root" or not entry.path.startswith(_OWN)
 
         while not self._over.is_set():
             with contextlib.suppress(HarnessError):
                 for entry in follow_joined(
                     lambda: stack_logs(self._stack),
+                    Others(),
                     last=_KEPT // 4,
                     pause=lambda: not self._over.wait(0.2),
                 ):
@@ -347,8 +355,6 @@ class Feed(Closable):
             self._over.wait(LOOK)  # no log yet, or it cannot be read now
 
     def _note(self, entry: AuditEntry) -> None:
-        if entry.who == "root" and entry.path.startswith(_OWN):
-            return
         if entry.path.startswith("auth/"):
             self._stale = True
         with self._changed:
