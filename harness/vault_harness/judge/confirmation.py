@@ -62,9 +62,11 @@ def settled(runs: Sequence[RunRecord], *, confirm: int = 0) -> Word | None:
     Args:
         confirm: The least number of quiet runs after a first run that is no pass.
     """
-    first, last = runs[0], runs[-1]
-    if last["word"] == "skipped" or _did_harm(last):
-        return _word(last)
+    first = runs[0]
+    if harmful := [run for run in runs if _did_harm(run)]:
+        return _word(harmful[-1])
+    if first["word"] == "skipped":
+        return "skipped"
     if len(runs) == 1:
         return "pass" if first["word"] == "pass" and not first["too_slow"] else None
     quiet = [run for run in runs[1:] if not run["too_slow"]]
@@ -90,7 +92,7 @@ def told(runs: Sequence[RunRecord], *, confirm: int = 0) -> dict[str, Any]:
     word = settled(runs, confirm=confirm)
     assert word is not None, "it has to be run again"
     likely = [run for run in runs if run["word"] == ("fail" if word == "flaky" else word)]
-    shown = (likely or runs)[-1]
+    shown = max(reversed(likely or runs), key=_did_harm)
     record = {**shown, "word": word, "seconds": round(sum(run["seconds"] for run in runs), 2)}
     if len(runs) == 1:
         return record

@@ -269,7 +269,7 @@ class Servers(Closable):
         wait_until(
             lambda: all(map(self._forwards, self.stack.nodes)),
             f"standbys to forward to {leader.name}",
-            timeout=60.0,  # the standbys back off
+            timeout=150.0,  # a standby tries again after up to two minutes
         )
         self.history.end_fault(fault)
 

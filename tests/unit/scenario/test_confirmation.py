@@ -92,6 +92,7 @@ def test_word_of_some_runs(runs: list[str], word: str | None) -> None:
         (["pass"], "pass"),
         (["fail", "fail", "fail"], None),
         (["fail", "fail, harm"], "fail"),
+        (["fail", "pass", "fail, harm", "pass"], "fail"),
         (["fail", "fail", "fail", "fail, slow"], None),
         (["fail", "fail", "fail", "fail"], "fail"),
         (["fail", "fail", "fail", "pass"], "flaky"),
@@ -184,6 +185,12 @@ def test_record_of_a_flaky_client() -> None:
     assert (record["word"], record["rate"]) == ("flaky", "1 of 2")
     assert record["why"] == "1 of 2 quiet runs pass; fail: not b"
     assert record["findings"][0]["promise"] == "b"
+
+
+def test_record_of_harm() -> None:
+    """Runs side by side can all end before it is noticed."""
+    record = told([ran("fail, a"), ran("fail, b, harm"), ran("fail, c")], confirm=2)
+    assert [one["harm"] for one in record["findings"]] == [True]
 
 
 def test_record_of_a_machine_that_is_too_slow() -> None:

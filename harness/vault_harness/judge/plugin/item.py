@@ -121,6 +121,7 @@ class ScenarioItem(pytest.Item):
 
     Attributes:
         put_off: Whether it ends after one run even if unsettled, to be confirmed later.
+        beside: Whether that run is one of several that confirm it side by side.
         in_turn: Whether the parent limits the scenarios beside a quiet run.
         record: Set once it is settled.
     """
@@ -130,7 +131,7 @@ class ScenarioItem(pytest.Item):
         self.entry = entry
         self.function = function
         self.tries = Tries()
-        self.put_off = False
+        self.put_off = self.beside = False
         self.in_turn = False
         self.record: dict[str, Any] | None = None
         for mark in getattr(function, "pytestmark", ()):
@@ -139,9 +140,9 @@ class ScenarioItem(pytest.Item):
         # A subject that leaves a file open or loses a thread must not cause an error of the test.
         self.add_marker(pytest.mark.filterwarnings("ignore"))
 
-    def begin(self, tries: Tries | None) -> None:
+    def begin(self, tries: Tries | None, *, beside: bool = False) -> None:
         """`tries` are the runs to confirm; None before the first run."""
-        self.in_turn, self.put_off = True, tries is None
+        self.in_turn, self.put_off, self.beside = True, beside or tries is None, beside
         self.tries = Tries() if tries is None else tries
 
     @property
@@ -154,6 +155,8 @@ class ScenarioItem(pytest.Item):
         from vault_harness.judge.report import parts_folder, write_part
 
         chosen = options(self.config)
+        if self.tries.runs and not self.beside:
+            self._settle()
         while not self._is_over(chosen.repeat):
             self._run_once()
             if self.is_unsettled:
@@ -166,7 +169,6 @@ class ScenarioItem(pytest.Item):
             raise ScenarioEnded(record["word"])
 
     def _run_once(self) -> None:
-        from vault_harness.judge import confirmation
         from vault_harness.judge.run import Turn, run_scenario
 
         environment, runs = _environment(self.config), self.tries.runs
@@ -175,7 +177,13 @@ class ScenarioItem(pytest.Item):
         when = Turn(rank=rank, alone=alone)
         result = run_scenario(environment, self.entry, self.function, when=when)
         runs.append(result.record)
-        confirm = options(self.config).confirm
+        if not self.beside:
+            self._settle()
+
+    def _settle(self) -> None:
+        from vault_harness.judge import confirmation
+
+        confirm, runs = options(self.config).confirm, self.tries.runs
         if confirmation.settled(runs, confirm=confirm) is not None:
             self.tries.told.append(confirmation.told(runs, confirm=confirm))
             runs.clear()
