@@ -175,6 +175,13 @@ def test_a_fault_near_the_max_ttl_is_tried_where_it_is_reached() -> None:
             assert bool(schedule.max_ttl) == (schedule.steps[0].point == NEAR)
 
 
+def test_a_failed_renewal_leaves_time_for_another() -> None:
+    client = Client(lambda *_: False)
+    explored(client, pairs=False, only=frozenset({"500"}))
+    lives = {one.steps[0].point: one.ttl for one in client.orders if one.steps}
+    assert lives == {READ: 8, RENEW: 16}
+
+
 def test_longer_schedules_fill_the_time_that_is_left() -> None:
     """It needs three faults, and shrinks to these three."""
     client = Client(lambda steps, _: len(steps) > 2)

@@ -32,6 +32,9 @@ FOR_CONFIRMING = 0.4
 CAP = 1.5
 """Max TTL of the lives in which it is reached, in token lives."""
 
+WITH_TIME = 2.0
+"""Times the usual life if a renewal fails, so that another try is due before the token ends."""
+
 LONGER = (3, 4)
 """Steps of a schedule that is drawn, at least and at most."""
 
@@ -161,8 +164,7 @@ class Explorer:
         cells = self._observe()
         if self._passed:
             self._tell(f"{len(self._passed)} runs of an interrupted search are not repeated")
-        known = [replace(one, ttl=self._options.ttl) for one in self._options.before]
-        if known:
+        if known := self._options.before:
             self._tell(f"{len(known)} schedules that were found before come first")
             for _ in self._try(known, "found before"):
                 pass
@@ -232,7 +234,7 @@ class Explorer:
         self.coverage.cells = len(steps)
         steps = varied(steps, self._random)
         self._tell(f"{len(points)} points observed, {len(steps)} single faults to try")
-        return [replace(points[step.point], steps=(step,)) for step in steps]
+        return [_single(step, points[step.point]) for step in steps]
 
     def _is_wanted(self, step: Step) -> bool:
         only = self._options.only
@@ -442,6 +444,12 @@ class Explorer:
             if self._repeats(simpler, promise):
                 return simpler, without
         return schedule, without
+
+
+def _single(step: Step, calm: Schedule) -> Schedule:
+    """Return a fault in a life like a fault-free one in which its point was seen."""
+    late = step.point.kind == "renew" and step.point.phase == "renewal due" and not calm.max_ttl
+    return replace(calm, steps=(step,), ttl=calm.ttl * (WITH_TIME if late else 1.0))
 
 
 def varied(steps: Sequence[Step], chance: random.Random) -> list[Step]:
