@@ -77,7 +77,7 @@ def test_confirmations_use_no_more_than_their_share() -> None:
     """One that needs more runs alone."""
     work = work_of(0)
     work.unsettled += [used(1, seconds=9.0, cpu=18.0), used(2, seconds=5.0, cpu=2.0)]
-    two = used(3, seconds=10.0, cpu=4.0), used(4, seconds=10.0, cpu=4.0)
+    two = [used(3, seconds=10.0, cpu=4.0), used(4, seconds=10.0, cpu=4.0)]
     assert work.take(two) is None
     idle = work.take(two[:1])
     assert idle is not None

@@ -138,12 +138,12 @@ class _Work:
     unsettled: list[_Order] = field(default_factory=list)
     gathered: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
 
-    def take(self, beside: Iterable[_Order]) -> _Order | None:
+    def take(self, beside: list[_Order]) -> _Order | None:
         """Return the next order, the longest first among the unsettled ones."""
         if self.waiting:
             return self.waiting.popleft()
         free = self.cores - sum(order.use for order in beside)
-        found = [one for one in self.unsettled if one.use <= free or free == self.cores]
+        found = [one for one in self.unsettled if one.use <= free or not beside]
         if not found:
             return None
         longest = max(found, key=lambda one: one.seconds)
