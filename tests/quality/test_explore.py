@@ -60,7 +60,7 @@ def test_a_broken_client_is_found(name: str, fault: str) -> None:
 @pytest.mark.parametrize("subject", ["reference", "python:tests.subjects.lazy_client:LazyClient"])
 def test_a_correct_client_survives_single_faults(subject: str) -> None:
     explorer = explored(subject, MINUTES)
-    assert [prose(one, subject) for one in explorer.broken] == []
+    assert [prose(one) for one in explorer.broken] == []
     assert explorer.coverage.failed == []
     assert explorer.coverage.reached
 

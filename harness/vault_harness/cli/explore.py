@@ -138,7 +138,7 @@ def _tell(explorer: Explorer, subject: str, report: Path, shard: tuple[int, int]
 
     paths = telling.write(report, explorer.broken, subject)
     for found, path in zip(explorer.broken, paths, strict=True):
-        say(telling.prose(found, subject))
+        say(telling.prose(found))
         say(f"    {named('replay', str(path))}")
         say()
     say(plural(len(explorer.broken), "finding"))

@@ -96,8 +96,8 @@ def test_a_fault_that_breaks_each_time_is_told() -> None:
     found = explorer.broken[0]
     assert found.schedule.steps[0].fault == "429"
     assert (found.repeats, found.without) == (TIMES, (0,))
-    text = prose(found, "my client")
-    assert "my client breaks in 1 step. 1. " in text
+    text = prose(found)
+    assert "Your client breaks in 1 step. 1. " in text
     assert "3 of 3 runs; 0 of 3 without a fault" in text
     assert len(text.splitlines()) <= LINES
 

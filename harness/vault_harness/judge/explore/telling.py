@@ -36,11 +36,11 @@ PAGE = "index.html"
 SOURCE = "found by explore"
 
 
-def prose(found: Broken, subject: str) -> str:
+def prose(found: Broken) -> str:
     """Return a finding in at most `LINES` lines."""
     count = len(found.schedule.steps)
     steps = f"{count} step{'s' * (count != 1)}"
-    text = f"{subject} breaks in {steps}. {found.schedule} Then: {found.seen}."
+    text = f"Your client breaks in {steps}. {found.schedule} Then: {found.seen}."
     lines = textwrap.wrap(text, WIDTH, max_lines=LINES - 1, placeholder=" ...")
     rates = [f"{found.repeats} of {TIMES} runs"]
     for number, without in enumerate(found.without, start=1):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from math import inf
 
-from vault_harness.judge.oracles.base import Oracle
+from vault_harness.judge.oracles.base import Oracle, counted
 from vault_harness.judge.verdict import Finding
 from vault_harness.recorder.history import SLACK, History
 from vault_harness.recorder.observations import Exchange
@@ -50,7 +50,7 @@ def no_request_with_a_dead_token(deadline: float) -> Oracle:
             if late:
                 first = late[0]
                 seen = (
-                    f"{len(late)} with {token}, the first a {first.kind} "
+                    f"{counted(len(late), 'request')} with {token}, the first a {first.kind} "
                     f"{first.came - told:.1f} s after the client knew that"
                 )
                 found.append(Finding(promise, seen, first.began, rests_on=()))
