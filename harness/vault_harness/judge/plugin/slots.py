@@ -83,7 +83,7 @@ QUIET = 0.5
 USE = 0.25
 """The cores that a scenario uses before its first run has ended."""
 
-LEAST_USE = 0.1
+LEAST_USE = 0.05
 """The cores that any scenario uses. Shared servers, and clients in a server, are not measured."""
 
 _ENDED_BY = (
