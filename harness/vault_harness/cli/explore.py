@@ -27,7 +27,7 @@ class Search:
     """Which client is explored, and how far."""
 
     subject: str = option(
-        "the client: reference, python:MODULE:FACTORY, command:..., http://...",
+        "the client: reference, python:MODULE:FACTORY, command:..., http://..., 'clients NAME'",
         default="reference",
     )
     minutes: int | None = option("end after this time, default when everything is tried")
@@ -75,6 +75,7 @@ def explore(search: Search) -> None:
         )
     use_engine(search.engine)
     subject, report = search.subject, Path(search.report)
+    runs = _made(subject)
     folder = Path(search.schedules) if search.schedules else report / telling.FOLDER
     options = Options(
         seed=search.seed,
@@ -88,9 +89,9 @@ def explore(search: Search) -> None:
         folder / telling.PASSED,
         {"suite": suite_version(), "subject": subject, "engine": settings().engine},
     )
-    with _crew(search) as crew:
+    with _crew(search, runs) as crew:
         options = replace(options, at_once=crew.at_once, quiet=crew.quiet)
-        explorer = Explorer(partial(crew.run, subject), crew.pool, options, complain, passed)
+        explorer = Explorer(partial(crew.run, runs), crew.pool, options, complain, passed)
         try:
             explorer.search()
         except KeyboardInterrupt:
@@ -116,7 +117,7 @@ class _Crew:
 
 
 @contextmanager
-def _crew(search: Search) -> Iterator[_Crew]:
+def _crew(search: Search, subject: str) -> Iterator[_Crew]:
     from vault_harness.judge.explore import workers
 
     cores = os.cpu_count() or 1
@@ -127,10 +128,21 @@ def _crew(search: Search) -> Iterator[_Crew]:
         return
     at_once = search.workers or workers.AT_ONCE_PER_CORE * cores
     with (
-        workers.opened(settings(), search.subject, seed=search.seed),
+        workers.opened(settings(), subject, seed=search.seed),
         workers.workers(at_once) as pool,
     ):
         yield _Crew(pool, workers.carry_out, at_once, min(at_once, 2 * cores))
+
+
+def _made(subject: str) -> str:
+    """Return what is run: a published client (``clients NAME``) is made first."""
+    from vault_harness.judge.clients import find, install
+
+    word, _, name = subject.partition(" ")
+    if word != "clients":
+        return subject
+    client = find(name)
+    return client.subject(install(client))
 
 
 def _tell(explorer: Explorer, subject: str, report: Path, shard: tuple[int, int]) -> None:
@@ -207,6 +219,7 @@ def replay(file: str | None = None, subject: str | None = None, engine: str | No
             "the file names no client", looked_at=file, remedy="give the client with --subject"
         )
     say(f"{client}: {schedule}")
+    client = _made(client)
     words = []
     with opened(settings(), client, seed=0), workers(1) as pool:
         for number in range(1, TIMES + 1):

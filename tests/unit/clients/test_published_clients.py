@@ -23,6 +23,8 @@ from vault_harness.judge.clients import (
     score_of_client,
 )
 from vault_harness.judge.clients.client import _cache
+from vault_harness.judge.explore.points import Point
+from vault_harness.judge.explore.schedule import Schedule, Step, to_toml
 from vault_harness.judge.report.formats import Score, suite_version
 from vault_harness.judge.report.score import score_of
 from vault_harness.settings import scenarios_folder
@@ -99,8 +101,16 @@ def test_a_note_is_about_a_broken_promise(one: Client) -> None:
     score = one.score()
     assert score is not None
     if score.suite_version == suite_version():
-        kept = {name for name in one.notes if score.scenarios[name].verdict == "pass"}
+        about = one.notes.keys() - one.schedules().keys()
+        kept = {name for name in about if score.scenarios[name].verdict == "pass"}
         assert kept == set(), "take these notes out"
+
+
+@pytest.mark.parametrize("one", SCORED, ids=lambda one: one.name)
+def test_each_schedule_that_breaks_a_client_has_its_mechanism(one: Client) -> None:
+    schedules = one.schedules()
+    assert schedules.keys() <= one.notes.keys()
+    assert {schedule.subject for schedule in schedules.values()} <= {f"clients {one.name}"}
 
 
 @pytest.mark.parametrize("one", SCORED, ids=lambda one: one.name)
@@ -159,6 +169,16 @@ def test_faults_of_the_adapter_have_their_own_column(tmp_path: Path) -> None:
     made = pages({"c": published(tmp_path, notes={"A-1": note})}, {})
     assert "| none | A-1 (1, A-1) |" in made["README.md"]
     assert "The adapter's doing, not the library's. the example ends the process" in made["c.md"]
+
+
+def test_schedules_that_break_a_client_are_on_its_page(tmp_path: Path) -> None:
+    step = Step(Point("renew", "auth/token/renew-self", "renewal due", "first"), "lost")
+    schedule = Schedule((step,), "clients c", "at most # logins")
+    (tmp_path / "schedules").mkdir()
+    (tmp_path / "schedules" / "renew-lost.toml").write_text(to_toml(schedule))
+    made = pages({"c": published(tmp_path)}, {})
+    assert f"**Not kept: at most N logins.** {schedule} The mechanism is missing" in made["c.md"]
+    assert "replay scenarios/clients/c/schedules/renew-lost.toml" in made["c.md"]
 
 
 def test_a_run_without_a_verdict_proves_nothing(tmp_path: Path) -> None:

@@ -17,11 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from vault_harness.errors import ClientNotMade, ProgramMissing, SettingsError
 from vault_harness.files import tail
+from vault_harness.judge.explore.schedule import Schedule, load_schedule
 from vault_harness.judge.report.formats import Score, release
 from vault_harness.judge.report.score import SCORE, load_score, updated
 from vault_harness.settings import scenarios_folder
 
-FILE, NOTES = "client.toml", "notes.toml"
+FILE, NOTES, SCHEDULES = "client.toml", "notes.toml", "schedules"
 FOLDER = "{folder}"
 """In commands: the folder in which the client was made."""
 
@@ -62,6 +63,7 @@ class Client(BaseModel):
         agent: Instead of `run`, the file in that folder that describes an agent.
         adapter: What the adapter or that file does, for its page.
         flaky: Scenarios whose verdict is known to differ from run to run, with the reason.
+        notes: By the id of a scenario, or by the name of a schedule that explore found.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -100,6 +102,11 @@ class Client(BaseModel):
             return found
         found = found.model_copy(update={"scenarios": valid})
         return updated(found, found)  # the old grade may rest on void verdicts
+
+    def schedules(self) -> dict[str, Schedule]:
+        """Read the schedules with which explore broke it, by the names of their files."""
+        files = sorted((self.folder / SCHEDULES).glob("*.toml"))
+        return {file.stem: load_schedule(file) for file in files}
 
     def differs(self, id: str, verdict: str) -> bool:  # noqa: A002 - it is one
         return verdict == "flaky" or id in self.flaky
@@ -180,7 +187,7 @@ STEP = 900.0
 _DATA = {FILE, NOTES, SCORE}
 """Files that do not affect the build."""
 
-_LEFT_OUT = {"node_modules", "target", "venv", "__pycache__"}
+_LEFT_OUT = {"node_modules", "target", "venv", "__pycache__", SCHEDULES}
 _MADE, _LOG = ".made", "install.log"
 _PYTHON = "{python}"
 """In commands: the running Python."""

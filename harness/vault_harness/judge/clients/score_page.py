@@ -7,7 +7,7 @@ from typing import get_args
 
 from vault_harness.errors import PROGRAM
 from vault_harness.judge.catalogue import Entry
-from vault_harness.judge.clients.client import Client, Note
+from vault_harness.judge.clients.client import SCHEDULES, Client, Note
 from vault_harness.judge.report.causes import Cause
 from vault_harness.judge.report.formats import Judged, Score, Severity, release, suite_version
 from vault_harness.judge.report.score import causes_of, claims_of
@@ -125,6 +125,7 @@ def page(client: Client, score: Score, entries: Mapping[str, Entry]) -> str:
         _why(score),
         _breaks(client, score, entries),
         _mechanisms(client, score, entries),
+        _found(client),
         _rest(client, score),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -192,12 +193,29 @@ def _mechanisms(client: Client, score: Score, entries: Mapping[str, Entry]) -> s
     return "\n\n".join(["## Why", *said])
 
 
-def _mechanism(id: str, note: Note | None, entries: Mapping[str, Entry]) -> str:  # noqa: A002
+def _found(client: Client) -> str:
+    said = []
+    for name, schedule in client.schedules().items():
+        file = f"scenarios/clients/{client.name}/{SCHEDULES}/{name}.toml"
+        note = client.notes.get(name)
+        promise = schedule.promise.replace("#", "N")
+        said.append(
+            f"**Not kept: {promise}.** {schedule} {_looked_into(note)} "
+            f"`{PROGRAM} replay {file}` shows it."
+        )
+    return "\n\n".join(["## What explore found", *said]) if said else ""
+
+
+def _looked_into(note: Note | None) -> str:
     if note is None:
-        return f"**{id}** {_promise(id, entries)}. The mechanism is missing: nobody has looked yet."
+        return "The mechanism is missing: nobody has looked yet."
     whose = "The adapter's doing, not the library's. " if note.by == "adapter" else ""
-    text = f"**{id}** {_promise(id, entries)}. {whose}{note.mechanism.strip()}"
-    return text + "".join(f" Upstream: <{address}>." for address in note.upstream)
+    links = "".join(f" Upstream: <{address}>." for address in note.upstream)
+    return f"{whose}{note.mechanism.strip()}{links}"
+
+
+def _mechanism(id: str, note: Note | None, entries: Mapping[str, Entry]) -> str:  # noqa: A002
+    return f"**{id}** {_promise(id, entries)}. {_looked_into(note)}"
 
 
 def _rest(client: Client, score: Score) -> str:
