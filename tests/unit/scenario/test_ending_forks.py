@@ -74,7 +74,7 @@ def test_confirmations_come_last_and_the_longest_first() -> None:
 
 
 def test_confirmations_use_no_more_than_their_share() -> None:
-    """One that needs more runs alone."""
+    """A scenario that needs more than the share runs alone."""
     work = work_of(0)
     work.unsettled += [used(1, seconds=9.0, cpu=18.0), used(2, seconds=5.0, cpu=2.0)]
     two = [used(3, seconds=10.0, cpu=4.0), used(4, seconds=10.0, cpu=4.0)]
