@@ -155,6 +155,18 @@ class Deadly(Good):
 
     def read(self, path, key):
         os._exit(3)
+
+
+class DeadlyLater(Blurred):
+    """Ends all processes that it runs in except the first."""
+
+    def read(self, path, key):
+        with open(os.environ["SEEN"] + ".processes", "a+", encoding="utf-8") as file:
+            file.write(f"{os.getpid()}\\n")
+            file.seek(0)
+            if int(file.readline()) != os.getpid():
+                os._exit(3)
+        return super().read(path, key)
 '''
 
 

@@ -8,6 +8,7 @@ from tests.engine.scenario.conftest import ROOT, Suite
 from vault_harness.errors import SettingsError
 from vault_harness.judge.catalogue import Entry, load
 from vault_harness.judge.plugin import parse_declared
+from vault_harness.local.engine.process.postgresql import SharedPostgresql
 
 NAMES = "backoff_cap, deadline, max_stale, min_ttl, refresh"
 
@@ -89,6 +90,29 @@ def refuses(text: str) -> None:
         parse_declared([text])
     assert caught.value.cause == f"--declare {text} does not make sense"
     assert NAMES in caught.value.remedy
+
+
+# Confirmation
+
+
+@pytest.mark.slow  # two scenarios, confirmed
+@pytest.mark.skipif(bool(SharedPostgresql().lacking()), reason=SharedPostgresql().lacking())
+def test_a_verdict_is_confirmed_in_processes_of_their_own(suite: Suite) -> None:
+    """They share the PostgreSQL that was started after the first process."""
+    chosen = ("--vault-only", "STA-02,KV-03", "--vault-confirm", "4")
+    broken = ("--vault-subject", "python:tests.mutants.sta:IgnoresRefusals")
+    run = suite.run("Good", *chosen, *broken)
+    assert run.words == {"STA-02": "fail", "KV-03": "pass"}, run.out
+    runs = run.scenarios["STA-02"]["confirmation"]
+    assert [one["word"] for one in runs] == ["fail"] * 5, runs
+
+
+@pytest.mark.slow  # a scenario, confirmed
+def test_a_client_that_ends_the_processes_of_its_confirmation(suite: Suite) -> None:
+    """It is reported once."""
+    run = suite.run("DeadlyLater", "--vault-only", "KV-03,FBK-02", "--vault-confirm", "4")
+    assert run.code == 3, run.out
+    assert run.out.count("the process that ran it ended with exit code 3") == 1, run.out
 
 
 # Protocol

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -208,6 +209,25 @@ def test_threads_may_start_servers_at_once(tmp_path: Path) -> None:
         process.kill()
 
     assert alive == [True] * 7
+
+
+def test_a_fork_sees_its_parents_server_and_leaves_it_alone(tmp_path: Path) -> None:
+    process = leashed(tmp_path)
+
+    def fork() -> None:
+        seen = process.alive()
+        process.signal(signal.SIGTERM)
+        process.kill()
+        os._exit(0 if seen and process.alive() else 1)
+
+    forked = multiprocessing.get_context("fork").Process(target=fork)
+    forked.start()
+    forked.join()
+    alive = process.alive()
+    process.kill()
+
+    assert forked.exitcode == 0
+    assert alive
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets the first thread end alone")

@@ -62,7 +62,12 @@ def work_of(count: int) -> slots._Work:
 
 def used(index: int, *, seconds: float, cpu: float) -> slots._Order:
     """Return an order whose first run has failed."""
-    run = {"word": "fail", "seconds": seconds, "spent": {"cpu": {"subject": cpu, "servers": 0.0}}}
+    run = {
+        "word": "fail",
+        "engine": "process",
+        "seconds": seconds,
+        "spent": {"cpu": {"subject": cpu, "servers": 0.0}},
+    }
     return slots._Order(index, Tries([run]))
 
 

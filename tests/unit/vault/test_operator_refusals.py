@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import pytest
@@ -240,6 +240,18 @@ def test_another_refusal_is_one(serve: Serve) -> None:
     ):
         operator.request("POST", "sys/mounts/kv", type="kv")
     assert len(vault.asked) == 1
+
+
+@pytest.mark.parametrize(("method", "times"), [("GET", 3), ("POST", 1)])
+def test_a_read_that_meets_a_rotation_is_repeated(serve: Serve, method: str, times: int) -> None:
+    """A write may have done something before its transaction failed."""
+    vault, path = serve(), "/v1/database/static-creds/app"
+    vault.answers[path] = (200, {}, {})
+    vault.first[path] = [(500, {"errors": ["1 error: transaction commit failed"]}, {})] * 2
+    refusal = nullcontext() if method == "GET" else pytest.raises(OperatorError, match="commit")
+    with closing(VaultAdmin(vault.address, TOKEN)) as operator, refusal:
+        operator.request(method, "database/static-creds/app")
+    assert len(vault.asked) == times
 
 
 def test_voters_are_counted_once_a_node_leads(serve: Serve) -> None:

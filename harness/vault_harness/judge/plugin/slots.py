@@ -84,7 +84,10 @@ USE = 0.25
 """The cores that a scenario uses before its first run has ended."""
 
 LEAST_USE = 0.05
-"""The cores that any scenario uses. Shared servers, and clients in a server, are not measured."""
+"""The cores that any scenario uses. Shared servers, and clients in a server, are not measured.
+
+In containers no server is measured, so a scenario there uses `USE` at least.
+"""
 
 _ENDED_BY = (
     "  what to do: check whether memory ran out (-9). A client that is a Python object runs in "
@@ -118,7 +121,7 @@ class _Order:
         if not last or "spent" not in last:
             return USE
         used: float = sum(last["spent"]["cpu"].values()) / max(1.0, last["seconds"])
-        return max(LEAST_USE, used)
+        return max(LEAST_USE if last["engine"] == "process" else USE, used)
 
     def _last(self) -> dict[str, Any] | None:
         return self.tries.runs[-1] if self.tries else None
@@ -154,7 +157,9 @@ class _Work:
         """Note that an item is not settled after a run."""
         count = max(0, self.confirm - 1)
         if order.beside:
-            gathered = self.gathered[order.index]
+            gathered = self.gathered.get(order.index)
+            if gathered is None:
+                return  # the process of another run died, which was told
             gathered.append(tries.runs[-1])
             if len(gathered) == count:
                 assert order.tries is not None
@@ -165,6 +170,13 @@ class _Work:
             self.unsettled += [replace(order, tries=tries, beside=True)] * count
         else:
             self.unsettled.append(replace(order, tries=tries))
+
+    def died(self, order: _Order) -> bool:
+        """Note that the process of a run died; return whether this is the item's first such run."""
+        if not order.beside:
+            return True
+        self.unsettled = [one for one in self.unsettled if one.index != order.index]
+        return self.gathered.pop(order.index, None) is not None
 
 
 @dataclass
@@ -293,7 +305,8 @@ def _hear(session: pytest.Session, slot: _Slot, work: _Work) -> bool:
         told = slot.pipe.recv()
     except (EOFError, OSError):  # the fork died, perhaps while sending
         slot.process.join()
-        hook.pytest_runtest_logreport(report=_died(slot))
+        if work.died(slot.order):
+            hook.pytest_runtest_logreport(report=_died(slot))
         return False
     if isinstance(told, Tries):
         table = session.config.pluginmanager.get_plugin(TABLE)

@@ -39,6 +39,10 @@ _SEALED_NAMESPACE = "namespace is sealed"
 NO_LEADER = "active cluster node not found"
 """Text of the 500 from a node that knows no leader. The request was not done."""
 
+COMMIT_FAILED = "transaction commit failed"
+"""Text of the 500 that OpenBao rarely gives to a read of a password that it rotates just then."""
+
+_COMMIT_SECONDS = 2.0
 _POLL_SECONDS = 0.05
 
 
@@ -73,18 +77,26 @@ class _SameHostSession(requests.Session):
     """Refuses redirects to another host, which would get the token and the body.
 
     Requests for the whole server go without a namespace. A request that no leader took is repeated
-    for `patience` seconds.
+    for `patience` seconds, and a read that met a rotation for a moment.
     """
 
     patience = 0.0
 
     def request(self, *given: Any, **options: Any) -> requests.Response:
-        deadline = time.monotonic() + self.patience
+        began = time.monotonic()
         while True:
             answer = super().request(*given, **options)
-            if not _knew_no_leader(answer) or time.monotonic() >= deadline:
+            if time.monotonic() >= began + self._patience_with(answer):
                 return answer
-            time.sleep(_POLL_SECONDS)  # bounded by the deadline
+            time.sleep(_POLL_SECONDS)  # bounded by the patience
+
+    def _patience_with(self, answer: requests.Response) -> float:
+        if answer.status_code != HTTPStatus.INTERNAL_SERVER_ERROR:
+            return 0.0
+        if NO_LEADER.encode() in answer.content:
+            return self.patience
+        read = answer.request.method in _READING
+        return _COMMIT_SECONDS if read and COMMIT_FAILED.encode() in answer.content else 0.0
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
         prepared = super().prepare_request(request)
@@ -105,13 +117,6 @@ class _SameHostSession(requests.Session):
                 remedy="address the active node itself",
             )
         return target
-
-
-def _knew_no_leader(answer: requests.Response) -> bool:
-    return (
-        answer.status_code == HTTPStatus.INTERNAL_SERVER_ERROR
-        and NO_LEADER.encode() in answer.content
-    )
 
 
 class VaultApi:

@@ -83,6 +83,7 @@ class LeashedProcess:
         cwd: Path | None = None,
     ) -> None:
         """Start it in `cwd`, by default the log's folder."""
+        self._is_child = True
         reading, self._leash = os.pipe()
         try:
             with log.open("ab") as output:
@@ -107,17 +108,20 @@ class LeashedProcess:
         return self._popen.pid
 
     def alive(self) -> bool:
+        if not self._is_child:  # Popen would take it for ended
+            return _running(self.pid) is not None
         return self._popen.poll() is None
 
     def exit_code(self) -> int | None:
-        """Return its exit code, negative for a signal."""
-        return self._popen.poll()
+        """Return its exit code, negative for a signal. A fork does not know it."""
+        return self._popen.poll() if self._is_child else None
 
     def signal(self, number: signal.Signals) -> None:
-        self._popen.send_signal(number)
+        if self._is_child:
+            self._popen.send_signal(number)
 
     def kill(self) -> None:
-        if self.alive():
+        if self._is_child and self.alive():
             os.killpg(self.pid, signal.SIGKILL)
             self._popen.wait()
         self.release()
@@ -136,7 +140,11 @@ class LeashedProcess:
             self._leash = -1
 
     def _forked(self) -> None:
-        """Close the pipe in a fork, which would otherwise keep the server alive."""
+        """Close the pipe in a fork, which would otherwise keep the server alive.
+
+        The server stays its parent's, so a fork neither signals nor kills it.
+        """
+        self._is_child = False
         self.release()
 
 
@@ -149,6 +157,17 @@ def _close_in_forks(process: LeashedProcess) -> None:
             alive._forked()  # noqa: SLF001 -- belongs to the class above
 
     os.register_at_fork(after_in_child=forked)
+
+
+def _running(pid: int) -> psutil.Process | None:
+    """Return the process of a pid, or None if there is none or a zombie."""
+    try:
+        process = psutil.Process(pid)
+        # The first thread may end before the others, which still hold the ports.
+        ended = process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
+        return None if ended else process
+    except psutil.NoSuchProcess:
+        return None
 
 
 class DetachedProcess:
@@ -184,15 +203,11 @@ class DetachedProcess:
         return self._pid
 
     def _process(self) -> psutil.Process | None:
-        try:
-            process = psutil.Process(self._pid)
-            # A tick of the kernel's clock is 10 ms, and the boot time may be rounded.
-            same = abs(process.create_time() - self.born) < 1.0
-            # The first thread may end before the others, which still hold the ports.
-            ended = process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
-            return process if same and not ended else None
-        except psutil.NoSuchProcess:
+        process = _running(self._pid)
+        # A tick of the kernel's clock is 10 ms, and the boot time may be rounded.
+        if process is None or abs(process.create_time() - self.born) >= 1.0:
             return None
+        return process
 
     def paused(self) -> bool:
         process = self._process()
