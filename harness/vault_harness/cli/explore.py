@@ -36,7 +36,7 @@ class Search:
     )
     seed: int = option("order in which faults are tried", default=0)
     shard: str | None = option("try one of several parts: 2/4")
-    workers: int | None = option("how many clients live side by side, default 10 for each core")
+    workers: int | None = option("how many clients live side by side, default 15 for each core")
     cluster: str | None = option("a Dask scheduler (tcp://host:8786), whose workers do the runs")
     singles: bool = option("try no pairs of faults", default=False)
     schedules: str | None = option("folder of schedules found before, which are tried first")

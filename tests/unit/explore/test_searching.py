@@ -14,9 +14,15 @@ from vault_harness.errors import SettingsError, SubjectError
 from vault_harness.judge.explore.life import Order, Seen
 from vault_harness.judge.explore.passed import Passed
 from vault_harness.judge.explore.points import Point
-from vault_harness.judge.explore.schedule import Baseline, Schedule, Step, possible
+from vault_harness.judge.explore.schedule import (
+    Baseline,
+    Schedule,
+    Step,
+    load_schedule,
+    possible,
+)
 from vault_harness.judge.explore.search import TIMES, Explorer, Options
-from vault_harness.judge.explore.telling import LINES, claim, prose, write_timelines
+from vault_harness.judge.explore.telling import LINES, claim, prose, write, write_timelines
 from vault_harness.judge.explore.workers import on_cluster
 
 RENEW = Point("renew", "auth/token/renew-self", "renewal due", "first", "kept")
@@ -112,6 +118,15 @@ def test_a_page_shows_each_finding(tmp_path: Path) -> None:
     assert "EXP-01" in text
     assert f"replay {tmp_path}" in text
     assert write_timelines(tmp_path, [], "my client") is None
+
+
+def test_each_finding_has_a_file_of_its_own(tmp_path: Path) -> None:
+    """Their names say neither which promise was broken nor at which of several requests."""
+    client = Client(lambda steps, _: any(s.fault == "429" for s in steps))
+    (found, *_) = explored(client, pairs=False, only=frozenset({"429"})).broken
+    other = replace(found, promise="at most # requests")
+    paths = write(tmp_path, [found, other], "my client")
+    assert [load_schedule(path).promise for path in paths] == [found.promise, other.promise]
 
 
 def test_chance_is_not_believed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import textwrap
@@ -76,21 +77,29 @@ def claim(coverage: Coverage, shard: tuple[int, int] = (1, 1)) -> str:
     return "\n".join(lines)
 
 
-def file_name(found: Broken) -> str:
-    """Return a finding's file name, the same in each run of explore."""
-    words = [f"{step.point.kind}-{step.point.phase}-{step.fault}" for step in found.schedule.steps]
-    return re.sub(r"[^a-z0-9-]+", "-", "--".join(words).lower())[:100] + ".toml"
+def paths_of(folder: Path, found: Sequence[Broken]) -> list[Path]:
+    """Return a file for each finding, with its kinds of requests and its faults as the name."""
+    paths: list[Path] = []
+    for one in found:
+        steps = one.schedule.steps
+        words = "--".join(f"{each.point.kind}-{each.point.phase}-{each.fault}" for each in steps)
+        name = re.sub(r"[^a-z0-9-]+", "-", words.lower())[:100]
+        path = folder / FOLDER / f"{name}.toml"
+        for number in itertools.count(2):
+            if path not in paths:
+                break
+            path = path.with_name(f"{name}-{number}.toml")
+        paths.append(path)
+    return paths
 
 
 def write(folder: Path, found: Sequence[Broken], subject: str) -> list[Path]:
-    paths = []
-    for number, one in enumerate(found, start=1):
+    paths = paths_of(folder, found)
+    for number, (one, path) in enumerate(zip(found, paths, strict=True), start=1):
         schedule = replace(one.schedule, subject=subject, promise=one.promise)
-        path = folder / FOLDER / file_name(one)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, to_toml(schedule))
         write_text(path.with_suffix(".py"), scenario(schedule, number))
-        paths.append(path)
     return paths
 
 
@@ -105,9 +114,9 @@ def write_timelines(folder: Path, found: Sequence[Broken], subject: str) -> Path
             "id": _id(number),
             "promise": f"The client survives this: {one.schedule}",
             "source": SOURCE,
-            "again": named("replay", str(folder / FOLDER / file_name(one))),
+            "again": named("replay", str(path)),
         }
-        for number, one in enumerate(found, start=1)
+        for number, (one, path) in enumerate(zip(found, paths_of(folder, found)), start=1)
         if one.record is not None
     ]
     if not scenarios:

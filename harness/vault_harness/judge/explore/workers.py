@@ -37,7 +37,7 @@ from vault_harness.settings import Settings
 P = ParamSpec("P")
 T = TypeVar("T")
 
-AT_ONCE_PER_CORE = 10
+AT_ONCE_PER_CORE = 15
 """Runs for each core: a run waits for more than nine tenths of its time."""
 
 LONGEST = 120.0
@@ -170,7 +170,7 @@ def on_cluster(address: str) -> Iterator[tuple[Executor, int]]:
             raise SettingsError(
                 "the cluster has no workers",
                 looked_at=f"--cluster {address}",
-                remedy=f"on each machine: dask worker {address} --nthreads N, 10 for each core",
+                remedy=f"on each machine: dask worker {address} --nthreads N, 15 for each core",
             )
         yield client.get_executor(pure=False), threads
 
