@@ -20,7 +20,7 @@ from vault_harness.settings import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
-AT_ONCE = 20
+AT_ONCE = 30
 QUIET = 3
 
 MUTANTS = {

@@ -60,11 +60,11 @@ def work_of(count: int) -> slots._Work:
     return slots._Work(deque(map(slots._Order, range(count))), cores=1.0)
 
 
-def used(index: int, *, seconds: float, cpu: float) -> slots._Order:
+def used(index: int, *, seconds: float, cpu: float, engine: str = "process") -> slots._Order:
     """Return an order whose first run has failed."""
     run = {
         "word": "fail",
-        "engine": "process",
+        "engine": engine,
         "seconds": seconds,
         "spent": {"cpu": {"subject": cpu, "servers": 0.0}},
     }
@@ -91,6 +91,14 @@ def test_confirmations_use_no_more_than_their_share() -> None:
     alone = work.take([])
     assert alone is not None
     assert alone.index == 1
+
+
+def test_servers_in_containers_count_although_nobody_measures_them() -> None:
+    seen = {
+        engine: used(1, seconds=10.0, cpu=0.1, engine=engine).use
+        for engine in ("process", "docker")
+    }
+    assert seen == {"process": slots.LEAST_USE, "docker": slots.USE}
 
 
 def test_runs_that_confirm_are_side_by_side() -> None:
