@@ -36,7 +36,9 @@ class Search:
     )
     seed: int = option("order in which faults are tried", default=0)
     shard: str | None = option("try one of several parts: 2/4")
-    workers: int | None = option("how many clients live side by side, default 15 for each core")
+    workers: int | None = option(
+        "how many clients live side by side, default what the cores can serve"
+    )
     cluster: str | None = option("a Dask scheduler (tcp://host:8786), whose workers do the runs")
     singles: bool = option("try no pairs of faults", default=False)
     schedules: str | None = option("folder of schedules found before, which are tried first")
@@ -90,7 +92,7 @@ def explore(search: Search) -> None:
         {"suite": suite_version(), "subject": subject, "engine": settings().engine},
     )
     with _crew(search, runs) as crew:
-        options = replace(options, at_once=crew.at_once, quiet=crew.quiet)
+        options = replace(options, at_once=crew.at_once, quiet=crew.quiet, cores=crew.cores)
         explorer = Explorer(partial(crew.run, runs), crew.pool, options, complain, passed)
         try:
             explorer.search()
@@ -114,6 +116,7 @@ class _Crew:
     run: Callable[[str, Order], Seen]
     at_once: int
     quiet: int
+    cores: int | None = None
 
 
 @contextmanager
@@ -131,7 +134,9 @@ def _crew(search: Search, subject: str) -> Iterator[_Crew]:
         workers.opened(settings(), subject, seed=search.seed),
         workers.workers(at_once) as pool,
     ):
-        yield _Crew(pool, workers.carry_out, at_once, min(at_once, 2 * cores))
+        # A number that was asked for holds.
+        shared = None if search.workers else cores
+        yield _Crew(pool, workers.carry_out, at_once, min(at_once, 2 * cores), shared)
 
 
 def _made(subject: str) -> str:

@@ -16,6 +16,8 @@ _Told = TypeVar("_Told")
 TOO_SLOW = "this machine is too slow"
 """The start of a reason that is not about the client."""
 
+BEFORE_ANY_FAULT = "before any fault"
+"""Why a finding does not count if the client was not steady when the first fault began."""
 
 ENOUGH = 3
 """Findings that a verdict reports for one promise, at most."""
@@ -130,8 +132,8 @@ def decide(
     aside = _enough(aside, lambda one: (one.finding.promise,))
     if early and not any(finding.harm for finding in counting):
         early = _enough(early, lambda one: (one.promise,))
-        aside += [SetAside(finding, "before any fault") for finding in early]
-        reasons = [f"before any fault: {finding}" for finding in early] + reasons
+        aside += [SetAside(finding, BEFORE_ANY_FAULT) for finding in early]
+        reasons = [f"{BEFORE_ANY_FAULT}: {finding}" for finding in early] + reasons
         word: Word = "not exercised"
     else:
         counting = early + counting

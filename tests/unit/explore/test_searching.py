@@ -135,6 +135,35 @@ def test_chance_is_not_believed() -> None:
     assert explorer.broken == []
 
 
+def test_what_breaks_without_a_fault_too_is_no_finding() -> None:
+    """Three runs that break by chance look like a finding."""
+    client = Client(lambda steps, _: any(s.fault == "429" for s in steps))
+
+    def run(order: Order) -> Seen:
+        seen = client(order)
+        return replace(seen, unprompted=frozenset({PROMISE})) if seen.word == "pass" else seen
+
+    explorer = Explorer(run, Now(), Options(pairs=False), lambda _: None)
+    explorer.search()
+    assert explorer.broken == []
+    assert f"broken without a fault too: {PROMISE}" in claim(explorer.coverage)
+
+
+@pytest.mark.parametrize(("cpu", "told"), [(0.4, "26 clients side by side"), (0.1, "")])
+def test_clients_that_need_much_cpu_share_the_cores(cpu: float, told: str) -> None:
+    client = Client(lambda _steps, _run: False)
+    said: list[str] = []
+    explorer = Explorer(
+        lambda order: replace(client(order), cpu=cpu, seconds=8.0),
+        Now(),
+        Options(pairs=False, at_once=40, cores=2),
+        said.append,
+    )
+    explorer.search()
+    assert any(told in line for line in said)
+    assert any("side by side" in line for line in said) is bool(told)
+
+
 def test_what_does_not_repeat_three_times_is_not_told() -> None:
     explorer = explored(
         Client(lambda steps, run: bool(steps) and run % 4 != 0),

@@ -391,6 +391,17 @@ def test_connection_that_is_opened_as_the_answer_comes(
     assert (story.finds(obeys_retry_after(since=0.0, until=9.0)) == []) is obeys
 
 
+@pytest.mark.parametrize(("calls", "obeys"), [(2, True), (1, False)])
+def test_two_calls_at_once_over_one_connection(story: Story, calls: int, *, obeys: bool) -> None:
+    """The second request waits for the connection, and not because the client repeats it."""
+    story.history.connections += [0.5]
+    for number in range(calls):
+        story.call(0.998 + 0.004 * number, 1.1, "unavailable")
+    refused(story, 1.0)
+    story.sent("read", 1.004, 429)
+    assert (story.finds(obeys_retry_after(since=0.0, until=9.0)) == []) is obeys
+
+
 def test_call_that_asks_again_at_once_beside_another(story: Story) -> None:
     """It has no first request left."""
     story.history.connections += [0.98, 0.981, 1.001]

@@ -19,7 +19,7 @@ from vault_harness.judge.explore.schedule import Baseline, Schedule
 from vault_harness.judge.explore.shared import SharedVault, WarmLab
 from vault_harness.judge.lab import Lab
 from vault_harness.judge.run import run_scenario
-from vault_harness.judge.verdict import NotExercised
+from vault_harness.judge.verdict import BEFORE_ANY_FAULT, NotExercised
 from vault_harness.recorder.fault import RequestKind
 
 LIVES = 1.5
@@ -61,6 +61,7 @@ class Seen:
     Attributes:
         word: ``pass``, ``fail``, ``not exercised``, ``skipped`` or ``error``.
         findings: Pairs of the promise without numbers, for comparison, and the finding in words.
+        unprompted: Promises that it broke before any fault, without numbers.
         later: The points after the last step.
         too_slow: Why the run does not count; empty if it does.
         record: What a journal has of the run; None if it broke no promise.
@@ -70,6 +71,7 @@ class Seen:
     word: str
     why: str = ""
     findings: tuple[tuple[str, str], ...] = ()
+    unprompted: frozenset[str] = frozenset()
     begun: int = 0
     points: tuple[Point, ...] = ()
     later: tuple[Point, ...] = ()
@@ -113,14 +115,16 @@ def live(environment: Environment, order: Order, shared: SharedVault | None) -> 
     result = run_scenario(environment, entry, life.scenario, make=make)
     record: dict[str, Any] = result.record
     findings = tuple(
-        (_NUMBERS.sub("#", one["promise"]), f"{one['seen']} (promised: {one['promise']})")
+        (_plain(one["promise"]), f"{one['seen']} (promised: {one['promise']})")
         for one in (*record["findings"], *record["leaks"])
         if not _is_told(order.schedule, one["promise"])
     )
+    unprompted = [one["finding"] for one in record["set_aside"] if one["why"] == BEFORE_ANY_FAULT]
     return Seen(
         word=_word(result.word, findings),
         why=result.why if result.error is None else result.trace or result.why,
         findings=findings,
+        unprompted=frozenset(_plain(one["promise"]) for one in unprompted),
         begun=life.begun,
         points=tuple(life.points),
         later=tuple(life.later),
@@ -130,6 +134,11 @@ def live(environment: Environment, order: Order, shared: SharedVault | None) -> 
         record=record if findings else None,
         seconds=result.seconds,
     )
+
+
+def _plain(promise: str) -> str:
+    """Return a promise without numbers, which differ between runs."""
+    return _NUMBERS.sub("#", promise)
 
 
 def _word(word: str, findings: Sequence[tuple[str, str]]) -> str:

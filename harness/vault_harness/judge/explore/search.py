@@ -38,6 +38,12 @@ WITH_TIME = 2.0
 LONGER = (3, 4)
 """Steps of a schedule that is drawn, at least and at most."""
 
+BUSY = 0.8
+"""The share of all cores that runs side by side may use."""
+
+OWN = 0.01
+"""The cores that one run uses in the shared servers, which are not measured with it."""
+
 PASSES = 2
 """Schedules of a group that are tried: the first may have broken by chance."""
 
@@ -52,6 +58,8 @@ class Options:
         only: Names of faults, kinds of requests and phases; empty means all.
         shard: The part, from 1, and the number of parts.
         minutes: For the whole search; None for no limit.
+        at_once: Runs beside each other, at most.
+        cores: Cores that all runs share; None if nobody knows.
         quiet: Runs beside each other when a finding is confirmed.
     """
 
@@ -60,6 +68,7 @@ class Options:
     shard: tuple[int, int] = (1, 1)
     minutes: float | None = None
     at_once: int = 8
+    cores: int | None = None
     quiet: int = 2
     pairs: bool = True
     ttl: float = 8.0
@@ -107,6 +116,7 @@ class Coverage:
 
     Attributes:
         cells: Single faults that the observed points allow.
+        unprompted: Promises that the client also broke without a fault, so no fault explains it.
         failed: Runs that could not be judged, with the reasons.
     """
 
@@ -122,6 +132,7 @@ class Coverage:
     cpu: float = 0.0
     seconds: float = 0.0
     unsettled: list[str] = field(default_factory=list)
+    unprompted: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
 
@@ -159,6 +170,8 @@ class Explorer:
         self._suspected: dict[tuple[str, str, str], list[tuple[Schedule, str]]] = {}
         self._signatures: set[tuple[object, ...]] = set()
         self._records: dict[Schedule, Mapping[str, Any] | None] = {}
+        self._unprompted: set[tuple[str, bool]] = set()
+        self._at_once = options.at_once
 
     def search(self) -> None:
         cells = self._observe()
@@ -187,7 +200,7 @@ class Explorer:
 
     def _search_longer(self) -> None:
         while self._firsts and self._after and not self._is_late(1.0 - FOR_CONFIRMING):
-            drawn = {self._draw(): None for _ in range(4 * self._options.at_once)}
+            drawn = {self._draw(): None for _ in range(4 * self._at_once)}
             for _ in self._try(list(drawn), "longer schedules"):
                 self.coverage.longer_tried += 1
         self._confirm_all()
@@ -205,6 +218,7 @@ class Explorer:
         self.coverage.unsettled = [
             f"{promise} at {kind}, {phase}" for promise, kind, phase in self._suspected
         ]
+        self.coverage.unprompted = sorted({promise for promise, _ in self._unprompted})
 
     def _observe(self) -> list[Schedule]:
         """Watch fault-free lives, and return the single faults that they allow."""
@@ -218,6 +232,7 @@ class Explorer:
                     looked_at="its fault-free lives",
                     remedy="run `subject check`, and then `judge`, which say more",
                 )
+        self._share_cores([seen for _, seen in lives])
         points: dict[Point, Schedule] = {}
         for schedule, seen in sorted(lives, key=lambda one: one[0].max_ttl):
             if seen.baseline is not None:
@@ -235,6 +250,16 @@ class Explorer:
         steps = varied(steps, self._random)
         self._tell(f"{len(points)} points observed, {len(steps)} single faults to try")
         return [_single(step, points[step.point]) for step in steps]
+
+    def _share_cores(self, lives: Sequence[Seen]) -> None:
+        """Run fewer clients side by side if each of them needs much CPU."""
+        if self._options.cores is None:
+            return
+        use = OWN + sum(one.cpu for one in lives) / max(1.0, sum(one.seconds for one in lives))
+        fit = max(self._options.quiet, int(BUSY * self._options.cores / use))
+        if fit < self._at_once:
+            self._at_once = fit
+            self._tell(f"{fit} clients side by side, since each uses {use:.2f} of a core")
 
     def _is_wanted(self, step: Step) -> bool:
         only = self._options.only
@@ -269,7 +294,7 @@ class Explorer:
         until = self._until(1.0 - FOR_CONFIRMING)
         kept = {one: seen for one in schedules if (seen := self._recalled(one)) is not None}
         left = [one for one in schedules if one not in kept]
-        runs = itertools.chain(kept.items(), self._each(left, self._options.at_once, until))
+        runs = itertools.chain(kept.items(), self._each(left, self._at_once, until))
         for done, (schedule, seen) in enumerate(runs, start=1):
             if self._passed is not None and seen.word == "pass" and schedule not in kept:
                 self._passed.note(schedule, seen)
@@ -318,6 +343,7 @@ class Explorer:
                 if again and tries < SLOW_RUNS:
                     waiting.append((schedule, tries + 1))
                     continue
+                self._unprompted |= {(one, bool(schedule.max_ttl)) for one in seen.unprompted}
                 if seen.too_slow and seen.word != "pass":
                     seen = replace(seen, findings=(), word="not exercised", why=seen.too_slow)
                 yield schedule, seen
@@ -338,7 +364,13 @@ class Explorer:
     # Confirming
 
     def _confirm_all(self) -> None:
-        """Confirm the shortest schedule of each group, or else the next."""
+        """Confirm the shortest schedule of each group, or else the next.
+
+        What the client breaks in such a life without a fault too is nobody's finding here.
+        """
+        for group, suspects in list(self._suspected.items()):
+            if any((group[0], bool(one.max_ttl)) in self._unprompted for one, _ in suspects):
+                del self._suspected[group]
         for _ in range(PASSES):
             chosen: dict[Schedule, list[Suspects]] = {}
             for group, suspects in self._suspected.items():

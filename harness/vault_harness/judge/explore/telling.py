@@ -65,6 +65,8 @@ def claim(coverage: Coverage, shard: tuple[int, int] = (1, 1)) -> str:
         lines.append(f"{coverage.longer_tried} longer schedules")
     if coverage.unsettled:
         lines.append(f"seen and not confirmed: {'; '.join(coverage.unsettled[:3])}")
+    if coverage.unprompted:
+        lines.append(f"broken without a fault too: {'; '.join(coverage.unprompted[:3])}")
     if coverage.failed:
         lines.append(f"{len(coverage.failed)} runs failed in the harness: {coverage.failed[0]}")
     lines += [f"not tried: {name}, which {why}" for name, why in NOT_HERE.items()]
@@ -108,6 +110,7 @@ def write_timelines(folder: Path, found: Sequence[Broken], subject: str) -> Path
     from vault_harness.judge.report.formats import SCHEMA_VERSION, suite_version
     from vault_harness.judge.report.html.page import write_page
 
+    files = paths_of(folder, found)
     scenarios = [
         {
             **one.record,
@@ -116,7 +119,7 @@ def write_timelines(folder: Path, found: Sequence[Broken], subject: str) -> Path
             "source": SOURCE,
             "again": named("replay", str(path)),
         }
-        for number, (one, path) in enumerate(zip(found, paths_of(folder, found)), start=1)
+        for number, (one, path) in enumerate(zip(found, files, strict=True), start=1)
         if one.record is not None
     ]
     if not scenarios:

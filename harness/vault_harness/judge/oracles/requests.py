@@ -355,20 +355,22 @@ def obeys_retry_after(
 def _on_its_way(history: History, request: Exchange, refusal: Exchange) -> bool:
     """Return whether a request may have been sent before the client had the refusal.
 
-    A request over another open connection, or over HTTP/2, may. A client that opens a connection
-    afterwards had time to know, except in a call that had just begun. If there are more unanswered
-    requests than calls, one call has asked twice and knew the answer.
+    A request over another open connection, or over HTTP/2, may. Otherwise the client had time to
+    know, except in a call that had just begun. If there are more unanswered requests than calls,
+    one call has asked twice and knew the answer.
     """
     ended = refusal.ended or refusal.began
     if request.came > ended + SLACK:
         return False
     if request.connection == refusal.connection:
         shaken = [one for one in history.handshakes if one.connection == request.connection]
-        return any(one.protocol == "h2" for one in shaken)
-    opened = history.connections[request.connection - 1 : request.connection]
-    if any(at < ended for at in opened):
+        if any(one.protocol == "h2" for one in shaken):
+            return True
+    elif any(at < ended for at in history.connections[request.connection - 1 :][:1]):
         return True
-    calls = [o for o in history.operations if o.began < ended and (o.ended or ended) >= ended]
+    calls = [
+        o for o in history.operations if o.began < ended + SLACK and (o.ended or ended) >= ended
+    ]
     if len(calls) < 2 or not any(o.began > ended - SLACK for o in calls):
         return False
     since = min(o.began for o in calls)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from vault_harness.judge.record import ScenarioRecord
+from vault_harness.judge.verdict import BEFORE_ANY_FAULT
 
 MANY = 3
 """If there are more moments of the same kind than this, they share a line."""
@@ -27,8 +28,8 @@ SEEN = 1500
 """Characters shown of what was seen. Some clients put whole pages into their messages."""
 
 
-_BEFORE = "before any fault: "
-"""The prefix of a reason that a client was not steady: `vault_harness.judge.verdict`."""
+_BEFORE = f"{BEFORE_ANY_FAULT}: "
+"""The prefix of a reason that a client was not steady."""
 
 FIRST_THAT = (
     "it broke that promise before any fault: fix that first, and this scenario can ask its own "
