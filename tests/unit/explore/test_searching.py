@@ -146,7 +146,7 @@ def test_what_breaks_without_a_fault_too_is_no_finding() -> None:
     explorer = Explorer(run, Now(), Options(pairs=False), lambda _: None)
     explorer.search()
     assert explorer.broken == []
-    assert f"broken without a fault too: {PROMISE}" in claim(explorer.coverage)
+    assert f"broken before any fault too: {PROMISE}" in claim(explorer.coverage)
 
 
 @pytest.mark.parametrize(("cpu", "told"), [(0.4, "26 clients side by side"), (0.1, "")])

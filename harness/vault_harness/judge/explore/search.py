@@ -116,7 +116,7 @@ class Coverage:
 
     Attributes:
         cells: Single faults that the observed points allow.
-        unprompted: Promises that the client also broke without a fault, so no fault explains it.
+        unprompted: Promises that the client also broke before any fault.
         failed: Runs that could not be judged, with the reasons.
     """
 
@@ -366,7 +366,7 @@ class Explorer:
     def _confirm_all(self) -> None:
         """Confirm the shortest schedule of each group, or else the next.
 
-        What the client breaks in such a life without a fault too is nobody's finding here.
+        What the client also breaks before any fault in such a life is no finding.
         """
         for group, suspects in list(self._suspected.items()):
             if any((group[0], bool(one.max_ttl)) in self._unprompted for one, _ in suspects):

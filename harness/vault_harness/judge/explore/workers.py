@@ -170,7 +170,7 @@ def on_cluster(address: str) -> Iterator[tuple[Executor, int]]:
             raise SettingsError(
                 "the cluster has no workers",
                 looked_at=f"--cluster {address}",
-                remedy=f"on each machine: dask worker {address} --nthreads N, 15 for each core",
+                remedy=f"on each machine: dask worker {address} --nthreads N, 10 for each core",
             )
         yield client.get_executor(pure=False), threads
 
