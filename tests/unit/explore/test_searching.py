@@ -108,6 +108,29 @@ def test_a_fault_that_breaks_each_time_is_told() -> None:
     assert len(text.splitlines()) <= LINES
 
 
+@pytest.mark.parametrize(
+    "breaks",
+    [
+        pytest.param(lambda step: step.fault == "429", id="one fault, at each point"),
+        pytest.param(lambda step: step.point == RENEW, id="each fault, at one point"),
+    ],
+)
+def test_what_one_cause_explains_is_one_finding(breaks: Callable[[Step], bool]) -> None:
+    client = Client(lambda steps, _: any(map(breaks, steps)))
+    (found,) = explored(client, pairs=False).broken
+    others = [step for point in (READ, RENEW) for step in possible(point) if breaks(step)][1:]
+    assert len(set(found.also)) == len(others)
+
+
+def test_two_causes_are_two_findings() -> None:
+    client = Client(
+        lambda steps, _: any(
+            (one.fault, one.point) in (("429", READ), ("503", RENEW)) for one in steps
+        )
+    )
+    assert len(explored(client, pairs=False).broken) == 2
+
+
 def test_a_page_shows_each_finding(tmp_path: Path) -> None:
     client = Client(lambda steps, _: any(s.fault == "429" for s in steps))
     found = explored(client, pairs=False, only=frozenset({"429"})).broken

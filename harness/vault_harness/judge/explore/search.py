@@ -44,7 +44,7 @@ BUSY = 0.8
 OWN = 0.01
 """The cores that one run uses in the shared servers, which are not measured with it."""
 
-PASSES = 2
+PASSES = 3
 """Schedules of a group that are tried: the first may have broken by chance."""
 
 Run = Callable[[Order], Seen]
@@ -92,17 +92,30 @@ class Broken:
     also: list[Schedule] = field(default_factory=list)
     record: Mapping[str, Any] | None = None
 
-    @property
-    def group(self) -> tuple[str, str, str]:
-        """Return promise and point: findings of one group most likely have one cause."""
-        return _group(self.schedule, self.promise)
-
 
 Suspects = tuple[tuple[str, str, str], list[tuple[Schedule, str]]]
 
 
+def _promises(found: Sequence[Suspects]) -> set[str]:
+    return {group[0] for group, _ in found}
+
+
 def _broke(promise: str, ran: Sequence[Seen]) -> bool:
     return bool(ran) and all(promise in one.promises for one in ran)
+
+
+def alike(told: Schedule, other: Schedule) -> bool:
+    """Return whether one cause most likely explains why both schedules break a promise.
+
+    Both end with the same fault, or at the same kind of request in the same phase, or the second
+    one only adds steps.
+    """
+    last, its = told.steps[-1], other.steps[-1]
+    return (
+        last.fault == its.fault
+        or _place(last) == _place(its)
+        or set(told.steps) <= set(other.steps)
+    )
 
 
 def _group(schedule: Schedule, promise: str) -> tuple[str, str, str]:
@@ -373,17 +386,28 @@ class Explorer:
                 del self._suspected[group]
         for _ in range(PASSES):
             chosen: dict[Schedule, list[Suspects]] = {}
-            for group, suspects in self._suspected.items():
+            for suspects in self._suspected.values():
                 suspects.sort(key=lambda one: one[0].size)
-                told = [one for one in self.broken if one.promise == group[0]]
-                if suspects and not any(self._is_same(one, suspects) for one in told):
-                    chosen.setdefault(suspects[0][0], []).append((group, list(suspects)))
+            left = [one for one in self._suspected.items() if one[1]]
+            for group, suspects in sorted(left, key=lambda one: one[1][0][0].size):
+                if self._is_told(group[0], suspects):
+                    suspects.clear()
+                    continue
+                schedule = suspects[0][0]
+                asked = [one for one, found in chosen.items() if group[0] in _promises(found)]
+                # If that one breaks three times, it tells this one too.
+                if not any(alike(one, schedule) for one in asked):
+                    chosen.setdefault(schedule, []).append((group, list(suspects)))
             for schedule, found in self._repeated(chosen):
                 for group, suspects in found:
                     del self._suspected[group]
                     others = [one for one, _ in suspects[1:]]
                     self._note(schedule, group[0], suspects[0][1], others)
-        self._suspected = {group: left for group, left in self._suspected.items() if left}
+        self._suspected = {
+            group: found
+            for group, found in self._suspected.items()
+            if found and not self._is_told(group[0], found)
+        }
         self._records.clear()
 
     def _repeated(
@@ -411,17 +435,13 @@ class Explorer:
                     left[schedule] = kept
         return list(left.items())
 
-    @staticmethod
-    def _is_same(broken: Broken, suspects: Sequence[tuple[Schedule, str]]) -> bool:
-        """Return whether a shorter schedule already shows a finding; give it the suspects."""
-        shorter = all(
-            len(one.steps) > len(broken.schedule.steps)
-            and set(broken.schedule.steps) <= set(one.steps)
-            for one, _ in suspects
-        )
-        if shorter:
-            broken.also += [one for one, _ in suspects]
-        return shorter
+    def _is_told(self, promise: str, suspects: Sequence[tuple[Schedule, str]]) -> bool:
+        """Return whether a finding explains all suspects; add them to it."""
+        for told in self.broken:
+            if told.promise == promise and all(alike(told.schedule, one) for one, _ in suspects):
+                told.also += [one for one, _ in suspects]
+                return True
+        return False
 
     def _note(
         self, schedule: Schedule, promise: str, text: str, others: Sequence[Schedule]
@@ -429,10 +449,9 @@ class Explorer:
         schedule, without = self._shrink(schedule, promise)
         record = self._records.get(schedule)
         schedule = replace(schedule, baseline=self._baselines.get(schedule.max_ttl))
-        found = Broken(schedule, promise, text, without=without, record=record)
-        if twin := next((one for one in self.broken if one.group == found.group), None):
-            twin.also.append(schedule)
+        if self._is_told(promise, [(schedule, text), *((one, "") for one in others)]):
             return
+        found = Broken(schedule, promise, text, without=without, record=record)
         found.also = [one for one in others if one != schedule]
         self.broken.append(found)
         self.broken.sort(key=lambda one: one.schedule.size)
