@@ -204,10 +204,12 @@ class DetachedProcess:
 
     def _process(self) -> psutil.Process | None:
         process = _running(self._pid)
-        # A tick of the kernel's clock is 10 ms, and the boot time may be rounded.
-        if process is None or abs(process.create_time() - self.born) >= 1.0:
+        try:
+            # A tick of the kernel's clock is 10 ms, and the boot time may be rounded.
+            same = process is not None and abs(process.create_time() - self.born) < 1.0
+            return process if same else None
+        except psutil.NoSuchProcess:
             return None
-        return process
 
     def paused(self) -> bool:
         process = self._process()
