@@ -33,7 +33,9 @@ def test_what_is_there(there: Story, outcome: Outcome, verb: str) -> None:
     """A false absence is found in each way of reading."""
     there.call(1.0, outcome=outcome, verb=verb, message="no such secret")
     (seen,) = there.finds(ORACLE)
-    assert seen.startswith("1 reads of what was there were told so (+1.00), the first a ")
+    assert seen.startswith(
+        "1 read called an existing secret missing or deleted (+1.00), the first a "
+    )
     assert seen.endswith(f"{verb} of backend/django: {outcome}: no such secret")
 
 
@@ -97,7 +99,7 @@ def test_key_that_was_away(there: Story) -> None:
     there.call(3.5, value="v2")
     there.call(4.0, outcome="missing")
     (seen,) = there.finds(ORACLE)
-    assert seen.startswith("1 reads of what was there were told so (+1.00)")
+    assert seen.startswith("1 read called an existing secret missing or deleted (+1.00)")
 
 
 def test_what_the_client_has_written(there: Story) -> None:

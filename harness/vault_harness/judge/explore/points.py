@@ -67,17 +67,18 @@ class Point:
 
     def __str__(self) -> str:
         where = {
-            "start": "while it starts",
+            "start": "at the start",
             "steady": "in the first half of a token's life",
             "renewal due": "when a renewal is due",
-            "near max TTL": "near the token's max TTL",
+            "near max TTL": "near the max TTL",
             "after a fault": "after that",
-            "closing": "when it is closed",
+            "closing": "at the close",
         }[self.phase]
         which = "a later" if self.ordinal == "later" else f"the {self.ordinal}"
-        on = f", on a {self.connection} connection" if self.connection else ""
+        what = {"renew": "renewal", "revoke": "revocation"}.get(self.kind, self.kind)
+        on = f" ({self.connection} connection)" if self.connection else ""
         at = "" if self.path == SECRET or self.kind != "other" else f" of {self.path}"
-        return f"{which} {self.kind}{at} {where}{on}"
+        return f"{which} {what}{at} {where}{on}"
 
 
 class Watch(Interference):

@@ -41,7 +41,7 @@ class Kind:
     """A kind of fault.
 
     Attributes:
-        words: What happens, to follow "the request is".
+        words: What happens; of a fault of requests, what follows "the request is".
         cost: The shrinker prefers a low one.
         kinds: The requests at which it is tried; empty means all.
         phases: Also empty for all.
@@ -70,39 +70,39 @@ FAULTS: dict[str, Kind] = {
     "412": Kind("answered 412", "request", 5, kinds=_READS),
     "429": Kind("answered 429", "request", 6),
     "429-retry-after": Kind("answered 429 with Retry-After: 1", "request", 7),
-    "lost": Kind("carried out, and its answer is lost", "request", 8),
+    "lost": Kind("carried out, but its answer is lost", "request", 8),
     "late": Kind("answered half a deadline late", "request", 9),
-    "silent": Kind("carried out, and never answered", "request", 10),
-    "goodbye": Kind("answered with a goodbye: the connection ends", "request", 11),
+    "silent": Kind("carried out, but never answered", "request", 10),
+    "goodbye": Kind("answered, and the answer closes the connection", "request", 11),
     "page-200": Kind("answered with a sign-in page and 200", "request", 12),
     "page-403": Kind("answered with a gateway's page and 403", "request", 13),
     "redirect": Kind("redirected to a server that is not there", "request", 14),
-    "refused": Kind("met by a network that is down", "network", 15, once=False),
-    "cut-off": Kind("cut off in its answer, as all connections are", "network", 16, once=False),
-    "dripping": Kind("answered byte by byte, as all requests are", "network", 17, once=False),
+    "refused": Kind("the network is down", "network", 15, once=False),
+    "cut-off": Kind("every connection is cut off in its answer", "network", 16, once=False),
+    "dripping": Kind("every answer comes byte by byte", "network", 17, once=False),
     "token-revoked": Kind(
-        "preceded by the token's revocation",
+        "the token is revoked",
         *("server", 18, _WITH_TOKEN, _ALIVE),
         lasting=False,
     ),
-    "role-locked": Kind("met by a locked role", "server", 19, _MAY_LOG_IN, once=False),
+    "role-locked": Kind("the role is locked", "server", 19, _MAY_LOG_IN, once=False),
     "secret-id-gone": Kind(
-        "preceded by the end of the secret-id; a new one comes later",
+        "the secret-id is destroyed, and not replaced",
         *("server", 20, _MAY_LOG_IN),
         once=False,
     ),
     "policy-narrowed": Kind(
-        "met by a policy that allows nothing", "server", 21, _WITH_TOKEN, _ALIVE, once=False
+        "a policy allows nothing", "server", 21, _WITH_TOKEN, _ALIVE, once=False
     ),
     "secret-changed": Kind(
-        "preceded by a new version of the secret", "server", 22, _READS, _ALIVE, lasting=False
+        "the secret gets a new version", "server", 22, _READS, _ALIVE, lasting=False
     ),
     "secret-deleted": Kind(
-        "preceded by the deletion of the secret, which comes back",
+        "the secret stays deleted",
         *("server", 23, _READS, _ALIVE),
         once=False,
     ),
-    "sealed": Kind("met by a Vault that is being sealed", "own server", 24, once=False),
+    "sealed": Kind("Vault is sealed", "own server", 24, once=False),
 }
 
 NOT_HERE = {"stepped-down": "needs three nodes, and exploring uses one"}
@@ -127,9 +127,15 @@ class Step:
         return FAULTS[self.fault]
 
     def __str__(self) -> str:
-        more = f", for {self.lasts:g} s" if self.lasts else ""
-        text = f"{self.point} is {self.kind.words}{more}"
-        return text[0].upper() + text[1:]
+        kind, span = self.kind, f" for {self.lasts:g} s" if self.lasts else ""
+        if kind.means == "server":
+            return f"Before {self.point}, {kind.words}{span}"
+        if not span:
+            text = f"{self.point} is {kind.words}"
+            return text[0].upper() + text[1:]
+        which = "read" if kind.kinds else "request"
+        each = f"every {which} is " if kind.means == "request" else ""
+        return f"{span[1].upper()}{span[2:]} from {self.point} on, {each}{kind.words}"
 
 
 def possible(point: Point) -> list[Step]:

@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from itertools import pairwise
 from math import inf
 
-from vault_harness.judge.oracles.base import HANDOVER, Oracle, bursts, requests, times
+from vault_harness.judge.oracles.base import HANDOVER, Oracle, bursts, counted, requests, times
 from vault_harness.judge.oracles.callers import READ_VERBS, READS, late_end
 from vault_harness.judge.oracles.dead_tokens import NEWS, no_request_with_a_dead_token
 from vault_harness.judge.oracles.profile import came_through, holders
@@ -124,8 +124,8 @@ def no_false_absence(*, refresh: float = 0.0) -> Oracle:
         if not wrong:
             return []
         first = wrong[0]
-        text = f"{len(wrong)} reads of what was there were told so ({times(wrong)}), the first a "
-        text += f"{first.verb} of {first.path}: {first.told}"
+        text = f"{counted(len(wrong), 'read')} called an existing secret missing or deleted "
+        text += f"({times(wrong)}), the first a {first.verb} of {first.path}: {first.told}"
         return [Finding(promise, text, first.began, rests_on=())]
 
     return oracle
