@@ -44,6 +44,10 @@ BUSY = 0.8
 OWN = 0.01
 """The cores that one run uses in the shared servers, which are not measured with it."""
 
+BY_ITSELF = 0.1
+"""The share of lives in which a client breaks a promise before any fault, so that three runs may
+break it by chance."""
+
 PASSES = 3
 """Schedules of a group that are tried: the first may have broken by chance."""
 
@@ -59,7 +63,7 @@ class Options:
         shard: The part, from 1, and the number of parts.
         minutes: For the whole search; None for no limit.
         at_once: Runs beside each other, at most.
-        cores: Cores that all runs share; None if nobody knows.
+        cores: Cores that all runs share; None if `at_once` holds however busy they are.
         quiet: Runs beside each other when a finding is confirmed.
     """
 
@@ -96,15 +100,11 @@ class Broken:
 Suspects = tuple[tuple[str, str, str], list[tuple[Schedule, str]]]
 
 
-def _promises(found: Sequence[Suspects]) -> set[str]:
-    return {group[0] for group, _ in found}
-
-
 def _broke(promise: str, ran: Sequence[Seen]) -> bool:
     return bool(ran) and all(promise in one.promises for one in ran)
 
 
-def alike(told: Schedule, other: Schedule) -> bool:
+def _alike(told: Schedule, other: Schedule) -> bool:
     """Return whether one cause most likely explains why both schedules break a promise.
 
     Both end with the same fault, or at the same kind of request in the same phase, or the second
@@ -183,7 +183,8 @@ class Explorer:
         self._suspected: dict[tuple[str, str, str], list[tuple[Schedule, str]]] = {}
         self._signatures: set[tuple[object, ...]] = set()
         self._records: dict[Schedule, Mapping[str, Any] | None] = {}
-        self._unprompted: set[tuple[str, bool]] = set()
+        self._lives: Counter[bool] = Counter()
+        self._unprompted: Counter[tuple[str, bool]] = Counter()
         self._at_once = options.at_once
 
     def search(self) -> None:
@@ -231,7 +232,12 @@ class Explorer:
         self.coverage.unsettled = [
             f"{promise} at {kind}, {phase}" for promise, kind, phase in self._suspected
         ]
-        self.coverage.unprompted = sorted({promise for promise, _ in self._unprompted})
+        found = sorted({promise for promise, capped in self._unprompted})
+        self.coverage.unprompted = [
+            promise
+            for promise in found
+            if any(self._breaks_by_itself(promise, capped) for capped in (False, True))
+        ]
 
     def _observe(self) -> list[Schedule]:
         """Watch fault-free lives, and return the single faults that they allow."""
@@ -356,9 +362,12 @@ class Explorer:
                 if again and tries < SLOW_RUNS:
                     waiting.append((schedule, tries + 1))
                     continue
-                self._unprompted |= {(one, bool(schedule.max_ttl)) for one in seen.unprompted}
                 if seen.too_slow and seen.word != "pass":
                     seen = replace(seen, findings=(), word="not exercised", why=seen.too_slow)
+                else:
+                    capped = bool(schedule.max_ttl)
+                    self._lives[capped] += 1
+                    self._unprompted.update((promise, capped) for promise in seen.unprompted)
                 yield schedule, seen
 
     def _submit(self, schedule: Schedule) -> Future[Seen]:
@@ -379,24 +388,30 @@ class Explorer:
     def _confirm_all(self) -> None:
         """Confirm the shortest schedule of each group, or else the next.
 
-        What the client also breaks before any fault in such a life is no finding.
+        What the client often breaks before any fault in such a life is no finding.
         """
-        for group, suspects in list(self._suspected.items()):
-            if any((group[0], bool(one.max_ttl)) in self._unprompted for one, _ in suspects):
-                del self._suspected[group]
+        self._suspected = {
+            group: suspects
+            for group, suspects in self._suspected.items()
+            if not any(self._breaks_by_itself(group[0], bool(one.max_ttl)) for one, _ in suspects)
+        }
         for _ in range(PASSES):
             chosen: dict[Schedule, list[Suspects]] = {}
             for suspects in self._suspected.values():
                 suspects.sort(key=lambda one: one[0].size)
             left = [one for one in self._suspected.items() if one[1]]
             for group, suspects in sorted(left, key=lambda one: one[1][0][0].size):
-                if self._is_told(group[0], suspects):
+                if self._is_explained(group[0], [one for one, _ in suspects]):
                     suspects.clear()
                     continue
                 schedule = suspects[0][0]
-                asked = [one for one, found in chosen.items() if group[0] in _promises(found)]
-                # If that one breaks three times, it tells this one too.
-                if not any(alike(one, schedule) for one in asked):
+                asked = [
+                    one
+                    for one, found in chosen.items()
+                    if any(group[0] == promise for (promise, *_), _ in found)
+                ]
+                # If that one breaks three times, it explains this one too.
+                if not any(_alike(one, schedule) for one in asked):
                     chosen.setdefault(schedule, []).append((group, list(suspects)))
             for schedule, found in self._repeated(chosen):
                 for group, suspects in found:
@@ -404,9 +419,9 @@ class Explorer:
                     others = [one for one, _ in suspects[1:]]
                     self._note(schedule, group[0], suspects[0][1], others)
         self._suspected = {
-            group: found
-            for group, found in self._suspected.items()
-            if found and not self._is_told(group[0], found)
+            group: left
+            for group, left in self._suspected.items()
+            if left and not self._is_explained(group[0], [one for one, _ in left])
         }
         self._records.clear()
 
@@ -435,11 +450,15 @@ class Explorer:
                     left[schedule] = kept
         return list(left.items())
 
-    def _is_told(self, promise: str, suspects: Sequence[tuple[Schedule, str]]) -> bool:
-        """Return whether a finding explains all suspects; add them to it."""
+    def _breaks_by_itself(self, promise: str, capped: bool) -> bool:
+        """Return whether the client often breaks a promise before any fault."""
+        return self._unprompted[promise, capped] > BY_ITSELF * self._lives[capped]
+
+    def _is_explained(self, promise: str, schedules: Sequence[Schedule]) -> bool:
+        """Return whether one finding explains all schedules; add them to it."""
         for told in self.broken:
-            if told.promise == promise and all(alike(told.schedule, one) for one, _ in suspects):
-                told.also += [one for one, _ in suspects]
+            if told.promise == promise and all(_alike(told.schedule, one) for one in schedules):
+                told.also += schedules
                 return True
         return False
 
@@ -449,7 +468,7 @@ class Explorer:
         schedule, without = self._shrink(schedule, promise)
         record = self._records.get(schedule)
         schedule = replace(schedule, baseline=self._baselines.get(schedule.max_ttl))
-        if self._is_told(promise, [(schedule, text), *((one, "") for one in others)]):
+        if self._is_explained(promise, [schedule, *others]):
             return
         found = Broken(schedule, promise, text, without=without, record=record)
         found.also = [one for one in others if one != schedule]

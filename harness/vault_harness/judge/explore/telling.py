@@ -66,7 +66,7 @@ def claim(coverage: Coverage, shard: tuple[int, int] = (1, 1)) -> str:
     if coverage.unsettled:
         lines.append(f"seen and not confirmed: {'; '.join(coverage.unsettled[:3])}")
     if coverage.unprompted:
-        lines.append(f"broken before any fault too: {'; '.join(coverage.unprompted[:3])}")
+        lines.append(f"often broken before any fault: {'; '.join(coverage.unprompted[:3])}")
     if coverage.failed:
         lines.append(f"{len(coverage.failed)} runs failed in the harness: {coverage.failed[0]}")
     lines += [f"not tried: {name}, which {why}" for name, why in NOT_HERE.items()]

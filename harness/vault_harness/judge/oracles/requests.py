@@ -366,7 +366,7 @@ def _on_its_way(history: History, request: Exchange, refusal: Exchange) -> bool:
         shaken = [one for one in history.handshakes if one.connection == request.connection]
         if any(one.protocol == "h2" for one in shaken):
             return True
-    elif any(at < ended for at in history.connections[request.connection - 1 :][:1]):
+    elif any(at < ended for at in history.connections[request.connection - 1 : request.connection]):
         return True
     calls = [
         o for o in history.operations if o.began < ended + SLACK and (o.ended or ended) >= ended
