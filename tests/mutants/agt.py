@@ -11,7 +11,7 @@ from typing import Any
 
 from resilient_vault_client._memory import Memory, Remembered
 from tests.mutants.clients import REFERENCE, HasAThirtySecondDeadline, Mutant, Tolerated, by_name
-from tests.mutants.login_clients import LooksUpItsOldToken, RenewsItsOldToken
+from tests.mutants.login_clients import LooksUpItsOldToken
 from tests.mutants.reference_clients import Tweaked
 from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import DeniedError
@@ -144,15 +144,11 @@ MUTANTS = by_name(
     Mutant(LooksUpItsOldToken, "AGT-01", "known to be dead").called(
         "looks-up-its-old-token-behind-a-cache"
     ),
-    Mutant(RenewsItsOldToken, "AGT-01", "known to be dead").called(
-        "renews-its-old-token-behind-a-cache"
-    ),
     _renders("in-place", "no wrong value", name="renders-in-place"),
     _renders("no-value", "no wrong value", name="renders-no-value"),
     _renders("once", "the new value of", name="renders-once"),
     _renders("older", "followed by an older one", name="renders-an-older-version"),
     Mutant(KeepsTheAnswerThatArrivesLast, "AGT-02", "followed by an older one", REFERENCE),
-    Mutant(KeepsTheAnswerThatArrivesLastInItsCache, "AGT-02", "followed by an older one"),
 )
 
 

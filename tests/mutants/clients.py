@@ -713,22 +713,6 @@ class _KeyByKeyAsEver(LazyClient):
         return values[key]
 
 
-class _ReadsWholeSecretsApart(_KeyByKeyAsEver):
-    other_wire: ClassVar[type[Wire]] = Wire
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._other = self.other_wire(environ)
-
-    def read_all(self, path: str) -> dict[str, str]:
-        deadline = time.monotonic() + self._deadline * 0.95
-        token, where = self._valid_token(deadline), f"{self._mount}/data/{path}"
-        reply = self._other.send("GET", where, deadline=deadline, token=token.value)
-        if reply.status == 403:
-            raise DeniedError(f"the policy denies {path}")
-        return _secret(reply, path)
-
-
 def _of_anybody() -> ssl.SSLContext:
     """Return a context that accepts every certificate."""
     context = ssl.create_default_context()
@@ -829,16 +813,6 @@ class TreatsAnOutageAsAnEmptySecret(_KeyByKeyAsEver):
             return super().read_all(path)
         except UnavailableError:
             return {}
-
-
-class _Remembers(_KeyByKeyAsEver):
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._had: dict[str, dict[str, str]] = {}
-
-    def read_all(self, path: str) -> Any:
-        self._had[path] = super().read_all(path)
-        return self._had[path]
 
 
 class ReadsWholeSecretsWithItsFirstToken(_KeyByKeyAsEver):

@@ -27,20 +27,6 @@ class HasNoFallback(Tweaked):
         super().__init__(known)
 
 
-class FallsBackForGood(Tweaked):
-    """Decides at its first read whether there is a Vault."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._fallen: dict[str, Secret] = {}
-
-    def read(self, path: str, key: str) -> Secret:
-        secret = self._fallen.get(key) or super().read(path, key)
-        if secret.source == "environment":
-            self._fallen[key] = secret
-        return secret
-
-
 class FallsBackForAWhile(Tweaked):
     """Returns its fallback for some seconds after Vault is back."""
 
@@ -208,22 +194,6 @@ class FallsBackOnADenial(Tweaked):
             raise
 
 
-class FallsBackOnADenialInItsCache(Tweaked):
-    """Returns the environment variable for a denial, where it would have used its cache."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._environ = environ
-
-    def read_cached(self, path: str, key: str) -> Any:
-        try:
-            return super().read_cached(path, key)
-        except Exception:
-            if key in self._environ:
-                return self._environ[key]
-            raise
-
-
 class _AnswersADenialFromItsCache(Tweaked):
     """Returns the environment variable for failures that are no outage."""
 
@@ -247,30 +217,10 @@ class FallsBackAtARefusedLogin(_AnswersADenialFromItsCache):
             return self.instead(key, failure)
 
 
-class FallsBackAtARefusedLoginInItsCache(_AnswersADenialFromItsCache):
-    """Uses the variable where its cache has nothing."""
-
-    def read_cached(self, path: str, key: str) -> Any:
-        try:
-            return super().read_cached(path, key)
-        except AuthenticationFailed as failure:
-            return self.instead(key, failure)
-
-
 class FallsBackForADeletedSecret(_AnswersADenialFromItsCache):
     def read(self, path: str, key: str) -> Any:
         try:
             return super().read(path, key)
-        except SecretDeleted as failure:
-            return self.instead(key, failure)
-
-
-class FallsBackForADeletedSecretInItsCache(_AnswersADenialFromItsCache):
-    """Does so where its cache has nothing any more."""
-
-    def read_cached(self, path: str, key: str) -> Any:
-        try:
-            return super().read_cached(path, key)
         except SecretDeleted as failure:
             return self.instead(key, failure)
 
@@ -305,7 +255,6 @@ class PausesAfterARefusedLogin(Tweaked):
 
 MUTANTS = by_name(
     Mutant(HasNoFallback, "FBK-01", "is the fallback", REFERENCE),
-    Mutant(FallsBackForGood, "FBK-01", "still gives the fallback", REFERENCE),
     Mutant(FallsBackForTooLong, "FBK-01", "still gives the fallback", REFERENCE),
     Mutant(FallsBackForGoodInItsSecondOutage, "FBK-01", "still gives the fallback", REFERENCE),
     Mutant(
@@ -315,31 +264,17 @@ MUTANTS = by_name(
         REFERENCE,
     ),
     Mutant(HasNoCachedValueAfterAFallback, "FBK-01", "read_cached still ends", REFERENCE),
-    Mutant(KeepsItsFallbackInItsCache, "FBK-01", "still gives the fallback", REFERENCE),
     Mutant(CachesItsFallbackUntilAPlainRead, "FBK-01", "still gives the fallback", REFERENCE),
     Mutant(FallsBackOnlyIfConnectionsAreRefused, "FBK-01", "is the fallback", REFERENCE),
     Mutant(
         FallsBackInADeniedCachedReadWithoutAPlainReadBefore, "FBK-02", "fails as denied", REFERENCE
     ),
     Mutant(FallsBackOnADenial, "FBK-02", "fails as denied", REFERENCE),
-    Mutant(FallsBackOnADenialInItsCache, "FBK-02", "fails as denied", REFERENCE),
     Mutant(FallsBackAtARefusedLogin, "FBK-02", "read of backend/database (DB_PASSWORD)", REFERENCE),
-    Mutant(
-        FallsBackAtARefusedLoginInItsCache,
-        "FBK-02",
-        "read_cached of backend/database-read_cached (DB_PASSWORD)",
-        REFERENCE,
-    ),
     Mutant(
         FallsBackForADeletedSecret,
         "FBK-02",
         "read of backend/deleted (STRIPE_SECRET_KEY)",
-        REFERENCE,
-    ),
-    Mutant(
-        FallsBackForADeletedSecretInItsCache,
-        "FBK-02",
-        "read_cached of backend/deleted-read_cached (STRIPE_SECRET_KEY)",
         REFERENCE,
     ),
 )

@@ -282,11 +282,9 @@ TOLERATED = by_name(
     Tolerated(AsksOnceForEachCallInAStepDown, "HA-01"),
     Tolerated(AsksOnceItIsOld, "HA-01").called("keeps-what-it-read-past-a-step-down"),
     Tolerated(TriesTwiceInEachCall, "HA-02").called("tries-twice-in-each-call-of-a-dead-leader"),
-    Tolerated(AsksOnceItIsOld, "HA-02").called("keeps-what-it-read-past-a-dead-leader"),
     Tolerated(HasATenSecondDeadline, "HA-03").called(
         "has-a-ten-second-deadline-at-a-frozen-leader"
     ),
-    Tolerated(AsksOnceItIsOld, "HA-03").called("keeps-what-it-read-past-a-silent-leader"),
     Tolerated(TriesTwiceInEachCall, "HA-04").called("tries-twice-in-each-redirected-call"),
     Tolerated(HasATenSecondDeadlineForRedirects, "HA-04"),
     Tolerated(FollowsEachRedirectOnce, "HA-04"),

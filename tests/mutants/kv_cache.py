@@ -21,7 +21,6 @@ from tests.mutants.login_clients import AnswersFromMemory
 from tests.mutants.reference_clients import Tweaked
 from tests.subjects.lazy_client import LazyClient
 from tests.subjects.lazy_wire import (
-    ClientError,
     DeletedError,
     MissingError,
     Reply,
@@ -70,12 +69,6 @@ class _KnowsWhy(Tweaked):
         return secret
 
 
-class ServesNoStaleValueInASeal(_KnowsWhy):
-    """Returns its last good value only if Vault is unreachable."""
-
-    while_sealed = 0.0
-
-
 class ServesNoStaleValueWhenRefused(_KnowsWhy):
     """Returns it only if Vault is sealed."""
 
@@ -86,12 +79,6 @@ class ServesStaleForeverInASeal(_KnowsWhy):
     """Checks the age of its last good value only if Vault is unreachable."""
 
     while_sealed = 3600.0
-
-
-class ServesStaleForeverWhenRefused(_KnowsWhy):
-    """Checks the age of its last good value only if Vault is sealed."""
-
-    while_refused = 3600.0
 
 
 class ServesStaleForeverInPlainReads(Tweaked):
@@ -111,17 +98,6 @@ class ServesStaleForeverInPlainReads(Tweaked):
         return found
 
 
-class ServesStaleForeverUntilItsCacheFails(ServesStaleForeverInPlainReads):
-    """A cached read that fails drops the value that plain reads serve."""
-
-    def read_cached(self, path: str, key: str) -> Secret:
-        try:
-            return super().read_cached(path, key)
-        except VaultError:
-            self._last.pop((path, key), None)
-            raise
-
-
 class ServesStaleWholeSecretsForever(Tweaked):
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -135,17 +111,6 @@ class ServesStaleWholeSecretsForever(Tweaked):
                 raise
             return dataclasses.replace(self._last[path], source="stale")
         return found
-
-
-class ServesStaleForever(Tweaked):
-    """Returns its last good value as long as the outage lasts."""
-
-    settings: ClassVar[Mapping[str, Any]] = {"max_stale": 3600.0}
-
-
-class ServesStaleForeverWithATenSecondDeadline(ServesStaleForever):
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__({**environ, "VAULT_CLIENT_TIMEOUT": "10"})
 
 
 class ServesStaleValuesWithoutAMark(Tweaked):
@@ -183,39 +148,6 @@ class ServesStaleALittleLonger(Tweaked):
 # KV-07
 
 
-class FillsItsCacheOnlyByPlainReadsAfterAnOutage(LazyClient):
-    """Its cache refreshes itself until an outage."""
-
-    capabilities = LazyClient.capabilities | {"cached"}
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self.declares = {**self.declares, "refresh": 3.0}
-        self._kept: dict[tuple[str, str], tuple[float, str]] = {}
-        self._failed = self._away = False
-
-    def read(self, path: str, key: str) -> str:
-        try:
-            value = super().read(path, key)
-        except UnavailableError:
-            self._failed = self._away = True
-            raise
-        except ClientError:
-            self._kept.pop((path, key), None)
-            raise
-        self._away = False
-        self._kept[path, key] = time.monotonic(), value
-        return value
-
-    def read_cached(self, path: str, key: str) -> str:
-        """Return a value that may be a second old."""
-        if self._away:
-            raise UnavailableError("Vault is away")
-        since, value = self._kept.get((path, key), (0.0, ""))
-        fresh = time.monotonic() - since < 1.0 or self._failed
-        return value if since and fresh else self.read(path, key)
-
-
 class ServesASecretDeletedInAnOutage(LazyClient):
     keeps = 3600.0
 
@@ -239,16 +171,6 @@ class ServesASecretDeletedInAnOutage(LazyClient):
 
     def _old(self, value: str) -> Any:
         return value
-
-
-class ServesASecretDeletedInAnOutageFromItsCache(ServesASecretDeletedInAnOutage):
-    capabilities = frozenset({"read", "outcomes", "cached"})
-
-    def read(self, path: str, key: str) -> str:
-        return LazyClient.read(self, path, key)
-
-    def read_cached(self, path: str, key: str) -> Any:
-        return super().read(path, key)
 
 
 class ServesStaleWholeSecretsWithoutAMark(Tweaked):
@@ -322,23 +244,14 @@ class ServesASecretDeletedInAnOutageForAWhile(ServesASecretDeletedInAnOutageForT
 MUTANTS = by_name(
     Mutant(CachesForever, "KV-01", "a rotated secret is seen", REFERENCE),
     Mutant(CachesForTooLong, "KV-01", "within 5 s"),
-    Mutant(ServesNoStaleValueInASeal, "KV-02", "the last good value is served", REFERENCE),
     Mutant(ServesNoStaleValueWhenRefused, "KV-02", "the last good value is served", REFERENCE),
     Mutant(ServesStaleForeverInASeal, "KV-02", "no value is served", REFERENCE),
-    Mutant(ServesStaleForeverWhenRefused, "KV-02", "no value is served", REFERENCE),
     Mutant(ServesStaleForeverInPlainReads, "KV-02", "read gave one", REFERENCE),
-    Mutant(ServesStaleForeverUntilItsCacheFails, "KV-02", "read gave one", REFERENCE),
     Mutant(ServesStaleWholeSecretsForever, "KV-02", "read_all gave one", REFERENCE),
-    Mutant(ServesStaleForever, "KV-02", "no value is served", REFERENCE),
-    Mutant(ServesStaleForeverWithATenSecondDeadline, "KV-02", "no value is served", REFERENCE),
     Mutant(ServesStaleValuesWithoutAMark, "KV-02", "no value is served", REFERENCE),
     Mutant(ServesStaleForTooShort, "KV-02", "the last good value is served", REFERENCE),
     Mutant(ServesStaleForTooLong, "KV-02", "no value is served", REFERENCE),
-    Mutant(
-        FillsItsCacheOnlyByPlainReadsAfterAnOutage, "KV-07", "a secret deleted in an outage is gone"
-    ),
     Mutant(ServesASecretDeletedInAnOutage, "KV-07", "it is deleted"),
-    Mutant(ServesASecretDeletedInAnOutageFromItsCache, "KV-07", "it is deleted"),
     Mutant(
         ServesStaleWholeSecretsWithoutAMark,
         "KV-07",

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import locale
 import os
 import re
-import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future
 from typing import Any
 from urllib.parse import unquote
 
 from resilient_vault_client import Secret, SecretNotFound
 from tests.mutants.clients import (
-    LAZY_PROCESS,
     REFERENCE,
     CachesForTheRefreshTime,
     CachesForTooLong,
-    LogsInOnEvery403,
     LogsInOnTheFirst403,
     LogsInOnTwo403s,
     LooksUpItsTokenThreeTimesAtItsFirstDenial,
@@ -29,7 +24,6 @@ from tests.mutants.clients import (
     RepeatsItsFirstDeniedReadThreeTimes,
     Tolerated,
     _KeyByKeyAsEver,
-    _Remembers,
     by_name,
 )
 from tests.mutants.login_clients import LooksEverySecond
@@ -61,34 +55,6 @@ class CachesOneValueForEachPath(Tweaked):
         return found if first == key else super().read_cached(path, first)
 
 
-class SharesOneReadOfAllKeysOfAPath(LazyClient):
-    """Joins simultaneous reads of a path, and returns the first key's value to all of them."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._under_way: dict[str, Future[str]] = {}
-        self._joining = threading.Lock()
-
-    def read(self, path: str, key: str) -> str:
-        with self._joining:
-            there = self._under_way.get(path)
-            mine = self._under_way[path] = there or Future()
-        if there is not None:
-            try:
-                return there.result(timeout=0.97 * self._deadline)
-            except TimeoutError:
-                raise UnavailableError("another caller still waits for it") from None
-        try:
-            mine.set_result(super().read(path, key))
-        except BaseException as error:
-            mine.set_exception(error)
-            raise
-        finally:
-            with self._joining:
-                del self._under_way[path]
-        return mine.result()
-
-
 class KeepsKeysThatWereRemoved(LazyClient):
     """Merges each answer into what it has of a secret."""
 
@@ -108,16 +74,6 @@ class DecodesAsLatin1(LazyClient):
     def read_all(self, path: str) -> dict[str, str]:
         def read(text: str) -> str:
             return text.encode().decode("latin-1")
-
-        return {read(key): read(value) for key, value in super().read_all(path).items()}
-
-
-class DecodesByItsLocale(LazyClient):
-    """Decodes answers by its locale, which is UTF-8 on a desktop and C in a container."""
-
-    def read_all(self, path: str) -> dict[str, str]:
-        def read(text: str) -> str:
-            return text.encode().decode(locale.getencoding(), "replace")
 
         return {read(key): read(value) for key, value in super().read_all(path).items()}
 
@@ -142,34 +98,6 @@ class RetriesA404WithinTheCall(LazyClient):
             time.sleep(0.3)
             reply = super()._fetch(path, deadline)
         return reply
-
-
-class ReadsOnlyAscii(LazyClient):
-    """Handles ASCII only: an answer with another letter is not Vault's."""
-
-    def read_all(self, path: str) -> dict[str, str]:
-        found = super().read_all(path)
-        if not all(value.isascii() for value in found.values()):
-            raise UnavailableError("the answer is none of Vault's")
-        return found
-
-
-class TreatsADeletedWholeSecretAsEmpty(_KeyByKeyAsEver):
-    def read_all(self, path: str) -> dict[str, str]:
-        try:
-            return super().read_all(path)
-        except (DeletedError, MissingError):
-            return {}
-
-
-class KeepsADeletedWholeSecretForever(_Remembers):
-    def read_all(self, path: str) -> Any:
-        try:
-            return super().read_all(path)
-        except (DeletedError, MissingError):
-            if path in self._had:
-                return self._had[path]
-            raise
 
 
 class ConvertsLineEndsInReads(LazyClient):
@@ -227,25 +155,6 @@ class NeverRereadsADeletedVersion(LazyClient):
         elif version and self._gone.get(path) == version:
             raise DeletedError(f"version {version} of {path} is deleted")
         return reply
-
-
-class NeverRereadsADeletedSecret(LazyClient):
-    """Tells no outcomes either."""
-
-    capabilities = frozenset({"read", "read_all", "tls", "herd"})
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._dead: set[str] = set()
-
-    def read_all(self, path: str) -> dict[str, str]:
-        if path in self._dead:
-            raise RuntimeError(f"{path} is deleted")
-        try:
-            return super().read_all(path)
-        except DeletedError:
-            self._dead.add(path)
-            raise
 
 
 class CachesA404Forever(Tweaked):
@@ -320,26 +229,6 @@ class ReportsUnhealthyLongerThanDeclared(ReportsUnhealthyForAWhile):
     after = 6.0
 
 
-class CachesByKeyWithoutThePath(Tweaked):
-    keeps = 1.0
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._kept: dict[str, tuple[float, Secret]] = {}
-
-    def named(self, path: str, key: str) -> str:
-        del path
-        return key
-
-    def read_cached(self, path: str, key: str) -> Secret:
-        asked, name = time.monotonic(), self.named(path, key)
-        at, secret = self._kept.get(name, (0.0, None))
-        if secret is None or asked - at >= self.keeps:
-            secret = super().read_cached(path, key)
-            self._kept[name] = asked, secret
-        return secret
-
-
 class CachesByTheLastPartOfThePath(CachesForTheRefreshTime):
     keeps = 1.0
 
@@ -356,16 +245,6 @@ class AnswersAHealthQuestionTooLate(SaysSlowlyHowItIs):
     """Takes a second more than a call has."""
 
     lasts = 3.0
-
-
-class TreatsAnEmptyValueAsMissing(LazyClient):
-    """Tests whether a value is true instead of whether it is there."""
-
-    def read(self, path: str, key: str) -> str:
-        value = super().read(path, key)
-        if not value:
-            raise MissingError(f"there is no {key} in {path}")
-        return value
 
 
 class DropsEmptyKeysOfAWholeSecret(_KeyByKeyAsEver):
@@ -479,27 +358,6 @@ class InsertsDataAfterEachFolderNamedLikeTheMount(LazyClient):
         if path.startswith(mount):
             path = path.replace(f"{mount}data/", mount, 1).replace(mount, f"{mount}data/")
         return super()._ask(method, path, deadline, token, body)
-
-
-class MergesAllWholeSecrets(LazyClient):
-    """Has one dictionary for everything: a whole secret has the keys of others too."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._found: dict[str, dict[str, str]] = {}
-
-    def read(self, path: str, key: str) -> str:
-        found = super().read_all(path)
-        if key not in found:
-            raise MissingError(f"there is no {key} in {path}")
-        return found[key]
-
-    def read_all(self, path: str) -> dict[str, str]:
-        found = self._found[path] = super().read_all(path)
-        together: dict[str, str] = {}
-        for one in (*self._found.values(), found):
-            together.update(one)
-        return together
 
 
 class LeavesUnicodeEscapesInValues(LazyClient):
@@ -681,58 +539,26 @@ class KeepsTheWholeSecretForTooLong(KeepsTheWholeSecret):
     keeps = 9.6
 
 
-class _KeptWholeSecret(dict[str, str]):
-    """A whole secret marked as old."""
-
-    stale = True
-
-
-class KeepsItsFirstWholeSecretForever(LazyClient):
-    """Returns it marked as old."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._first: dict[str, dict[str, str]] = {}
-
-    def read(self, path: str, key: str) -> str:
-        return LazyClient.read_all(self, path)[key]
-
-    def read_all(self, path: str) -> dict[str, str]:
-        if path not in self._first:
-            self._first[path] = super().read_all(path)
-        return _KeptWholeSecret(self._first[path])
-
-
 MUTANTS = by_name(
     Mutant(CachesOneValueForEachPath, "KV-03", "read_cached of backend/pair", REFERENCE),
-    Mutant(SharesOneReadOfAllKeysOfAPath, "KV-03", "read of backend/pair"),
     Mutant(KeepsKeysThatWereRemoved, "KV-03", "read_all still gives"),
     Mutant(DecodesAsLatin1, "KV-03", "a value that nobody ever wrote"),
-    Mutant(
-        DecodesByItsLocale, "KV-03", "a value that nobody ever wrote", LAZY_PROCESS, process=True
-    ),
     Mutant(EncodesSpacesInPathsAsPlus, "KV-03", "no read of backend/data/ecommerce/jobs"),
     Mutant(RetriesA404WithinTheCall, "KV-03", "for one call"),
-    Mutant(ReadsOnlyAscii, "KV-03", "no read of backend/pair fails"),
-    Mutant(TreatsADeletedWholeSecretAsEmpty, "KV-03", "none of its keys"),
-    Mutant(KeepsADeletedWholeSecretForever, "KV-03", "read_all still gives"),
     Mutant(ConvertsLineEndsInReads, "KV-03", "a value that nobody ever wrote"),
     Mutant(CutsValuesAtANul, "KV-03", "a value that nobody ever wrote"),
     Mutant(ServesADeletedSecretFromItsCache, "KV-03", "deleted"),
     Mutant(TreatsADeletedSecretAsEmpty, "KV-03", "reported as deleted"),
     Mutant(TreatsAMissingKeyAsEmpty, "KV-03", "a value that nobody ever wrote"),
     Mutant(NeverRereadsADeletedVersion, "KV-03", "a secret that is undeleted is seen"),
-    Mutant(NeverRereadsADeletedSecret, "KV-03", "a secret that is undeleted is seen"),
     Mutant(CachesA404Forever, "KV-03", "a secret that was missing is seen", REFERENCE),
     Mutant(TreatsAMissingKeyAsAnOutage, "KV-03", "it was reported as unavailable"),
     Mutant(CachesADeletionForTooLong, "KV-03", "it was reported as deleted"),
     Mutant(TreatsADeletedSecretAsMissingForTwoSeconds, "KV-03", "it was reported as missing"),
     Mutant(CachesForTooLong, "KV-03", "still gives").called("serves-a-deleted-secret-for-too-long"),
     Mutant(ReportsUnhealthyLongerThanDeclared, "KV-03", "health tells the truth", REFERENCE),
-    Mutant(CachesByKeyWithoutThePath, "KV-03", "no wrong value", REFERENCE),
     Mutant(CachesByTheLastPartOfThePath, "KV-03", "no wrong value"),
     Mutant(AnswersAHealthQuestionTooLate, "KV-03", "health ends within", REFERENCE),
-    Mutant(TreatsAnEmptyValueAsMissing, "KV-03", "no read of backend/pair fails"),
     Mutant(DropsEmptyKeysOfAWholeSecret, "KV-03", "none of its keys"),
     Mutant(StripsItsValues, "KV-03", "a value that nobody ever wrote"),
     Mutant(DescendsIntoAKeyNamedData, "KV-03", "no read of backend/pair fails"),
@@ -748,7 +574,6 @@ MUTANTS = by_name(
         "KV-03",
         "no read of backend/data/ecommerce/jobs",
     ),
-    Mutant(MergesAllWholeSecrets, "KV-03", "read_all still gives backend/pair:v2"),
     Mutant(LeavesUnicodeEscapesInValues, "KV-03", "a value that nobody ever wrote"),
     Mutant(ReplacesCharactersBeyond16Bits, "KV-03", "a value that nobody ever wrote"),
     Mutant(EncodesOnlySpacesInPaths, "KV-03", "read of backend/odd?x"),
@@ -756,7 +581,6 @@ MUTANTS = by_name(
     Mutant(DecodesAPlusInAPathAsASpace, "KV-03", "read of backend/odd+x"),
     Mutant(ReplacesNonAsciiCharactersInPaths, "KV-03", "no read of backend/odd-\u00fc fails"),
     Mutant(LowercasesPathsInItsCache, "KV-03", "read_cached of backend/Odd", REFERENCE),
-    Mutant(LogsInOnEvery403, "KV-05", "at most 2 logins").called("logs-in-at-a-wrong-mount"),
     Mutant(LogsInOnTwo403s, "KV-05", "at most 2 logins").called("logs-in-at-a-wrong-mount-twice"),
     Mutant(RepeatsItsFirstDeniedReadThreeTimes, "KV-05", "reads for").called(
         "repeats-its-first-read-at-a-wrong-mount-three-times"
@@ -768,7 +592,6 @@ MUTANTS = by_name(
     Mutant(ReturnsTheCachedObjectItself, "KV-06", "changes it for nobody else"),
     Mutant(CachesEachKeySeparately, "KV-06", "all keys of a secret are of one version"),
     Mutant(KeepsTheWholeSecretForTooLong, "KV-06", "the last read gave"),
-    Mutant(KeepsItsFirstWholeSecretForever, "KV-06", "the last read gave"),
 )
 
 

@@ -17,7 +17,7 @@ from resilient_vault_client import (
     VaultUnavailable,
 )
 from resilient_vault_client._deadline import Deadline, clock
-from resilient_vault_client._errors import RateLimited, ServerFailed, UnexpectedAnswer
+from resilient_vault_client._errors import ServerFailed, UnexpectedAnswer
 from resilient_vault_client._grant import Grant, Token
 from resilient_vault_client._grant import Token as LeasingToken
 from resilient_vault_client._leases import Held, Leases
@@ -166,16 +166,6 @@ class LogsInForEachFailedLease(Leasing):
     leases_type: ClassVar[type[Leases]] = _LogsInForEachFailure
 
 
-class _WaitsForever(Leases):
-    def _ask_for_more(self, grant: Grant, deadline: Deadline) -> dict[str, Any]:
-        del deadline
-        return super()._ask_for_more(grant, Deadline(3600.0))
-
-
-class WaitsForeverForALease(Leasing):
-    leases_type: ClassVar[type[Leases]] = _WaitsForever
-
-
 class _WaitsForeverForAnother(NeverRenewsALease):
     def _ask(self, path: str, token: LeasingToken, deadline: Deadline) -> Grant:
         if self._by_path[path].grant is not None:
@@ -255,18 +245,6 @@ class HandsOutEndedCredentialsWhileItRenews(Leasing):
     leases_type = Trusting
 
 
-class _MintsByTheClock(Leases):
-    def _reason(self, grant: Grant) -> str | None:
-        return "expired" if clock() - grant.granted_at > 2.0 else super()._reason(grant)
-
-    def _keep(self, held: Held, deadline: Deadline | None = None) -> float:
-        return min(super()._keep(held, deadline), 0.5)
-
-
-class ReplacesACredentialEveryTwoSeconds(Leasing):
-    leases_type = _MintsByTheClock
-
-
 class _SilentAfterA500(_Silent):
     _failing = False
 
@@ -276,10 +254,6 @@ class _SilentAfterA500(_Silent):
 
     def _is_for(self, reason: str) -> bool:
         return self._failing and reason != "start"
-
-
-class HandsOutNothingAfterA500(Leasing):
-    leases_type = _SilentAfterA500
 
 
 class _SilentForLongAfterA500(_SilentAfterA500):
@@ -352,37 +326,6 @@ class LogsInForDeniedRenewals(Leasing):
     """Twice a second, until the lease has nearly ended."""
 
     leases_type: ClassVar[type[Leases]] = _LogsInForDeniedRenewals
-
-
-class _MintsAtAQuota(RenewsAtShare):
-    share = 0.3
-
-    def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
-        try:
-            return super()._renew(held, grant, deadline)
-        except RateLimited:
-            return "not_found"
-
-
-class ReplacesACredentialAfterA429(Leasing):
-    """Does so early in a life."""
-
-    leases_type: ClassVar[type[Leases]] = _MintsAtAQuota
-
-
-class _LogsInAtAQuota(RenewsAtShare):
-    share = 0.3
-
-    def _ask_for_more(self, grant: Grant, deadline: Deadline) -> dict[str, Any]:
-        try:
-            return super()._ask_for_more(grant, deadline)
-        except RateLimited:
-            self._authenticator._lose(grant.token, "rejected")
-            raise
-
-
-class LogsInAfterA429ForALease(Leasing):
-    leases_type: ClassVar[type[Leases]] = _LogsInAtAQuota
 
 
 class _MintsInItsTime(_MintsAtEachFailure):
@@ -506,18 +449,6 @@ class _LosesItsToken(_MeetsEachPage):
 
 class LogsInAfterAGateway403ForALease(Leasing):
     leases_type: ClassVar[type[Leases]] = _LosesItsToken
-
-
-class _LeavesIt(_MeetsEachPage):
-    def _failed(self, held: Held, error: VaultError) -> float:
-        wait = super()._failed(held, error)
-        if error.status == 403:
-            held.due = wait = math.inf
-        return wait
-
-
-class StopsRenewingALeaseAfterAGateway403(Leasing):
-    leases_type: ClassVar[type[Leases]] = _LeavesIt
 
 
 class _EndsAtAPage(Leases):
@@ -763,12 +694,6 @@ class _Patient(Leases):
         return super().current(path, deadline)
 
 
-class WaitsForARenewalOfALease(Leasing):
-    """Under the lock that its thread holds."""
-
-    leases_type: ClassVar[type[Leases]] = _Patient
-
-
 class _PatientForLong(_Patient):
     waits = 1.3
 
@@ -813,12 +738,9 @@ MUTANTS = by_name(
     _mutant(LogsInForEachFailedLease, "LEASE-03", "the token survives").called(
         "logs-in-for-a-lease-that-is-not-found"
     ),
-    _mutant(WaitsForeverForALease, "LEASE-03", "is renewed, or replaced"),
     _mutant(WaitsForeverForAnotherCredential, "LEASE-03", "is renewed, or replaced"),
     _mutant(ReplacesACredentialAtEachFailedRenewal, "LEASE-04", "from one credential to the next"),
     _mutant(HandsOutEndedCredentialsWhileItRenews, "LEASE-04", "accepted by the database"),
-    _mutant(ReplacesACredentialEveryTwoSeconds, "LEASE-04", "from one credential to the next"),
-    _mutant(HandsOutNothingAfterA500, "LEASE-04", "goes without"),
     _mutant(PausesForTooLongAfterA500, "LEASE-04", "goes without"),
     _mutant(RenewsLeasesWithoutAPause, "LEASE-04", "renewals of leases"),
     _mutant(TriesALeaseAHundredTimes, "LEASE-04", "renewals of leases"),
@@ -826,15 +748,12 @@ MUTANTS = by_name(
         "logs-in-for-each-lease-that-fails"
     ),
     _mutant(LogsInForDeniedRenewals, "LEASE-04", "at most 1 login"),
-    _mutant(ReplacesACredentialAfterA429, "LEASE-04", "from one credential to the next"),
-    _mutant(LogsInAfterA429ForALease, "LEASE-04", "the token survives"),
     _mutant(ReplacesACredentialAtHalfItsLife, "LEASE-06", "at most 1 credential"),
     _mutant(RenewsALeaseForHalfItsLife, "LEASE-06", "renewed for"),
     _mutant(RenewsLeasesLate, "LEASE-06", "a renewal between"),
     _mutant(RenewsAllLeasesByTheLifeOfTheFirst, "LEASE-06", "a renewal between"),
     _mutant(StopsRenewingLeasesAfterASeal, "LEASE-06", "is renewed, or replaced"),
     _mutant(LogsInAfterAGateway403ForALease, "LEASE-06", "the token survives"),
-    _mutant(StopsRenewingALeaseAfterAGateway403, "LEASE-06", "is renewed, or replaced"),
     _mutant(StopsRenewingLeasesAfterAGatewayPage, "LEASE-06", "is renewed, or replaced"),
     _mutant(TreatsAGatewayPageAsARenewedLease, "LEASE-06", "is renewed, or replaced"),
     _mutant(HandsOutNoCredentialInAnOutage, "LEASE-06", "given what is at hand"),
@@ -849,7 +768,6 @@ MUTANTS = by_name(
     _mutant(
         ReplacesACredentialTwiceAfterALostAnswer, "LEASE-09", "from one credential to the next"
     ),
-    _mutant(WaitsForARenewalOfALease, "LEASE-09", "holds up no call for a credential"),
     _mutant(WaitsTooLongForARenewalOfALease, "LEASE-09", "holds up no call for a credential"),
 )
 

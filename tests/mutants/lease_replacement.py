@@ -35,12 +35,6 @@ from tests.mutants.reference_clients import (
 # LEASE-01
 
 
-class IgnoresReportsOfRefusedCredentials(Leasing):
-    def lease(self, path: str, failed: str | None = None) -> Credential:
-        del failed
-        return super().lease(path)
-
-
 class ActsOnReportsTooLate(Leasing):
     """Believes a pool after six seconds of refusals."""
 
@@ -98,10 +92,6 @@ class NeverLogsInAgainForALease(Leasing):
         session.leases._with_token = careless
 
 
-class LogsInLateForALease(NeverLogsInAgainForALease):
-    after = 6.5
-
-
 class _ForEachReport(Leases):
     def failed(self, path: str, username: str) -> None:
         held, deadline = self._by_path[path], Deadline(self._timeout)
@@ -119,19 +109,6 @@ class ReplacesACredentialForEachReport(Leasing):
     """Takes a new credential for each report of a refusal, even of a replaced user."""
 
     leases_type: ClassVar[type[Leases]] = _ForEachReport
-
-
-class _WithoutALock(Leases):
-    def failed(self, path: str, username: str) -> None:
-        held = self._by_path[path]
-        if held.grant is not None and held.grant.credential.username == username:
-            self._replace(held, Deadline(self._timeout), self._timeout, "refused")
-
-
-class ReplacesACredentialForEachSimultaneousReport(Leasing):
-    """Checks the reported user without a lock."""
-
-    leases_type: ClassVar[type[Leases]] = _WithoutALock
 
 
 class ReplacesACredentialForALateReport(Leasing):
@@ -220,10 +197,6 @@ class LeasesTwoForOne(Leasing):
     leases_type = _LeasesTwo
 
 
-class LogsInForALeaseJustInTime(NeverLogsInAgainForALease):
-    after = 4.0
-
-
 # LEASE-02
 
 
@@ -260,12 +233,6 @@ class _KnowsNoParent(Leases):
         return None if grant.lost is None and (young or grant.token is current) else "token"
 
 
-class ForgetsTheEndOfTheParentToken(Leasing):
-    """Uses a lease's own end, although its token may end earlier at its max TTL."""
-
-    leases_type = _KnowsNoParent
-
-
 class _NoticesLate(_KnowsNoParent):
     replaces_after = 2.5
 
@@ -274,10 +241,6 @@ class ReplacesCredentialsTooLateAfterALogin(Leasing):
     """Replaces its credentials two and a half seconds after the login that killed them."""
 
     leases_type = _NoticesLate
-
-
-class StopsLeasingWhenItsTokenEnds(Leasing):
-    leases_type: ClassVar[type[Leases]] = _Silent
 
 
 class _SilentForLong(_Silent):
@@ -629,17 +592,6 @@ class ReportsADeniedLeaseAsAnOutage(Leasing):
             raise VaultUnavailable(str(error), sent=False) from error
 
 
-class _PausesAfterADenial(_Pauses):
-    seconds = 22.0
-    after = PermissionDenied
-
-
-class PausesForTooLongAfterADeniedLease(Leasing):
-    """Pauses for twenty-two seconds after a denial, which lasts longer than a failure."""
-
-    leases_type: ClassVar[type[Leases]] = _PausesAfterADenial
-
-
 class _OneRound(Leases):
     def _step(self) -> float | None:
         waits = []
@@ -689,30 +641,6 @@ class _TakesWhatComes(Leases):
 
 class HandsOutAnEmptyCredentialForAGatewayPage(Leasing):
     leases_type: ClassVar[type[Leases]] = _TakesWhatComes
-
-
-class ReportsAGatewayPageAsADeniedLease(Leasing):
-    def lease(self, path: str, failed: str | None = None) -> Credential:
-        try:
-            return super().lease(path, failed)
-        except UnexpectedAnswer as error:
-            if error.status != 403:
-                raise
-            raise PermissionDenied(str(error)) from error
-
-
-class _DropsItsTokenOn403(Leases):
-    def _ask(self, path: str, token: Token, deadline: Deadline) -> Grant:
-        try:
-            return super()._ask(path, token, deadline)
-        except UnexpectedAnswer as error:
-            if error.status == 403:
-                self._authenticator._lose(token, "rejected")
-            raise
-
-
-class LogsInAfterAGateway403ToALeaseRequest(Leasing):
-    leases_type: ClassVar[type[Leases]] = _DropsItsTokenOn403
 
 
 class _HandsOutTheEnded(Leases):
@@ -805,13 +733,10 @@ _tolerated = partial(Tolerated, base=REFERENCE)
 
 
 MUTANTS = by_name(
-    _mutant(IgnoresReportsOfRefusedCredentials, "LEASE-01", "a credential that works"),
     _mutant(ActsOnReportsTooLate, "LEASE-01", "a credential that works within 5 s"),
     _mutant(RequestsThreeCredentialsForALostOne, "LEASE-01", "at most 2 credentials"),
     _mutant(NeverLogsInAgainForALease, "LEASE-01", "a credential that works within 5 s"),
-    _mutant(LogsInLateForALease, "LEASE-01", "a credential that works within 5 s"),
     _mutant(ReplacesACredentialForEachReport, "LEASE-01", "at most 2 credentials"),
-    _mutant(ReplacesACredentialForEachSimultaneousReport, "LEASE-01", "at most 2 credentials"),
     _mutant(ReplacesACredentialForALateReport, "LEASE-01", "at most 0 credentials"),
     _mutant(HasOneLockForAllLeases, "LEASE-01", "for a slow one"),
     _mutant(
@@ -820,12 +745,10 @@ MUTANTS = by_name(
     _mutant(
         ReplacesOnlyTheReportedCredentialAfterANewToken, "LEASE-01", "accepted by the database"
     ),
-    _mutant(ForgetsTheEndOfTheParentToken, "LEASE-02", "accepted by the database"),
     _mutant(ReplacesCredentialsTooLateAfterALogin, "LEASE-02", "accepted by the database"),
     _mutant(LeasesTwoForOne, "LEASE-02", "credentials").called(
         "requests-two-credentials-after-a-login"
     ),
-    _mutant(StopsLeasingWhenItsTokenEnds, "LEASE-02", "goes without"),
     _mutant(RequestsNoCredentialLongAfterItsTokenEnds, "LEASE-02", "goes without"),
     _mutant(ReplacesOneCredentialAfterALogin, "LEASE-02", "accepted by the database"),
     _mutant(RenewsOnlyLeasesOfItsFirstToken, "LEASE-02", "is renewed, or replaced"),
@@ -848,15 +771,12 @@ MUTANTS = by_name(
     _mutant(LogsInForEachDeniedLease, "LEASE-08", "logins for"),
     _mutant(AsksThreeTimesForADeniedLease, "LEASE-08", "requests for"),
     _mutant(ReportsADeniedLeaseAsAnOutage, "LEASE-08", "a failure then is denied"),
-    _mutant(PausesForTooLongAfterADeniedLease, "LEASE-08", "a credential that works"),
     _mutant(RenewsNoOtherLeaseWhileOneFails, "LEASE-08", "is renewed, or replaced"),
     _mutant(
         HandsOutAnEmptyCredentialForAGatewayPage,
         "LEASE-08",
         "what is handed out is accepted by the database",
     ),
-    _mutant(ReportsAGatewayPageAsADeniedLease, "LEASE-08", "a failure then is unavailable"),
-    _mutant(LogsInAfterAGateway403ToALeaseRequest, "LEASE-08", "the token survives"),
     _mutant(HandsOutAnEndedCredential, "LEASE-08", "readonly is accepted by the database"),
     _mutant(HandsOutARefusedCredentialAgain, "LEASE-08", "creds/app is accepted by the database"),
 )
@@ -866,7 +786,6 @@ TOLERATED = by_name(
     _tolerated(HasOneLockForAllLeasesForAMoment, "LEASE-01"),
     _tolerated(ActsOnReportsJustInTime, "LEASE-01"),
     _tolerated(LeasesTwoForOne, "LEASE-01").called("requests-two-credentials-for-a-lost-one"),
-    _tolerated(LogsInForALeaseJustInTime, "LEASE-01"),
     _tolerated(ReplacesCredentialsSoonAfterALogin, "LEASE-02"),
     _tolerated(RequestsNoCredentialForAMomentAfterItsTokenEnds, "LEASE-02"),
     _tolerated(RevokesItsCredentialsAMomentAfterItsEnd, "LEASE-05"),

@@ -21,8 +21,6 @@ from tests.mutants.clients import (
     Mutant,
     Tolerated,
     TreatsAnOutageAsAnEmptySecret,
-    _KeyByKeyAsEver,
-    _ReadsWholeSecretsApart,
     by_name,
 )
 from tests.mutants.login_clients import (
@@ -136,12 +134,6 @@ class KeepsADeadConnection(LazyClient):
     wire_type = _Keeper
 
 
-class KeepsADeadConnectionBehindACache(AnswersFromMemory):
-    """Callers notice only for values that are not in memory."""
-
-    wire_type = _Keeper
-
-
 class _LoyalPool(_Pool):
     def _forget(self) -> None:
         """Keep the other connections."""
@@ -181,17 +173,6 @@ class DropsADeadConnectionBehindACache(AnswersFromMemory):
 
 
 # NET-06
-
-
-class _Impatient(Wire):
-    def send(self, *args: Any, deadline: float, **how: Any) -> Reply:
-        return super().send(*args, deadline=min(deadline, time.monotonic() + 0.5), **how)
-
-
-class HasAShortTimeoutForEachTry(LazyClient):
-    """Has a timeout for each try that only a fast network meets."""
-
-    wire_type = _Impatient
 
 
 class _HasAThird(Wire):
@@ -324,12 +305,6 @@ class RestartsItsDeadlineAfterALogin(LazyClient):
         return time.monotonic() + self._deadline * 0.95
 
 
-class RestartsItsDeadlineAfterALoginBehindACache(
-    RestartsItsDeadlineAfterALogin, KeepsLongAndLogsInAtAThird
-):
-    """Its next look mostly has a new token, since it never renews."""
-
-
 class RestartsItsDeadlineForEachStepOfAChange(Tweaked):
     """Gives the read of a change a call's whole time, and its write the same again."""
 
@@ -342,12 +317,6 @@ class RestartsItsDeadlineForEachStepOfAChange(Tweaked):
         self.client.put_secret(path, changed, cas=read.version, timeout=seconds)
 
 
-class ChangesWithoutADeadline(RestartsItsDeadlineForEachStepOfAChange):
-    """Has a deadline for reads and writes. A change waits for a minute."""
-
-    seconds = 60.0
-
-
 SECONDS_A_PIECE = 1.5
 """Seconds, longer than the gaps of an answer that drips."""
 
@@ -358,30 +327,7 @@ class HasATimeoutForEachPieceOfAnAnswerToAWrite(_WritesByItself):
     patience = SECONDS_A_PIECE
 
 
-class _PieceByPiece(Wire):
-    """Has a timeout for each piece of an answer, and none for the whole."""
-
-    def _exchange(self, request: bytes, deadline: float) -> bytes:
-        del deadline
-        received = bytearray()
-        with socket.create_connection((self._host, self._port), timeout=SECONDS_A_PIECE) as peer:
-            peer.sendall(request)
-            while not is_whole(received) and (piece := peer.recv(65536)):
-                received += piece
-        return bytes(received)
-
-
-class HasATimeoutForEachPieceOfAWholeSecret(_ReadsWholeSecretsApart):
-    """Has a deadline for the read of one key, but only timeouts for pieces of a whole secret."""
-
-    other_wire = _PieceByPiece
-
-
 # NET-09
-
-
-class WaitsForeverForALargerAnswer(HasATenSecondDeadline, HasNoTimeout):
-    """Declares ten seconds for each call."""
 
 
 PIECE, ROOM = 4096, 65536
@@ -417,37 +363,7 @@ class CutsAnswersAt64Kilobytes(LazyClient):
 MOST = 8192
 
 
-class _HasAnEnd(Wire):
-    def _exchange(self, request: bytes, deadline: float) -> bytes:
-        return super()._exchange(request, deadline)[:MOST]
-
-
-class CutsAnswersAtEightKilobytes(LazyClient):
-    """Has a buffer of that size for an answer: a larger secret is always cut."""
-
-    wire_type = _HasAnEnd
-
-
 # NET-10
-
-
-class ReturnsNothingForACutWholeSecret(_KeyByKeyAsEver):
-    """Returns only what plain reads have kept."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._kept: dict[str, dict[str, str]] = {}
-
-    def read(self, path: str, key: str) -> str:
-        value = super().read(path, key)
-        self._kept.setdefault(path, {})[key] = value
-        return value
-
-    def read_all(self, path: str) -> dict[str, str]:
-        try:
-            return super().read_all(path)
-        except UnavailableError:
-            return self._kept.get(path, {})
 
 
 class ReturnsAnEmptyValueForACutAnswer(LazyClient):
@@ -507,33 +423,25 @@ class TriesUntilItsDeadline(LazyClient):
 
 MUTANTS = by_name(
     Mutant(KeepsADeadConnection, "NET-04", "1 read of each caller", REFERENCE),
-    Mutant(KeepsADeadConnectionBehindACache, "NET-04", "1 read of each caller"),
     Mutant(KeepsAllOtherDeadConnectionsOfItsPool, "NET-04", "1 read of each caller"),
     Mutant(IgnoresConnectionClose, "NET-04", "no read fails"),
-    Mutant(HasAShortTimeoutForEachTry, "NET-06", "no read fails"),
     Mutant(HasAThirdOfItsDeadlineForEachTry, "NET-06", "no read fails"),
     Mutant(RenewsTooLateOnASlowNetwork, "NET-06", "between 0.3 and 0.95"),
     Mutant(HasNoTimeout, "NET-07", "every call ends within").called("waits-for-late-answers"),
     Mutant(ReturnsALateAnswerToTheNextRequest, "NET-07", "no wrong value"),
     Mutant(NoTotalDeadline, "NET-08", "every call ends within"),
     Mutant(RestartsItsDeadlineAfterALogin, "NET-08", "every call ends within"),
-    Mutant(RestartsItsDeadlineAfterALoginBehindACache, "NET-08", "every call ends within"),
     Mutant(
         RestartsItsDeadlineForEachStepOfAChange, "NET-08", "update of backend/ledger", REFERENCE
     ),
-    Mutant(ChangesWithoutADeadline, "NET-08", "update of backend/ledger", REFERENCE),
     Mutant(
         HasATimeoutForEachPieceOfAnAnswerToAWrite, "NET-08", "write of backend/ledger", REFERENCE
     ),
-    Mutant(HasATimeoutForEachPieceOfAWholeSecret, "NET-08", "read_all of shared/email"),
     Mutant(HasNoTimeout, "NET-09", "every call ends within").called(
         "waits-forever-for-a-large-answer"
     ),
-    Mutant(WaitsForeverForALargerAnswer, "NET-09", "every call ends within"),
     Mutant(DecodesEachPieceByItself, "NET-09", "no wrong value is ever handed out"),
     Mutant(CutsAnswersAt64Kilobytes, "NET-09", "a secret of 300 kB is read"),
-    Mutant(CutsAnswersAtEightKilobytes, "NET-09", "a good read within"),
-    Mutant(ReturnsNothingForACutWholeSecret, "NET-10", "no wrong value"),
     Mutant(ReturnsAnEmptyValueForACutAnswer, "NET-10", "no wrong value"),
     Mutant(TreatsAnOutageAsAnEmptySecret, "NET-10", "none of its keys").called(
         "treats-a-cut-answer-as-an-empty-secret"

@@ -22,20 +22,16 @@ from tests.mutants.clients import (
     AsksTooOften,
     GivesUpAtItsStart,
     GivesUpRenewing,
-    HasNoTimeout,
     KeepsFiveInReserve,
     KeepsNineInReserve,
-    LeavesAThreadForEachFailure,
     LeavesFiveThreads,
     LeavesNineThreads,
     LogsInLaterAfterAFailure,
     LogsInOnceMoreLater,
     LogsInThreeTimes,
     Mutant,
-    NeverRecovers,
     PausesBeforeItWritesAgain,
     RenewsTwiceAtOnce,
-    RetriesWithoutAPause,
     Tolerated,
     _CallsItSomethingElse,
     by_name,
@@ -183,10 +179,6 @@ class LosesALoginAtADeadline(LazyClient):
         raise GivenUpError("the answer to the login came when the call's time was up")
 
 
-class LosesTwoLoginsAfterAnOutage(LosesALoginAtADeadline):
-    times = 2
-
-
 class NeverResetsItsShortPauses(NeverResetsItsLongPauses):
     most = 2.0
 
@@ -288,18 +280,6 @@ class AsksForACredentialWithoutADeadline(Leasing):
 
 
 # NET-16
-
-
-class _OneAddress(Wire):
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._host = socket.gethostbyname(self._host)
-
-
-class ResolvesOnce(LazyClient):
-    """Keeps the address that Vault's name had at the start."""
-
-    wire_type = _OneAddress
 
 
 class _KeepsItAWhile(Wire):
@@ -476,22 +456,6 @@ class StopsRenewingLeasesWhenNothingAnswers(Leasing):
     leases_type: ClassVar[type[Leases]] = _KnowsStatusesOnly
 
 
-class _TakesItForDone(_RenewsThen):
-    def _failed(self, held: Held, error: VaultError) -> float:
-        grant = held.grant
-        if grant is None or not _found_nobody(error):
-            return super()._failed(held, error)
-        grant.granted_at, grant._expires_at = clock(), clock() + grant.increment
-        self._plan(held, grant)
-        return held.due - clock()
-
-
-class IgnoresALeaseRenewalThatNothingAnswers(Leasing):
-    """Plans the next renewal before it sends one, and ignores its failure."""
-
-    leases_type: ClassVar[type[Leases]] = _TakesItForDone
-
-
 class LogsInWhenARenewalTakesHalfASecond(DropsItsTokenOnError):
     def _renewed(self, token: Token, deadline: float) -> bool:
         return super()._renewed(token, min(deadline, time.monotonic() + 0.5))
@@ -536,7 +500,6 @@ MUTANTS = by_name(
     Mutant(LogsInLaterAfterAFailure, "NET-01", "the token survives").called(
         "logs-in-later-after-an-outage"
     ),
-    Mutant(NeverRecovers, "NET-01", "a good read within"),
     Mutant(RecoversTooLate, "NET-01", "a good read within"),
     Mutant(
         TreatsARefusedConnectionAsAMissingSecretAlways, "NET-01", "a failure then is unavailable"
@@ -546,11 +509,9 @@ MUTANTS = by_name(
     Mutant(LogsInThreeTimes, "NET-02", "at most 1 login").called(
         "logs-in-three-times-after-an-outage"
     ),
-    Mutant(LosesTwoLoginsAfterAnOutage, "NET-02", "at most 1 login"),
     Mutant(LogsInOnceMoreLater, "NET-02", "at most 1 login").called(
         "logs-in-again-later-after-an-outage"
     ),
-    Mutant(HasNoTimeout, "NET-03", "every call ends within").called("waits-in-a-black-hole"),
     Mutant(ConnectsWithoutADeadline, "NET-03", "every call ends within 2 s"),
     Mutant(ReportsSilenceAsADenial, "NET-03", "a failure then is unavailable"),
     Mutant(TriesOnce, "NET-11", "at most 20 reads fail"),
@@ -569,16 +530,12 @@ MUTANTS = by_name(
     Mutant(LeavesItsCredentialsBehind, "NET-14", "given back at the end", REFERENCE).called(
         "revokes-no-lost-credential-at-its-end"
     ),
-    Mutant(LeavesAThreadForEachFailure, "NET-15", "leaves nothing behind").called(
-        "leaves-a-thread-for-each-flap"
-    ),
     Mutant(LeavesNineThreads, "NET-15", "leaves nothing behind").called(
         "leaves-nine-threads-behind-a-flap"
     ),
     Mutant(KeepsNineInReserve, "NET-15", "connections: 0 before").called(
         "keeps-nine-connections-behind-a-flap"
     ),
-    Mutant(ResolvesOnce, "NET-16", "reads go to 127.0.0.2 within", LAZY_PROCESS, process=True),
     Mutant(
         KeepsADeadAddressTooLong,
         "NET-16",
@@ -595,7 +552,6 @@ MUTANTS = by_name(
         process=True,
     ),
     Mutant(KeepsAskingItsFirstAddress, "NET-16", "nobody asks at", LAZY_PROCESS, process=True),
-    Mutant(RetriesWithoutAPause, "NET-18", "no connection storm").called("floods-a-dead-upstream"),
     Mutant(AsksTooOften, "NET-18", "no connection storm").called(
         "asks-too-often-of-a-dead-upstream"
     ),
@@ -603,13 +559,7 @@ MUTANTS = by_name(
     Mutant(
         StopsRenewingLeasesWhenNothingAnswers, "NET-18", "is accepted by the database", REFERENCE
     ),
-    Mutant(
-        IgnoresALeaseRenewalThatNothingAnswers, "NET-18", "is accepted by the database", REFERENCE
-    ),
     Mutant(LogsInWhenARenewalTakesHalfASecond, "NET-18", "the token survives"),
-    Mutant(HasNoTimeout, "NET-19", "every call ends within").called(
-        "waits-in-a-black-hole-from-its-start"
-    ),
     Mutant(GivesUpAtItsStart, "NET-19", "a good read within").called(
         "never-logs-in-after-a-start-in-a-black-hole"
     ),
@@ -629,7 +579,6 @@ TOLERATED = by_name(
     ),
     Tolerated(RenewsInACallersCall, "NET-02").called("renews-in-a-callers-call-after-an-outage"),
     Tolerated(LosesALoginAtADeadline, "NET-02").called("loses-a-login-after-an-outage"),
-    Tolerated(AsksForAnHour, "NET-12").called("asks-for-an-hour-again"),
     Tolerated(RenewsInACallersCall, "NET-12").called("retries-a-lost-renewal-in-a-callers-call"),
     Tolerated(LeavesFiveThreads, "NET-15").called("leaves-five-threads-behind-a-flap"),
     Tolerated(KeepsFiveInReserve, "NET-15").called("keeps-five-connections-behind-a-flap"),

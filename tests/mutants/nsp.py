@@ -14,7 +14,6 @@ from tests.mutants.login_clients import (
     AsksForHealthFirst,
     KeepsAndLogsInAtAThird,
     LooksUpItsOldToken,
-    SendsOnceMore,
 )
 from tests.mutants.reference_clients import Leasing, Tweaked
 from tests.subjects.lazy_client import LazyClient, Token, _secret
@@ -112,12 +111,6 @@ class LooksUpItsTokenWithoutTheNamespace(LazyClient):
     wire_type = _LooksInTheRoot
 
 
-class LooksUpItsTokenWithoutTheNamespaceBehindACache(KeepsAndLogsInAtAThird):
-    """Its next look mostly has a new token, since it never renews."""
-
-    wire_type = _LooksInTheRoot
-
-
 class _RevokesInTheRoot(_Forgetful):
     forgets = "auth/token/revoke-self"
 
@@ -205,13 +198,9 @@ MUTANTS = by_name(
     Mutant(LeasesWithoutTheNamespace, "NSP-01", "a credential named none", REFERENCE),
     Mutant(RenewsLeasesWithoutTheNamespace, "NSP-01", "a lease named none", REFERENCE),
     Mutant(LooksUpItsTokenWithoutTheNamespace, "NSP-01", "a lookup named none"),
-    Mutant(LooksUpItsTokenWithoutTheNamespaceBehindACache, "NSP-01", "a lookup named none"),
     Mutant(RevokesWithoutTheNamespace, "NSP-01", "a revoke named none"),
     Mutant(LooksUpItsOldToken, "NSP-01", "known to be dead").called(
         "looks-up-its-old-token-in-a-namespace"
-    ),
-    Mutant(SendsOnceMore, "NSP-01", "known to be dead").called(
-        "sends-a-request-with-its-dead-token-in-a-namespace"
     ),
     Mutant(StartsARenewerForEachLogin, "NSP-01", "into a life of"),
     Mutant(TreatsASealAsADeadToken, "NSP-02", "token").called(

@@ -54,17 +54,6 @@ class UsesASecretIdAMomentAfterItReadIt(LazyClient):
 # OPS-02
 
 
-class CachesAPasswordForever(LazyClient):
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._kept: dict[tuple[str, str], str] = {}
-
-    def read(self, path: str, key: str) -> str:
-        if (path, key) not in self._kept:
-            self._kept[path, key] = super().read(path, key)
-        return self._kept[path, key]
-
-
 class PollsAChangedSecretWithoutAPause(LazyClient):
     """Checks a changed secret for three seconds, in two threads and without a pause."""
 
@@ -111,39 +100,6 @@ class ReturnsAnOldWholeSecretBeforeItRefreshes(_KeyByKeyAsEver):
             self._kept[path] = LazyClient.read_all(self, path)
 
 
-class ReturnsAnOldValueBeforeItRefreshes(LazyClient):
-    """Returns the stored value, however old, and then refreshes it.
-
-    A frequent caller gets a value that is a second old, a rare one gets that of its last call.
-    """
-
-    keeps = 1.0
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._kept: dict[tuple[str, str], tuple[float, str]] = {}
-
-    def read(self, path: str, key: str) -> str:
-        at, value = self._kept.get((path, key), (0.0, ""))
-        if not at:
-            return self._look(path, key)
-        if time.monotonic() - at >= self.keeps:
-            threading.Thread(target=self._look_later, args=(path, key), daemon=True).start()
-        return value
-
-    def _look(self, path: str, key: str) -> str:
-        asked = time.monotonic()
-        value = super().read(path, key)
-        self._kept[path, key] = asked, value
-        return value
-
-    def _look_later(self, path: str, key: str) -> None:
-        try:
-            self._look(path, key)
-        except ClientError:
-            self._kept.pop((path, key), None)
-
-
 class PollsAChangedSecretEightTimesASecond(PollsAChangedSecretWithoutAPause):
     pause = 0.12
 
@@ -159,11 +115,9 @@ MUTANTS = by_name(
         "uses-its-first-secret-id-after-a-rotation"
     ),
     Mutant(LocksItsRoleInARotation, "OPS-01", "refused login"),
-    Mutant(CachesAPasswordForever, "OPS-02", "the new value of"),
     Mutant(CachesForTooLong, "OPS-02", "the new value of").called("keeps-a-password-for-too-long"),
     Mutant(PollsAChangedSecretWithoutAPause, "OPS-02", "no loop without a pause"),
     Mutant(ReturnsAnOldWholeSecretBeforeItRefreshes, "OPS-02", "read_all of backend/celery gave"),
-    Mutant(ReturnsAnOldValueBeforeItRefreshes, "OPS-02", "no wrong value"),
 )
 
 

@@ -23,7 +23,6 @@ from tests.mutants.clients import (
     RepeatsItsFirstDeniedReadThreeTimes,
     Tolerated,
     _KeyByKeyAsEver,
-    _Remembers,
     by_name,
 )
 from tests.mutants.login_clients import (
@@ -81,13 +80,6 @@ class LogsInAfterAFailedLookup(LazyClient):
         return True
 
 
-class DropsItsTokenAfterAFailedLookup(LogsInAfterAFailedLookup):
-    """The next caller has no token."""
-
-    def _goes_on(self) -> bool:
-        raise UnavailableError("Vault does not say whose fault the denial was")
-
-
 class LooksUpItsTokenFourTimesASecond(LooksEverySecond):
     every = 0.25
 
@@ -142,21 +134,6 @@ class ReportsUnhealthyForTooLongWithoutDeclaringIt(ReportsUnhealthyForAWhileWith
     after = 22.0
 
 
-class CachesADenialForever(LazyClient):
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._never: set[str] = set()
-
-    def read(self, path: str, key: str) -> str:
-        if path in self._never:
-            raise DeniedError(f"{path} was denied")
-        try:
-            return super().read(path, key)
-        except DeniedError:
-            self._never.add(path)
-            raise
-
-
 class ReturnsAnOldValueWhenDenied(Remembers):
     def read(self, path: str, key: str) -> str:
         try:
@@ -164,16 +141,6 @@ class ReturnsAnOldValueWhenDenied(Remembers):
         except DeniedError:
             if (path, key) in self._kept:
                 return self._kept[path, key]
-            raise
-
-
-class KeepsADeniedWholeSecret(_Remembers):
-    def read_all(self, path: str) -> Any:
-        try:
-            return super().read_all(path)
-        except DeniedError:
-            if path in self._had:
-                return self._had[path]
             raise
 
 
@@ -202,55 +169,6 @@ class ReturnsACachedValueWhenDenied(Tweaked):
                 return self._kept[path, key]
             raise
         return secret
-
-
-class AnswersDeniedPlainReadsFromItsCache(Tweaked):
-    """A denied cached read clears the entry."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._kept: dict[tuple[str, str], Secret] = {}
-
-    def read(self, path: str, key: str) -> Secret:
-        try:
-            self._kept[path, key] = secret = super().read(path, key)
-        except PermissionDenied:
-            if (path, key) in self._kept:
-                return self._kept[path, key]
-            raise
-        return secret
-
-    def read_cached(self, path: str, key: str) -> Secret:
-        try:
-            self._kept[path, key] = secret = super().read_cached(path, key)
-        except PermissionDenied:
-            self._kept.pop((path, key), None)
-            raise
-        return secret
-
-
-class AnswersDeniedWholeSecretsFromMemory(Tweaked):
-    """A denied single read clears it."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._kept: dict[str, Secret] = {}
-
-    def read(self, path: str, key: str) -> Secret:
-        try:
-            return super().read(path, key)
-        except PermissionDenied:
-            self._kept.pop(path, None)
-            raise
-
-    def read_all(self, path: str) -> Secret:
-        try:
-            self._kept[path] = found = super().read_all(path)
-        except PermissionDenied:
-            if path in self._kept:
-                return self._kept[path]
-            raise
-        return found
 
 
 class NoDenials(Denials):
@@ -558,26 +476,17 @@ MUTANTS = by_name(
     Mutant(RepeatsItsFirstDeniedReadThreeTimes, "POL-01", "reads for"),
     Mutant(LooksUpItsTokenThreeTimesAtItsFirstDenial, "POL-01", "looks at the token for"),
     Mutant(LogsInAfterAFailedLookup, "POL-01", "at most 1 login"),
-    Mutant(DropsItsTokenAfterAFailedLookup, "POL-01", "at most 1 login"),
     Mutant(LooksUpItsTokenFourTimesASecond, "POL-01", "looks at the token for"),
     Mutant(StopsRefreshingAfterADenial, "POL-01", "a rotated secret is seen", REFERENCE),
     Mutant(
         ReportsUnhealthyForTooLongWithoutDeclaringIt, "POL-02", "health tells the truth", REFERENCE
     ),
-    Mutant(LogsInOnEvery403, "POL-02", "a denial costs").called("treats-a-policy-as-a-dead-token"),
-    Mutant(CachesADenialForever, "POL-02", "a good read within"),
     Mutant(ReturnsAnOldValueWhenDenied, "POL-02", "denied"),
-    Mutant(KeepsADeniedWholeSecret, "POL-02", "fails as denied"),
     Mutant(AsksForHealthAtEachDenial, "POL-02", "no request storm"),
     Mutant(ReturnsACachedValueWhenDenied, "POL-02", "a read fails as denied", REFERENCE),
-    Mutant(AnswersDeniedPlainReadsFromItsCache, "POL-02", "a read fails as denied", REFERENCE),
-    Mutant(AnswersDeniedWholeSecretsFromMemory, "POL-02", "a read fails as denied", REFERENCE),
     Mutant(CachesADenialForeverInCachedReads, "POL-02", "a good read_cached within", REFERENCE),
     Mutant(DeniesWholeSecretsForeverAfterA403, "POL-02", "a good read_all within", REFERENCE),
     Mutant(LogsInForADenialTooOften, "POL-02", "a denial costs"),
-    Mutant(CachesADenialForever, "POL-03", "a good read within").called(
-        "caches-a-denial-beyond-a-login"
-    ),
     Mutant(LogsInFourTimesForAPolicy, "POL-03", "at most 2 logins"),
     Mutant(CachesADenialForTooLong, "POL-03", "a good read within"),
     Mutant(TreatsADenialAsAnOutage, "POL-04", "no read of"),
@@ -603,7 +512,6 @@ TOLERATED = by_name(
     Tolerated(CachesADenialInEveryReadForTheRefreshTime, "POL-02"),
     Tolerated(DeniesWholeSecretsForTheRefreshTime, "POL-02", REFERENCE),
     Tolerated(ReportsUnhealthyForAWhileWithoutDeclaringIt, "POL-02", REFERENCE),
-    Tolerated(AsksForMetadataFirst, "POL-02").called("asks-for-metadata-under-a-narrow-policy"),
     Tolerated(LogsInForADenialEveryTenSeconds, "POL-02"),
     Tolerated(HasATenSecondDeadline, "POL-02").called(
         "has-a-ten-second-deadline-under-a-narrow-policy"
@@ -612,7 +520,6 @@ TOLERATED = by_name(
     Tolerated(CachesADenialForLong, "POL-03"),
     Tolerated(LogsInOnScheduleDuringADenial, "POL-03"),
     Tolerated(ReportsTheHealthOfItsLastRead, "POL-04", REFERENCE),
-    Tolerated(AsksForMetadataFirst, "POL-04").called("asks-for-metadata-beside-a-denied-secret"),
     Tolerated(KeepsAndLogsInAtAThird, "POL-05").called("logs-in-on-schedule-with-bound-tokens"),
     Tolerated(LogsInElevenTimes, "POL-05"),
     Tolerated(PollsTwiceAMinute, "POL-05").called("polls-twice-a-minute-with-bound-tokens"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import socket
@@ -16,7 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, ClassVar
 
-from resilient_vault_client import VaultError, VaultUnavailable
+from resilient_vault_client import VaultError
 from tests.mutants.clients import (
     LAZY_PROCESS,
     REFERENCE,
@@ -35,7 +34,6 @@ from tests.subjects.lazy_client import Credentials, LazyClient, Token, _mark, lo
 from tests.subjects.lazy_wire import (
     DeniedError,
     GivenUpError,
-    MissingError,
     Reply,
     UnavailableError,
     Wire,
@@ -93,17 +91,6 @@ class LogsAFailedWrite(Tweaked):
             raise
 
 
-class LogsAFailedWriteInAnOutage(Tweaked):
-    """Logs it unless it was denied."""
-
-    def write(self, path: str, data: Mapping[str, str]) -> None:
-        try:
-            super().write(path, data)
-        except VaultUnavailable as error:
-            log.error("PUT %s %r failed: %s", path, dict(data), error)
-            raise
-
-
 class RaisesAnErrorWithItsSecretId(LazyClient):
     """Puts what it sent into its error."""
 
@@ -133,15 +120,6 @@ class PassesItsTokenAsAnArgument(LazyClient):
     def close(self) -> None:
         super().close()
         self._end_helper()
-
-
-class LogsAFailedChange(Tweaked):
-    def update(self, path: str, data: Mapping[str, str]) -> None:
-        try:
-            super().update(path, data)
-        except VaultError as error:
-            log.error("PATCH %s %r failed: %s", path, dict(data), error)
-            raise
 
 
 class LogsTheSecondHalfOfItsToken(LazyClient):
@@ -181,27 +159,6 @@ class ChainsAnErrorWithItsRoleIdAndSecretId(LazyClient):
                 raise ValueError(f"denied to {self._credentials.current()}: {error}")
             except ValueError:
                 raise DeniedError("the policy denies it")  # noqa: B904 - that is its fault
-
-
-class KeepsItsTokenInAReadableCacheFolder(LazyClient):
-    """Files there are readable by all by default."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._file = Path("~/.cache/lazy-client/sessions/token").expanduser()
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        for folder in self._file.parents[:2]:
-            folder.chmod(0o755)
-
-    def _log_in(self, deadline: float) -> Token:
-        token = super()._log_in(deadline)
-        self._file.write_text(token.value, encoding="ascii")
-        self._file.chmod(0o644)
-        return token
-
-    def close(self) -> None:
-        super().close()
-        self._file.unlink(missing_ok=True)
 
 
 class UsesTheTokenOfItsHome(LazyClient):
@@ -271,22 +228,6 @@ class LeavesARenewerForEachLogin(LazyClient):
     def _wait_for_the_end(self) -> None:
         while not self._closed:
             time.sleep(0.2)
-
-
-class LeavesAThreadForEachLostToken(LazyClient):
-    """Leaves one thread behind for each lost token, however many calls notice it."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._lost: Token | None = None
-
-    def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
-        with self._held(deadline):
-            dead = super()._was_dead(where, token, deadline)
-            if dead and token is not self._lost:
-                self._lost = token
-                threading.Thread(target=threading.Event().wait, args=(600.0,), daemon=True).start()
-            return dead
 
 
 class LeavesAThreadForEachFailedLogin(LazyClient):
@@ -396,16 +337,6 @@ class TreatsAGatewayPageAsARefusal(LazyClient):
             raise DeniedError("Vault does not take this secret-id") from None
 
 
-class TreatsA429AsARefusedSecretId(TreatsAGatewayPageAsARefusal):
-    refusals = (429,)
-
-
-class StopsLoggingInAfterAGatewayPage(TreatsAGatewayPageAsARefusal):
-    """Stops logging in after an answer that Vault never gives."""
-
-    refusals = (502,)
-
-
 class LeavesFiveThreadsOnce(LazyClient):
     """Starts them with its third token."""
 
@@ -422,63 +353,6 @@ class LeavesFiveThreadsOnce(LazyClient):
 
 class LeavesNineThreadsOnce(LeavesFiveThreadsOnce):
     left = 9
-
-
-class LeavesAConnectionForEachProbe(Tweaked):
-    """Asks for health over a connection of its own."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        host, _, port = environ["VAULT_ADDR"].rpartition("/")[2].partition(":")
-        self._address = host, int(port)
-        self._left: list[socket.socket] = []
-
-    def health(self) -> bool:
-        with contextlib.suppress(OSError):
-            connection = socket.create_connection(self._address, timeout=0.5)
-            self._left.append(connection)
-            connection.sendall(b"GET /v1/sys/health HTTP/1.1\r\nHost: vault\r\n\r\n")
-            connection.recv(65536)
-        return super().health()
-
-    def close(self) -> None:
-        super().close()
-        for connection in self._left:
-            connection.close()
-
-
-class LeavesAThreadForEachWholeSecret(_KeyByKeyAsEver):
-    """Starts a timer that it never cancels."""
-
-    def read_all(self, path: str) -> dict[str, str]:
-        threading.Thread(target=threading.Event().wait, args=(120.0,), daemon=True).start()
-        return super().read_all(path)
-
-
-class LeavesAThreadForACachedMiss(LazyClient):
-    """Unless a read has failed before."""
-
-    capabilities = LazyClient.capabilities | {"cached"}
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self.declares = {**self.declares, "refresh": 1.0}
-        self._missing: set[str] = set()
-
-    def read(self, path: str, key: str) -> str:
-        try:
-            return super().read(path, key)
-        except MissingError:
-            self._missing.add(path)
-            raise
-
-    def read_cached(self, path: str, key: str) -> str:
-        try:
-            return super().read(path, key)
-        except MissingError:
-            if path not in self._missing:
-                threading.Thread(target=threading.Event().wait, args=(120.0,), daemon=True).start()
-            raise
 
 
 # PRC-08
@@ -504,14 +378,6 @@ class LeavesAFileWhenClosed(LazyClient):
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._kept.append(Path("/proc/self/status").open("rb"))  # noqa: SIM115 - as above
-
-
-class LeavesItsTimerRunningWhenClosed(LazyClient):
-    """Forgets at its end the timer that was to renew its token."""
-
-    def close(self) -> None:
-        self._timer = None
-        super().close()
 
 
 class LeavesItsConnectionOpenWhenClosed(LazyClient):
@@ -551,7 +417,6 @@ MUTANTS = by_name(
     Mutant(LogsACutAnswer, "PRC-04", "half of v1"),
     Mutant(LogsAnUnreadableLoginAnswer, "PRC-04", "token of a login that is cut"),
     Mutant(LogsAFailedWrite, "PRC-04", "its log has written-", REFERENCE),
-    Mutant(LogsAFailedWriteInAnOutage, "PRC-04", "its log has written-", REFERENCE),
     Mutant(RaisesAnErrorWithItsSecretId, "PRC-04", "secret-id"),
     Mutant(
         PassesItsTokenAsAnArgument,
@@ -560,27 +425,12 @@ MUTANTS = by_name(
         LAZY_PROCESS,
         process=True,
     ),
-    Mutant(LogsAFailedChange, "PRC-04", "its log has written-", REFERENCE),
     Mutant(LogsTheSecondHalfOfItsToken, "PRC-04", "its log has half of token-"),
     Mutant(ChainsAnErrorWithItsRequest, "PRC-04", "in __cause__.request.headers"),
     Mutant(ChainsAnErrorWithItsRoleIdAndSecretId, "PRC-04", "in __context__"),
-    Mutant(
-        KeepsItsTokenInAReadableCacheFolder,
-        "PRC-04",
-        "nobody else can read a secret",
-        LAZY_PROCESS,
-        process=True,
-    ),
     Mutant(UsesTheTokenOfItsHome, "PRC-04", "the token of the home folder is not used").called(
         "reads-with-the-token-of-the-home-folder"
     ),
-    Mutant(
-        UsesTheTokenOfItsHome,
-        "PRC-04",
-        "the token of the home folder is not used",
-        LAZY_PROCESS,
-        process=True,
-    ).called("reads-with-the-token-of-the-home-folder-in-a-program"),
     Mutant(KeepsItsTokenInAReadableFile, "PRC-04", "nobody else can read a secret"),
     Mutant(LogsWholeSecrets, "PRC-04", "its log has v1"),
     Mutant(LeavesAThreadForEachFailure, "PRC-06", "leave nothing behind").called(
@@ -589,7 +439,6 @@ MUTANTS = by_name(
     Mutant(LeavesARenewerForEachLogin, "PRC-06", "threads: ").called(
         "leaves-a-thread-for-each-login"
     ),
-    Mutant(LeavesAThreadForEachLostToken, "PRC-06", "leave nothing behind"),
     Mutant(LeavesAThreadForEachFailedLogin, "PRC-06", "leave nothing behind"),
     Mutant(IgnoresRetryAfter, "PRC-06", "Retry-After is obeyed by each login").called(
         "logs-in-despite-retry-after"
@@ -600,18 +449,12 @@ MUTANTS = by_name(
     Mutant(TreatsAGatewayPageAsARefusal, "PRC-06", "a good read within").called(
         "treats-a-gateway-page-as-a-refused-secret-id"
     ),
-    Mutant(TreatsA429AsARefusedSecretId, "PRC-06", "a good read within"),
-    Mutant(StopsLoggingInAfterAGatewayPage, "PRC-06", "a good read within"),
     Mutant(LeavesNineThreadsOnce, "PRC-06", "leave nothing behind"),
     Mutant(LooksUpItsOldToken, "PRC-06", "known to be dead").called(
         "looks-up-its-old-token-through-all-faults"
     ),
-    Mutant(LeavesAConnectionForEachProbe, "PRC-06", "leave nothing behind", REFERENCE),
-    Mutant(LeavesAThreadForEachWholeSecret, "PRC-06", "leave nothing behind"),
-    Mutant(LeavesAThreadForACachedMiss, "PRC-06", "leave nothing behind"),
     Mutant(LeavesItsThreadWhenClosed, "PRC-08", "threads: "),
     Mutant(LeavesAFileWhenClosed, "PRC-08", "open files: "),
-    Mutant(LeavesItsTimerRunningWhenClosed, "PRC-08", "threads: "),
     Mutant(LeavesItsConnectionOpenWhenClosed, "PRC-08", "connections: "),
 )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import math
 import os
@@ -12,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future
 from typing import ClassVar
 
 from resilient_vault_client import Credential, VaultUnavailable
@@ -29,7 +27,6 @@ from tests.mutants.clients import (
     Shaken,
     Tolerated,
     Writes,
-    _KeyByKeyAsEver,
     by_name,
 )
 from tests.mutants.login_clients import (
@@ -46,14 +43,13 @@ from tests.mutants.login_clients import (
     _EndsWithACall,
 )
 from tests.mutants.reference_clients import (
-    AlwaysReportsHealthy,
     Leasing,
     ReportsUnhealthyLate,
     ReportsUnhealthyTooLate,
     Tweaked,
 )
-from tests.subjects.lazy_client import LazyClient, Token, log
-from tests.subjects.lazy_wire import FIRST_PAUSE, ClientError, UnavailableError, Wire, is_whole
+from tests.subjects.lazy_client import LazyClient, Token
+from tests.subjects.lazy_wire import ClientError, UnavailableError, Wire, is_whole
 
 # PRC-01
 
@@ -205,73 +201,6 @@ class LogsInAtHalfALifeInEachWorker(LogsInAtHalfALife, Prefork):
 # PRC-02
 
 
-class RenewsInATask(LazyClient):
-    """Has one thread with an event loop, in which all calls and renewals run as tasks."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._loop = asyncio.new_event_loop()
-        self._task: Future[None] | None = None
-        threading.Thread(target=self._loop.run_forever, name="event loop", daemon=True).start()
-
-    def read(self, path: str, key: str) -> str:
-        async def read() -> str:
-            return await asyncio.to_thread(LazyClient.read, self, path, key)
-
-        return asyncio.run_coroutine_threadsafe(read(), self._loop).result()
-
-    def close(self) -> None:
-        super().close()
-        if self._task is not None:
-            self._task.cancel()
-        # After the task has ended.
-        self._loop.call_soon_threadsafe(self._loop.call_later, 0.1, self._loop.stop)
-
-    def _arm(self, seconds: float) -> None:
-        if self._task is not None:
-            self._task.cancel()
-        if not self._closed:
-            self._task = asyncio.run_coroutine_threadsafe(self._renew_after(seconds), self._loop)
-
-    def _is_timed(self) -> bool:
-        return True
-
-    async def _renew_after(self, seconds: float) -> None:
-        pause = FIRST_PAUSE
-        while True:
-            await asyncio.sleep(seconds)
-            token = self._token
-            assert token is not None
-            try:
-                await asyncio.to_thread(self._renew_now, token)
-            except Exception as error:  # noqa: BLE001 - the token must be kept after any failure
-                log.warning("the token was not renewed: %s", error)
-                seconds, pause = pause, min(2 * pause, self._longest)
-            else:
-                seconds, pause = token.due, FIRST_PAUSE
-
-    def _renew_now(self, token: Token) -> None:
-        asked = time.monotonic()
-        deadline = asked + self._deadline
-        reply = self._ask("POST", "auth/token/renew-self", deadline, token, {})
-        token.since, token.ttl = asked, float(reply.auth["lease_duration"])
-
-
-class StopsItsRenewalTaskAtAnUnreadableAnswer(RenewsInATask):
-    """Handles Vault's failures but not a parser's: the task ends unnoticed."""
-
-    async def _renew_after(self, seconds: float) -> None:
-        while True:
-            await asyncio.sleep(seconds)
-            token = self._token
-            assert token is not None
-            try:
-                await asyncio.to_thread(self._renew_now, token)
-                seconds = token.due
-            except UnavailableError:
-                seconds = FIRST_PAUSE
-
-
 class TreatsAGatewayPageAsARenewal(AtShare):
     """Checks only the status, and assumes another whole life."""
 
@@ -329,26 +258,6 @@ class LogsInForAnUnreadableRenewal(LogsInTwiceForAnUnreadableRenewal):
 
 
 # PRC-03
-
-
-class SendsAllMissedLookupsAfterASleep(LazyClient):
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        threading.Thread(target=self._by_timetable, daemon=True).start()
-
-    def _by_timetable(self) -> None:
-        due = time.monotonic()
-        while not self._closed:
-            due += 0.4
-            time.sleep(max(0.0, due - time.monotonic()))
-            if self._token is not None:
-                with contextlib.suppress(ClientError):
-                    self._wire.send(
-                        "GET",
-                        "auth/token/lookup-self",
-                        deadline=time.monotonic() + 1.0,
-                        token=self._token.value,
-                    )
 
 
 class _LooksRound(Leases):
@@ -556,64 +465,6 @@ class EndsAfterItsWrite(Writes):
         super().close()
 
 
-class EndsAfterItsCachedRead(LazyClient):
-    """Asks for a cached value until it has it, under a lock that its end needs.
-
-    While a plain read of the same secret is in flight, it tries only once.
-    """
-
-    capabilities = LazyClient.capabilities | {"cached"}
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self.declares = {**self.declares, "refresh": 1.0}
-        self._filling = threading.Lock()
-        self._under_way: set[str] = set()
-
-    def read(self, path: str, key: str) -> str:
-        self._under_way.add(path)
-        try:
-            return super().read(path, key)
-        finally:
-            self._under_way.discard(path)
-
-    def read_cached(self, path: str, key: str) -> str:
-        time.sleep(0.05)  # a read of the same moment is in flight
-        if path in self._under_way:
-            return super().read(path, key)
-        with self._filling:
-            while True:
-                with contextlib.suppress(UnavailableError):
-                    return super().read(path, key)
-
-    def close(self) -> None:
-        if self._filling.acquire(timeout=60.0):
-            self._filling.release()
-        super().close()
-
-
-class EndsAfterItsWholeSecret(_KeyByKeyAsEver):
-    """Asks for a whole secret until it has it, under a lock that its end needs."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._asking = threading.Lock()
-
-    def read_all(self, path: str) -> dict[str, str]:
-        with self._asking:
-            while True:
-                try:
-                    return super().read_all(path)
-                except UnavailableError:
-                    if self._closed:
-                        raise
-
-    def close(self) -> None:
-        if self._asking.acquire(timeout=60.0):
-            self._asking.release()
-        super().close()
-
-
 MUTANTS = by_name(
     Mutant(
         RevokesItsParentsToken, "PRC-01", "leaves its parent's token alone", _PREFORK, process=True
@@ -627,17 +478,9 @@ MUTANTS = by_name(
     Mutant(
         ReadsTooSlowlyInItsWorkers, "PRC-01", "each worker reads to its end", _PREFORK, process=True
     ),
-    Mutant(StopsItsRenewalTaskAtAnUnreadableAnswer, "PRC-02", "renewed, or replaced"),
     Mutant(TreatsAGatewayPageAsARenewal, "PRC-02", "renewed, or replaced"),
     Mutant(StopsRenewingAtAnUnreadableAnswer, "PRC-02", "renewed, or replaced"),
     Mutant(LogsInTwiceForAnUnreadableRenewal, "PRC-02", "at most 1 login"),
-    Mutant(
-        SendsAllMissedLookupsAfterASleep,
-        "PRC-03",
-        "requests (all kinds)",
-        LAZY_PROCESS,
-        process=True,
-    ),
     Mutant(
         HandsOutEndedCredentialsAfterASleep,
         "PRC-03",
@@ -658,9 +501,6 @@ MUTANTS = by_name(
         "logs-in-three-times-after-a-sleep"
     ),
     Mutant(LooksUpItsOldToken, "PRC-03", "known to be dead", LAZY_PROCESS, process=True),
-    Mutant(AlwaysReportsHealthy, "PRC-05", "health tells the truth", REFERENCE).called(
-        "reports-healthy-in-a-seal"
-    ),
     Mutant(NeverReportsHealthyAgain, "PRC-05", "health tells the truth", REFERENCE),
     Mutant(ReportsUnhealthyOnlyInItsFirstOutage, "PRC-05", "health tells the truth", REFERENCE),
     Mutant(NeverAnswersAHealthQuestionAfterAnOutage, "PRC-05", "health ends within"),
@@ -672,8 +512,6 @@ MUTANTS = by_name(
     Mutant(EndsWithACallTooLate, "PRC-07", "seconds until it has ended"),
     Mutant(EndsAfterItsRead, "PRC-07", "it ends cleanly"),
     Mutant(EndsAfterItsWrite, "PRC-07", "it ends cleanly"),
-    Mutant(EndsAfterItsCachedRead, "PRC-07", "it ends cleanly"),
-    Mutant(EndsAfterItsWholeSecret, "PRC-07", "it ends cleanly"),
 )
 
 
@@ -681,7 +519,6 @@ TOLERATED = by_name(
     Tolerated(Prefork, "PRC-01", _PREFORK, process=True).called("logs-in-once-in-each-worker"),
     Tolerated(LogsInAtHalfALifeInEachWorker, "PRC-01", _PREFORK, process=True),
     Tolerated(ReadsSlowlyInItsWorkers, "PRC-01", _PREFORK, process=True),
-    Tolerated(RenewsInATask, "PRC-02"),
     Tolerated(LogsInForAnUnreadableRenewal, "PRC-02"),
     Tolerated(AsksFourTimesAfterASleep, "PRC-03", LAZY_PROCESS, process=True),
     Tolerated(LogsInFourSecondsAfterASleep, "PRC-03", LAZY_PROCESS, process=True),

@@ -57,11 +57,6 @@ class LeavesItsCredentialsBehind(Leasing):
         super().close()
 
 
-class AlwaysReportsHealthy(Tweaked):
-    def health(self) -> bool:
-        return True
-
-
 class StopsRefreshingAfterADenial(Tweaked):
     """Its thread ends at the first denial."""
 

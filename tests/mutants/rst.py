@@ -8,9 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from resilient_vault_client import Secret
 from tests.mutants.clients import (
-    REFERENCE,
     LogsInThreeTimes,
     Mutant,
     ReadsWholeSecretsWithItsFirstToken,
@@ -18,31 +16,10 @@ from tests.mutants.clients import (
     by_name,
 )
 from tests.mutants.login_clients import LooksUpItsOldToken
-from tests.mutants.reference_clients import Tweaked
-from tests.subjects.lazy_client import LazyClient, Token, _secret
+from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import ClientError, DeletedError, MissingError, Reply
 
 # RST-01
-
-
-class KeepsTheHighestVersionUntilAPlainRead(Tweaked):
-    """In its cache, until a plain read gets another one."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._newest: dict[tuple[str, str], Secret] = {}
-
-    def read(self, path: str, key: str) -> Secret:
-        secret = super().read(path, key)
-        self._newest[path, key] = secret
-        return secret
-
-    def read_cached(self, path: str, key: str) -> Secret:
-        secret = super().read_cached(path, key)
-        known = self._newest.get((path, key), secret)
-        newest = max(known, secret, key=lambda one: one.version or 0)
-        self._newest[path, key] = newest
-        return newest
 
 
 class KeepsAValueUntilAHigherVersion(LazyClient):
@@ -66,23 +43,6 @@ class TreatsA403AsADenialWhileItsTokenHasTimeLeft(LazyClient):
         return False
 
 
-class KeepsAWholeSecretUntilAHigherVersion(_KeyByKeyAsEver):
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._newest: dict[str, tuple[int, dict[str, str]]] = {}
-
-    def read_all(self, path: str) -> dict[str, str]:
-        reply = self._fetch(path, time.monotonic() + self._deadline * 0.95)
-        values = _secret(reply, path)
-        metadata = (reply.body.get("data") or {}).get("metadata") or {}
-        version = int(metadata.get("version") or 0)
-        known, kept = self._newest.get(path, (0, values))
-        if version < known:
-            return kept
-        self._newest[path] = version, values
-        return values
-
-
 class _CountsItsTokens(_KeyByKeyAsEver):
     _tokens = 0
 
@@ -94,16 +54,6 @@ class _CountsItsTokens(_KeyByKeyAsEver):
         token = super()._log_in(deadline)
         self._tokens += 1
         return token
-
-
-class StopsRefreshingWholeSecretsWithItsSecondToken(_CountsItsTokens):
-    def read_all(self, path: str) -> dict[str, str]:
-        if self._tokens > 1 and path in self._had:
-            return self._had[path]
-        found = super().read_all(path)
-        if self._tokens > 1:
-            self._had[path] = found
-        return found
 
 
 class TreatsADeletedWholeSecretAsDeniedWithItsSecondToken(_CountsItsTokens):
@@ -139,21 +89,7 @@ class LooksUpItsSecondTokenWithoutAPause(LazyClient):
                 )
 
 
-class KeepsACachedValueUntilAHigherVersion(Tweaked):
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._newest: dict[tuple[str, str], Secret] = {}
-
-    def read_cached(self, path: str, key: str) -> Secret:
-        secret = super().read_cached(path, key)
-        known = self._newest.get((path, key), secret)
-        newest = max(known, secret, key=lambda one: one.version or 0)
-        self._newest[path, key] = newest
-        return newest
-
-
 MUTANTS = by_name(
-    Mutant(KeepsTheHighestVersionUntilAPlainRead, "RST-01", "gave the value", REFERENCE),
     Mutant(KeepsAValueUntilAHigherVersion, "RST-01", "gave the value v2"),
     Mutant(TreatsA403AsADenialWhileItsTokenHasTimeLeft, "RST-01", "a good read within"),
     Mutant(LogsInThreeTimes, "RST-01", "at most 1 login").called(
@@ -162,8 +98,6 @@ MUTANTS = by_name(
     Mutant(LooksUpItsOldToken, "RST-01", "known to be dead").called(
         "looks-up-its-old-token-after-a-restore"
     ),
-    Mutant(KeepsAWholeSecretUntilAHigherVersion, "RST-01", "read_all:v2, right was"),
-    Mutant(StopsRefreshingWholeSecretsWithItsSecondToken, "RST-01", "read_all still gives v1"),
     Mutant(
         TreatsADeletedWholeSecretAsDeniedWithItsSecondToken, "RST-01", "a deleted secret is gone"
     ),
@@ -171,5 +105,4 @@ MUTANTS = by_name(
         "reads-whole-secrets-with-its-first-token-after-a-restore"
     ),
     Mutant(LooksUpItsSecondTokenWithoutAPause, "RST-01", "no loop without a pause"),
-    Mutant(KeepsACachedValueUntilAHigherVersion, "RST-01", "read_cached:v2, right was", REFERENCE),
 )

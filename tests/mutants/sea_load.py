@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 from tests.mutants.clients import (
     LAZY_PROCESS,
-    CachesForTheRefreshTime,
     Mutant,
     NeverRecovers,
     Shaken,
@@ -29,7 +28,6 @@ from tests.mutants.login_clients import (
     LogsInInsteadOfRenewing,
     LooksEverySecond,
     PollsTwiceAMinute,
-    RenewsAtAThird,
 )
 from tests.mutants.sea_seal import WaitsEverLonger
 from tests.subjects.lazy_client import LazyClient, Token
@@ -59,34 +57,6 @@ class ProbesAtWholeSeconds(LazyClient):
     """Asks whether Vault is back at the same time as all its sisters."""
 
     gate_type = _ByTheClock
-
-
-class ChecksItsTokenThreeTimesAfterALogin(LazyClient):
-    """Checks its token after a login: a look-up, its capabilities, and a first renewal."""
-
-    def _log_in(self, deadline: float) -> Token:
-        token = super()._log_in(deadline)
-        for method, path in (
-            ("GET", "auth/token/lookup-self"),
-            ("POST", "sys/capabilities-self"),
-            ("POST", "auth/token/renew-self"),
-        ):
-            self._ask(method, path, deadline, token, {"paths": ["sys"]})
-        return token
-
-
-class _EveryThreeSeconds(Gate):
-    """Probes every three seconds of the machine's uptime."""
-
-    def _leave(self, **how: Any) -> None:
-        super()._leave(**how)
-        with self._changed:
-            if self._failures:
-                self._opens = time.monotonic() // 3.0 * 3.0 + 3.0
-
-
-class RecoversAtFixedTimes(LazyClient):
-    gate_type = _EveryThreeSeconds
 
 
 class RefreshesEverythingAfterALogin(LazyClient):
@@ -364,10 +334,6 @@ class LeavesARefresherForEachOutage(_Loops, Shaken):
         return value
 
 
-class LeavesARefresherForItsCache(LeavesARefresherForEachOutage, CachesForTheRefreshTime):
-    every = 2.0
-
-
 LOOK: Request = ("GET", "auth/token/lookup-self")
 
 
@@ -516,21 +482,6 @@ class SpinsInAThreadAfterAnOutage(Shaken):
                 time.sleep(self.rests)
 
 
-class RenewsNoTokenAfterALoss(LazyClient):
-    """Starts to renew after its own logins, but not after a login for a lost token."""
-
-    _lost = False
-
-    def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
-        dead = super()._was_dead(where, token, deadline)
-        self._lost = self._lost or dead
-        return dead
-
-    def _arm(self, seconds: float) -> None:
-        if not self._lost:
-            super()._arm(seconds)
-
-
 class WakesUpWithPausesAfterAnOutage(SpinsInAThreadAfterAnOutage):
     rests = 0.09
 
@@ -550,11 +501,6 @@ class AsksFourTimesAfterOutages(_AsksAfterALogin):
 
 MUTANTS = by_name(
     Mutant(ProbesAtWholeSeconds, "SEA-05", "instances log in within"),
-    Mutant(ChecksItsTokenThreeTimesAfterALogin, "SEA-05", "no stampede"),
-    Mutant(NeverRecovers, "SEA-05", "each caller has a good read").called(
-        "never-recovers-in-some-clients"
-    ),
-    Mutant(RecoversAtFixedTimes, "SEA-05", "instances log in within"),
     Mutant(RefreshesEverythingAfterALogin, "SEA-05", "no stampede"),
     Mutant(LogsInOnceMore, "SEA-05", "logins").called("logs-in-three-times-in-a-herd"),
     Mutant(LooksUpItsSecondTokenMoreOften, "SEA-05", "no stampede"),
@@ -576,7 +522,6 @@ MUTANTS = by_name(
         "logs-in-three-times-in-a-crowd"
     ),
     Mutant(LeavesARefresherForEachOutage, "SEA-11", "read requests in"),
-    Mutant(LeavesARefresherForItsCache, "SEA-11", "read requests in"),
     Mutant(LeavesALookupThreadForEachOutage, "SEA-11", "lookup requests in"),
     Mutant(LeavesARenewerForEachLogin, "SEA-11", "renew requests in"),
     Mutant(LooksUpItsTokenThreeTimesAfterOutages, "SEA-11", "lookup requests in"),
@@ -589,7 +534,6 @@ MUTANTS = by_name(
     Mutant(NeverRecovers, "SEA-11", "a good read within").called(
         "never-recovers-after-it-had-a-token"
     ),
-    Mutant(RenewsNoTokenAfterALoss, "SEA-11", "the token is renewed, or replaced"),
 )
 
 
@@ -600,20 +544,14 @@ TOLERATED = by_name(
     Tolerated(LosesALoginAtAThirdInAHerd, "SEA-05"),
     Tolerated(LooksEverySecond, "SEA-05").called("looks-up-its-token-every-second-in-a-herd"),
     Tolerated(AsksForHealthFirst, "SEA-05").called("asks-for-health-in-a-herd"),
-    Tolerated(AsksForAnHour, "SEA-05").called("asks-for-an-hour-in-a-herd"),
     Tolerated(LosesALogin, "SEA-10", LAZY_PROCESS, process=True).called("loses-a-login-in-a-crowd"),
-    Tolerated(LogsInAtHalfALife, "SEA-10", LAZY_PROCESS, process=True).called(
-        "logs-in-at-half-a-life-in-a-crowd"
-    ),
     Tolerated(RecoversWithinASecond, "SEA-10", LAZY_PROCESS, process=True),
     Tolerated(RecoversWithFullJitter, "SEA-10", LAZY_PROCESS, process=True),
     Tolerated(WakesUpWithPausesAfterAnOutage, "SEA-11", LAZY_PROCESS, process=True),
     Tolerated(LooksUpItsTokenTwiceAfterOutages, "SEA-11"),
     Tolerated(AsksFourTimesAfterOutages, "SEA-11"),
     Tolerated(KeepsTwoConnections, "SEA-11"),
-    Tolerated(CachesForTheRefreshTime, "SEA-11").called("caches-through-outages"),
     Tolerated(LogsInInsteadOfRenewing, "SEA-11").called("logs-in-instead-through-outages"),
-    Tolerated(RenewsAtAThird, "SEA-11").called("renews-at-a-third-through-outages"),
     Tolerated(AsksForAnHour, "SEA-11").called("asks-for-an-hour-through-outages"),
     Tolerated(PollsTwiceAMinute, "SEA-11"),
 )

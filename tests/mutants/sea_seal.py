@@ -16,12 +16,10 @@ from tests.mutants.clients import (
     AsksOften,
     AsksTooOften,
     GivesUpAtItsStart,
-    HangsAtTheEnd,
     KeepsFiveInReserve,
     KeepsNineInReserve,
     KeepsThreeSecretsFresh,
     KeepsThreeSecretsTooFresh,
-    LeavesAThreadForEachFailure,
     LeavesFiveThreads,
     LeavesNineThreads,
     LogsInLaterAfterAFailure,
@@ -31,8 +29,6 @@ from tests.mutants.clients import (
     NeverRecovers,
     PausesBeforeItWritesAgain,
     ReconnectsTooOften,
-    Remembers,
-    RetriesWithoutAPause,
     Tolerated,
     TreatsAnOutageAsAnEmptySecret,
     TreatsASealAsADeadToken,
@@ -50,7 +46,6 @@ from tests.mutants.login_clients import (
     LogsInTooOftenAtItsStart,
     PausesForFourSeconds,
     StartsWithAToken,
-    TriesTwiceInEachCall,
     WantsVaultAtItsSlowStart,
 )
 from tests.mutants.reference_clients import StopsRefreshingAfterA429, Tweaked
@@ -112,36 +107,6 @@ class LogsInALoopWhileVaultIsAway(LazyClient):
             for _ in range(self.lines):
                 log.info("Vault is away; waiting for it")
             time.sleep(self.pause)
-
-
-class ReturnsNoWholeSecretAfterAFailure(Tweaked):
-    """Their own circuit opens for good."""
-
-    _open = False
-
-    def read_all(self, path: str) -> Any:
-        if self._open:
-            raise VaultUnavailable("the circuit is open")
-        try:
-            found = super().read_all(path)
-        except VaultUnavailable:
-            self._open = True
-            raise
-        self._open = found.stale
-        return found
-
-
-class NeverRefreshesAfterAnOutage(Remembers):
-    _shaken = False
-
-    def read(self, path: str, key: str) -> str:
-        if self._shaken and (path, key) in self._kept:
-            return self._kept[path, key]
-        try:
-            return super().read(path, key)
-        except UnavailableError:
-            self._shaken = True
-            raise
 
 
 class FillsItsCacheOnlyByPlainReadsAfterASeal(Tweaked):
@@ -296,34 +261,6 @@ class FloodsVaultAtItsStart(LazyClient):
                 )
                 return
             time.sleep(0.02)
-
-
-class GivesUpAfterAFailedLogin(LazyClient):
-    """It waits out a seal, but no failed login."""
-
-    _over = False
-
-    def _log_in(self, deadline: float) -> Token:
-        if self._over:
-            raise DeniedError("Vault could not let it in")
-        try:
-            return super()._log_in(deadline)
-        except UnavailableError as error:
-            self._over = "answered 500" in str(error)
-            raise
-
-
-class TreatsA429ToALoginAsARefusal(LazyClient):
-    """After the third it waits for another secret-id."""
-
-    def _log_in(self, deadline: float) -> Token:
-        try:
-            return super()._log_in(deadline)
-        except UnavailableError as error:
-            if "answered 429" not in str(error):
-                raise
-            self._credentials.refused(self._credentials.current()[1])
-            raise DeniedError("Vault refused role-id or secret-id") from None
 
 
 class TreatsAGatewayPageForALoginAsARefusal(LazyClient):
@@ -541,21 +478,6 @@ class CrashesAfter22Failures(LazyClient):
     gate_type = _Sleeps
 
 
-class _CountsItsTries(Gate):
-    """Stops after ten failures in a row."""
-
-    def _enter(self, deadline: float) -> bool:
-        if self._failures >= 10:
-            raise UnavailableError("too many failures")
-        return super()._enter(deadline)
-
-
-class GivesUpAfterANumberOfTries(LazyClient):
-    """Survives short seals."""
-
-    gate_type = _CountsItsTries
-
-
 class WakesUpWithPausesWhileItWaits(SpinsWhileItWaits):
     rests = 0.09
 
@@ -565,8 +487,6 @@ MUTANTS = by_name(
     Mutant(TreatsAnOutageAsAnEmptySecret, "SEA-01", "none of its keys").called(
         "treats-a-seal-as-an-empty-secret"
     ),
-    Mutant(ReturnsNoWholeSecretAfterAFailure, "SEA-01", "a good read_all within", REFERENCE),
-    Mutant(NeverRefreshesAfterAnOutage, "SEA-01", "rotated secret"),
     Mutant(TreatsASealAsADeadToken, "SEA-01", "the token survives"),
     Mutant(PausesBeforeItWritesAgain, "SEA-01", "a write is good again").called(
         "pauses-writes-after-a-seal"
@@ -578,7 +498,6 @@ MUTANTS = by_name(
     Mutant(LogsInLaterAfterAFailure, "SEA-01", "the token survives").called(
         "logs-in-later-after-a-short-seal"
     ),
-    Mutant(RetriesWithoutAPause, "SEA-01", "no request storm"),
     Mutant(AsksTooOften, "SEA-01", "no request storm").called("asks-too-often-in-a-seal"),
     Mutant(KeepsThreeSecretsTooFresh, "SEA-01", "requests in").called(
         "polls-three-secrets-too-often"
@@ -593,21 +512,12 @@ MUTANTS = by_name(
     Mutant(LogsInThreeTimes, "SEA-02", "at most 1 login").called(
         "logs-in-three-times-after-a-seal"
     ),
-    Mutant(LogsInOnceMoreLater, "SEA-02", "at most 1 login").called(
-        "logs-in-again-later-after-a-seal"
-    ),
     Mutant(LogsInForEachCallerWithoutAToken, "SEA-02", "at most 1 login"),
-    Mutant(FloodsVaultAtItsStart, "SEA-03", "no request storm"),
     Mutant(GivesUpAtItsStart, "SEA-03", "a good read within").called(
         "never-logs-in-after-a-failed-start"
     ),
-    Mutant(GivesUpAfterAFailedLogin, "SEA-03", "a good read within"),
-    Mutant(TreatsA429ToALoginAsARefusal, "SEA-03", "a failure then is unavailable"),
     Mutant(LogsInTooOftenAtItsStart, "SEA-03", "no request storm"),
     Mutant(TreatsAGatewayPageForALoginAsARefusal, "SEA-03", "a failure then is unavailable"),
-    Mutant(LeavesAThreadForEachFailure, "SEA-04", "leave nothing behind").called(
-        "leaves-a-thread-for-each-seal"
-    ),
     Mutant(LeavesNineThreads, "SEA-04", "leave nothing behind"),
     Mutant(LeavesOneThreadForEachSeal, "SEA-04", "leave nothing behind"),
     Mutant(KeepsNineInReserve, "SEA-04", "connections: 0 before").called(
@@ -622,13 +532,11 @@ MUTANTS = by_name(
     ),
     Mutant(InitialisesAnEmptyVault, "SEA-07", "nobody initialises a Vault"),
     Mutant(FloodsVaultAtItsStart, "SEA-07", "no request storm").called("floods-an-empty-vault"),
-    Mutant(HangsAtTheEnd, "SEA-08", "it ends cleanly").called("hangs-at-its-end-in-a-seal"),
     Mutant(EndsTooLate, "SEA-08", "seconds until it has ended"),
     Mutant(
         EndsLongAfterASignal, "SEA-08", "seconds until it has ended", LAZY_PROCESS, process=True
     ),
     Mutant(RaisesAtItsEndInASeal, "SEA-08", "it ends cleanly"),
-    Mutant(RaisesWhenNothingAnswersItsRevocation, "SEA-08", "it ends cleanly"),
     Mutant(RetriesItsRevocationWhileNothingAnswers, "SEA-08", "it ends cleanly"),
     Mutant(WaitsForALoginAtItsEnd, "SEA-08", "it ends cleanly"),
     Mutant(SpinsWhileItWaits, "SEA-09", "seconds of a processor", LAZY_PROCESS, process=True),
@@ -637,7 +545,6 @@ MUTANTS = by_name(
     ),
     Mutant(NeverPausesAfter22Failures, "SEA-09", "no request storm"),
     Mutant(CrashesAfter22Failures, "SEA-09", "a good read within"),
-    Mutant(GivesUpAfterANumberOfTries, "SEA-09", "a good read within"),
     Mutant(LogsInOnceMoreLater, "SEA-09", "at most 1 login").called(
         "logs-in-again-later-after-a-long-seal"
     ),
@@ -651,7 +558,6 @@ TOLERATED = by_name(
     Tolerated(PausesReadsOfUncachedSecrets, "SEA-01"),
     Tolerated(AsksOften, "SEA-01").called("asks-often-in-a-seal"),
     Tolerated(KeepsThreeSecretsFresh, "SEA-01").called("polls-three-secrets"),
-    Tolerated(TriesTwiceInEachCall, "SEA-02").called("tries-twice-in-each-call-in-a-seal"),
     Tolerated(LogsInForEachCall, "SEA-02").called("logs-in-for-each-call-in-a-long-seal"),
     Tolerated(AsksForAnHour, "SEA-02").called("asks-for-an-hour-before-a-seal"),
     Tolerated(AnswersFromMemory, "SEA-02").called("answers-from-memory-through-a-seal"),
@@ -662,8 +568,6 @@ TOLERATED = by_name(
     Tolerated(LeavesFiveThreads, "SEA-04"),
     Tolerated(KeepsFiveInReserve, "SEA-04").called("keeps-five-connections-in-reserve"),
     Tolerated(ReconnectsOftenToADeadServer, "SEA-06"),
-    Tolerated(LoadsWhileItIsFirstAsked, "SEA-07").called("loads-code-at-an-empty-vault"),
-    Tolerated(StartsWithAToken, "SEA-07").called("starts-with-a-token-at-an-empty-vault"),
     Tolerated(LoadsWhileItIsFirstAsked, "SEA-08").called("loads-code-before-it-ends-in-a-seal"),
     Tolerated(EndsInTime, "SEA-08"),
     Tolerated(EndsOnlyByASignal, "SEA-08", LAZY_PROCESS, process=True),

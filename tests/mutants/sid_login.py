@@ -21,13 +21,11 @@ from tests.mutants.clients import (
     TriesFiveTimesInOneCall,
     TriesFourTimesInOneCall,
     TriesNowAndThen,
-    TrustsSysHealth,
     by_name,
 )
 from tests.mutants.login_clients import (
     KeepsAndLogsInAtAThird,
     KeepsLongAndLogsInAtAThird,
-    KeepsLongerAndLogsInAtAThird,
     LoadsAtItsFirstRead,
     LogsInAtAThird,
     LogsInAtHalfALife,
@@ -40,7 +38,7 @@ from tests.mutants.login_clients import (
     StartsWithAToken,
     WantsVaultAtItsSlowStart,
 )
-from tests.mutants.reference_clients import AlwaysReportsHealthy, Tweaked
+from tests.mutants.reference_clients import Tweaked
 from tests.subjects.lazy_client import Credentials, LazyClient, Token, _mark
 from tests.subjects.lazy_wire import (
     ClientError,
@@ -197,16 +195,6 @@ class NeverTriesANewSecretId(LazyClient):
     credentials_type = _Offended
 
 
-class _InPairs(_InBursts):
-    burst = 2
-
-
-class TriesALateSecretIdInPairs(LazyClient):
-    """Reads the file and tries once more after each pause."""
-
-    credentials_type = _InPairs
-
-
 class DropsALivingTokenBeforeItLogsIn(LazyClient):
     """One that can no longer be renewed: callers may have nothing for the last third of a life."""
 
@@ -252,48 +240,8 @@ class WaitsForeverForItsLogin(LazyClient):
     wire_type = _PatientWithLogins
 
 
-class LogsInInAThreadWithoutADeadline(LazyClient):
-    """All calls wait for it until their deadlines."""
-
-    wire_type: type[Wire] = _PatientWithLogins
-    patience = 1.0  # times the deadline of a call
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._under_way: threading.Thread | None = None
-        self._failure: ClientError | None = None
-
-    def _log_in(self, deadline: float) -> Token:
-        running, before = self._under_way, self._token
-        if running is None or not running.is_alive():
-            self._failure = None
-            running = threading.Thread(target=self._do_log_in, name="login", daemon=True)
-            self._under_way = running
-            running.start()
-        running.join(max(0.0, deadline - time.monotonic()))
-        if running.is_alive():
-            raise GivenUpError("a login is under way")
-        token = self._token
-        if token is None or token is before:
-            raise self._failure or UnavailableError("no token came of the login")
-        return token
-
-    def _do_log_in(self) -> None:
-        try:
-            super()._log_in(time.monotonic() + self.patience * self._deadline)
-        except ClientError as error:
-            self._failure = error
-
-
 class TreatsALockedRoleAsAnEmptySecret(TreatsAnOutageAsAnEmptySecret):
     """Takes a whole secret for empty while it cannot log in."""
-
-
-class LogsInInAThreadWithADeadline(LogsInInAThreadWithoutADeadline):
-    """Gives up after three times a call's time."""
-
-    wire_type = Wire
-    patience = 3.0
 
 
 class TriesALockedRoleTenTimes(LazyClient):
@@ -494,12 +442,6 @@ class SendsAnEmptySecretId(LazyClient):
     credentials_type = _Verbatim
 
 
-class SendsAnEmptySecretIdBehindACache(PollsItsSecrets, SendsAnEmptySecretId):
-    """It needs a login only at its next poll."""
-
-    every = 5.0
-
-
 class NeedsItsFile(LazyClient):
     """Its login thread ends if the file is missing."""
 
@@ -511,10 +453,6 @@ class NeedsItsFile(LazyClient):
             self._ended = True
             raise GivenUpError("nobody logs in any more")
         return super()._log_in(deadline)
-
-
-class StopsLoggingInWithoutASecretIdFileBehindACache(PollsItsSecrets, NeedsItsFile):
-    """It mostly misses a file that is briefly gone."""
 
 
 class _AnyNumber(Credentials):
@@ -547,18 +485,12 @@ class IgnoresHalfASecretId(LazyClient):
     credentials_type = _OnlyComplete
 
 
-class IgnoresHalfASecretIdAndDoesNotStart(RefusesToStart):
-    credentials_type = _OnlyComplete
-
-
 MUTANTS = by_name(
     Mutant(ReadsItsSecretIdOnce, "SID-01", "refused logins"),
     Mutant(ReadsWithATokenThatItHasRevoked, "SID-01", "known to be dead").called(
         "reads-with-a-token-that-it-has-revoked-after-a-rotation"
     ),
     Mutant(TriesABadSecretIdForever, "SID-02", "the same secret-id"),
-    Mutant(RetriesItsSecretIdWithoutAPause, "SID-02", "the same secret-id"),
-    Mutant(AlwaysReportsHealthy, "SID-02", "health tells the truth", REFERENCE),
     Mutant(ReportsTheHealthOfItsFirstLookup, "SID-02", "health tells the truth"),
     Mutant(TriesASecretIdFiveTimes, "SID-02", "the same secret-id").called(
         "tries-a-bad-secret-id-five-times"
@@ -568,18 +500,13 @@ MUTANTS = by_name(
     Mutant(TakesNoLoginForNoSecret, "SID-02", "a failure then is").called(
         "treats-a-refused-login-as-a-missing-secret"
     ),
-    Mutant(TriesABadSecretIdForever, "SID-03", "the same secret-id").called(
-        "tries-a-bad-secret-id-until-a-new-one"
-    ),
     Mutant(NeverTriesANewSecretId, "SID-03", "a good read within"),
     Mutant(TriesASecretIdFiveTimes, "SID-03", "the same secret-id").called(
         "tries-a-late-secret-id-five-times"
     ),
-    Mutant(TriesALateSecretIdInPairs, "SID-03", "the same secret-id"),
     Mutant(DropsALivingTokenBeforeItLogsIn, "SID-03", "while its token lives"),
     Mutant(TreatsALockedRoleAsABadSecretId, "SID-04", "a good read within"),
     Mutant(WaitsForeverForItsLogin, "SID-04", "every call ends within"),
-    Mutant(LogsInInAThreadWithoutADeadline, "SID-04", "a good read within"),
     Mutant(RetriesWithoutAPause, "SID-04", "requests (login)").called("floods-a-locked-role"),
     Mutant(TakesNoLoginForNoSecret, "SID-04", "a failure then is").called(
         "treats-a-locked-role-as-a-missing-secret"
@@ -589,32 +516,21 @@ MUTANTS = by_name(
     Mutant(RetriesItsSecretIdWithoutAPause, "SID-05", "4 refused logins").called(
         "retries-an-expired-secret-id-without-a-pause"
     ),
-    Mutant(NeverTriesANewSecretId, "SID-05", "a good read within").called(
-        "never-uses-a-secret-id-after-an-expired-one"
-    ),
     Mutant(NeverUsesASecretIdAfterTwoBadOnes, "SID-05", "a good read within"),
     Mutant(ReadsItsSecretIdOnce, "SID-06", "refused logins").called("uses-a-secret-id-twice"),
     Mutant(LogsInWithOldIdsAfterA403, "SID-06", "refused logins"),
     Mutant(NeverStartsAfterAFailedStart, "SID-07", "promised: it starts in the end"),
     Mutant(RetriesALoginBlindly, "SID-07", "logins with the same secret-id"),
     Mutant(LogsInFourTimesForOneAnswer, "SID-07", "logins with the same secret-id"),
-    Mutant(TrustsSysHealth, "SID-08", "health tells the truth").called(
-        "trusts-sys-health-without-a-token"
-    ),
     Mutant(ReportsHealthyBeforeItsFirstLogin, "SID-08", "health tells the truth", REFERENCE),
     Mutant(SendsAnEmptySecretId, "SID-08", "no login without a secret-id"),
-    Mutant(SendsAnEmptySecretIdBehindACache, "SID-08", "no login without a secret-id"),
     Mutant(TriesFiveTimesInOneCall, "SID-08", "the same secret-id").called(
         "tries-half-a-secret-id-five-times"
     ),
     Mutant(NeedsItsFile, "SID-08", "a good read within").called(
         "stops-logging-in-without-a-secret-id-file"
     ),
-    Mutant(StopsLoggingInWithoutASecretIdFileBehindACache, "SID-08", "a good read within"),
     Mutant(CountsNoRefusedLoginsAtItsStart, "SID-08", "the same secret-id"),
-    Mutant(RetriesItsSecretIdWithoutAPause, "SID-08", "the same secret-id").called(
-        "retries-half-a-secret-id-without-a-pause-at-its-start"
-    ),
     Mutant(ReadsItsSecretIdOnce, "SID-08", "a good read within").called("keeps-half-a-secret-id"),
     Mutant(TreatsALockedRoleAsABadSecretId, "SID-12", "a good read within").called(
         "treats-a-missing-mount-as-a-bad-secret-id"
@@ -634,7 +550,6 @@ TOLERATED = by_name(
     Tolerated(RenewsInACallersCall, "SID-03").called("fails-a-read-when-its-login-is-refused"),
     Tolerated(DropsALivingTokenShortlyBeforeItsEnd, "SID-03"),
     Tolerated(TriesASecretIdFourTimes, "SID-03").called("tries-a-late-secret-id-four-times"),
-    Tolerated(LogsInInAThreadWithADeadline, "SID-04"),
     Tolerated(TriesALockedRoleTenTimes, "SID-04"),
     Tolerated(WaitsBeforeItUsesANewSecretId, "SID-05"),
     Tolerated(StartsSlowly, "SID-05").called("starts-for-longer-than-a-secret-id-lives"),
@@ -650,14 +565,10 @@ TOLERATED = by_name(
     Tolerated(KeepsLongAndLogsInAtAThird, "SID-08").called(
         "notices-a-lost-token-late-with-an-empty-file"
     ),
-    Tolerated(KeepsLongerAndLogsInAtAThird, "SID-08").called(
-        "notices-a-lost-token-after-two-logins-with-an-empty-file"
-    ),
     Tolerated(TriesFourTimesInOneCall, "SID-08").called("tries-half-a-secret-id-four-times"),
     Tolerated(StartsWithAToken, "SID-08").called("starts-when-its-secret-id-is-complete"),
     Tolerated(IgnoresHalfASecretId, "SID-08"),
     Tolerated(RefusesToStart, "SID-08").called("exits-with-half-a-secret-id"),
-    Tolerated(IgnoresHalfASecretIdAndDoesNotStart, "SID-08"),
     Tolerated(PollsItsSecrets, "SID-08").called("polls-while-its-secret-id-is-incomplete"),
     Tolerated(TriesALockedRoleTenTimes, "SID-12").called("tries-a-missing-mount-ten-times"),
 )

@@ -20,7 +20,6 @@ from resilient_vault_client import (
 )
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._grant import Token as ReferenceToken
-from resilient_vault_client._login import Authenticator
 from resilient_vault_client._methods import AppRole, WrappedSecretId
 from resilient_vault_client._renewer import Renewer
 from resilient_vault_client._transport import Answer, Api
@@ -195,20 +194,6 @@ class _SpentAt(WrappedSecretId):
         return super()._open(wrapping, deadline, patience)
 
 
-class _RefusedByAQuota(_RefusedByAStatus):
-    status = 429
-
-
-class _SpentAtAQuota(_SpentAt):
-    api_type = _RefusedByAQuota
-
-
-class TreatsA429AsASpentWrappingToken(UnwrapsBy):
-    """Every other status below 500."""
-
-    wrapped_type = _SpentAtAQuota
-
-
 class _RefusedByAGateway(_RefusedByAStatus):
     status = 502
 
@@ -221,20 +206,6 @@ class TreatsAGatewayPageAsASpentWrappingToken(UnwrapsBy):
     """Once it was sent and not opened."""
 
     wrapped_type = _SpentAtAGateway
-
-
-class _SpentAfterAnyAnswer(WrappedSecretId):
-    def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
-        try:
-            return super()._open(wrapping, deadline, patience)
-        except VaultUnavailable as error:
-            if "about the wrapping token" not in str(error):
-                raise
-            return ""
-
-
-class TreatsAnyAnswerWithoutASecretIdAsASpentWrappingToken(UnwrapsBy):
-    wrapped_type = _SpentAfterAnyAnswer
 
 
 class PausesAfterALostUnwrap(OpensAWrappingTokenTwice):
@@ -298,38 +269,6 @@ class KeepsAndUnwraps(UnwrapsBy):
         return kept[1]
 
 
-class _TellsOfItsNeed(KeepsAndUnwraps):
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        authenticator = self.client._session().authenticator
-        wrapped = authenticator._method._wrapped  # type: ignore[attr-defined]  # that of UnwrapsBy
-        wrapped.authenticator = authenticator
-
-
-class _InNeed(WrappedSecretId):
-    authenticator: Authenticator
-
-    @property
-    def in_need(self) -> bool:
-        token = self.authenticator.current
-        return token is not None and token.lost is not None
-
-
-class _TrustsAnyInNeed(_InNeed, _TrustsLaterOnes):
-    """Trusts what it has opened until a token is refused."""
-
-    def load(self, deadline: Deadline, patience: float) -> str:
-        if self._opened.secret_id and not self.in_need:
-            return self._opened.secret_id
-        return super().load(deadline, patience)
-
-
-class ChecksNoWrappingTokenAfterA403(_TellsOfItsNeed):
-    """It logs in on time with what it has."""
-
-    wrapped_type = _TrustsAnyInNeed
-
-
 # SID-11
 
 
@@ -364,30 +303,6 @@ class TriesASpentWrappingTokenAtEachLogin(UnwrapsBy):
     wrapped_type = _OpensOnceMore
 
 
-class _HasOne(WrappedSecretId):
-    def load(self, deadline: Deadline, patience: float) -> str:
-        return self._opened.secret_id or super().load(deadline, patience)
-
-
-class NeverUnwrapsASecondSecretId(UnwrapsBy):
-    wrapped_type = _HasOne
-
-
-class _UnwrapsAgainAfterA403(_InNeed):
-    """Forgets what it has opened when a token is refused."""
-
-    def load(self, deadline: Deadline, patience: float) -> str:
-        if self.in_need:
-            self._opened.wrapping = ""
-        return super().load(deadline, patience)
-
-
-class UnwrapsTheSameTokenAfterA403(_TellsOfItsNeed):
-    """It logs in on time with what it has."""
-
-    wrapped_type = _UnwrapsAgainAfterA403
-
-
 class LoadsCodeWithALostWrappingToken(LoadsInEachWay):
     """Its first call may take its deadline and two seconds."""
 
@@ -395,9 +310,6 @@ class LoadsCodeWithALostWrappingToken(LoadsInEachWay):
 
 
 MUTANTS = by_name(
-    Mutant(OpensAnyWrappingToken, "SID-09", "requests (unwrap)", REFERENCE).called(
-        "retries-a-lost-unwrap-without-a-limit"
-    ),
     Mutant(LogsInWithoutASecretId, "SID-09", "requests (login)", REFERENCE).called(
         "logs-in-with-an-empty-secret-id-after-a-lost-unwrap"
     ),
@@ -406,14 +318,7 @@ MUTANTS = by_name(
     ),
     Mutant(TreatsASpentWrappingTokenAsAnOutage, "SID-09", "a read fails as denied", REFERENCE),
     Mutant(TreatsAnOutageAsASpentWrappingToken, "SID-09", "a good read within", REFERENCE),
-    Mutant(TreatsA429AsASpentWrappingToken, "SID-09", "a good read within", REFERENCE),
     Mutant(TreatsAGatewayPageAsASpentWrappingToken, "SID-09", "a good read within", REFERENCE),
-    Mutant(
-        TreatsAnyAnswerWithoutASecretIdAsASpentWrappingToken,
-        "SID-09",
-        "a good read within",
-        REFERENCE,
-    ),
     Mutant(OpensAnyWrappingToken, "SID-10", "neither opened nor used", REFERENCE).called(
         "unwraps-any-wrapping-token"
     ),
@@ -421,10 +326,6 @@ MUTANTS = by_name(
         "never-reads-another-wrapping-token"
     ),
     Mutant(ChecksOnlyItsFirstWrappingToken, "SID-10", "neither opened nor used", REFERENCE),
-    Mutant(ChecksNoWrappingTokenAfterA403, "SID-10", "neither opened nor used", REFERENCE),
-    Mutant(OpensAnyWrappingToken, "SID-11", "requests (unwrap)", REFERENCE).called(
-        "retries-a-spent-wrapping-token-without-a-pause"
-    ),
     Mutant(LogsInWithoutASecretId, "SID-11", "requests (login)", REFERENCE),
     Mutant(LooksAtItsWrappingTokenOnce, "SID-11", "a good read within", REFERENCE).called(
         "never-reads-a-second-wrapping-token"
@@ -434,8 +335,6 @@ MUTANTS = by_name(
     ),
     Mutant(UnwrapsTheSameTokenAtEachLogin, "SID-11", "a good read within", REFERENCE),
     Mutant(TriesASpentWrappingTokenAtEachLogin, "SID-11", "at most 0 requests (unwrap)", REFERENCE),
-    Mutant(NeverUnwrapsASecondSecretId, "SID-11", "a good read within", REFERENCE),
-    Mutant(UnwrapsTheSameTokenAfterA403, "SID-11", "a good read within", REFERENCE),
 )
 
 

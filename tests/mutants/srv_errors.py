@@ -12,7 +12,7 @@ from http.client import HTTPConnection
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from resilient_vault_client import PermissionDenied, Secret, ServerFailed, VaultError, VaultTimeout
+from resilient_vault_client import PermissionDenied, ServerFailed, VaultError, VaultTimeout
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import UnexpectedAnswer
 from tests.mutants.clients import (
@@ -31,7 +31,6 @@ from tests.mutants.clients import (
 )
 from tests.mutants.login_clients import PollsSeldom, ProbesItselfNowAndThen
 from tests.mutants.reference_clients import (
-    AlwaysReportsHealthy,
     ReportsUnhealthyLate,
     ReportsUnhealthyTooLate,
     SaysSlowlyHowItIs,
@@ -126,20 +125,6 @@ class EndsAfterItsDeadline(EndsAtItsDeadline):
     """By a sixth of a call's time."""
 
     share = 1.17
-
-
-class FillsItsCacheOneCallerAtATime(Tweaked):
-    """Each has all the time of a call."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._turn = threading.Lock()
-
-    def read_cached(self, path: str, key: str) -> Secret:
-        if self.client._session().memory.fresh(path) is not None:
-            return super().read_cached(path, key)
-        with self._turn:
-            return super().read_cached(path, key)
 
 
 class WaitsForeverForItsFirstAnswer(Tweaked):
@@ -317,10 +302,6 @@ class _TreatsARefusalAsMissing(_GoesByTheStatus):
         return b"HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\n\r\n" % len(says) + says
 
 
-class TreatsA400AsAMissingSecret(LazyClient):
-    wire_type = _TreatsARefusalAsMissing
-
-
 class _TreatsATimeoutAsMissing(_TreatsARefusalAsMissing):
     statuses = (b"408", b"409")
 
@@ -339,10 +320,6 @@ class FindsNothingOnAPage(LazyClient):
             if "none of Vault's" in str(error) and "cut short" not in str(error):
                 return {}
             raise
-
-
-class TreatsForeignJsonAsAMissingKey(FindsNothingOnAPage):
-    """Has no fallback either."""
 
 
 class TreatsAGatewayPageAsAnEmptySecret(FindsNothingOnAPage, _KeyByKeyAsEver):
@@ -455,9 +432,6 @@ class AsksForItsCapabilitiesBeforeAWrite(Tweaked):
 
 MUTANTS = by_name(
     Mutant(HasNoTimeout, "SRV-01", "every call ends within"),
-    Mutant(AlwaysReportsHealthy, "SRV-01", "health says not well", REFERENCE).called(
-        "reports-healthy-while-all-hangs"
-    ),
     Mutant(ReportsUnhealthyTooLate, "SRV-01", "health says not well", REFERENCE).called(
         "reports-unhealthy-too-late-while-all-hangs"
     ),
@@ -479,7 +453,6 @@ MUTANTS = by_name(
     Mutant(AsksForHealthWithoutADeadline, "SRV-04", "health ends within 2 s"),
     Mutant(QueuesCallersBehindAHangingCall, "SRV-04", "every call ends within"),
     Mutant(EndsAfterItsDeadline, "SRV-04", "every call ends within"),
-    Mutant(FillsItsCacheOneCallerAtATime, "SRV-04", "every call ends within", REFERENCE),
     Mutant(WaitsForeverForItsFirstAnswer, "SRV-04", "a good read_cached within", REFERENCE),
     Mutant(ReportsUnhealthyAtAStandby, "SRV-07", "health says well", REFERENCE),
     Mutant(TreatsAStandbyAsARateLimit, "SRV-07", "no read fails"),
@@ -488,9 +461,7 @@ MUTANTS = by_name(
     Mutant(CrashesOnAGatewayPage, "SRV-08", "a failure then is unavailable"),
     Mutant(TreatsAGatewayPageAsAMissingSecret, "SRV-08", "the first is missing"),
     Mutant(TreatsAGateway403AsADeadToken, "SRV-08", "the token survives"),
-    Mutant(TreatsA400AsAMissingSecret, "SRV-08", "never called missing or deleted"),
     Mutant(TreatsA504AsAMissingSecret, "SRV-08", "never called missing or deleted"),
-    Mutant(TreatsForeignJsonAsAMissingKey, "SRV-08", "the first is missing"),
     Mutant(TreatsAGatewayPageAsAnEmptySecret, "SRV-08", "none of its keys"),
     Mutant(StopsRefreshingAfterAGatewayPage, "SRV-08", "a rotated secret is seen", REFERENCE),
     Mutant(CrashesOnARetryAfterDate, "SRV-08", "a failure then is unavailable"),

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from resilient_vault_client import RateLimited
 from tests.mutants.clients import (
     REFERENCE,
     HasATenSecondDeadline,
@@ -18,7 +17,6 @@ from tests.mutants.clients import (
     RetriesWithoutAPause,
     Tolerated,
     Writes,
-    _KeyByKeyAsEver,
     by_name,
 )
 from tests.mutants.login_clients import (
@@ -29,11 +27,10 @@ from tests.mutants.login_clients import (
     RenewsAtAThird,
     RenewsInACallersCall,
 )
-from tests.mutants.reference_clients import StopsRefreshingAfterA429, Tweaked
-from tests.subjects.lazy_client import LazyClient, Token, _secret
+from tests.mutants.reference_clients import StopsRefreshingAfterA429
+from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import (
     ClientError,
-    DeniedError,
     Gate,
     GivenUpError,
     Reply,
@@ -65,39 +62,6 @@ class IgnoresRetryAfterBehindAStaleValue(Remembers):
         if (path, key) in self._kept:
             return _Old(self._kept[path, key])
         raise UnavailableError("there is no value yet")
-
-
-class PollsAgainTooSoonAfterA429(Remembers):
-    """Every eight seconds, in three requests."""
-
-    keeps, asks, pause = 8.0, 3, 0.2
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._asked: dict[tuple[str, str], float] = {}
-        self.declares = {"deadline": self._deadline, "refresh": self.keeps + 0.5}
-
-    def read(self, path: str, key: str) -> str:
-        asked, last = time.monotonic(), self._asked.get((path, key), float("-inf"))
-        if asked - last < self.keeps:
-            return self._kept[path, key]
-        deadline = asked + self._deadline * 0.95
-        token = self._valid_token(deadline)
-        for _ in range(self.asks):
-            try:
-                self._wire.send(
-                    "GET", f"{self._mount}/data/{path}", deadline=deadline, token=token.value
-                )
-            except UnavailableError:
-                time.sleep(self.pause)
-        try:
-            value = super().read(path, key)
-        except UnavailableError:
-            if (path, key) in self._kept:
-                return _Old(self._kept[path, key])
-            raise
-        self._asked[path, key] = asked
-        return value
 
 
 class _AnsweredInItsWay(Wire):
@@ -159,44 +123,6 @@ class SleepsForRetryAfterBeyondItsDeadline(LazyClient):
     wire_type = _SleepsAsItIsTold
 
 
-class _AsksOnceMoreAtOnce(_AnsweredInItsWay):
-    def _answered(self, ask: Callable[[float], Reply], deadline: float) -> Reply:
-        try:
-            return ask(deadline)
-        except UnavailableError as error:
-            if not getattr(error, "pause", 0.0):
-                raise
-        return ask(deadline)
-
-
-class RetriesA429OnceWithoutAPause(LazyClient):
-    """Over another connection; its callers come two at a time."""
-
-    capabilities = LazyClient.capabilities | {"cached"}
-    wire_type = _AsksOnceMoreAtOnce
-
-    def read_cached(self, path: str, key: str) -> str:
-        return self.read(path, key)
-
-
-class FillsItsCacheDespiteRetryAfter(Tweaked):
-    """It obeys it in plain reads."""
-
-    def read_cached(self, path: str, key: str) -> Any:
-        try:
-            return self._read_at_once(path, key)
-        except RateLimited:
-            return self._read_at_once(path, key)
-
-    def _read_at_once(self, path: str, key: str) -> Any:
-        circuit = self.client._session().circuit
-        with circuit._changed:
-            for outage in circuit._outages.values():
-                outage.next_attempt = 0.0
-            circuit._changed.notify_all()
-        return super().read_cached(path, key)
-
-
 class _AsTold(Gate):
     """Waits for a share of what ``Retry-After`` says."""
 
@@ -222,24 +148,6 @@ class RetriesBeforeRetryAfter(LazyClient):
     """A third of a second too soon."""
 
     gate_type = _Hasty
-
-
-class ReadsWholeSecretsDespiteRetryAfter(_KeyByKeyAsEver):
-    """Reads them by separate code, without pauses."""
-
-    def read_all(self, path: str) -> dict[str, str]:
-        deadline = time.monotonic() + self._deadline * 0.95
-        token, where = self._valid_token(deadline), f"{self._mount}/data/{path}"
-        try:
-            reply = self._wire.send("GET", where, deadline=deadline, token=token.value)
-        except UnavailableError:
-            time.sleep(0.2)
-            reply = self._wire.send("GET", where, deadline=deadline, token=token.value)
-        if reply.status == 403 and self._was_dead(where, token, deadline):
-            return super().read_all(path)
-        if reply.status == 403:
-            raise DeniedError(f"the policy denies {path}")
-        return _secret(reply, path)
 
 
 class PollsVersionsDespiteRetryAfter(LooksByItself):
@@ -377,24 +285,6 @@ class TriesA412SixTimesAndPolls(LooksByItself, TriesA412SixTimes):
             self._wire.send("GET", where, deadline=deadline, token=token.value)
 
 
-class TriesA412EightTimesAndPolls(TriesA412SixTimesAndPolls):
-    """With short pauses, until its call is over."""
-
-    every, tries, pause = 0.4, 8, 0.045
-
-    def _look(self, token: Token, deadline: float) -> None:
-        self.every = 5.0
-        super()._look(token, deadline)
-
-    def read(self, path: str, key: str) -> str:
-        began = time.monotonic()
-        try:
-            return super().read(path, key)
-        except UnavailableError:
-            time.sleep(max(0.0, began + 0.9 * self._deadline - time.monotonic()))
-            raise
-
-
 # SRV-11
 
 
@@ -445,10 +335,6 @@ class StopsRenewingAfterAGatewayPage(_GivesUp):
     word = "none of Vault's"
 
 
-class LogsInAfterAGatewayPage(_AtARefusal):
-    word = "none of Vault's"
-
-
 DENIED = "403 by a page"
 
 
@@ -478,20 +364,6 @@ class LogsInAfterAGateway403(LazyClient):
         return False
 
 
-class StopsRenewingAfterAGateway403(LogsInAfterAGateway403):
-    """Logs in after its token's end."""
-
-    _over = False
-
-    def _goes_on(self) -> bool:
-        self._over = True
-        return True
-
-    def _arm(self, seconds: float) -> None:
-        if not self._over:
-            super()._arm(seconds)
-
-
 class FailsAReadWhenItsRenewalFails(LazyClient):
     """Renews during a read."""
 
@@ -503,27 +375,6 @@ class FailsAReadWhenItsRenewalFails(LazyClient):
 
     def _arm(self, seconds: float) -> None:
         """Start no thread."""
-
-
-class StopsRenewingAfterA503(LazyClient):
-    """The next login starts another renewer."""
-
-    _ended = False
-
-    def _renewed(self, token: Token, deadline: float) -> bool:
-        try:
-            return super()._renewed(token, deadline)
-        except UnavailableError as error:
-            self._ended = "sealed" in str(error)
-            raise
-
-    def _arm(self, seconds: float) -> None:
-        if not self._ended:
-            super()._arm(seconds)
-
-    def _log_in(self, deadline: float) -> Token:
-        self._ended = False
-        return super()._log_in(deadline)
 
 
 class DoublesItsPausesBetweenRenewals(LazyClient):
@@ -575,14 +426,10 @@ class FailsAReadWhenItsRenewalMeetsASeal(RenewsInACallersCall):
 
 MUTANTS = by_name(
     Mutant(IgnoresRetryAfterBehindAStaleValue, "SRV-05", "Retry-After"),
-    Mutant(PollsAgainTooSoonAfterA429, "SRV-05", "Retry-After is obeyed"),
     Mutant(IgnoresALowercaseRetryAfter, "SRV-05", "Retry-After is obeyed"),
     Mutant(SleepsForRetryAfterBeyondItsDeadline, "SRV-05", "every call ends within 4 s"),
-    Mutant(RetriesA429OnceWithoutAPause, "SRV-05", "Retry-After is obeyed"),
     Mutant(IgnoresRetryAfter, "SRV-05", "Retry-After is obeyed"),
-    Mutant(FillsItsCacheDespiteRetryAfter, "SRV-05", "Retry-After is obeyed", REFERENCE),
     Mutant(RetriesBeforeRetryAfter, "SRV-05", "Retry-After is obeyed"),
-    Mutant(ReadsWholeSecretsDespiteRetryAfter, "SRV-05", "Retry-After is obeyed"),
     Mutant(
         PollsVersionsDespiteRetryAfter, "SRV-05", "Retry-After is obeyed by each look at a version"
     ),
@@ -593,22 +440,17 @@ MUTANTS = by_name(
     ),
     Mutant(ReportsA412AsAnError, "SRV-09", "a 412 is tried again"),
     Mutant(ReturnsAnOldValueForeverAfterA412, "SRV-09", "the steady state holds again"),
-    Mutant(RetriesWithoutAPause, "SRV-09", "for one call").called("floods-a-lagging-standby"),
     Mutant(TriesA412SixTimesWithoutPauses, "SRV-09", "0.1 s apart"),
     Mutant(TriesA412SevenTimes, "SRV-09", "for one call"),
     Mutant(TriesA412WithShortPauses, "SRV-09", "0.1 s apart"),
-    Mutant(TriesA412EightTimesAndPolls, "SRV-09", "0.1 s apart"),
     Mutant(StopsRenewingAfterA429, "SRV-11", "the next renewal succeeds"),
     Mutant(IgnoresRetryAfter, "SRV-11", "Retry-After is obeyed by each renew").called(
         "renews-despite-retry-after"
     ),
     Mutant(LogsInAfterA429, "SRV-11", "the token survives"),
     Mutant(StopsRenewingAfterAGatewayPage, "SRV-11", "the next renewal succeeds"),
-    Mutant(LogsInAfterAGatewayPage, "SRV-11", "the token survives"),
     Mutant(LogsInAfterAGateway403, "SRV-11", "the token survives"),
-    Mutant(StopsRenewingAfterAGateway403, "SRV-11", "the next renewal succeeds"),
     Mutant(FailsAReadWhenItsRenewalFails, "SRV-11", "no read fails"),
-    Mutant(StopsRenewingAfterA503, "SRV-11", "the next renewal succeeds"),
 )
 
 
@@ -616,7 +458,6 @@ TOLERATED = by_name(
     Tolerated(LogsInAtAThird, "SRV-05").called("logs-in-at-a-third-after-a-quota"),
     Tolerated(RetriesExactlyAfterRetryAfter, "SRV-05"),
     Tolerated(AsksOnceItIsOld, "SRV-05").called("keeps-what-it-read-under-a-quota"),
-    Tolerated(AsksOnceItIsOld, "SRV-06").called("keeps-what-it-read-under-a-silent-quota"),
     Tolerated(PollsItsSecrets, "SRV-06").called("polls-under-a-silent-quota"),
     Tolerated(HasATenSecondDeadline, "SRV-09").called(
         "has-a-ten-second-deadline-at-a-lagging-standby"

@@ -71,12 +71,6 @@ class GoesByTtl(ReferenceSubject):
         raise failure
 
 
-class KeepsItsFirstPassword(GoesByTtl):
-    def lasts(self, credential: StaticCredential) -> float:
-        del credential
-        return math.inf
-
-
 OVER, WORKS = "a password that is over is not handed out", "a credential that works"
 
 
@@ -107,21 +101,6 @@ class SeesIt(GoesByTtl):
         if now - since >= self.late or path not in self._shown:
             self._shown[path] = fresh
         return self._shown[path]
-
-
-class AsksForADueRotationWithoutAPause(GoesByTtl):
-    """Asks while the `ttl` is 0."""
-
-    def ask(self, path: str) -> StaticCredential:
-        """Return Vault's answer once it has a next rotation."""
-        until = time.monotonic() + self.client.config.timeout / 2
-        found = super().ask(path)
-        while not float(found.data["ttl"]) and time.monotonic() < until:
-            found = super().ask(path)
-        return found
-
-    def lasts(self, credential: StaticCredential) -> float:
-        return float(credential.data["ttl"])
 
 
 class _AsksByItself(GoesByTtl):
@@ -309,10 +288,8 @@ _tolerated = partial(Tolerated, base=REFERENCE)
 
 
 MUTANTS = by_name(
-    _mutant(KeepsItsFirstPassword, "STA-01", OVER),
     _mutant(TreatsATtlOfZeroAsEndless, "STA-01", OVER),
     _mutant(SeesIt, "STA-01", OVER).called("sees-a-rotation-too-late"),
-    _mutant(AsksForADueRotationWithoutAPause, "STA-01", "credentials"),
     _mutant(AsksThreeTimesASecondForAPassword, "STA-01", "credentials"),
     _mutant(IgnoresRefusals, "STA-02", WORKS).called("ignores-a-refused-password"),
     _mutant(ActsOnARefusedPasswordTooLate, "STA-02", WORKS),

@@ -20,14 +20,6 @@ from vault_harness.judge.subjects.reference import ReferenceSubject
 # TKF-01
 
 
-class ReadsItsTokenOnce(ReferenceSubject):
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        file = Path(environ["VAULT_TOKEN_FILE"])
-        kept = file.with_name("kept-token")
-        kept.write_text(file.read_text(encoding="ascii"), encoding="ascii")
-        super().__init__(VaultClient(environ={**environ, "VAULT_TOKEN_FILE": str(kept)}))
-
-
 class KeepsTheLineEndOfItsTokenFile(LazyClient):
     """No HTTP library would send it."""
 
@@ -186,14 +178,6 @@ class AnswersFromMemoryWithATokenFile(AnswersFromMemory, ReadsItsTokenForEachReq
                     self._kept[path] = LazyClient.read_all(self, path)
 
 
-class ReadsItsTokenFileOnceBehindACache(AnswersFromMemoryWithATokenFile):
-    _first: Token | None = None
-
-    def _valid_token(self, deadline: float) -> Token:
-        self._first = self._first or super()._valid_token(deadline)
-        return self._first
-
-
 class UsesAnOldTokenOfItsFileForAWhile(AnswersFromMemoryWithATokenFile):
     every = (0.9, 1.1)
     after = 5.0
@@ -253,18 +237,13 @@ class ReadsItsTokenFileTooLate(ReadsItsTokenFileLate):
 
 
 MUTANTS = by_name(
-    Mutant(ReadsItsTokenOnce, "TKF-01", "a good read within", REFERENCE),
     Mutant(KeepsTheLineEndOfItsTokenFile, "TKF-01", "a good read within", REFERENCE),
     Mutant(RevokesItsAgentsToken, "TKF-01", "agent's token is left alone", REFERENCE),
     Mutant(RevokesItsAgentsOldToken, "TKF-01", "requests (login and renew and revoke)", REFERENCE),
     Mutant(GivesUpAfterAMissingFile, "TKF-01", "a good read within", REFERENCE),
     Mutant(RetriesARefusedTokenWithoutAPause, "TKF-01", "no request storm", REFERENCE),
-    Mutant(GivesUpAfterAnEmptyFile, "TKF-01", "a good read within", REFERENCE).called(
-        "gives-up-after-an-empty-token-file"
-    ),
     Mutant(TreatsATtlOfZeroAsAnEndedToken, "TKF-01", "a good read within", REFERENCE),
     Mutant(LooksUpAnEndlessTokenInALoop, "TKF-01", "no loop without a pause", REFERENCE),
-    Mutant(ReadsItsTokenFileOnceBehindACache, "TKF-01", "a good request with the token", REFERENCE),
     Mutant(UsesAnOldTokenOfItsFileForTooLong, "TKF-01", "a good request with the token", REFERENCE),
     Mutant(ReadsItsTokenFileTooLate, "TKF-01", "a good read within", REFERENCE),
 )
@@ -273,6 +252,5 @@ MUTANTS = by_name(
 TOLERATED = by_name(
     Tolerated(ReadsItsTokenForEachRequest, "TKF-01", REFERENCE),
     Tolerated(UsesAnOldTokenOfItsFileForAWhile, "TKF-01", REFERENCE),
-    Tolerated(AnswersFromMemoryWithATokenFile, "TKF-01", REFERENCE),
     Tolerated(ReadsItsTokenFileLate, "TKF-01", REFERENCE),
 )

@@ -19,15 +19,12 @@ from tests.mutants.clients import (
     Mutant,
     Tolerated,
     _CallsItSomethingElse,
-    _of_anybody,
-    _ReadsWholeSecretsApart,
     by_name,
 )
 from tests.mutants.login_clients import (
     AsksOnceItIsOld,
     LoadsWhileItIsFirstAsked,
     LogsInInsteadOfRenewing,
-    LogsInTooOftenAtItsStart,
     RefusesToStart,
     StartsSlowly,
     StartsWithAToken,
@@ -241,19 +238,6 @@ class _KnowsTheDate(Wire):
         return super().send(*args, **how)
 
 
-class _KnowsTheFirstDate(_KnowsTheDate):
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._first = super()._ends()
-
-    def _ends(self) -> datetime | None:
-        return self._first
-
-
-class MakesNoHandshakeAfterItsFirstCertificateEnds(LazyClient):
-    wire_type = _KnowsTheFirstDate
-
-
 class _PausesWhenItsConnectionEnds(Wire):
     """Keeps a connection, and sends nothing for a while after that has closed."""
 
@@ -367,32 +351,6 @@ class AcceptsAnyHostName(LazyClient):
     wire_type = _NoNames
 
 
-class _Resigns(Wire):
-    """Goes on without verifying if that fails."""
-
-    _verify = True
-
-    def _context(self) -> ssl.SSLContext:
-        context = super()._context()
-        if not self._verify:
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        return context
-
-    def send(
-        self, method: str, path: str, *, deadline: float, token: str = "", body: object = None
-    ) -> Reply:
-        try:
-            return super().send(method, path, deadline=deadline, token=token, body=body)
-        except UnavailableError as error:
-            if "CertVerification" in str(error):
-                self._verify = False
-            raise
-
-
-class StopsVerifying(LazyClient):
-    wire_type = _Resigns
-
-
 class _AnyAuthority(Wire):
     """Accepts certificates of any authority."""
 
@@ -418,19 +376,6 @@ class VerifiesNoCertificateForLogins(LazyClient):
     wire_type = _LogsInApart
 
 
-class _LogsInByTheName(_Apart, _AnyAuthority):
-    kind = "/login"
-
-    def _context(self) -> ssl.SSLContext:
-        return _AnyAuthority._context(self) if self._mine.apart else Wire._context(self)
-
-
-class ChecksOnlyTheHostNameForLogins(LazyClient):
-    """Its secret-id may go to a stranger."""
-
-    wire_type = _LogsInByTheName
-
-
 class _RenewsApart(_Apart):
     kind = "/renew-self"
 
@@ -448,25 +393,8 @@ class VerifiesNoCertificateForRenewals(LazyClient):
         return super()._ask(method, path, deadline, token, body)
 
 
-class _RevokesApart(_Apart):
-    kind = "/revoke-self"
-
-
-class VerifiesNoCertificateForRevocations(LazyClient):
-    wire_type = _RevokesApart
-
-
 class VerifiesNoCertificateForWrites(_WritesByItself):
     """Verifies every certificate except for writes."""
-
-
-class _Unverified(Wire):
-    def _context(self) -> ssl.SSLContext:
-        return _of_anybody()
-
-
-class VerifiesNoCertificateForWholeSecrets(_ReadsWholeSecretsApart):
-    other_wire = _Unverified
 
 
 class _Forgives(Wire):
@@ -536,7 +464,6 @@ MUTANTS = by_name(
     Mutant(TrustsEveryServerWithHalfACaFile, "TLS-01", "sent to a stranger, beside half a CA file"),
     Mutant(NeverRereadsAnUnreadableCaFile, "TLS-01", "a good read within"),
     Mutant(ReadsItsFilesOnce, "TLS-02", "a good read within").called("reads-its-certificate-once"),
-    Mutant(MakesNoHandshakeAfterItsFirstCertificateEnds, "TLS-02", "a good read within"),
     Mutant(PausesWhenItsConnectionEnds, "TLS-02", "a good read within"),
     Mutant(ShakesHandsInALoop, "TLS-02", "no connection storm").called(
         "retries-a-handshake-without-a-pause"
@@ -545,21 +472,10 @@ MUTANTS = by_name(
         "retries-a-handshake-with-another-host-without-a-pause"
     ),
     Mutant(AcceptsAnyHostName, "TLS-03", "another host"),
-    Mutant(StopsVerifying, "TLS-03", "another host"),
     Mutant(ChecksOnlyTheHostName, "TLS-03", "no trusted authority"),
     Mutant(VerifiesNoCertificateForLogins, "TLS-03", "a login was sent to another host"),
-    Mutant(
-        ChecksOnlyTheHostNameForLogins,
-        "TLS-03",
-        "a login was sent to a host whom no trusted authority",
-    ),
     Mutant(VerifiesNoCertificateForRenewals, "TLS-03", "a renew was sent to another host"),
-    Mutant(LogsInTooOftenAtItsStart, "TLS-03", "no connection storm").called(
-        "retries-a-handshake-too-often-at-its-start"
-    ),
-    Mutant(VerifiesNoCertificateForRevocations, "TLS-03", "a revoke was sent to another host"),
     Mutant(VerifiesNoCertificateForWrites, "TLS-03", "a write was sent to another host", REFERENCE),
-    Mutant(VerifiesNoCertificateForWholeSecrets, "TLS-03", "a read was sent to another host"),
     Mutant(AcceptsAnExpiredCertificate, "TLS-03", "to a host whose certificate has ended"),
     Mutant(
         AcceptsACertificateThatIsNotValidYet,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Mapping
 
 from tests.mutants.clients import GivesUpRenewing, LogsInThreeTimes, Mutant, Tolerated, by_name
-from tests.mutants.login_clients import AsksForAnHour, RenewsAtAThird, RenewsInACallersCall
+from tests.mutants.login_clients import AsksForAnHour, RenewsInACallersCall
 from tests.mutants.tok_renewal import RenewsLate
 from tests.mutants.tok_replacement import HasNoneWhileItLogsIn
 from tests.subjects.lazy_client import LazyClient, Token
@@ -23,28 +22,6 @@ class HoldsItsLockWhileItRenews(LazyClient):
     def _valid_token(self, deadline: float) -> Token:
         with self._held(deadline):
             return super()._valid_token(deadline)
-
-
-class _OneAfterTheOther(Wire):
-    """Sends one request at a time, each after the answer to the one before."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._turn = threading.Lock()
-
-    def _exchange(self, request: bytes, deadline: float) -> bytes:
-        if not self._turn.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise TimeoutError
-        try:
-            return super()._exchange(request, deadline)
-        finally:
-            self._turn.release()
-
-
-class QueuesReadsBehindARenewal(LazyClient):
-    """Has no lock on its token, but its reads queue behind the renewal."""
-
-    wire_type = _OneAfterTheOther
 
 
 class WaitsALittleForARenewal(LazyClient):
@@ -88,33 +65,6 @@ class _RenewsWithoutADeadline(Wire):
         if path == "auth/token/renew-self":
             deadline += self.more
         return super().send(method, path, deadline=deadline, token=token, body=body)
-
-
-class WaitsForeverForARenewal(LazyClient):
-    """Gives only renewals no deadline, and makes them under the lock of a login.
-
-    A renewal that a firewall swallows stops the client when its token ends.
-    """
-
-    wire_type = _RenewsWithoutADeadline
-
-
-class PausesForTooLongAfterAHangingRenewal(LazyClient):
-    """Tries again half a minute after a renewal that it gave up, even if its token ends before."""
-
-    patience, rest = 1.2, 30.0
-    _rests = False
-
-    def _renewed(self, token: Token, deadline: float) -> bool:
-        try:
-            return super()._renewed(token, min(deadline, time.monotonic() + self.patience))
-        except UnavailableError:
-            self._rests = True
-            raise
-
-    def _arm(self, seconds: float) -> None:
-        rests, self._rests = self._rests, False
-        super()._arm(self.rest if rests else seconds)
 
 
 class LogsInWhenARenewalHangs(LazyClient):
@@ -169,12 +119,6 @@ class AsksAgainSoon(LazyClient):
         token.since = time.monotonic()
         self._arm(token.due)
         return True
-
-
-class RetriesAHangingRenewalWithoutAPause(AsksAgainSoon):
-    """Tries at once over a new connection."""
-
-    patience, rest = 2.0, 0.0
 
 
 class GivesUpALateRenewalSoon(AsksAgainSoon):
@@ -235,12 +179,9 @@ class LogsInThreeTimesMoreAfterALostLogin(LazyClient):
 
 MUTANTS = by_name(
     Mutant(HoldsItsLockWhileItRenews, "TOK-22", "holds up no read"),
-    Mutant(QueuesReadsBehindARenewal, "TOK-22", "holds up no read"),
     Mutant(WaitsTooLongForARenewal, "TOK-22", "holds up no read"),
     Mutant(BlocksAllCallersDuringARenewal, "TOK-22", "holds up no read"),
     Mutant(NeverRenewsAfterAHangingRenewal, "TOK-22", "renewed, or replaced"),
-    Mutant(WaitsForeverForARenewal, "TOK-22", "renewed, or replaced"),
-    Mutant(PausesForTooLongAfterAHangingRenewal, "TOK-22", "renewed, or replaced"),
     Mutant(LogsInThreeTimesWhenARenewalHangs, "TOK-22", "at most 1 login"),
     Mutant(HasNoDeadlineForALoginInItsTimer, "TOK-23", "renewed, or replaced"),
     Mutant(DropsALivingTokenAfterALostLogin, "TOK-23", "at most 2 reads fail"),
@@ -257,9 +198,7 @@ TOLERATED = by_name(
     Tolerated(LogsInWhenARenewalHangs, "TOK-22"),
     Tolerated(WaitsLongerThanACallForARenewal, "TOK-22"),
     Tolerated(AsksAgainSoon, "TOK-22").called("retries-a-hanging-renewal-soon"),
-    Tolerated(RetriesAHangingRenewalWithoutAPause, "TOK-22"),
     Tolerated(GivesUpALateRenewalSoon, "TOK-22"),
-    Tolerated(RenewsAtAThird, "TOK-22").called("renews-at-a-third-and-hangs"),
     Tolerated(RenewsLate, "TOK-22").called("renews-late-and-hangs"),
     Tolerated(AsksForAnHour, "TOK-22").called("asks-for-an-hour-and-hangs"),
 )

@@ -143,11 +143,6 @@ class RenewsOnce(LazyClient):
             super()._arm(seconds)
 
 
-class RenewsTwiceASecond(LazyClient):
-    def _arm(self, seconds: float) -> None:
-        super()._arm(min(seconds, 0.5))
-
-
 class LoadsCodeAtItsSecondRead(LoadsAtItsFirstRead):
     times = 2
 
@@ -292,18 +287,6 @@ class KeepsItsFirstTtl(LazyClient):
         return renewed
 
 
-class RetriesACappedRenewalForever(LazyClient):
-    def _renewed(self, token: Token, deadline: float) -> bool:
-        renewed = super()._renewed(token, deadline)
-        if token.left < 1.0:
-            return renewed
-        if not renewed and token.ttl < token.first_ttl:
-            token.renewable = True
-            self._arm(0.3)
-            return True
-        return renewed
-
-
 class LogsInThreeTimesInALife(LogsInTwiceForOne):
     """Late enough to have few tokens in all."""
 
@@ -398,31 +381,6 @@ class LeavesAThreadForEachRenewal(LazyClient):
         self._over.set()
 
 
-class RenewsThreeTimes(AtShare):
-    """Counts successful renewals as tries."""
-
-    share = 0.6
-    most = 3
-    _made = 0
-    _failed = False
-
-    def _renewed(self, token: Token, deadline: float) -> bool:
-        self._made += 1
-        self._failed = False
-        try:
-            return super()._renewed(token, deadline)
-        except UnavailableError:
-            self._made -= 1
-            self._failed = True
-            raise
-
-    def _arm(self, seconds: float) -> None:
-        if self._failed:  # it retries after a pause, and not at its share
-            LazyClient._arm(self, seconds)
-        elif self._made < self.most:
-            super()._arm(seconds)
-
-
 class LeavesTwoConnectionsForRenewals(LeavesAConnectionForEachRenewal):
     """Three at most, like a full pool: one from its first life."""
 
@@ -430,18 +388,6 @@ class LeavesTwoConnectionsForRenewals(LeavesAConnectionForEachRenewal):
 
 
 # TOK-14
-
-
-class RenewsInAHotLoop(LazyClient):
-    def _renewed(self, token: Token, deadline: float) -> bool:
-        while token.left > 0:
-            reply = self._ask("POST", "auth/token/renew-self", deadline, token, {})
-            if reply.status == 200:
-                token.since, token.ttl = time.monotonic(), float(reply.auth["lease_duration"])
-                self._arm(token.due)
-                return True
-            time.sleep(0.02)
-        return False
 
 
 class TriesARenewalFourTimes(LazyClient):
@@ -753,7 +699,6 @@ MUTANTS = by_name(
     ),
     Mutant(RenewsTooLate, "TOK-01", "a renewal or a login between"),
     Mutant(RenewsOnce, "TOK-01", "a renewal or a login between"),
-    Mutant(RenewsTwiceASecond, "TOK-01", "into a life of"),
     Mutant(LoadsCodeAtItsSecondRead, "TOK-01", "every call ends within"),
     Mutant(
         ComputesTheEndInLocalTime,
@@ -770,7 +715,6 @@ MUTANTS = by_name(
     Mutant(ClosesASharedPool, "TOK-02", "the steady state holds again"),
     Mutant(StopsASharedRenewer, "TOK-02", "the end of one ends no other"),
     Mutant(KeepsItsFirstTtl, "TOK-04", "a token is replaced before it ends"),
-    Mutant(RetriesACappedRenewalForever, "TOK-04", "at most 4 renewals"),
     Mutant(LogsInFourTimesInAShortenedLife, "TOK-04", "at most 2 logins"),
     Mutant(TriesACappedRenewalFiveTimes, "TOK-04", "at most 4 renewals"),
     Mutant(FindsOutByARefusal, "TOK-04", "a token that has ended").called(
@@ -786,20 +730,10 @@ MUTANTS = by_name(
     Mutant(LeavesAConnectionForEachRenewal, "TOK-08", "connections: "),
     Mutant(LeavesAFileForEachRenewal, "TOK-08", "open files: "),
     Mutant(LeavesAThreadForEachRenewal, "TOK-08", "threads: "),
-    Mutant(LeavesAThreadForEachRenewal, "TOK-08", "threads: ", LAZY_PROCESS, process=True).called(
-        "leaves-a-thread-for-each-renewal-of-a-program"
-    ),
-    Mutant(RenewsThreeTimes, "TOK-08", "a renewal or a login between"),
-    Mutant(RenewsInAHotLoop, "TOK-14", "renewals").called(
-        "retries-a-denied-renewal-without-a-pause"
-    ),
     Mutant(TriesARenewalFiveTimes, "TOK-14", "renewals of one token").called(
         "tries-a-denied-renewal-five-times"
     ),
     Mutant(PlansByItsFirstToken, "TOK-14", "a token is replaced before it ends"),
-    Mutant(RenewsInAHotLoop, "TOK-15", "at most 4 renewals").called(
-        "retries-a-refused-renewal-without-a-pause"
-    ),
     Mutant(TriesARenewalFiveTimes, "TOK-15", "at most 4 renewals").called(
         "tries-a-refused-renewal-five-times"
     ),
@@ -885,7 +819,6 @@ TOLERATED = by_name(
     Tolerated(RenewsAtAFixedRate, "TOK-02"),
     Tolerated(RenewsARandomTimeAfterATick, "TOK-02", LAZY_PROCESS, process=True),
     Tolerated(RenewsInACallWithLittleJitter, "TOK-02"),
-    Tolerated(LogsInAtAThird, "TOK-04").called("logs-in-at-a-third-in-a-shortened-life"),
     Tolerated(LogsInThreeTimesInALife, "TOK-04").called("logs-in-three-times-in-a-shortened-life"),
     Tolerated(LogsInForEachCap, "TOK-04"),
     Tolerated(TriesACappedRenewalFourTimes, "TOK-04"),

@@ -36,7 +36,6 @@ from tests.mutants.reference_clients import ReportsUnhealthyLate, ReportsUnhealt
 from tests.mutants.tok_renewal import (
     FindsOutByARefusal,
     LogsInBesideRenewing,
-    LogsInTwiceForOne,
     NeverRenews,
 )
 from tests.subjects.lazy_client import Credentials, LazyClient, Token
@@ -178,18 +177,6 @@ class ReadsWithoutATokenAtItsStart(LazyClient):
 # TOK-06
 
 
-class RenewsTheUnrenewable(LazyClient):
-    """Ignores ``renewable``, and retries after the 400."""
-
-    def _renewed(self, token: Token, deadline: float) -> bool:
-        reply = self._ask("POST", "auth/token/renew-self", deadline, token, {})
-        if reply.status != 200:
-            raise UnavailableError("not renewed")
-        token.since, token.ttl = time.monotonic(), float(reply.auth["lease_duration"])
-        self._arm(token.due)
-        return True
-
-
 class ChecksItsTokenUnderTheLockOfALogin(LazyClient):
     """Checks its token under the lock of a login, even if the token has not ended.
 
@@ -213,24 +200,6 @@ class ChecksItsTokenUnderTheLockOfALogin(LazyClient):
 
 class LogsInAtAQuarterForTheUnrenewable(AtShare):
     share = 0.27
-
-
-class LogsInFiveTimesIn16Lives(LogsInTwiceForOne):
-    """Has few tokens in all, two of them for one; its third login hangs for a while."""
-
-    share = 0.45
-
-
-class LogsInSixTimesForTheUnrenewable(LogsInFiveTimesIn16Lives):
-    times = 3
-
-
-class LogsInInALoopForTheUnrenewable(LazyClient):
-    """Logs in again at once if its token cannot be renewed, as HashiCorp's example in Go does."""
-
-    def _arm(self, seconds: float) -> None:
-        token = self._token
-        super()._arm(0.0 if token is not None and not token.renewable else seconds)
 
 
 class LogsInAtAThirdForTheUnrenewable(AtShare):
@@ -274,18 +243,6 @@ class ReplacesLate(AtShare):
 # TOK-07
 
 
-class RevokesBatchTokens(LazyClient):
-    """Revokes every replaced token, even those that cannot be revoked."""
-
-    def _log_in(self, deadline: float) -> Token:
-        old = self._token
-        token = super()._log_in(deadline)
-        if old is not None:
-            for _ in range(2):  # Vault answers 400, so it tries once more
-                self._ask("POST", "auth/token/revoke-self", deadline, old, {})
-        return token
-
-
 NO_JSON, NO_AUTH = "none of Vault's", "login was answered with 200"
 """The correct client's words for a page, and for JSON without a token."""
 
@@ -316,12 +273,6 @@ class TreatsAGatewayPageAsALogin(_AtALogin):
         return self._token
 
 
-class TreatsForeignJsonAsALogin(TreatsAGatewayPageAsALogin):
-    """Recognises a page, and takes all JSON for Vault's answer."""
-
-    word = NO_AUTH
-
-
 class _HearsOfItsEnd(LazyClient):
     """Learns the end from a refused read: Vault counts whole seconds, so any clock may differ."""
 
@@ -341,12 +292,6 @@ class StopsReplacingTokensAfterAGatewayPage(_HearsOfItsEnd, _AtALogin):
     def _arm(self, seconds: float) -> None:
         if not self._ended:
             super()._arm(seconds)
-
-
-class StopsReplacingTokensAfterForeignJson(StopsReplacingTokensAfterAGatewayPage):
-    """The thread fails at ``body["auth"]["client_token"]``."""
-
-    word = NO_AUTH
 
 
 class ExitsAfterAGatewayPageForALogin(_AtALogin):
@@ -648,11 +593,8 @@ MUTANTS = by_name(
     Mutant(IgnoresMaxTtl, "TOK-05", "no read fails").called("ignores-explicit-max-ttl"),
     Mutant(NeverRenews, "TOK-05", "before").called("logs-in-after-the-end-of-explicit-max-ttl"),
     Mutant(NeverRenews, "TOK-06", "before").called("logs-in-after-the-end-of-the-unrenewable"),
-    Mutant(RenewsTheUnrenewable, "TOK-06", "renewals"),
     Mutant(ChecksItsTokenUnderTheLockOfALogin, "TOK-06", "a login that hangs holds up no read"),
     Mutant(LogsInAtAQuarterForTheUnrenewable, "TOK-06", "at most 1 login"),
-    Mutant(LogsInSixTimesForTheUnrenewable, "TOK-06", "at most 1 login"),
-    Mutant(LogsInInALoopForTheUnrenewable, "TOK-06", "at most 1 login"),
     Mutant(TriesAHangingLoginThreeTimesMore, "TOK-06", "at most 1 login"),
     Mutant(RenewsItsFirstTokenTwice, "TOK-06", "renewal"),
     Mutant(FindsOutByARefusal, "TOK-06", "a token that has ended").called(
@@ -662,12 +604,8 @@ MUTANTS = by_name(
         "drops-a-living-token-before-each-login"
     ),
     Mutant(RevokesItsTokenBeforeItLogsIn, "TOK-06", "a token that has ended"),
-    Mutant(RenewsTheUnrenewable, "TOK-07", "at most 1 renewal").called("renews-batch-tokens"),
-    Mutant(RevokesBatchTokens, "TOK-07", "revocations of one token"),
     Mutant(TreatsAGatewayPageAsALogin, "TOK-07", "a token that has ended"),
-    Mutant(TreatsForeignJsonAsALogin, "TOK-07", "a token that has ended"),
     Mutant(StopsReplacingTokensAfterAGatewayPage, "TOK-07", "a token that has ended"),
-    Mutant(StopsReplacingTokensAfterForeignJson, "TOK-07", "a token that has ended"),
     Mutant(
         ExitsAfterAGatewayPageForALogin,
         "TOK-07",
@@ -681,7 +619,6 @@ MUTANTS = by_name(
     Mutant(
         TreatsAPeriodicTokenAsEndless, "TOK-09", "a new login within", LAZY_PROCESS, process=True
     ),
-    Mutant(RenewsAnEndedToken, "TOK-09", "at most 4 renewals", LAZY_PROCESS, process=True),
     Mutant(RenewsAnEndedTokenFiveTimes, "TOK-09", "at most 4 renewals", LAZY_PROCESS, process=True),
     Mutant(
         LogsInSixSecondsAfterASleep, "TOK-09", "a new login within", LAZY_PROCESS, process=True
@@ -715,7 +652,6 @@ TOLERATED = by_name(
     Tolerated(LogsInAtAThird, "TOK-03").called("logs-in-at-a-third-at-a-max-ttl"),
     Tolerated(RevokesItsOldTokenAfterALogin, "TOK-03"),
     Tolerated(KeepsThreeTokens, "TOK-03"),
-    Tolerated(LogsInAtAThird, "TOK-05").called("logs-in-at-a-third-at-an-explicit-max-ttl"),
     Tolerated(ReplacesLate, "TOK-06"),
     Tolerated(TriesAHangingLoginAgain, "TOK-06"),
     Tolerated(LogsInAtAThirdForTheUnrenewable, "TOK-06"),

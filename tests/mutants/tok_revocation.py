@@ -10,16 +10,13 @@ import threading
 import time
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
 
 from resilient_vault_client import VaultClient
-from resilient_vault_client._deadline import Deadline
 from tests.mutants.clients import (
     LAZY_PROCESS,
     REFERENCE,
     AtShare,
     CachesForTheRefreshTime,
-    HangsAtTheEnd,
     KeepsThreeSecretsFresh,
     KeepsThreeSecretsTooFresh,
     LogsInThreeTimes,
@@ -51,17 +48,9 @@ from tests.subjects.lazy_wire import (
     GivenUpError,
     MissingError,
     Reply,
-    UnavailableError,
 )
 
 # TOK-11
-
-
-class NeverLogsInAgain(LazyClient):
-    """Reports a dead token as a denial."""
-
-    def _was_dead(self, *_: Any, **__: Any) -> bool:
-        return False
 
 
 class WritesWithItsFirstToken(Writes):
@@ -182,45 +171,6 @@ class AsksOnceForAll(CachesForTheRefreshTime):
             return super().read(path, key)
 
 
-class LogsInOncePerThreadBehindItsCache(AsksOnceForAll, LogsInOncePerThread):
-    """Hides that behind a cache: a cached value needs no token at all."""
-
-
-class HasEightWorkers(LazyClient):
-    """Has eight threads for all calls; a caller waits for a thread before it takes a token.
-
-    So does an asyncio client that uses the default executor of a small machine.
-    """
-
-    workers = 8
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._workers = threading.BoundedSemaphore(self.workers)
-
-    def read_all(self, path: str) -> dict[str, str]:
-        if not self._workers.acquire(timeout=self._deadline / 2):
-            raise UnavailableError("all threads are taken")
-        try:
-            return super().read_all(path)
-        finally:
-            self._workers.release()
-
-
-class LogsInOncePerThreadOfEight(HasEightWorkers, LogsInOncePerThread):
-    """Each thread does when it meets a dead token."""
-
-
-class LogsInOncePerThreadOfTwo(LogsInOncePerThreadOfEight):
-    """Has only two threads: both are refused, and both log in."""
-
-    workers = 2
-
-
-class NeverLogsInAgainBehindItsCache(AsksOnceForAll, NeverLogsInAgain):
-    """Returns cached values for a while."""
-
-
 class LogsInTooLateForFifty(LogsInSlowly):
     """Lets them wait twice as long."""
 
@@ -266,30 +216,6 @@ class HasARequestWaitingForAConnectionWhenItsTokenIsReplaced(SendsOnceMore):
     """Has such a request wait for a connection, which a slow link keeps busy."""
 
     late = 0.9
-
-
-# TOK-13
-
-
-class NeverLogsInAgainForItsCache(Tweaked):
-    """Fills its cache with a request that does not notice a dead token."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._kept: dict[tuple[str, str], tuple[float, str]] = {}
-
-    def read_cached(self, path: str, key: str) -> Any:
-        at, value = self._kept.get((path, key), (0.0, ""))
-        asked = time.monotonic()
-        if asked - at < 1.0:
-            return value
-        session = self.client._session()
-        token = session.authenticator.current
-        if token is None or not token.usable:
-            return str(self.read(path, key).value)
-        answer = session._api.read_secret(token.text, path, Deadline(1.9))
-        self._kept[path, key] = asked, str(answer["data"]["data"][key])
-        return self._kept[path, key][1]
 
 
 # TOK-19
@@ -508,7 +434,6 @@ class WakesUpWithPausesWhileIdle(SpinsWhileIdle):
 
 
 MUTANTS = by_name(
-    Mutant(NeverLogsInAgain, "TOK-11", "a new login within"),
     Mutant(WritesWithItsFirstToken, "TOK-11", "a write is good again"),
     Mutant(LogsInThreeTimes, "TOK-11", "at most 1 login"),
     Mutant(ReadsWholeSecretsWithItsFirstToken, "TOK-11", "a good read_all within"),
@@ -518,15 +443,8 @@ MUTANTS = by_name(
     ),
     Mutant(TreatsADeadTokenAsAMissingSecret, "TOK-11", "never called missing or deleted"),
     Mutant(LogsInOncePerThread, "TOK-12", "at most 1 login"),
-    Mutant(LogsInOncePerThreadBehindItsCache, "TOK-12", "at most 1 login"),
-    Mutant(LogsInOncePerThreadOfEight, "TOK-12", "at most 1 login"),
-    Mutant(LogsInOncePerThreadOfTwo, "TOK-12", "at most 1 login"),
-    Mutant(NeverLogsInAgainBehindItsCache, "TOK-12", "a new login within"),
     Mutant(LogsInTooLateForFifty, "TOK-12", "a new login within"),
     Mutant(TreatsATokenLostByAnotherCallAsADenial, "TOK-12", "a good read within"),
-    Mutant(NeverLogsInAgain, "TOK-13", "a new login within").called(
-        "never-replaces-a-lost-child-token"
-    ),
     Mutant(LogsInThreeTimes, "TOK-13", "at most 1 login").called(
         "logs-in-three-times-for-a-lost-child-token"
     ),
@@ -534,9 +452,7 @@ MUTANTS = by_name(
         "logs-in-too-late-for-a-lost-child-token"
     ),
     Mutant(LooksUpItsOldToken, "TOK-13", "known to be dead").called("looks-up-a-lost-child-token"),
-    Mutant(NeverLogsInAgainForItsCache, "TOK-13", "a new login within", REFERENCE),
     Mutant(RevokesNoTokenAtItsEnd, "TOK-19", "tokens alive"),
-    Mutant(HangsAtTheEnd, "TOK-19", "it ends cleanly"),
     Mutant(EndsTooLateWithoutAFault, "TOK-19", "seconds until it has ended"),
     Mutant(RaisesAnErrorAtItsEnd, "TOK-19", "it ends cleanly"),
     Mutant(RevokesItsTokenByADeniedPath, "TOK-19", "tokens alive five seconds after the end"),
@@ -571,13 +487,9 @@ TOLERATED = by_name(
     Tolerated(MeetsItsLossAtItsNextPoll, "TOK-11").called("notices-a-lost-token-at-its-next-poll"),
     Tolerated(TreatsATokenLostByAnotherCallAsADenialOnce, "TOK-12"),
     Tolerated(AsksOnceForAll, "TOK-12").called("answers-fifty-from-memory"),
-    Tolerated(HasEightWorkers, "TOK-12").called("answers-fifty-with-eight-workers"),
     Tolerated(LogsInLateForFifty, "TOK-12"),
     Tolerated(HasARequestWaitingForAConnectionWhenItsTokenIsReplaced, "TOK-12"),
     Tolerated(LogsInSlowly, "TOK-13").called("logs-in-late-for-a-lost-child-token"),
-    Tolerated(MeetsItsLossAtItsNextPoll, "TOK-13").called(
-        "notices-a-lost-child-token-at-its-next-poll"
-    ),
     Tolerated(EndsLateWithoutAFault, "TOK-19"),
     Tolerated(TakesASecondToEnd, "TOK-20"),
     Tolerated(LoadsAtItsFirstRead, "TOK-21").called("loads-code-under-ten-first-reads"),
