@@ -16,11 +16,6 @@ def stack(shared: LocalStack) -> LocalStack:
     return shared
 
 
-def test_after_up_there_is_no_obstacle(stack: LocalStack) -> None:
-    assert stack.status().obstacles == ()
-    assert stack.heal() == []
-
-
 def test_toxics_and_a_disabled_proxy_are_named_and_healed(stack: LocalStack) -> None:
     endpoints = stack.endpoints()
     proxy = Toxiproxy(endpoints.toxiproxy).proxy("vault")

@@ -10,7 +10,7 @@ from tests.engine.accidents.alone import a_leader_alone_confirms_nothing, leader
 from tests.engine.accidents.load import MEET
 from tests.engine.clusters import THREE
 from tests.engine.stack.conftest import servers
-from vault_harness.errors import CapabilityMissing, SettingsError, StackError
+from vault_harness.errors import StackError
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.nodes import Nodes
 from vault_harness.waiting import wait_until
@@ -73,35 +73,12 @@ def test_a_cut_ends_with_what_was_cut(stack: LocalStack) -> None:
     assert not stack.data_dir.exists()
 
 
-def test_a_node_that_was_cut_off_is_killed_and_started(stack: LocalStack) -> None:
-    stack.up(ha=True, cuttable=True)
-    nodes, led = Nodes(stack), leader(stack)
-    assert led is not None
-    for name in (next(other for other in THREE if other != led), led):
-        nodes.cut(name)
-        nodes.kill(name)
-        status = stack.status()
-        assert {node.name for node in status.nodes if node.role == "down"} == {name}
-        assert status.cut_nodes == ()
-        assert [line for line in status.obstacles if "cut off" in line] == []
-        nodes.start(name)
-        whole(stack)
-
-
 def test_a_stopped_cluster_can_become_cuttable(stack: LocalStack) -> None:
-    with pytest.raises(SettingsError, match="one node has no others"):
-        stack.up(cuttable=True)
-    assert servers(stack) == []
-
     stack.up(ha=True)
     nodes = Nodes(stack)
-    with pytest.raises(CapabilityMissing, match="reach each other directly") as lacking:
-        nodes.cut("vault-2")
-    assert "up --ha --cuttable" in lacking.value.remedy
     with pytest.raises(StackError, match="run already, and reach each other directly"):
         stack.up(ha=True, cuttable=True)
     whole(stack)
-    assert nodes.join("vault-2") is False
 
     stack.down()
     stack.up(cuttable=True)
@@ -112,8 +89,5 @@ def test_a_stopped_cluster_can_become_cuttable(stack: LocalStack) -> None:
     wait_until(
         lambda: bool(leader(stack, without=before)), "another to lead", timeout=MEET, interval=0.25
     )
-    nodes.kill(before)
-    with pytest.raises(StackError, match="does not run"):
-        nodes.cut(before)
-    nodes.start(before)
+    nodes.join(before)
     whole(stack)

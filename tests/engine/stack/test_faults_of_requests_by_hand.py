@@ -224,18 +224,6 @@ def test_over_tls(stack: LocalStack) -> None:
     assert login(stack) == 200
 
 
-@pytest.mark.slow  # a cluster takes ten seconds
-@pytest.mark.usefixtures("haproxy")
-def test_before_three_nodes(stack: LocalStack) -> None:
-    """The recorder stands before the balancer, whichever node leads."""
-    stack.up(ha=True)
-    stack.seed(BLUEPRINT)
-    disturb(stack, Order(act="fail", targets=("login",), first=1))
-    assert [login(stack), login(stack)] == [503, 200]
-    stack.heal()
-    assert login(stack) == 200
-
-
 def test_without_a_stack(stack: LocalStack) -> None:
     with pytest.raises(NotUp):
         disturb(stack, Order(act="fail", targets=("login",)))

@@ -20,7 +20,6 @@ from tests.engine.stack.freezing import freeze
 from vault_harness.errors import (
     KeyringMissing,
     NotUp,
-    OperatorError,
     PortTaken,
     StackError,
     VaultIsSealed,
@@ -178,23 +177,6 @@ def test_an_initialised_vault_without_keyring_is_never_initialised_again(
 
 
 @pytest.mark.slow
-def test_keys_of_another_vault(stack: LocalStack) -> None:
-    stack.up()
-    right = stack.keyring_path.read_text()
-    stack.down()
-    content = json.loads(right)
-    content["unseal_keys_b64"] = ["AAAA" * 11] * 5
-    stack.keyring_path.write_text(json.dumps(content))
-
-    with pytest.raises(OperatorError, match="do not unseal this Vault"):
-        stack.up()
-
-    stack.keyring_path.write_text(right)
-    stack.up()
-    assert stack.status().state == "ready"
-
-
-@pytest.mark.slow
 def test_a_killed_server_comes_back(stack: LocalStack) -> None:
     stack.up()
     stack.seed(BLUEPRINT)
@@ -256,8 +238,14 @@ def test_down_leaves_a_process_with_a_recycled_pid_alone(stack: LocalStack) -> N
         stranger.wait()
 
 
-@pytest.mark.parametrize("setting", ["VAULT_PORT", "PROXY_PORT", "TOXIPROXY_PORT"])
-@pytest.mark.parametrize("more", [{}, {"ha": True, "tls": True}, {"seal": "static"}], ids=str)
+@pytest.mark.parametrize(
+    ("setting", "more"),
+    [
+        ("VAULT_PORT", {}),
+        ("PROXY_PORT", {"ha": True, "tls": True}),
+        ("TOXIPROXY_PORT", {"seal": "static"}),
+    ],
+)
 def test_a_taken_port(stack: LocalStack, setting: str, more: dict[str, Any]) -> None:
     """The error names port, owner and setting; no server, file or folder is left."""
     port = int(os.environ[f"HARNESS_{setting}"])

@@ -24,7 +24,6 @@ from vault_harness.operator.backup import (
     Keys,
     Opened,
     Restored,
-    TokensEnded,
     make_backup,
     restore,
     restore_seal_key,
@@ -135,9 +134,7 @@ class EndedHere(Exception):
     """Raised in place of a kill."""
 
 
-@pytest.mark.parametrize(
-    "where", ["kept the backup's keys", "put the snapshot in", "started the nodes again"]
-)
+@pytest.mark.parametrize("where", ["kept the backup's keys", "started the nodes again"])
 def test_the_same_command_finishes_a_restore(
     stack: LocalStack, backups: dict[SealKind, Backup], where: str
 ) -> None:
@@ -184,26 +181,6 @@ def test_a_node_that_died_before_it_had_the_snapshot(
 
     assert code == 0, printed
     same_through_each(stack, contents)
-    all_vote(stack)
-
-
-def test_a_new_root_token_compares_a_backup_with_dead_tokens(
-    stack: LocalStack, backups: dict[SealKind, Backup]
-) -> None:
-    backup = backups["static"]
-    contents = make_three(stack, backup, "static").contents
-    living = backup.open_keys(OPENER)
-    ended = replace(living, keyring=replace(living.keyring, root_token="revoked"))
-
-    with pytest.raises(TokensEnded, match="in place and unsealed"):
-        put_in(stack, backup, ended)
-    living.keyring.save(stack.keyring_path)
-    same_through_each(stack, contents)
-
-    done = put_in(stack, backup, ended)
-
-    assert (done.resumed, done.comparison.different) == (True, ())
-    assert stack.keyring() == living.keyring
     all_vote(stack)
 
 

@@ -23,11 +23,16 @@ def local(stack: LocalStack) -> LocalStack:
 
 
 @pytest.fixture
-def services(local: LocalStack) -> ExampleServices:
+def stopped(local: LocalStack) -> ExampleServices:
     services = ExampleServices(local, ports=dict.fromkeys(SERVICES, 0))
     services.write_credentials(Blueprint.default())
-    services.start()
     return services
+
+
+@pytest.fixture
+def services(stopped: ExampleServices) -> ExampleServices:
+    stopped.start()
+    return stopped
 
 
 def statuses(services: ExampleServices) -> set[str]:
@@ -75,8 +80,8 @@ def test_a_second_start_replaces_only_what_changed(
     assert pids(local) == {}
 
 
-def test_a_taken_port_is_told(local: LocalStack, services: ExampleServices) -> None:
-    services.stop()
+@pytest.mark.usefixtures("stopped")
+def test_a_taken_port_is_told(local: LocalStack) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         ports = dict.fromkeys(SERVICES, 0) | {"celery_beat": taken.getsockname()[1]}
         with pytest.raises(PortTaken, match="CELERY_BEAT_PORT"):
@@ -85,12 +90,11 @@ def test_a_taken_port_is_told(local: LocalStack, services: ExampleServices) -> N
 
 
 def test_services_that_cannot_log_in_are_told_and_end(
-    local: LocalStack, services: ExampleServices
+    local: LocalStack, stopped: ExampleServices
 ) -> None:
-    services.stop()
     local.seal()
     with pytest.raises(DeadlineExceeded, match="backend is unhealthy") as caught:
-        services.start(timeout=3.0)
+        stopped.start(timeout=3.0)
     assert "unseal" in caught.value.remedy
     assert pids(local) == {}
 

@@ -63,9 +63,14 @@ def answer(address: str, stack: LocalStack, own: Path | None) -> int:
 
 
 def test_a_client_without_a_certificate_is_refused_at_the_handshake(
-    up: LocalStack, tmp_path: Path
+    up: LocalStack, client: VaultClient, tmp_path: Path
 ) -> None:
     """So is one with a certificate of another authority, even the servers'."""
+    assert secret_key(client)
+    names = {Path(service_environment(up, s)["VAULT_CLIENT_CERT"]).name for s in BLUEPRINT.services}
+    assert names == {f"{service}-certificate.pem" for service in BLUEPRINT.services}
+    assert (up.status().state, up.status().obstacles) == ("ready", ())
+    assert numbers(up.endpoints().vault, ca_cert=own_ca(up)).unsealed
     servers = Authority.load(up.authority_directory)
     for number, other in enumerate((Authority(), servers)):
         other.issue_client(tmp_path / f"{number}.pem", "backend")
@@ -75,14 +80,6 @@ def test_a_client_without_a_certificate_is_refused_at_the_handshake(
                 answer(address, up, own)
             assert ask(seal_status_url(address), own=own) is None
         assert answer(address, up, up.data_dir / "backend-certificate.pem") == 200
-
-
-def test_a_client_reads_with_what_env_gives(up: LocalStack, client: VaultClient) -> None:
-    assert secret_key(client)
-    names = {Path(service_environment(up, s)["VAULT_CLIENT_CERT"]).name for s in BLUEPRINT.services}
-    assert names == {f"{service}-certificate.pem" for service in BLUEPRINT.services}
-    assert (up.status().state, up.status().obstacles) == ("ready", ())
-    assert numbers(up.endpoints().vault, ca_cert=own_ca(up)).unsealed
 
 
 def test_it_stays_what_it_is(up: LocalStack, client: VaultClient) -> None:
@@ -205,13 +202,6 @@ def test_keys_are_in_no_report_log_or_command_line(up: LocalStack, client: Vault
     ]
     assert mine
     assert not any("PRIVATE KEY" in word for words in mine for word in words)
-
-
-def test_destroy_leaves_no_key(up: LocalStack) -> None:
-    planned = up.destroy(dry=True)
-    assert str(up.data_dir / "backend-certificate.pem") in planned
-    up.destroy()
-    assert not up.data_dir.exists()
 
 
 @pytest.mark.usefixtures("haproxy")

@@ -18,16 +18,11 @@ from tests.engine.clusters import all_vote
 from tests.engine.stack.seals import keep
 from vault_harness.errors import ServerDied
 from vault_harness.local.blueprint import Blueprint
-from vault_harness.local.engine.choice import open_engine
-from vault_harness.local.engine.seal import SealKind, seal_stanza
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.nodes import Nodes
 from vault_harness.local.stack.record import StackRecord
-from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.keyring import Keyring
-from vault_harness.operator.backup import Keys, drill, new_identity
-from vault_harness.operator.backup.seal_drill import SealDrill
-from vault_harness.settings import Settings
+from vault_harness.operator.backup import new_identity
 from vault_harness.waiting import wait_until
 
 pytestmark = [
@@ -59,11 +54,10 @@ def no_good_keys(stack: LocalStack) -> Iterator[None]:
     keyring.save(stack.keyring_path)
 
 
-@pytest.mark.parametrize("kind", ["static", "transit"])
-def test_a_node_that_was_killed_unseals_itself(stack: LocalStack, kind: SealKind) -> None:
-    stack.up(ha=True, seal=kind)
+def test_a_node_that_was_killed_unseals_itself(stack: LocalStack) -> None:
+    stack.up(ha=True, seal="static")
     all_vote(stack)
-    assert stack.status().seal == kind
+    assert stack.status().seal == "static"
     keep(stack, "of before")
     nodes, leader = Nodes(stack), stack.status().leader
     assert leader is not None
@@ -133,30 +127,6 @@ def test_one_auto_unsealed_server_becomes_three(stack: LocalStack) -> None:
     Nodes(stack).kill("vault")
     wait_until(lambda: stack.status().leader is not None, "a leader", timeout=30, interval=0.25)
     assert read(stack) == "of before"
-
-
-def test_a_drill_knows_its_seal(stack: LocalStack) -> None:
-    stack.up(ha=True, seal="static")
-    stack.seed(BLUEPRINT, environ={})
-    directory = stack.data_dir.parent / "drill"
-    with (
-        open_engine(Settings(engine="process"), directory=directory / "engine") as engine,
-        closing(stack.operator()) as op,
-    ):
-        report = drill(
-            op,
-            Keys(Keyring.load(stack.keyring_path), stack.static_key()),
-            engine,
-            BLUEPRINT,
-            directory / "copy",
-            seal=seal_stanza(stack.data_dir),
-            then=SealDrill(engine=engine, target="transit", directory=directory / "seal"),
-        )
-
-    assert not report.problems
-    assert list(report.seals) == ["transit", "static"]
-    with closing(VaultAdmin(stack.endpoints().vault)) as front:
-        assert front.health() == 200
 
 
 def test_the_tasks_know_its_seal(stack: LocalStack) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from vault_harness.errors import DeadlineExceeded, KeyringMissing, OperatorError
+from vault_harness.errors import DeadlineExceeded, OperatorError
 from vault_harness.local.engine.shape import Engine, Node, NodeSpec
 from vault_harness.local.vault import cluster
 from vault_harness.local.vault.admin import VaultAdmin
@@ -52,18 +52,6 @@ def test_one_node_is_a_cluster(engine: Engine, tmp_path: Path) -> None:
         cluster.seal_all([root])
         cluster.seal_all([root])
         assert cluster.find_leader([root]) is None
-
-
-def test_keys_of_another_cluster(engine: Engine, tmp_path: Path) -> None:
-    node = start(engine, tmp_path, "only")
-    with at([node]) as (operator,):
-        keyring = operator.init()
-        wrong = Keyring(tuple(base64.b64encode(bytes([n] * 33)).decode() for n in range(3)), 3, "")
-        with pytest.raises(OperatorError, match="do not unseal this Vault"):
-            cluster.unseal_all([operator], wrong, timeout=5)
-        with pytest.raises(KeyringMissing, match="too few"):
-            cluster.unseal_all([operator], Keyring(keyring.keys[:2], 3, ""), timeout=5)
-        cluster.unseal_all([operator], keyring, timeout=30)
 
 
 def test_a_vault_that_unseals_itself_has_recovery_keys(engine: Engine, tmp_path: Path) -> None:

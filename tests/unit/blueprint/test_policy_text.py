@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from vault_harness.local.policy import PolicyError, Rule, parse
+from vault_harness.local.policy import PolicyError, parse
 
 HCL = """
 # A comment, with { and "
@@ -58,7 +58,3 @@ def test_mistakes_have_a_line(text: str, line: int) -> None:
         parse(text)
 
     assert caught.value.line == line
-
-
-def test_a_rule_is_a_value() -> None:
-    assert len({Rule("a", frozenset({"read"}), 1), Rule("a", frozenset({"read"}), 1)}) == 1

@@ -31,6 +31,7 @@ from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.nodes import Nodes
 from vault_harness.local.stack.record import StackRecord
 from vault_harness.local.vault import cluster
+from vault_harness.local.vault.keyring import Keyring
 from vault_harness.settings import Settings
 
 
@@ -215,3 +216,13 @@ def test_nothing_that_all_take_part_in_begins_while_one_is_cut_off() -> None:
     with pytest.raises(StackError, match=r"vault-2 is cut off .* part in a restore") as caught:
         members.refuse_cut(provider, "a restore")
     assert "node.join vault-2" in caught.value.remedy
+
+
+def test_during_a_migration_of_the_seal_no_node_starts_or_joins(tmp_path: Path) -> None:
+    """It would get the old seal."""
+    three = nodes(tmp_path, "vault", "vault-2", "vault-3")
+    Keyring(("a", "b", "c"), 3, "").save(three._stack.keyring_path)
+    three._stack.migrations.begin("shamir", "static")
+    for refused in (three.add, lambda: three.start("vault-2")):
+        with pytest.raises(StackError, match="from shamir to static was ended half-way"):
+            refused()

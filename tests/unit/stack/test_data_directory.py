@@ -26,6 +26,7 @@ from vault_harness.settings import Settings
         "operator-token.20251231-235959",
         "operator-token.20251231-235959.1",
         "backend-secret-id",
+        "backend-certificate.pem",
         ".stack.json.________",
     ],
 )
@@ -56,10 +57,11 @@ def test_files_of_others(tmp_path: Path, name: str) -> None:
 
 def test_folders(tmp_path: Path) -> None:
     """A folder with a file's name does not count."""
-    for name in ("rotations", "migrations", "init.json", "backups"):
+    for name in ("rotations", "migrations", "authority", "init.json", "backups"):
         (tmp_path / name).mkdir()
 
-    assert [path.name for path in data_dir_module.state(tmp_path)] == ["migrations", "rotations"]
+    found = [path.name for path in data_dir_module.state(tmp_path)]
+    assert found == ["authority", "migrations", "rotations"]
 
 
 def test_a_folder_of_others_is_refused(tmp_path: Path) -> None:

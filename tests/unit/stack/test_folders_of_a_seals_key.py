@@ -1,4 +1,4 @@
-"""A seal's key is named by a file URL, which some folder names do not allow."""
+"""Which seal a stack has, and where its key is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.errors import SettingsError
+from vault_harness.errors import SettingsError, StackError
 from vault_harness.local.stack import sealing
 from vault_harness.local.stack.choice import open_provider
 from vault_harness.local.stack.record import StackRecordFile
@@ -33,3 +33,14 @@ def test_a_folder_that_makes_no_url_is_refused(tmp_path: Path, name: str) -> Non
 def test_any_other(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     assert key_below(tmp_path / name) == tmp_path / name / "vault data" / "seal" / "static.key"
+
+
+def test_a_seal_is_exchanged_only_by_its_migration(tmp_path: Path) -> None:
+    """The stanza beside the key tells the seal, even if the record is lost."""
+    sealing.write_stanza(tmp_path, {"static": {}})
+    assert sealing.chosen_seal(tmp_path, "shamir", "transit") == "transit", "there is no data yet"
+    (tmp_path / "vault" / "data").mkdir(parents=True)
+    (tmp_path / "vault" / "data" / "vault.db").touch()
+    assert sealing.chosen_seal(tmp_path, "shamir", None) == "static"
+    with pytest.raises(StackError, match="has the seal static, and transit is asked for"):
+        sealing.chosen_seal(tmp_path, "shamir", "transit")

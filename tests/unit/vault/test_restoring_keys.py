@@ -14,7 +14,7 @@ from vault_harness.local.vault import cluster
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.connection import SealStatus
 from vault_harness.local.vault.keyring import KeyKind, Keyring
-from vault_harness.operator.backup import Keys, restore_keys
+from vault_harness.operator.backup import Keys, restore_keys, restore_seal_key
 from vault_harness.operator.backup import keys as keys_module
 
 KEYS = Keys(Keyring(("a", "b", "c"), 3, "root"))
@@ -151,3 +151,17 @@ def test_what_is_no_token_is_kept_too(tmp_path: Path) -> None:
     assert token.read_text() == "of the backup"
     assert done.kept_token is not None
     assert done.kept_token.read_text() == "of the operator:\ns.4711"
+
+
+def test_another_static_key_is_not_lost(tmp_path: Path) -> None:
+    keys, path = replace(KEYS, static_key="of the backup"), tmp_path / "seal" / "static.key"
+    path.parent.mkdir()
+    path.write_text("another one")
+    assert restore_seal_key(keys, tmp_path).action == "left"
+    assert path.read_text() == "another one"
+
+    done = restore_seal_key(keys, tmp_path, overwrite=True)
+
+    assert done.kept is not None
+    assert done.kept.read_text() == "another one"
+    assert restore_seal_key(keys, tmp_path).action == "there"

@@ -20,7 +20,6 @@ from vault_harness.operator.backup import (
     acting,
     put_in,
     restore,
-    restore_keys,
     restoring,
     unfinished_keyring,
 )
@@ -137,15 +136,6 @@ def test_nothing_is_kept_where_nothing_is_lost(tmp_path: Path, before: str) -> N
         (tmp_path / "operator-token").write_text(before)
     assert acting.put_operator_token("the same", tmp_path) is None
     assert [path.name for path in tmp_path.iterdir()] == ["operator-token"]
-
-
-def test_keys_of_a_backup_bring_a_token_too(tmp_path: Path) -> None:
-    """Without a running Vault either token may be valid."""
-    (tmp_path / "operator-token").write_text("newer than the backup")
-    done = restore_keys(Keys(Keyring(("a",), 1, ""), "older"), tmp_path / "init.json")
-    assert (tmp_path / "operator-token").read_text() == "older"
-    assert done.kept_token is not None
-    assert done.kept_token.read_text() == "newer than the backup"
 
 
 def opened(keys: Keys, snapshot: str) -> Opened:
