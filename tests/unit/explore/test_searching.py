@@ -54,10 +54,18 @@ class Now(Executor):
 
 
 class Client:
-    """A client that breaks if `breaks` says so of the faults that it meets."""
+    """A client that breaks if `breaks` says so of the faults that it meets.
 
-    def __init__(self, breaks: Callable[[tuple[Step, ...], int], bool]) -> None:
+    After the faults of `leads` it sends another login.
+    """
+
+    def __init__(
+        self,
+        breaks: Callable[[tuple[Step, ...], int], bool],
+        leads: frozenset[str] = frozenset({"lost"}),
+    ) -> None:
         self._breaks = breaks
+        self._leads = leads
         self.near: tuple[Point, ...] = ()
         self.orders: list[Schedule] = []
         self.runs: Counter[Schedule] = Counter()
@@ -67,7 +75,7 @@ class Client:
         self.runs[schedule] += 1
         self.orders.append(schedule)
         points = (READ, RENEW, *(self.near if schedule.max_ttl else ()))
-        later = (AFTER,) if any(step.fault == "lost" for step in schedule.steps) else ()
+        later = (AFTER,) if any(step.fault in self._leads for step in schedule.steps) else ()
         broke = self._breaks(schedule.steps, self.runs[schedule])
         return Seen(
             "fail" if broke else "pass",
@@ -75,7 +83,7 @@ class Client:
             begun=len(schedule.steps),
             points=points,
             later=later,
-            signature=tuple(step.fault for step in schedule.steps),
+            signature=tuple((step.point.kind, step.fault) for step in schedule.steps),
             baseline=Baseline(10, 1, keeps=not schedule.max_ttl),
             record=RECORD if broke else None,
         )
@@ -220,6 +228,12 @@ def test_a_pair_follows_the_trace() -> None:
     assert found.schedule.steps[1].point == AFTER
     assert found.without == (0, 0)
     assert explorer.coverage.pairs_tried == explorer.coverage.pairs > 0
+
+
+def test_of_the_faults_at_one_point_one_is_extended() -> None:
+    explorer = explored(Client(lambda _steps, _run: False, frozenset({"lost", "500"})))
+    points = [RENEW, READ]
+    assert explorer.coverage.pairs == len(points) * len(possible(AFTER))
 
 
 def test_a_step_that_is_not_needed_is_dropped() -> None:

@@ -25,6 +25,7 @@ Ordinal = Literal["first", "second", "later"]
 Connection = Literal["new", "kept"]
 
 PHASES: tuple[str, ...] = get_args(Phase)
+AFTER: Phase = "after a fault"
 ORDINALS: tuple[str, ...] = get_args(Ordinal)
 CONNECTIONS: tuple[str, ...] = get_args(Connection)
 KINDS: tuple[str, ...] = get_args(RequestKind)
@@ -115,7 +116,7 @@ class Watch(Interference):
         fired = self._fired()
         phase = self._phase(max(fired, default=None))
         name = SECRET if path.startswith(f"{self._mount}/") else path.partition("?")[0]
-        key = (kind, name, phase, len(fired) if phase == "after a fault" else 0)
+        key = (kind, name, phase, len(fired) if phase == AFTER else 0)
         self._counted[key] += 1
         ordinal = ORDINALS[min(self._counted[key], 3) - 1]
         new = exchange.connection not in self._connections
@@ -129,7 +130,7 @@ class Watch(Interference):
         if any(call.verb == "close" for call in history.operations):
             return "closing"
         if fired is not None and not _calm(history, fired):
-            return "after a fault"
+            return AFTER
         if not self._is_steady():
             return "start"
         grants = [e for e in history.find("login", "renew") if e.good and e.ttl]

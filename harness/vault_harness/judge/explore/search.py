@@ -17,7 +17,7 @@ from typing import Any
 from vault_harness.errors import SubjectError
 from vault_harness.judge.explore.life import Order, Seen
 from vault_harness.judge.explore.passed import Passed
-from vault_harness.judge.explore.points import ORDINALS, Point
+from vault_harness.judge.explore.points import AFTER, ORDINALS, Point
 from vault_harness.judge.explore.schedule import Baseline, Schedule, Step, possible
 
 TIMES = 3
@@ -113,7 +113,7 @@ def _alike(told: Schedule, other: Schedule) -> bool:
     last, its = told.steps[-1], other.steps[-1]
     return (
         last.fault == its.fault
-        or _place(last) == _place(its)
+        or _place(last.point) == _place(its.point)
         or set(told.steps) <= set(other.steps)
     )
 
@@ -182,6 +182,7 @@ class Explorer:
         self._after: dict[Step, None] = {}
         self._suspected: dict[tuple[str, str, str], list[tuple[Schedule, str]]] = {}
         self._signatures: set[tuple[object, ...]] = set()
+        self._followed: set[tuple[Point, Point]] = set()
         self._records: dict[Schedule, Mapping[str, Any] | None] = {}
         self._lives: Counter[bool] = Counter()
         self._unprompted: Counter[tuple[str, bool]] = Counter()
@@ -287,22 +288,23 @@ class Explorer:
     def _follow(self, schedule: Schedule, seen: Seen) -> list[Schedule]:
         """Return pairs that begin with a schedule; none if it changed nothing new.
 
-        The second fault comes at the first request of each kind that appears after the first one.
+        The second fault comes at the first request of each kind while the client still deals with
+        the first fault. Of the faults at one point, the first that leads there is extended.
         """
         if not self._options.pairs or seen.word != "pass":
             return []
-        if seen.begun and schedule.steps[0].point.phase != "closing":
+        last = schedule.steps[-1].point
+        if seen.begun and last.phase != "closing":
             self._firsts.append(schedule)
         if seen.signature in self._signatures:
             return []
         self._signatures.add(seen.signature)
-        known = set(self.coverage.points)
-        points = [
-            point
-            for point in dict.fromkeys(seen.later)
-            if point not in known and point.ordinal == "first"
-        ]
-        steps = [step for point in points for step in possible(point) if self._is_wanted(step)]
+        steps: list[Step] = []
+        for point in itertools.takewhile(lambda one: one.phase == AFTER, seen.later):
+            turn = replace(point, connection="")
+            if point.ordinal == "first" and (last, turn) not in self._followed:
+                self._followed.add((last, turn))
+                steps += [step for step in possible(point) if self._is_wanted(step)]
         self._after.update(dict.fromkeys(steps))
         return [replace(schedule, steps=(*schedule.steps, step)) for step in steps]
 
@@ -534,16 +536,16 @@ def varied(steps: Sequence[Step], chance: random.Random) -> list[Step]:
     places: Counter[tuple[str, str]] = Counter()
     found = []
     while left:
-        step = min(left, key=lambda s: (faults[s.fault], places[_place(s)], _turn(s)))
+        step = min(left, key=lambda s: (faults[s.fault], places[_place(s.point)], _turn(s)))
         left.remove(step)
         faults[step.fault] += 1
-        places[_place(step)] += 1
+        places[_place(step.point)] += 1
         found.append(step)
     return found
 
 
-def _place(step: Step) -> tuple[str, str]:
-    return step.point.kind, step.point.phase
+def _place(point: Point) -> tuple[str, str]:
+    return point.kind, point.phase
 
 
 def _turn(step: Step) -> tuple[int, bool]:
