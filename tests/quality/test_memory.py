@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.long]
 LAZY = "python:tests.subjects.lazy_client:LazyClient"
 SHORT = Schedule((Step(Point("read", "secret", "steady", "first"), "500"),))
 AT_ONCE = 16
-PRINTED = (50, 100, RUNS, 200, 2 * RUNS, 2 * RUNS + 50)
+PRINTED = (50, RUNS, 2 * RUNS, 2 * RUNS + 50)
 MOST = 3 * 2**29
 """Bytes: three quarters of what 2,000 runs may need. Nothing grows after the second server."""
 

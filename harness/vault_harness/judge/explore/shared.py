@@ -23,8 +23,8 @@ from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.apply import Applying, apply
 from vault_harness.local.vault.keyring import Keyring
 
-RUNS = 150
-"""Runs that share a Vault: each leaves about 1.5 MB in its memory."""
+RUNS = 75
+"""Runs that share a Vault: each leaves about 3 MB in its memory."""
 
 _RUN = """
 name = "explore"
