@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vault_harness.cli.command import Seconds, command, option
-from vault_harness.cli.common import local_stack
+from vault_harness.cli.common import local_stack, wrong
 from vault_harness.cli.printing import say, say_on, table
-from vault_harness.errors import named
+from vault_harness.errors import HarnessError, SettingsError, StackError, named
 from vault_harness.files import write_text
 from vault_harness.interrupts import until_ctrl_c
 
@@ -37,7 +37,6 @@ class Chosen:
     )
 
     def filter(self) -> Filter:
-        from vault_harness.errors import SettingsError
         from vault_harness.operator.audit import STATUSES, Filter
 
         if self.status is not None and self.status not in {*STATUSES, "bad"}:
@@ -212,14 +211,11 @@ def stack_logs(stack: LocalStack) -> dict[str, Path]:
 
 
 def _logs(stack: LocalStack, chosen: Chosen) -> dict[str, Path]:
-    from vault_harness.errors import SettingsError, StackError
-
     file, node = chosen.file, chosen.node
     if file and node:
-        raise SettingsError(
+        raise wrong(
             "--file and --node name two different logs",
-            looked_at="the command line",
-            remedy="give one of them",
+            "give one of them",
         )
     if file:
         if not Path(file).exists():
@@ -249,7 +245,6 @@ def _logs(stack: LocalStack, chosen: Chosen) -> dict[str, Path]:
 
 def _hashes(stack: LocalStack) -> Mapping[str, str]:
     """Return the hashes of role-ids, to name failed logins."""
-    from vault_harness.errors import HarnessError
     from vault_harness.operator.audit import hashes_of_roles
 
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
 import os
 from contextlib import closing
 from dataclasses import asdict
@@ -17,10 +16,9 @@ from vault_harness.cli.backup_options import (
     vault_here,
 )
 from vault_harness.cli.command import command
-from vault_harness.cli.common import backups_dir, local_stack, whole_server
-from vault_harness.cli.git import warn_of_git
-from vault_harness.cli.printing import plural, say, table
-from vault_harness.errors import named
+from vault_harness.cli.common import backups_dir, local_stack, seal_kind, warn_of_git, whole_server
+from vault_harness.cli.printing import plural, say, say_json, table
+from vault_harness.errors import SettingsError, named
 
 if TYPE_CHECKING:
     from vault_harness.local.stack.local import LocalStack
@@ -104,7 +102,7 @@ def list_(opening: Opening, json: bool = False) -> None:
     directory = backups_dir(local_stack(), opening.to)
     found = list_backups(directory)
     if json:
-        say(json_module.dumps([asdict(each) for each in found], indent=2, default=str))
+        say_json([asdict(each) for each in found])
         return
     rows = [
         (
@@ -163,21 +161,17 @@ def verify(opening: Opening, keyring: str | None = None) -> None:
 @command(
     "backup.identity",
     group="operator",
-    takes=("out",),
-    needs=("out",),
     examples=("backup.identity --out backup-key.txt",),
     help={"out": "where the private key goes, mode 0600; must not exist"},
 )
-def identity(out: str | None = None) -> None:
+def identity(out: str) -> None:
     """Make a key pair for backups.
 
     The private key goes into a file, and the public key is printed.
     """
     from vault_harness import files
-    from vault_harness.errors import SettingsError
     from vault_harness.operator.backup import new_identity
 
-    assert out is not None, "the command line asks for it"
     path = Path(out)
     if path.exists():
         raise SettingsError(
@@ -241,7 +235,6 @@ def drill(keep: str | None = None, seal: str | None = None) -> None:
     seal.
     """
     from vault_harness import files
-    from vault_harness.cli.stack import seal_kind
     from vault_harness.local.engine.choice import open_engine
     from vault_harness.local.engine.folders import run_directory
     from vault_harness.local.engine.seal import seal_stanza
@@ -250,7 +243,8 @@ def drill(keep: str | None = None, seal: str | None = None) -> None:
     from vault_harness.operator.backup.seal_drill import SealDrill, let_copy_reach_key, needs_world
 
     stack = local_stack()
-    target, present = seal_kind(seal), seal_stanza(stack.data_dir)
+    target = seal_kind(seal) if seal else None
+    present = seal_stanza(stack.data_dir)
     with run_directory() as temporary:
         directory = Path(keep).absolute() / backup_name() if keep else temporary
         files.make_private(directory)

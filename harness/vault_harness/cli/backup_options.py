@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from vault_harness.cli.command import option, repeated
 from vault_harness.cli.common import backups_dir, local_stack, vault_without_token
+from vault_harness.errors import HarnessError, SettingsError
 
 if TYPE_CHECKING:
     from vault_harness.local.stack.local import LocalStack
@@ -90,7 +91,6 @@ def chosen(opening: Opening, part: str | None = None, *, own: bool = False) -> B
 
 def vault_here(stack: LocalStack) -> str:
     """Return this Vault's cluster id; "" while it is sealed or stopped."""
-    from vault_harness.errors import HarnessError
     from vault_harness.operator.backup import cluster_id
 
     try:
@@ -109,8 +109,6 @@ def _ask_once() -> Callable[[], str] | None:
 def _ask_twice() -> Callable[[], str] | None:
     import sys
 
-    from vault_harness.errors import SettingsError
-
     def ask() -> str:
         first = _hidden("passphrase for the backup: ")
         if first != _hidden("the same again: "):
@@ -122,8 +120,6 @@ def _ask_twice() -> Callable[[], str] | None:
 
 def _hidden(prompt: str) -> str:
     import getpass
-
-    from vault_harness.errors import SettingsError
 
     try:
         return getpass.getpass(prompt)

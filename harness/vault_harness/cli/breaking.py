@@ -1,24 +1,27 @@
-"""Small faults by hand; ``heal`` undoes them."""
+"""Small faults by hand, which ``heal`` undoes, and the task ``try``."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vault_harness.cli.command import Seconds, command, option
 from vault_harness.cli.common import LEAVE_SEALED, local_stack, opened_by, see_that_all_answered
-from vault_harness.cli.printing import plural, say
-from vault_harness.errors import named
-from vault_harness.interrupts import Ended, uninterrupted, until_ctrl_c
+from vault_harness.cli.printing import plural, say, say_json
+from vault_harness.errors import HarnessError, SettingsError, named
+from vault_harness.interrupts import Ended, telling_what_is_left, uninterrupted, until_ctrl_c
+from vault_harness.waiting import in_words
 
 if TYPE_CHECKING:
     from vault_harness.judge.faults import Act
     from vault_harness.local.toxiproxy.client import Proxy
     from vault_harness.local.toxiproxy.toxics import Attributes
     from vault_harness.local.vault.admin import VaultAdmin
+    from vault_harness.operator.trial import Step
 
 _TOXIC = "by-hand"
 """There is one at a time, and `heal` removes all."""
@@ -102,8 +105,6 @@ class Which:
 @command(
     "break.fail",
     group="break it",
-    takes=("target",),
-    needs=("target",),
     examples=(
         "break.fail login --first 2",
         "break.fail read,write --every 3 --status 500",
@@ -111,7 +112,7 @@ class Which:
     ),
     help={"target": _TARGET, "status": "HTTP status of the answer, 503 by default"},
 )
-def fail(target: str | None = None, status: int = 503, *, which: Which) -> None:
+def fail(target: str, status: int = 503, *, which: Which) -> None:
     """Answer requests with an error; they never reach Vault."""
     _order("fail", target, which, status=status)
 
@@ -120,11 +121,10 @@ def fail(target: str | None = None, status: int = 503, *, which: Which) -> None:
     "break.delay",
     group="break it",
     takes=("target", "seconds"),
-    needs=("target",),
     examples=("break.delay renew --nth 2 --seconds 3", "break.delay login 500ms"),
     help={"target": _TARGET, "seconds": "how late; default 2s"},
 )
-def delay(target: str | None = None, seconds: Seconds | None = None, *, which: Which) -> None:
+def delay(target: str, seconds: Seconds | None = None, *, which: Which) -> None:
     """Delay answers to requests; Vault acts at once."""
     _order("delay", target, which, by=2.0 if seconds is None else seconds)
 
@@ -132,12 +132,10 @@ def delay(target: str | None = None, seconds: Seconds | None = None, *, which: W
 @command(
     "break.lose-answer",
     group="break it",
-    takes=("target",),
-    needs=("target",),
     examples=("break.lose-answer write", "break.lose-answer renew --first 1"),
     help={"target": _TARGET},
 )
-def lose_answer(target: str | None = None, *, which: Which) -> None:
+def lose_answer(target: str, *, which: Which) -> None:
     """Lose answers to requests; Vault acts on the requests."""
     _order("lose answer", target, which)
 
@@ -166,23 +164,19 @@ def seal(leave_sealed: bool = False, for_: Seconds | None = None) -> None:
 @command(
     "break.revoke",
     group="break it",
-    takes=("role",),
-    needs=("role",),
     examples=("break.revoke backend",),
     help={"role": "the AppRole, for example backend"},
 )
-def revoke(role: str | None = None) -> None:
+def revoke(role: str) -> None:
     """Revoke all tokens of an AppRole. Nothing undoes that.
 
     Its clients get 403 until they log in again. Secret-ids and secrets stay the same.
     """
-    from vault_harness.errors import SettingsError
     from vault_harness.local.vault.root.operator_token import needing_root
 
-    assert role is not None, "the command line asks for it"
     stack = local_stack()
     with closing(stack.operator()) as op, needing_root(op, named("break.revoke", role)):
-        known = _listed(op, "auth/approle/role")
+        known = op.request("LIST", "auth/approle/role").get("data", {}).get("keys", [])
         if role not in known:
             raise SettingsError(
                 f"there is no AppRole {role}",
@@ -212,11 +206,6 @@ def heal() -> None:
         see_that_all_answered(done, stack)
     elif not undone:
         say("nothing was broken")
-
-
-def _listed(op: VaultAdmin, path: str) -> list[str]:
-    found = op.request("LIST", path).get("data", {}).get("keys", [])
-    return [str(name) for name in found]
 
 
 def _revoke_tokens(op: VaultAdmin, role: str) -> int:
@@ -250,12 +239,9 @@ def _unset() -> None:
                 toxic.remove()
 
 
-def _order(
-    act: Act, target: str | None, which: Which, *, status: int = 503, by: float = 0.0
-) -> None:
+def _order(act: Act, target: str, which: Which, *, status: int = 503, by: float = 0.0) -> None:
     from vault_harness.judge.faults import Order
 
-    assert target is not None, "the command line asks for it"
     order = Order.from_json(
         {
             "act": act,
@@ -289,8 +275,6 @@ def _break(
 
     Without ``seconds`` it stays broken; ``healed_by`` says after ``act`` what undoes it.
     """
-    from vault_harness.waiting import in_words
-
     if seconds is None:
         act()
         say(what)
@@ -313,3 +297,102 @@ def _break(
         mend()
         raise
     mend()
+
+
+@command(
+    "try",
+    group="break it",
+    judges=True,
+    examples=(
+        "try 'python manage.py runserver' --service backend",
+        "try './app --port 8000' --health http://127.0.0.1:8000/health --for 20s",
+    ),
+    help={
+        "command": "what starts your application, in quotes",
+        "service": "whose variables it gets (env SERVICE); default the blueprint's first",
+        "health": "a URL of your application that answers below 400 while it is well",
+        "for": "how long each fault lasts, and then its end is watched; default 10s",
+        "only": "some of cut, latency, seal, revoke, rotate, with commas",
+        "log": "a file for the application's output",
+        "json": "for programs",
+    },
+)
+def try_(
+    command: str,
+    service: str | None = None,
+    health: str | None = None,
+    for_: Seconds = 10.0,
+    only: str | None = None,
+    log: str | None = None,
+    json: bool = False,
+) -> None:
+    """Start an application, break things, and say what it did.
+
+    Connections are refused, answers come 2 s late, Vault is sealed, the token is revoked, and the
+    secret-id is replaced. Ctrl-C stops the application and mends everything.
+
+    Exit code 0: it worked again after each fault; 1: it ended, stayed unhealthy, or its requests
+    failed for ever; 2: it asked Vault for nothing, so a fault proved nothing.
+    """
+    from vault_harness.operator.trial import START_SECONDS, Trial, no_fault
+
+    stack = local_stack()
+    blueprint = stack.blueprint()
+    chosen = service or next(iter([*blueprint.services, *blueprint.approles]), "")
+    trial = Trial(
+        *(stack, command),
+        service=chosen,
+        health=health,
+        seconds=for_,
+        log=Path(log) if log else None,
+    )
+    wanted = only.split(",") if only else [*trial.faults]
+    for name in wanted:
+        if name not in trial.faults:
+            raise no_fault(name, [*trial.faults])
+
+    def left() -> str:
+        return f"Vault is sealed: {named('unseal')}" if stack.status().sealed else ""
+
+    steps: list[Step] = []
+    with telling_what_is_left(left, but=(HarnessError,)), trial:
+        began = trial.start()
+        if began is None:
+            lacks = "logged in" + (f" and {health} answered well" if health else "")
+            _tell(json, f"in {START_SECONDS:g} s it has not {lacks}: nothing was broken")
+        else:
+            _tell(json, f"it runs as {chosen}, and has logged in after {began:.1f} s")
+            for name in wanted:
+                steps.append(trial.step(name))
+                _tell(json, _line(steps[-1]))
+                if steps[-1].told.startswith("the command "):
+                    break  # it is dead
+    found = {step.verdict for step in steps} or {"not exercised"}
+    code = 1 if "broken" in found else 2 if "not exercised" in found else 0
+    if json:
+        say_json({"service": chosen, "code": code, "steps": [asdict(one) for one in steps]})
+    if code:
+        raise SystemExit(code)
+
+
+def _tell(json: bool, text: str) -> None:
+    if not json:
+        say(text)
+
+
+def _line(step: Step) -> str:
+    counts = ", ".join(f"{count} x {what}" for what, count in step.requests.items())
+    return f"{step.fault:<8} {step.verdict:<14} {step.told}\n{'':24}requests: {counts or 'none'}"
+
+
+@command(
+    "seal.now",
+    group="break it",
+    default=True,
+    examples=("seal", "seal --leave-sealed"),
+    help={"leave-sealed": LEAVE_SEALED},
+)
+def seal_now(leave_sealed: bool = False) -> None:
+    """Seal Vault: it answers 503 until it is unsealed."""
+    opener = local_stack().seal(leave_sealed=leave_sealed)
+    say(f"Vault is sealed\nnext: {opened_by(opener)}")

@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vault_harness.cli.child import run_child
 from vault_harness.cli.command import command
-from vault_harness.cli.common import PYTEST, pytest_environment, use_engine
+from vault_harness.cli.common import use_engine
 from vault_harness.cli.judge import Suite
 from vault_harness.cli.printing import say, table
+from vault_harness.cli.running import PYTEST, pytest_environment, run_child
+from vault_harness.errors import HarnessDefect, NotJudged, SettingsError, named
+from vault_harness.files import write_text
 
 if TYPE_CHECKING:
     from vault_harness.judge.clients import Client
@@ -46,7 +48,6 @@ def clients(name: str | None = None, *, suite: Suite, write: bool = False) -> No
     Exit code 0: as published; 1: a verdict differs; 3: a run broke down, or nothing was proved; 4:
     a wrong command line.
     """
-    from vault_harness.errors import NotJudged
     from vault_harness.judge.clients import broken_down, find, proved_nothing, score_of_client
     from vault_harness.judge.report.score import updated
 
@@ -105,8 +106,6 @@ def _list() -> None:
 
 
 def _refuse_a_part_of_nothing(client: Client) -> None:
-    from vault_harness.errors import SettingsError
-
     if client.score() is None:
         raise SettingsError(
             "--only with --write changes some verdicts of a score, and none is published",
@@ -116,7 +115,6 @@ def _refuse_a_part_of_nothing(client: Client) -> None:
 
 
 def _refuse_without_a_checkout() -> None:
-    from vault_harness.errors import SettingsError, named
     from vault_harness.settings import checkout
 
     if checkout() is None:
@@ -131,7 +129,6 @@ Journal = Mapping[str, Any]
 
 
 def _judged(client: Client, report: Path, suite: Suite) -> Journal:
-    from vault_harness.errors import HarnessDefect
     from vault_harness.judge.clients import QUIET_RUNS, install
     from vault_harness.judge.report import load
 
@@ -154,7 +151,6 @@ _JUDGED = (0, 1, 2)
 
 
 def _publish(client: Client, score: Score) -> None:
-    from vault_harness.files import write_text
     from vault_harness.judge.report.score import as_text, told
 
     write_text(client.score_file, as_text(score))
@@ -164,7 +160,6 @@ def _publish(client: Client, score: Score) -> None:
 
 
 def _write_pages() -> None:
-    from vault_harness.files import write_text
     from vault_harness.judge.catalogue import CATALOGUE, load
     from vault_harness.judge.clients import PAGES, known_clients, pages
     from vault_harness.settings import checkout, scenarios_folder

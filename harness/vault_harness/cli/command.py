@@ -18,10 +18,12 @@ from invoke.context import Context
 from invoke.parser.argument import Argument
 from invoke.tasks import Task
 
+from vault_harness.cli.common import wrong
 from vault_harness.cli.guard import guarded
 from vault_harness.cli.printing import complain, see_that_all_was_said
-from vault_harness.errors import named, runner
+from vault_harness.errors import named, refuse_empty, runner
 from vault_harness.interrupts import ended_by_signals
+from vault_harness.waiting import telling_waits
 
 Group = Literal["every day", "operator", "break it", "judge", "develop"]
 GROUPS: tuple[Group, ...] = ("every day", "operator", "break it", "judge", "develop")
@@ -38,6 +40,10 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 def option(help: str, default: Any = None) -> Any:  # noqa: A002 -- invoke's own name
     return dataclasses.field(default=default, metadata={"help": help})
+
+
+def required(help: str) -> Any:  # noqa: A002 -- invoke's own name
+    return dataclasses.field(metadata={"help": help})
 
 
 def repeated(help: str) -> Any:  # noqa: A002 -- invoke's own name
@@ -60,15 +66,15 @@ def typed(options: Any) -> list[str]:
 class command:  # noqa: N801 -- a decorator
     """Make a task of a function.
 
-    A parameter whose type is a dataclass stands for all fields of that class, made with `option`
-    and `repeated`, which several tasks may share.
+    A parameter whose type is a dataclass stands for all fields of that class, made with `option`,
+    `required` and `repeated`, which several tasks may share.
 
     Attributes:
         path: Its full name, with a dot if it belongs to a group of tasks.
         group: In the overview.
         examples: Command lines without the runner, at least one.
-        takes: Options that may be given as plain words, in order.
-        needs: Those that must be given.
+        takes: Options that may be given as plain words, in order; by default those without a
+            default, which must be given.
         default: The part of the name before the dot runs it too.
         passes_on: All words after its name belong to another program.
         judges: Its exit codes 0, 1 and 2 are verdicts on a client.
@@ -81,7 +87,6 @@ class command:  # noqa: N801 -- a decorator
     group: Group
     examples: Sequence[str]
     takes: Sequence[str] = ()
-    needs: Sequence[str] = ()
     default: bool = False
     passes_on: bool = False
     judges: bool = False
@@ -106,8 +111,6 @@ class Command(Task[Callable[..., None]]):
         self.group = about.group
         self.group_name, _, name = about.path.rpartition(".")
         self.shown_as_group = about.default and name in {"now", "follow", "list"}
-        self.takes = tuple(about.takes)
-        self.needed = frozenset(about.needs)
         self.examples = tuple(about.examples)
         self.passes_on = about.passes_on
         self.judges = about.judges
@@ -116,6 +119,9 @@ class Command(Task[Callable[..., None]]):
         self._classes: dict[str, tuple[Callable[..., object], list[str]]] = {}
         self._take_options(body, about.fields)
         self.told |= about.help
+        needed = [name for name, each in self.parameters.items() if each.default is each.empty]
+        self.needed = frozenset(needed)
+        self.takes = tuple(about.takes or needed)
         super().__init__(
             self._around(body),
             name=name,
@@ -142,7 +148,9 @@ class Command(Task[Callable[..., None]]):
             names = list(chosen or known)
             for each in names:
                 field = known[each]
-                default = None if field.default is dataclasses.MISSING else field.default
+                default = field.default
+                if default is dataclasses.MISSING:
+                    default = parameter.empty if field.default_factory is default else None
                 self.parameters[each] = parameter.replace(
                     name=each, default=default, annotation=field.type
                 )
@@ -200,19 +208,19 @@ class Command(Task[Callable[..., None]]):
                 "invoke"
             ).isEnabledFor(logging.DEBUG)
             with ended_by_signals(), guarded(debug=debug, judging=self.judges):
-                from vault_harness.waiting import telling_waits  # not for listing
-
                 if context.config.run.dry:
                     raise refused_dry(self)
                 with telling_waits(complain):
                     body(**self._gathered(self._read(given)))
                 see_that_all_was_said()
 
-        signature = inspect.signature(body)
+        # The parser's own refusal would not name the option's meaning.
+        options = [
+            each.replace(default=None) if each.default is each.empty else each
+            for each in self.parameters.values()
+        ]
         first = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        run.__signature__ = signature.replace(  # type: ignore[attr-defined] # read by inspect
-            parameters=[first, *self.parameters.values()]
-        )
+        run.__signature__ = inspect.Signature([first, *options])  # type: ignore[attr-defined]
         del run.__wrapped__  # otherwise inspect looks there
         return run
 
@@ -230,8 +238,6 @@ class Command(Task[Callable[..., None]]):
                     self, f"{self.shortest} needs {metavar(name)}: {self.meaning(name)}"
                 )
             if self.group == "judge" and self.parameters[name].default != "":
-                from vault_harness.errors import refuse_empty
-
                 refuse_empty(self.option(name), value if isinstance(value, list) else [value])
             kind = str(self.parameters[name].annotation).removesuffix(" | None")
             read[name] = self._value(name, kind, value) if isinstance(value, str) else value
@@ -299,12 +305,9 @@ def example(line: str) -> str:
 
 
 def usage_error(task: Command, cause: str) -> Exception:
-    from vault_harness.errors import SettingsError
-
-    return SettingsError(
+    return wrong(
         cause,
-        looked_at="the command line",
-        remedy=f"{usage(task)}\n    for example: {example(task.examples[0])}\n"
+        f"{usage(task)}\n    for example: {example(task.examples[0])}\n"
         f"    more about it: {named('--help', task.shortest)}",
     )
 

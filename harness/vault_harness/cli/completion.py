@@ -7,7 +7,7 @@ from functools import cache
 
 from vault_harness.cli.command import Command
 from vault_harness.cli.common import scenario_ids
-from vault_harness.cli.subject import ADAPTERS
+from vault_harness.cli.judge import ADAPTERS
 
 SHELLS = ("bash", "zsh", "fish")
 

@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 from vault_harness.cli.command import command
-from vault_harness.cli.common import become, run_pytest
+from vault_harness.cli.common import one_of
 from vault_harness.cli.printing import complain, say
+from vault_harness.cli.running import become, run_pytest
+from vault_harness.errors import SettingsError
 
 
 @command(
@@ -78,27 +80,17 @@ def site() -> None:
 @command(
     "bench",
     group="develop",
-    takes=("name",),
-    needs=("name",),
     examples=("bench toxiproxy", "bench client"),
     help={
         "name": "toxiproxy, client, engines, fixtures, suite or stranger",
         "args": "further arguments for it",
     },
 )
-def bench(name: str | None = None, args: str = "") -> None:
+def bench(name: str, args: str = "") -> None:
     """Measure, and print a table with the bars to reach."""
-    from vault_harness.errors import SettingsError
-
     folder = _checkout() / "tests" / "bench"
-    script = folder / str(name) / "run.py"
-    if not script.is_file():
-        known = sorted(path.parent.name for path in folder.glob("*/run.py"))
-        raise SettingsError(
-            f"there is no bench {name}",
-            looked_at=str(folder),
-            remedy=f"name one of {', '.join(known)}",
-        )
+    known = sorted(path.parent.name for path in folder.glob("*/run.py"))
+    script = folder / one_of(known, name, f"there is no bench {name}") / "run.py"
     become(sys.executable, str(script), *shlex.split(args))
 
 
@@ -108,8 +100,6 @@ def in_a_clone() -> bool:
 
 
 def needs_a_clone(task: str = "this task") -> Exception:
-    from vault_harness.errors import SettingsError
-
     return SettingsError(
         f"{task} works on the project's own files, which an installed package does not have",
         looked_at=str(Path(__file__).parent),

@@ -6,13 +6,15 @@ import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vault_harness.cli.command import command
-from vault_harness.cli.common import local_stack
-from vault_harness.cli.printing import plural, say
-from vault_harness.errors import named
+from vault_harness.cli.common import backups_dir, local_stack
+from vault_harness.cli.printing import complain, plural, say, say_json
+from vault_harness.errors import HarnessError, named
 
 if TYPE_CHECKING:
     from vault_harness.local.stack.local import LocalStack
@@ -51,9 +53,6 @@ def doctor(
     secret-ids and tokens, policies, rotation, backups, monitoring. Each practice is kept, broken,
     or unknown.
     """
-    import json as json_module
-    from dataclasses import asdict
-
     from vault_harness.operator.doctor import State, examine, examine_access
 
     if production:
@@ -66,7 +65,7 @@ def doctor(
     bad = [result for result in results if result.bad]
     if json:
         told = [{"wrong" if k == "seen" else k: v for k, v in asdict(r).items()} for r in results]
-        say(json_module.dumps(told, indent=2))
+        say_json(told)
     else:
         for result in results:
             if all or result.state is not State.GOOD:
@@ -91,8 +90,6 @@ def _lines(result: CheckResult, mark: str, *, indent: int) -> list[str]:
 
 
 def _production(*, json: bool, backups: str | None) -> None:
-    import json as json_module
-
     from vault_harness.operator.doctor import State
 
     stack = local_stack()
@@ -109,7 +106,7 @@ def _production(*, json: bool, backups: str | None) -> None:
             }
             for result in results
         ]
-        say(json_module.dumps(told, indent=2))
+        say_json(told)
     else:
         for result in results:
             lines = _lines(result, f"{_STANDING[result.state]:<13}", indent=13)
@@ -122,8 +119,6 @@ def _production(*, json: bool, backups: str | None) -> None:
 
 def _gone_through(stack: LocalStack, patient: Patient, backups: str | None) -> list[CheckResult]:
     """Check each practice, or say why nothing can be checked and end the task."""
-    from vault_harness.cli.common import backups_dir
-    from vault_harness.cli.printing import complain
     from vault_harness.operator.doctor import Deployment, admit
     from vault_harness.operator.practices import go_through
 
@@ -146,40 +141,7 @@ def _gone_through(stack: LocalStack, patient: Patient, backups: str | None) -> l
         )
 
 
-@command(
-    "unlock",
-    group="operator",
-    takes=("role",),
-    needs=("role",),
-    examples=("unlock backend",),
-    help={
-        "role": "the AppRole, for example backend",
-        "dry-run": "only say whether it is locked",
-    },
-)
-def unlock(role: str | None = None, dry_run: bool = False) -> None:
-    """Unlock an AppRole that five bad secret-ids locked.
-
-    Without this it unlocks by itself after 15 minutes.
-    """
-    from vault_harness.local.vault import approle
-
-    assert role is not None, "the command line asks for it"
-    stack = local_stack()
-    with closing(stack.operator()) as op:
-        role_id = approle.role_id(op, role)
-        if dry_run:
-            locked = any(each.role_id == role_id for each in approle.locked(op))
-            say(f"{role} is {'locked' if locked else 'not locked'}")
-            return
-        done = approle.unlock(op, role_id)
-    say(f"{role} is unlocked" if done else f"{role} was not locked")
-    say(f"next: {named('doctor')}, to find who has the bad secret-id")
-
-
 def _audit_logs(stack: LocalStack) -> tuple[Path, ...]:
-    from vault_harness.errors import HarnessError
-
     try:
         return tuple(stack.provider().audit_paths.values())
     except HarnessError:
@@ -200,9 +162,6 @@ def _patient(stack: LocalStack) -> Iterator[Patient]:
 
 
 def _looked_at(stack: LocalStack, ca_cert: Path | None) -> Patient:
-    from functools import cache
-
-    from vault_harness.errors import HarnessError
     from vault_harness.local.engine.provider import holds_data
     from vault_harness.local.stack.record import StackRecord
     from vault_harness.operator.doctor import Patient, ServiceView, look_at_docker

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vault_harness.cli.command import command, option, repeated, typed
-from vault_harness.cli.common import ENGINE, settings, use_engine
+from vault_harness.cli.common import ENGINE, settings, use_engine, wrong
 from vault_harness.cli.printing import complain, plural, say
-from vault_harness.errors import SettingsError, named
+from vault_harness.errors import HarnessDefect, SettingsError, named
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -170,10 +170,9 @@ def _words(only: list[str]) -> frozenset[str]:
 
     words = frozenset(word.strip() for text in only for word in text.split(","))
     if foreign := sorted(words - {*FAULTS, *KINDS, *PHASES}):
-        raise SettingsError(
+        raise wrong(
             f"--only {foreign[0]} names no fault, no kind of request and no phase",
-            looked_at="the command line",
-            remedy=f"faults: {', '.join(FAULTS)}; requests: {', '.join(KINDS)}; "
+            f"faults: {', '.join(FAULTS)}; requests: {', '.join(KINDS)}; "
             f"phases: {', '.join(PHASES)}",
         )
     return words
@@ -185,17 +184,13 @@ def _part(shard: str | None) -> tuple[int, int]:
     part, _, parts = shard.partition("/")
     if part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts):
         return int(part), int(parts)
-    raise SettingsError(
-        f"--shard {shard} names no part", looked_at="the command line", remedy="write 2/4"
-    )
+    raise wrong(f"--shard {shard} names no part", "write 2/4")
 
 
 @command(
     "replay",
     group="judge",
     judges=True,
-    takes=("file",),
-    needs=("file",),
     examples=("replay report/schedules/renew-renewal-due-lost.toml",),
     help={
         "file": "a schedule that explore wrote",
@@ -203,19 +198,17 @@ def _part(shard: str | None) -> tuple[int, int]:
         "engine": ENGINE,
     },
 )
-def replay(file: str | None = None, subject: str | None = None, engine: str | None = None) -> None:
+def replay(file: str, subject: str | None = None, engine: str | None = None) -> None:
     """Run a schedule three times.
 
     Exit code 0: the client survived all three; 1: it broke a promise; 2: a fault's point never came
     or a run did not count; 3: the harness broke down; 4: the file is wrong.
     """
-    from vault_harness.errors import HarnessDefect
     from vault_harness.judge.explore.life import Order
     from vault_harness.judge.explore.schedule import load_schedule
     from vault_harness.judge.explore.search import TIMES
     from vault_harness.judge.explore.workers import carry_out, opened, workers
 
-    assert file is not None, "the command line asks for it"
     use_engine(engine)
     schedule = load_schedule(Path(file))
     client = subject or schedule.subject

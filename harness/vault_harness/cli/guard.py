@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vault_harness.cli.printing import complain, swallow_output
-from vault_harness.errors import named
+from vault_harness.errors import HarnessError, SettingsError, forget_frames, named
+from vault_harness.files import closed_to_owner
 from vault_harness.interrupts import Ended, EndedHalfWay
 
 INTERRUPTED = 130
@@ -50,8 +51,6 @@ def guarded(*, debug: bool = False, judging: bool = False) -> Iterator[None]:
         with _told(debug=debug, judging=judging):
             yield
     except SystemExit as ending:
-        from vault_harness.errors import forget_frames  # as below
-
         if ending.__context__ is not None:
             forget_frames(ending.__context__)
         forget_frames(ending)
@@ -60,8 +59,6 @@ def guarded(*, debug: bool = False, judging: bool = False) -> Iterator[None]:
 
 @contextmanager
 def _told(*, debug: bool, judging: bool) -> Iterator[None]:
-    from vault_harness.errors import HarnessError, SettingsError  # listing tasks needs neither
-
     try:
         yield
     except HarnessError as error:
@@ -198,8 +195,6 @@ def _of_a_file(error: OSError, *, judging: bool = False) -> str:
 
 def _closed_by_mode(error: OSError) -> Path | None:
     """Return the first part of a path that we own and whose mode keeps us out."""
-    from vault_harness.files import closed_to_owner
-
     path = Path(os.fsdecode(error.filename)).absolute()
     for each in reversed((path, *path.parents)):
         with contextlib.suppress(OSError):

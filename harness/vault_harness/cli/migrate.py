@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vault_harness.cli.command import command, option
-from vault_harness.cli.common import local_stack
-from vault_harness.cli.git import warn_of_git
+from vault_harness.cli.common import local_stack, warn_of_git
 from vault_harness.cli.printing import plural, say, table
-from vault_harness.errors import named
+from vault_harness.errors import SettingsError, named
 
 if TYPE_CHECKING:
     from vault_harness.local.blueprint import Blueprint
@@ -55,7 +54,6 @@ def migrate(move: Move) -> None:
     variables that clients need instead. A newer value in Vault is not overwritten. The task is safe
     to repeat; --undo takes it back.
     """
-    from vault_harness.errors import SettingsError
     from vault_harness.local.vault.kv import Kv
     from vault_harness.operator.migrate import make_plan, previous_versions, read
     from vault_harness.operator.migrate import migrate as carry_out
@@ -137,7 +135,6 @@ def _show(plan: Plan, mount: str) -> None:
 
 
 def _client_settings(stack: LocalStack, blueprint: Blueprint, role: str | None) -> ClientSettings:
-    from vault_harness.errors import SettingsError
     from vault_harness.local.stack.env import client_certificate
     from vault_harness.local.vault import approle
     from vault_harness.operator.migrate import ClientSettings

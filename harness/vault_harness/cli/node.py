@@ -16,14 +16,11 @@ if TYPE_CHECKING:
 @command(
     "node.kill",
     group="break it",
-    takes=("name",),
-    needs=("name",),
     examples=("node.kill vault-2",),
     help={"name": "the node, as status shows it", "leave-sealed": LEAVE_SEALED},
 )
-def kill(name: str | None = None, leave_sealed: bool = False) -> None:
+def kill(name: str, leave_sealed: bool = False) -> None:
     """Kill a node of the cluster, as a power failure would."""
-    assert name is not None, "the command line asks for it"
     ended = _nodes().kill(name, leave_sealed=leave_sealed)
     say(f"killed {', '.join(ended)}" if ended else f"{name} did not run")
     say(f"to bring it back: {named('node.start', name)}")
@@ -32,14 +29,11 @@ def kill(name: str | None = None, leave_sealed: bool = False) -> None:
 @command(
     "node.start",
     group="operator",
-    takes=("name",),
-    needs=("name",),
     examples=("node.start vault-2",),
     help={"name": "the node, as status shows it"},
 )
-def start(name: str | None = None) -> None:
+def start(name: str) -> None:
     """Start a node of the cluster again, and unseal it."""
-    assert name is not None, "the command line asks for it"
     _nodes().start(name)
     say(f"{name} runs and is unsealed\nnext: {named('status')}")
 
@@ -47,18 +41,15 @@ def start(name: str | None = None) -> None:
 @command(
     "node.cut",
     group="break it",
-    takes=("name",),
-    needs=("name",),
     examples=("node.cut vault-2",),
     help={"name": "the node, as status shows it"},
 )
-def cut(name: str | None = None) -> None:
+def cut(name: str) -> None:
     """Cut a node off from the others; clients still reach it.
 
     A leader that is cut off confirms no more writes, and the others elect a new leader. On the
     process engine this needs a cluster started by up --ha --cuttable.
     """
-    assert name is not None, "the command line asks for it"
     _nodes().cut(name)
     say(f"{name} is cut off from the other nodes")
     say("clients that ask it directly still reach it; seen from here:")
@@ -69,14 +60,11 @@ def cut(name: str | None = None) -> None:
 @command(
     "node.join",
     group="break it",
-    takes=("name",),
-    needs=("name",),
     examples=("node.join vault-2",),
     help={"name": "the node, as status shows it"},
 )
-def join(name: str | None = None) -> None:
+def join(name: str) -> None:
     """Reconnect a node that was cut off from the others."""
-    assert name is not None, "the command line asks for it"
     joined = _nodes().join(name)
     say(f"nothing keeps {name} from the other nodes now" if joined else f"{name} was not cut off")
     say(f"next: {named('status')}")
@@ -105,20 +93,17 @@ def add() -> None:
 @command(
     "node.remove",
     group="operator",
-    takes=("name",),
-    needs=("name",),
     examples=("node.remove vault-4 --dry-run", "node.remove vault-4"),
     help={
         "name": "the node, as status shows it; not the first one",
         "dry-run": "show what would be removed, change nothing",
     },
 )
-def remove(name: str | None = None, dry_run: bool = False) -> None:
+def remove(name: str, dry_run: bool = False) -> None:
     """Remove a node from the cluster for good.
 
     Its copy of the data is deleted; the other nodes have all of it.
     """
-    assert name is not None, "the command line asks for it"
     done = "would remove" if dry_run else "removed"
     say("\n".join(f"{done} {what}" for what in _nodes().remove(name, dry=dry_run)))
 

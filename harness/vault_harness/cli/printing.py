@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TextIO
 
-from vault_harness.errors import named
+from vault_harness.errors import HarnessError, SettingsError, named
 
 _unsaid: list[OSError] = []
 """Reported at the task's end."""
@@ -29,11 +30,14 @@ def say(text: str = "") -> None:
         swallow_output()
 
 
+def say_json(value: object) -> None:
+    say(json.dumps(value, indent=2, default=str))
+
+
 def see_that_all_was_said() -> None:
     """Raise `HarnessError`, at a task's end, if `say` could not print a text."""
     if not _unsaid:
         return
-    from vault_harness.errors import HarnessError
 
     error = _unsaid[0]
     _unsaid.clear()
@@ -77,8 +81,6 @@ def plural(count: int, noun: str) -> str:
 
 def confirmed(question: str) -> bool:
     """Ask a person; Ctrl-D is a no. Raise `SettingsError` without a terminal."""
-    from vault_harness.errors import SettingsError
-
     if sys.stdin is None or not sys.stdin.isatty():
         raise SettingsError(
             f"nobody is there to answer: {question}",

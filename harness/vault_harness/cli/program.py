@@ -28,6 +28,7 @@ from vault_harness.cli.command import (
     usage,
     usage_error,
 )
+from vault_harness.cli.common import wrong
 from vault_harness.cli.develop import needs_a_clone
 from vault_harness.cli.guard import guarded
 from vault_harness.cli.printing import say, see_that_all_was_said, table
@@ -255,7 +256,7 @@ class TaskProgram(Program):
             except Exit as ended:
                 if ended.message:  # only for a group that --list does not find
                     cause = f"there is no group of tasks {self.args.list.value}"
-                    raise _wrong(cause, f"{named('--list')} shows all tasks") from None
+                    raise wrong(cause, f"{named('--list')} shows all tasks") from None
                 see_that_all_was_said()
                 raise SystemExit(ended.code) from None
             except ParseError as error:
@@ -319,13 +320,13 @@ class TaskProgram(Program):
             return self._unknown(unknown[1], task)
         if lacking := re.search(r"<Argument: (\S+?)[ >].*needed value", text):
             cause = f"--{lacking[1]} needs a value"
-            return usage_error(task, cause) if task else _wrong(cause, named("--help", "TASK"))
-        return usage_error(task, text) if task else _wrong(text, named("--list"))
+            return usage_error(task, cause) if task else wrong(cause, named("--help", "TASK"))
+        return usage_error(task, text) if task else wrong(text, named("--list"))
 
     def _unknown(self, word: str, task: Command | None) -> Exception:
         if word.startswith("-"):
             if task is None:
-                return _wrong(
+                return wrong(
                     f"there is no option {word}",
                     f"options stand after their task; {named('--list')} shows all tasks",
                 )
@@ -340,20 +341,12 @@ class TaskProgram(Program):
             return usage_error(task, f"{word} names a client: put --subject before it")
         if group := members(word, self._tasks):
             lines = table([(named(one.path), one.summary) for one in group], indent="    ")
-            return _wrong(f"{word} is a group of tasks, and one must be named", f"one of\n{lines}")
+            return wrong(f"{word} is a group of tasks, and one must be named", f"one of\n{lines}")
         found = [named(path) for path in near(word, self._tasks)]
         if task is not None and task.path == "break.list" and not found:
-            return _wrong(
-                f"there is no {task.shortest}.{word}", f"{named('break')} lists the verbs"
-            )
+            return wrong(f"there is no {task.shortest}.{word}", f"{named('break')} lists the verbs")
         if task is not None and (task.takes or not found):
             return usage_error(task, f"{word} is one word more than {task.shortest} takes")
         if found:
-            return _wrong(f"there is no task {word}", f"did you mean {', or '.join(found)}?")
-        return _wrong(f"there is no task {word}", f"{named('--list')} shows all of them")
-
-
-def _wrong(cause: str, remedy: str) -> Exception:
-    from vault_harness.errors import SettingsError
-
-    return SettingsError(cause, looked_at="the command line", remedy=remedy)
+            return wrong(f"there is no task {word}", f"did you mean {', or '.join(found)}?")
+        return wrong(f"there is no task {word}", f"{named('--list')} shows all of them")

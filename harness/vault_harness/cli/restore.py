@@ -10,7 +10,8 @@ from vault_harness.cli.backup_options import IN_ONE_FOLDER, KEYRING_HELP, Openin
 from vault_harness.cli.command import command
 from vault_harness.cli.common import local_stack, vault_without_token
 from vault_harness.cli.printing import plural, say
-from vault_harness.errors import named
+from vault_harness.errors import HarnessError, StackError, named
+from vault_harness.interrupts import telling_what_is_left
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -81,8 +82,6 @@ def put_into(
 
     After an interruption, the same call goes on.
     """
-    from vault_harness.errors import HarnessError
-    from vault_harness.interrupts import telling_what_is_left
     from vault_harness.local.vault import cluster
     from vault_harness.operator.backup import TokensEnded, unfinished_keyring
     from vault_harness.operator.backup import restore as put_back
@@ -200,7 +199,6 @@ def keys(
 
 
 def _restore_seal_key(stack: LocalStack, keys: Keys, *, overwrite: bool, dry_run: bool) -> None:
-    from vault_harness.errors import StackError
     from vault_harness.operator.backup import restore_seal_key
 
     with contextlib.nullcontext() if dry_run else stack.held():

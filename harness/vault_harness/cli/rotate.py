@@ -8,12 +8,11 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from vault_harness.cli.command import Seconds, command
-from vault_harness.cli.common import local_stack
+from vault_harness.cli.common import local_stack, wrong
 from vault_harness.cli.printing import say
-from vault_harness.errors import named
+from vault_harness.errors import HarnessError, OperatorError, named
 
 if TYPE_CHECKING:
-    from vault_harness.errors import HarnessError
     from vault_harness.operator.rotate import PasswordServer, SecretIdPlan, SecretRotation, Target
 
 
@@ -50,7 +49,6 @@ def secret_id(
     After an interruption, the same command finishes the work; it is always safe to repeat. With
     --all, a role that fails is reported, and the others are done.
     """
-    from vault_harness.errors import HarnessError, SettingsError
     from vault_harness.local.stack.service_ids import hand_out_ids
     from vault_harness.operator.rotate import each_of, plan_secret_id
     from vault_harness.operator.rotate import rotate_secret_id as rotate
@@ -58,11 +56,9 @@ def secret_id(
     stack = local_stack()
     blueprint = stack.blueprint()
     if bool(role) == all:
-        raise SettingsError(
+        raise wrong(
             "name one AppRole, or give --all",
-            looked_at="the command line",
-            remedy=f"{named('rotate.secret-id', 'ROLE')}, with one of "
-            f"{', '.join(blueprint.approles)}",
+            f"{named('rotate.secret-id', 'ROLE')}, with one of {', '.join(blueprint.approles)}",
         )
 
     ids = stack.ids_directory()
@@ -116,8 +112,6 @@ def _foretell_secret_id(plan: SecretIdPlan, *, end_others: bool) -> None:
     "rotate.secrets",
     group="operator",
     default=True,
-    takes=("name",),
-    needs=("name",),
     examples=(
         "rotate.secrets database",
         "rotate.secrets all --dry-run",
@@ -131,7 +125,7 @@ def _foretell_secret_id(plan: SecretIdPlan, *, end_others: bool) -> None:
     },
 )
 def secrets(
-    name: str | None = None,
+    name: str,
     dry_run: bool = False,
     grace: Seconds = 10.0,
 ) -> None:
@@ -144,7 +138,6 @@ def secrets(
     from vault_harness.operator.rotate import How, each_of, find_targets, plan_secret, rotate_secret
 
     stack = local_stack()
-    assert name is not None, "the command line asks for it"
     targets = find_targets(name)
     with stack.held(), closing(stack.operator()) as op:
         blueprint = stack.blueprint()
@@ -183,8 +176,6 @@ def secrets(
 @command(
     "rotate.rollback",
     group="operator",
-    takes=("name",),
-    needs=("name",),
     examples=("rotate.rollback database",),
     help={
         "name": "database, redis, jwt, all, or one key such as backend/django:SECRET_KEY",
@@ -193,7 +184,7 @@ def secrets(
     },
 )
 def rollback(
-    name: str | None = None,
+    name: str,
     dry_run: bool = False,
     grace: Seconds = 10.0,
 ) -> None:
@@ -206,7 +197,6 @@ def rollback(
     from vault_harness.operator.rotate import How, each_of, find_rollback, find_targets, roll_back
 
     stack = local_stack()
-    assert name is not None, "the command line asks for it"
     targets = find_targets(name)
     with stack.held(), closing(stack.operator()) as op:
         kv = Kv(op, stack.blueprint().mount)
@@ -233,8 +223,6 @@ def _server(kind: str) -> PasswordServer | None:
 
 
 def _foretell(plans: Iterable[tuple[Target, str | HarnessError]]) -> None:
-    from vault_harness.errors import HarnessError
-
     refused: list[HarnessError] = []
     for target, plan in plans:
         if isinstance(plan, HarnessError):
@@ -256,8 +244,6 @@ def _tell(
 
     With ``new_values`` it says that an earlier run was only finished.
     """
-    from vault_harness.errors import HarnessError
-
     refused: list[HarnessError] = []
     for target, came in done:
         if isinstance(came, HarnessError):
@@ -281,8 +267,6 @@ def _tell(
 
 
 def _missed(places: tuple[str, ...], mount: str, has: str) -> HarnessError:
-    from vault_harness.errors import OperatorError
-
     path, key = places[0].rsplit(" ", 1)
     patch = named("vault", "--", "kv", "patch", f"{mount}/{path}", f"{key}=-")
     return OperatorError(

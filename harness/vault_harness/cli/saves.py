@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 from vault_harness.cli.backup import keys_here
 from vault_harness.cli.backup_options import Locking, Opening
 from vault_harness.cli.command import command
-from vault_harness.cli.common import local_stack
-from vault_harness.cli.git import warn_of_git
+from vault_harness.cli.common import local_stack, warn_of_git, wrong
 from vault_harness.cli.printing import plural, say
 from vault_harness.cli.restore import put_into
-from vault_harness.errors import named
+from vault_harness.errors import SettingsError, named
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,24 +25,20 @@ _TO = "the folder that holds saves, default vault-saves beside the data director
 @command(
     "save",
     group="every day",
-    takes=("name",),
-    needs=("name",),
     examples=("save before-the-bug", "save before-the-bug --recipient age1..."),
     fields=("recipient", "to", "passphrase_file"),
     help={"name": "letters, digits, dots and dashes", "to": _TO},
 )
-def save(locking: Locking, name: str | None = None) -> None:
+def save(locking: Locking, name: str) -> None:
     """Save the stack under a name, encrypted, for load.
 
     A save has all of Vault, its keys, and the ids of the AppRoles. The stack goes on meanwhile. It
     is a backup that `backup.verify` and `restore` can read too. Toxics, certificates and logs are
     not in it.
     """
-    from vault_harness.errors import SettingsError
     from vault_harness.operator.backup import make_backup
     from vault_harness.operator.backup.saves import PART, Saved, check_saveable
 
-    assert name is not None, "the command line asks for it"
     stack = local_stack()
     place = _place(stack, name, locking.to)
     if place.exists():
@@ -71,8 +66,6 @@ def save(locking: Locking, name: str | None = None) -> None:
 @command(
     "load",
     group="every day",
-    takes=("name",),
-    needs=("name",),
     examples=("load before-the-bug", "load before-the-bug --overwrite"),
     fields=("identity", "to", "passphrase_file"),
     help={
@@ -81,18 +74,16 @@ def save(locking: Locking, name: str | None = None) -> None:
         "overwrite": "replace the content of this Vault; a snapshot of it and its keys are kept",
     },
 )
-def load(opening: Opening, name: str | None = None, overwrite: bool = False) -> None:
+def load(opening: Opening, name: str, overwrite: bool = False) -> None:
     """Bring back a saved stack: start it, and put everything in.
 
     A new Vault gets the seal, the number of nodes and TLS of the saved one. A Vault that has
     something in it is replaced only with --overwrite. After an interruption, the same command goes
     on.
     """
-    from vault_harness.errors import SettingsError
     from vault_harness.operator.backup import Backup
     from vault_harness.operator.backup.saves import Saved
 
-    assert name is not None, "the command line asks for it"
     stack = local_stack()
     place = _place(stack, name, opening.to)
     if not place.is_dir():
@@ -143,12 +134,9 @@ def _unlike(stack: LocalStack, blueprint: str) -> list[str]:
 def _place(stack: LocalStack, name: str, to: str | None) -> Path:
     from pathlib import Path
 
-    from vault_harness.errors import SettingsError
-
     if not re.fullmatch(r"\w[\w.-]*", name):
-        raise SettingsError(
+        raise wrong(
             f"{name!r} is no name of a save",
-            looked_at="the command line",
-            remedy="use letters, digits, dots and dashes",
+            "use letters, digits, dots and dashes",
         )
     return (Path(to) if to else stack.data_dir.parent / "vault-saves") / name

@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 
 from vault_harness.cli.command import command
-from vault_harness.cli.common import ENGINE, settings, use_engine
+from vault_harness.cli.common import ENGINE, settings, use_engine, wrong
 from vault_harness.cli.printing import say
+from vault_harness.errors import PortTaken
 from vault_harness.interrupts import Ended
 
 LAST_PORT = 65535
@@ -30,7 +31,6 @@ def serve(port: int = 0, at_once: int = 2, engine: str | None = None) -> None:
     break (`docs how-to/lend-a-vault`). A POST to URL/cases/TOK-11 starts a scenario for your own
     test runner (`docs how-to/own-test-runner`).
     """
-    from vault_harness.errors import PortTaken, SettingsError
     from vault_harness.fixtures.lending import Lender
     from vault_harness.judge.cases import CaseServer
     from vault_harness.judge.cases.server import functions_in
@@ -41,11 +41,10 @@ def serve(port: int = 0, at_once: int = 2, engine: str | None = None) -> None:
 
     use_engine(engine)
     if not at_once or port > LAST_PORT:
-        wrong = f"--port {port}" if at_once else "--at-once 0"
-        raise SettingsError(
-            f"{wrong} does not make sense",
-            looked_at="the command line",
-            remedy=f"give a port up to {LAST_PORT}, and one case at once at least",
+        mistake = f"--port {port}" if at_once else "--at-once 0"
+        raise wrong(
+            f"{mistake} does not make sense",
+            f"give a port up to {LAST_PORT}, and one case at once at least",
         )
     folder = scenarios_folder()
     catalogue = load(find_catalogue(folder / "test_.py"))

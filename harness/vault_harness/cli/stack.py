@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json as json_module
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from vault_harness.addresses import leads_to_one_of, without_password
 from vault_harness.cli.command import command, option
 from vault_harness.cli.common import (
+    DRY_RUN,
     LEAVE_SEALED,
     local_stack,
-    of_nodes,
-    opened_by,
-    see_that_all_answered,
-    settings,
+    one_of,
+    say_pending_migration,
+    seal_kind,
     use_engine,
+    wrong,
 )
-from vault_harness.cli.printing import complain, confirmed, plural, say, say_on, table
-from vault_harness.errors import named
-from vault_harness.interrupts import until_ctrl_c
+from vault_harness.cli.printing import (
+    complain,
+    confirmed,
+    plural,
+    say,
+    say_json,
+    say_on,
+    table,
+)
+from vault_harness.errors import HarnessError, SettingsError, named
+from vault_harness.interrupts import telling_what_is_left, until_ctrl_c
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,17 +82,13 @@ def up(
     The task is safe to repeat. A new Vault is initialised, and its unseal keys and root token
     (together: the keyring) go into vault-data/init.json. Addresses are printed, keys never.
     """
-    from vault_harness.errors import HarnessError
-    from vault_harness.interrupts import telling_what_is_left
-
     use_engine(engine)
     stack = local_stack()
-    kind = seal_kind(seal)
+    kind = seal_kind(seal) if seal else None
     if check:
         _check_seal(stack, kind)
         return
-    if (pending := stack.migrations.pending()) is not None:
-        say(f"a migration of the seal {pending} was ended half-way: going on with it")
+    say_pending_migration(stack)
     before = _running(stack)
     with telling_what_is_left(lambda: _left_running(stack, before), but=(HarnessError,)):
         stack.up(
@@ -96,13 +101,11 @@ def up(
     status = stack.status()
     say(f"Vault is up and unsealed: {_product(status)}, {status.engine} engine ({status.choice})")
     _say_nodes(status)
-    say(_addresses(status))
     _say_obstacles(status)
     say(f"next: {status.next_step}")
 
 
 def _running(stack: LocalStack) -> set[str]:
-    from vault_harness.errors import HarnessError
 
     try:
         return {service.name for service in stack.provider().describe() if service.running}
@@ -136,7 +139,7 @@ class Seed:
     adopt: str | None = option(
         "only this: accept the policy of that name as Vault has it, instead of the blueprint's"
     )
-    dry_run: bool = option("show what would be done, change nothing", default=False)
+    dry_run: bool = option(DRY_RUN, default=False)
     yes: bool = option("do not ask before values are overwritten", default=False)
 
 
@@ -152,11 +155,12 @@ def seed(how: Seed) -> None:
     replace what differs; vault-data/replaced keeps a copy of each policy and role.
     """
     from vault_harness.local.blueprint import Blueprint
-    from vault_harness.local.vault.apply import Applying, values_replaced
+    from vault_harness.local.vault.apply import Applying, What, values_replaced
 
     stack = local_stack()
     plan = Blueprint.load(Path(how.blueprint)) if how.blueprint else _applied_last(stack)
-    what = _what(how.only)
+    known: tuple[What, ...] = get_args(What)
+    what = one_of(known, how.only or "everything", f"there is no --only {how.only}")
     if how.adopt is not None:
         _adopt(stack, how.adopt, plan, dry_run=how.dry_run)
         return
@@ -201,8 +205,6 @@ def _applied_last(stack: LocalStack) -> Blueprint:
 
     If its file is missing, another blueprint would be applied over it.
     """
-    from vault_harness.errors import SettingsError
-
     if lost := stack.lost_blueprint():
         raise SettingsError(
             "the blueprint that was applied last is not there any more",
@@ -220,7 +222,7 @@ def status(json: bool = False) -> None:
     stack = local_stack()
     found = stack.status()
     if json:
-        say(json_module.dumps(found.to_json(), indent=2))
+        say_json(found.to_json())
         return
     on_the_way = f", on its way to {found.migrating_to}" if found.migrating_to else ""
     rows = [
@@ -244,7 +246,6 @@ def status(json: bool = False) -> None:
     ]
     say(table(rows))
     _say_nodes(found)
-    say(_addresses(found))
     for proxy in found.proxies:
         state = "enabled" if proxy.enabled else "disabled"
         say(f"  proxy {proxy.name}: {proxy.listen} -> {proxy.upstream}, {state}")
@@ -267,8 +268,6 @@ def status(json: bool = False) -> None:
 @command(
     "env",
     group="every day",
-    takes=("service",),
-    needs=("service",),
     examples=('eval "$(env backend)"', "env backend --direct", "env backend --json"),
     help={
         "service": "as the blueprint names it, such as backend or celery_beat, or an AppRole",
@@ -277,86 +276,18 @@ def status(json: bool = False) -> None:
         "json": "the variables as an object, for programs",
     },
 )
-def env(
-    service: str | None = None, reveal: bool = False, direct: bool = False, json: bool = False
-) -> None:
+def env(service: str, reveal: bool = False, direct: bool = False, json: bool = False) -> None:
     """Print the export lines of one service's variables.
 
     A last line unsets this shell's variables of another stack and those that would override these.
     """
     from vault_harness.local.stack.env import export_lines, service_environment
 
-    assert service is not None, "the command line asks for it"
     given = service_environment(local_stack(), service, reveal=reveal, direct=direct)
-    say(json_module.dumps(given, indent=2) if json else export_lines(given, os.environ))
-
-
-@command(
-    "seal.now",
-    group="break it",
-    default=True,
-    examples=("seal", "seal --leave-sealed"),
-    help={"leave-sealed": LEAVE_SEALED},
-)
-def seal(leave_sealed: bool = False) -> None:
-    """Seal Vault: it answers 503 until it is unsealed."""
-    opener = local_stack().seal(leave_sealed=leave_sealed)
-    say(f"Vault is sealed\nnext: {opened_by(opener)}")
-
-
-@command(
-    "seal.migrate",
-    group="operator",
-    takes=("seal",),
-    needs=("seal",),
-    examples=("seal.migrate static", "seal.migrate transit", "seal.migrate shamir"),
-    help={
-        "seal": "shamir (keys unseal it), or a seal that opens itself: static (OpenBao; key in a "
-        "file), transit (key in a second Vault), awskms or azurekeyvault (key in a cloud)",
-        "dry-run": "show what would be done, change nothing",
-    },
-)
-def migrate_seal(seal: str | None = None, dry_run: bool = False) -> None:
-    """Change Vault's seal; data and tokens stay.
-
-    The keys in vault-data/init.json stay the same: they unseal with Shamir's seal, and are recovery
-    keys with the others. Vault is away for some seconds. After an interruption, the same command
-    goes on, and so does up.
-    """
-    stack = local_stack()
-    kind = seal_kind(seal, option="")
-    assert kind is not None, "the command line asks for it"
-    if (pending := stack.migrations.pending()) is not None:
-        say(f"a migration of the seal {pending} was ended half-way: it is finished first")
-    if dry_run:
-        present = stack.check_seal_migration(kind)
-        say(f"would exchange the seal {present} for {kind}" if present != kind else f"has {kind}")
-        return
-    done = stack.migrate_seal(kind)
-    if done.action == "unchanged":
-        say(f"Vault has the seal {done.target} already")
-        return
-    say(f"Vault had the seal {done.source}, has {done.target} now, and is unsealed")
-    unseals = done.target == "shamir"
-    say(f"{stack.keyring_path}: the keys {'unseal it' if unseals else 'are recovery keys now'}")
-    if done.key_aside is not None:
-        say(f"backups from before open only with the old seal's key, which stays: {done.key_aside}")
-    say(f"next: {named('backup')}; earlier backups need the seal {done.source}")
-
-
-@command("unseal", group="operator", examples=("unseal",))
-def unseal() -> None:
-    """Unseal Vault with the keys in vault-data/init.json.
-
-    A Vault that unseals itself needs this only after it was sealed by hand. For a cluster the task
-    names the opened nodes, and exits with 5 if a node did not answer.
-    """
-    stack = local_stack()
-    if (pending := stack.migrations.pending()) is not None:
-        say(f"a migration of the seal {pending} was ended half-way: going on with it")
-    done = stack.unseal()
-    say(f"Vault is unsealed{of_nodes(done)}")
-    see_that_all_answered(done, stack)
+    if json:
+        say_json(given)
+    else:
+        say(export_lines(given, os.environ))
 
 
 @command(
@@ -392,7 +323,7 @@ def restart(leave_sealed: bool = False) -> None:
 def logs(service: str | None = None, tail: int = 50, follow: bool = False) -> None:
     """Show what a server printed, or the audit log."""
     stack = local_stack()
-    name = _log_name(service or "vault", stack.log_names())
+    name = one_of(stack.log_names(), service or "vault", f"there is no log of {service}")
     with until_ctrl_c() if follow else contextlib.nullcontext():
         for line in stack.logs(name, tail=tail or None, follow=follow):
             say_on(line)
@@ -444,54 +375,13 @@ def destroy(yes: bool = False, dry_run: bool = False) -> None:
     say("\n".join(f"removed {what}" for what in removed) or "nothing was there")
 
 
-@command(
-    "images",
-    group="operator",
-    examples=("images", "images --rebuild"),
-    help={"rebuild": "build unchanged images too"},
-)
-def images(rebuild: bool = False) -> None:
-    """Build container images without a registry.
-
-    They are made from programs on this machine. An unchanged image is not built again.
-    """
-    from vault_harness.local.engine.docker.state import inspect_docker
-    from vault_harness.local.engine.docker_client import connected
-    from vault_harness.local.images.build import build_images
-
-    chosen = settings()
-    with connected(timeout=300) as client:
-        built = build_images(client, chosen, rebuild=rebuild, progress=say)
-    say(table((one.action, one.tag, f"{one.megabytes} MB", one.contents) for one in built))
-    say(inspect_docker(chosen, ask_registry=False).line)
-
-
-def seal_kind(seal: str | None, *, option: str = "--seal ") -> SealKind | None:
-    from vault_harness.errors import SettingsError
-    from vault_harness.local.engine.seal import SealKind
-
-    if seal is None:
-        return None
-    known: tuple[SealKind, ...] = get_args(SealKind)
-    for one in known:
-        if one == seal:
-            return one
-    raise SettingsError(
-        f"{option}{seal} does not make sense",
-        looked_at="the command line",
-        remedy=f"give one of {', '.join(known)}",
-    )
-
-
 def _check_seal(stack: LocalStack, kind: SealKind | None) -> None:
-    from vault_harness.errors import SettingsError
     from vault_harness.local.engine.cloud_seal import CLOUD_SEALS
 
     if kind is None:
-        raise SettingsError(
+        raise wrong(
             "--check tests a seal, and none is named",
-            looked_at="the command line",
-            remedy=f"give --seal {' or --seal '.join(CLOUD_SEALS)} too",
+            f"give --seal {' or --seal '.join(CLOUD_SEALS)} too",
         )
     done = stack.check_seal(kind)
     say(done.configuration.rstrip())
@@ -499,40 +389,11 @@ def _check_seal(stack: LocalStack, kind: SealKind | None) -> None:
     say(f"next: {named('up', '--seal', kind)}")
 
 
-def _what(only: str | None) -> What:
-    from vault_harness.errors import SettingsError
-    from vault_harness.local.vault.apply import What
-
-    known: tuple[What, ...] = get_args(What)
-    for one in known:
-        if one == (only or "everything"):
-            return one
-    raise SettingsError(
-        f"--only {only} does not make sense",
-        looked_at="the command line",
-        remedy=f"give one of {', '.join(one for one in known if one != 'everything')}",
-    )
-
-
 def _changes(changes: Sequence[Change]) -> str:
     return table((change.action, change.kind, change.name, change.detail) for change in changes)
 
 
-def _log_name(service: str, known: Sequence[str]) -> str:
-    from vault_harness.errors import SettingsError
-
-    if service not in known:
-        raise SettingsError(
-            f"there is no log of {service}",
-            looked_at="the command line",
-            remedy=f"name one of {', '.join(known)}",
-        )
-    return service
-
-
 def _say_nodes(found: StackStatus) -> None:
-    if not found.nodes:
-        return
     rows = [
         (
             node.name,
@@ -544,7 +405,9 @@ def _say_nodes(found: StackStatus) -> None:
         )
         for node in found.nodes
     ]
-    say(table(rows))
+    if rows:
+        say(table(rows))
+    say(_addresses(found))
 
 
 def _say_obstacles(found: StackStatus) -> None:
@@ -554,8 +417,6 @@ def _say_obstacles(found: StackStatus) -> None:
 
 def _say_led_elsewhere(found: StackStatus) -> None:
     """Say if clients of this shell go elsewhere; tasks do not."""
-    from vault_harness.addresses import leads_to_one_of, without_password
-
     wanted = os.environ.get("VAULT_ADDR", "")
     ways = [found.proxy, found.address, *(node.address for node in found.nodes)]
     known = [way for way in ways if way]

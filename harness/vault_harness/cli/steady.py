@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vault_harness.cli.child import run_child
-from vault_harness.cli.command import command, option, repeated
-from vault_harness.cli.common import ENGINE, PYTEST, pytest_environment, suite_place, use_engine
+from vault_harness.cli.command import command, option, repeated, required
+from vault_harness.cli.common import ENGINE, use_engine, wrong
 from vault_harness.cli.printing import say
+from vault_harness.cli.running import PYTEST, pytest_environment, run_child, suite_place
+from vault_harness.errors import SettingsError
 
 if TYPE_CHECKING:
     from vault_harness.judge.report.steady import Judged
@@ -28,7 +29,7 @@ _LOAD = "import os\nparent = {parent}\nwhile os.getppid() == parent:\n    sum(ra
 class Order:
     """How often which scenarios of which client run."""
 
-    runs: int | None = option("how many times the suite runs")
+    runs: int = required("how many times the suite runs")
     subject: str = option("the client under test, as for scenarios", default="reference")
     busy: int = option(
         "in this many of them, the last ones, other programs keep all cores busy", default=0
@@ -45,8 +46,6 @@ class Order:
     "steady",
     group="judge",
     judges=True,
-    takes=("runs",),
-    needs=("runs",),
     examples=("steady 20 --busy 5", "steady 3 --subject 'command:./client' --only critical"),
 )
 def steady(order: Order) -> None:
@@ -56,17 +55,14 @@ def steady(order: Order) -> None:
     after each run, and the journal of a run that differs is kept. "The machine was too slow" counts
     as a difference on an idle machine only.
     """
-    from vault_harness.errors import SettingsError
     from vault_harness.judge.report import steady as kept
 
     runs, busy, directory = order.runs, order.busy, Path(order.to)
-    assert runs is not None, "the command line asks for it"
     use_engine(order.engine)
     if not 0 <= busy <= runs or not runs:
-        raise SettingsError(
+        raise wrong(
             f"{runs} runs, {busy} of them busy, do not make sense",
-            looked_at="the command line",
-            remedy="give at least one run, and no more busy ones than runs",
+            "give at least one run, and no more busy ones than runs",
         )
     words = sorted({word.strip().upper() for text in order.only for word in text.split(",")})
     order = replace(order, only=words)
@@ -87,7 +83,6 @@ def steady(order: Order) -> None:
 
 def _run(number: int, order: Order, environ: Mapping[str, str], *, busy: bool) -> Judged:
     """Run the suite in its own process and folder; without a verdict raise `SettingsError`."""
-    from vault_harness.errors import SettingsError
     from vault_harness.judge.report import load
     from vault_harness.judge.report.outcome import Outcome
     from vault_harness.judge.report.steady import judged

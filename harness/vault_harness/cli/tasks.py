@@ -12,12 +12,13 @@ from vault_harness.cli import (
     breaking,
     clients,
     console,
-    docs,
     doctor,
     explore,
     judge,
     migrate,
     node,
+    operator,
+    report,
     restore,
     rotate,
     saves,
@@ -25,17 +26,13 @@ from vault_harness.cli import (
     services,
     stack,
     steady,
-    subject,
-    tls,
     tour,
-    trying,
     watch,
 )
 from vault_harness.cli import completion as completion_module
 from vault_harness.cli import develop as develop_module
-from vault_harness.cli import root as root_module
-from vault_harness.cli import vault as vault_module
 from vault_harness.cli.command import Command, command
+from vault_harness.cli.common import one_of
 from vault_harness.cli.printing import say, streams, table
 from vault_harness.cli.program import TaskProgram
 from vault_harness.errors import named
@@ -44,8 +41,6 @@ from vault_harness.errors import named
 @command(
     "completion",
     group="every day",
-    takes=("shell",),
-    needs=("shell",),
     examples=(
         'eval "$(completion bash)"',
         'eval "$(completion zsh)"',
@@ -53,20 +48,13 @@ from vault_harness.errors import named
     ),
     help={"shell": "bash, zsh or fish"},
 )
-def completion(shell: str | None = None) -> None:
+def completion(shell: str) -> None:
     """Print the completion of tasks and options for a shell.
 
     It also completes scenario ids, for `vault-harness`, `./dev` and, if the shell starts in this
     project, `invoke`. Put the line for your shell into its start file, such as ~/.bashrc.
     """
-    from vault_harness.errors import SettingsError
-
-    if shell not in completion_module.SHELLS:
-        raise SettingsError(
-            f"there is no completion for {shell}",
-            looked_at="the command line",
-            remedy="name bash, zsh or fish",
-        )
+    one_of(completion_module.SHELLS, shell, f"there is no completion for {shell}")
     say(completion_module.script(shell, by_name()))
 
 
@@ -81,35 +69,34 @@ def breaks() -> None:
 _EVERY_DAY = (
     tour.tour,
     *(stack.up, stack.seed, stack.status, watch.watch, console.console),
-    *(stack.env, stack.logs, doctor.doctor, docs.docs, completion),
+    *(stack.env, stack.logs, doctor.doctor, tour.docs, completion),
     *(saves.save, saves.load, stack.down, stack.destroy),
     *(services.up, services.status, services.down),
 )
 _OPERATOR = (
-    *(vault_module.vault, migrate.migrate, stack.unseal, stack.migrate_seal, doctor.unlock),
+    *(operator.vault, migrate.migrate, operator.unseal, operator.migrate_seal, operator.unlock),
     *(rotate.secret_id, rotate.secrets, rotate.rollback),
     *(backup.now, backup.keys, backup.list_, backup.verify, backup.identity),
     *(restore.now, restore.keys, backup.drill),
-    *(root_module.revoke, root_module.generate),
-    tls.renew,
+    *(operator.revoke, operator.generate, operator.renew),
     *(node.start, node.add, node.remove),
     *(audit.show, audit.report),
-    stack.images,
+    operator.images,
 )
 _BREAK_IT = (
-    *(stack.seal, stack.restart),
+    *(breaking.seal_now, stack.restart),
     *(node.kill, node.cut, node.join, node.step_down),
     breaks,
     *(breaking.latency, breaking.slow, breaking.cut, breaking.seal, breaking.revoke),
     *(breaking.fail, breaking.delay, breaking.lose_answer),
     breaking.heal,
-    trying.try_,
+    breaking.try_,
 )
 _JUDGE = (
-    *(subject.new, subject.check),
+    *(judge.new, judge.check),
     *(judge.judge, judge.scenarios, serve.serve),
     *(explore.explore, explore.replay),
-    *(judge.timeline, judge.report, judge.score, steady.steady),
+    *(report.timeline, report.report, report.score, steady.steady),
     clients.clients,
 )
 _DEVELOP = (develop_module.test, develop_module.lint, develop_module.site, develop_module.bench)

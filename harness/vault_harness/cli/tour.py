@@ -1,4 +1,4 @@
-"""Five minutes in the terminal: a Vault, a client, three faults, and a report."""
+"""For newcomers: a tour of five minutes in the terminal, and the documents."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vault_harness.cli.child import run_child
 from vault_harness.cli.command import command
 from vault_harness.cli.common import settings
-from vault_harness.cli.printing import say
-from vault_harness.errors import named
+from vault_harness.cli.printing import say, table
+from vault_harness.cli.running import run_child
+from vault_harness.errors import SettingsError, named
 from vault_harness.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -117,3 +117,37 @@ def _step(text: str) -> None:
 
 def _asks() -> bool:
     return bool(sys.stdin and sys.stdin.isatty() and sys.stdout.isatty())
+
+
+@command(
+    "docs",
+    group="every day",
+    takes=("name",),
+    examples=("docs", "docs judge", "docs how-to/tls"),
+    help={"name": "a document of the list, or the end of its name; without a name all are listed"},
+)
+def docs(name: str | None = None) -> None:
+    """List the documents, or print one."""
+    from vault_harness.settings import documents
+
+    folder = documents()
+    there = {
+        file.relative_to(folder).with_suffix("").as_posix(): file
+        for file in sorted(folder.rglob("*.md"))
+    }
+    texts = {each: file.read_text(encoding="utf-8") for each, file in there.items()}
+    if name is None:
+        titles = {each: text.partition("\n")[0] for each, text in texts.items()}
+        say(table([(each, title.removeprefix("# ")) for each, title in titles.items()]))
+        return
+    asked = name.removeprefix("docs/").removesuffix(".md")
+    alike = [each for each in texts if each.rpartition("/")[2] == asked]
+    if asked not in texts and len(alike) == 1:
+        asked = alike[0]
+    if asked not in texts:
+        raise SettingsError(
+            f"there is no document {name}",
+            looked_at=str(folder),
+            remedy=f"take one of {', '.join(texts)}",
+        )
+    say(texts[asked].rstrip("\n"))

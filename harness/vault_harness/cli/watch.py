@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json as json_module
 import os
 import select
 import sys
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from vault_harness.cli.audit import stack_logs
 from vault_harness.cli.command import command
 from vault_harness.cli.common import local_stack
-from vault_harness.cli.printing import say, say_on
+from vault_harness.cli.printing import say_json, say_on
+from vault_harness.errors import HarnessError
 from vault_harness.interrupts import until_ctrl_c
 from vault_harness.namespaces import below
 
@@ -57,7 +57,7 @@ def watch(once: bool = False, lines: bool = False, json: bool = False) -> None:
 
     stack = local_stack()
     if json:
-        say(json_module.dumps(_looked(stack), indent=2, default=str))
+        say_json(_looked(stack))
         return
     if lines:
         _print_lines(stack)
@@ -113,7 +113,6 @@ def _keys() -> Iterator[Callable[[], str]]:
 
 def _act(faults: Faults, key: str) -> str:
     from vault_harness.cli.live import VERBS
-    from vault_harness.errors import HarnessError
 
     try:
         if key == "h":
@@ -154,7 +153,6 @@ def _print_lines(stack: LocalStack) -> None:
 
 def _looked(stack: LocalStack) -> dict[str, Any]:
     """Collect values without an audited request; None is unknown."""
-    from vault_harness.errors import HarnessError
     from vault_harness.local.vault.metrics import Numbers, numbers
     from vault_harness.operator.audit import Filter, last_joined
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vault_harness.cli.subject import ADAPTERS
+from vault_harness.cli.judge import ADAPTERS
 
 Program = Callable[..., Any]  # of conftest.py
 
@@ -30,7 +30,7 @@ def test_a_file_that_is_there(program: Program, tmp_path: Path) -> None:
 def test_another_language(program: Program, tmp_path: Path) -> None:
     ended = program("subject", "new", "cobol")
     assert (ended.code, list(tmp_path.iterdir())) == (4, [])
-    assert "name python, go, node, java" in ended.err
+    assert "name one of python, go, node, java" in ended.err
 
 
 def test_a_check_for_which_there_is_no_server(

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from invoke.context import Context
 
-from vault_harness import files
 from vault_harness.cli import clients as clients_module
 from vault_harness.judge import clients
 from vault_harness.settings import checkout
@@ -75,7 +74,7 @@ def test_nothing_is_written_of_a_run_that_broke_down(
 
 def test_pages_alone_are_written_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     written: dict[Path, str] = {}
-    monkeypatch.setattr(files, "write_text", written.__setitem__)
+    monkeypatch.setattr(clients_module, "write_text", written.__setitem__)
     monkeypatch.setattr(clients_module, "_judged", lambda *_: pytest.fail("it is judged"))
 
     clients_module.clients(Context(), write=True)

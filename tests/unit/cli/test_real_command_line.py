@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from vault_harness.cli import vault as vault_module
+from vault_harness.cli import operator as vault_module
 from vault_harness.local import programs
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.settings import Settings

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vault_harness.cli import stack
+from vault_harness.cli import operator
 from vault_harness.errors import StackError
 from vault_harness.local.stack.opening import Unsealed
 
@@ -38,7 +38,7 @@ def test_which_were_opened(
     done: Unsealed, says: str, program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A single node is called Vault."""
-    monkeypatch.setattr(stack, "local_stack", _of(done))
+    monkeypatch.setattr(operator, "local_stack", _of(done))
     ended = program("unseal")
     assert (ended.code, ended.out) == (0, f"{says}\n")
 
@@ -46,7 +46,7 @@ def test_which_were_opened(
 def test_which_did_not_answer(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may still be sealed."""
     done = Unsealed(opened=("vault",), silent=("vault-2", "vault-3"))
-    monkeypatch.setattr(stack, "local_stack", _of(done))
+    monkeypatch.setattr(operator, "local_stack", _of(done))
     ended = program("unseal")
     assert ended.code == StackError.exit_code
     assert ended.out == "Vault is unsealed: opened vault\n"

@@ -13,7 +13,7 @@ from typing import IO
 
 import pytest
 
-from vault_harness.cli.child import run_child
+from vault_harness.cli.running import run_child
 
 # On a signal it takes a moment to tidy up.
 _CHILD = """
@@ -34,7 +34,7 @@ say("told twice")
 
 _TASK = """
 import os, signal, sys
-from vault_harness.cli.child import run_child
+from vault_harness.cli.running import run_child
 signal.signal(signal.SIGINT, {interrupts})
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may ignore it (nohup)
 raise SystemExit(run_child([sys.executable, "-c", {child!r}], env=os.environ))

@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 import pytest
 
 from vault_harness.cli.command import seconds_in
-from vault_harness.cli.common import run_pytest
 from vault_harness.cli.program import GUIDE, normalised
+from vault_harness.cli.running import run_pytest
 from vault_harness.cli.tasks import by_name
 from vault_harness.errors import named
 

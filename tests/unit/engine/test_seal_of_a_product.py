@@ -10,8 +10,8 @@ from typing import Any, cast
 
 import pytest
 
+from vault_harness.cli import operator as stack_module
 from vault_harness.cli import run
-from vault_harness.cli import stack as stack_module
 from vault_harness.errors import CapabilityMissing
 from vault_harness.local.dialect import OPENBAO, VAULT
 from vault_harness.local.engine.docker import cluster

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vault_harness.cli import judge
+from vault_harness.cli import report
 from vault_harness.errors import SettingsError
 from vault_harness.judge.report.join import join, journals_in, lines_of
 from vault_harness.judge.report.outcome import Outcome, outcome
@@ -206,9 +206,9 @@ def test_row_about_leaks_is_no_news_in_less_than_all(
     assert "known to fail, and pass" not in join(paths)["summary"]
     monkeypatch.chdir(two[0].parent)
     if lacking == "a scenario":  # a run of only these scenarios ends so
-        judge._join(paths, Path("all/index.html"))
+        report._join(paths, Path("all/index.html"))
         return
-    assert judge._join(paths, Path("all/index.html")) == Outcome.CRASHED
+    assert report._join(paths, Path("all/index.html")) == Outcome.CRASHED
 
 
 def test_leaks_that_are_known_of_a_row_that_no_part_has(two: list[Path]) -> None:

@@ -14,7 +14,7 @@ import pytest
 from _pytest.junitxml import LogXML, xml_key
 
 from tests.running import ran
-from vault_harness.cli.common import PYTEST
+from vault_harness.cli.running import PYTEST
 from vault_harness.judge.plugin import table as table_module
 from vault_harness.judge.plugin.table import Table
 from vault_harness.judge.report import Asked, Line, Summary, begin

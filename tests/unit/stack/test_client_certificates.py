@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 
 from vault_harness.certificates import Authority, TlsFiles, in_file
-from vault_harness.cli.vault import environment_for
+from vault_harness.cli.operator import environment_for
 from vault_harness.errors import StackError
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.dialect import OPENBAO

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vault_harness import files
-from vault_harness.cli.git import warn_of_git
+from vault_harness.cli.common import warn_of_git
 from vault_harness.errors import StackError
 from vault_harness.local.stack import data_dir as data_dir_module
 from vault_harness.local.stack.local import LocalStack

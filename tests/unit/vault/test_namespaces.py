@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.vault.fake_vault import FakeVault, Serve
 from vault_harness import namespaces
-from vault_harness.cli.vault import environment_for
+from vault_harness.cli.operator import environment_for
 from vault_harness.errors import BlueprintError, NamespaceError, SettingsError
 from vault_harness.local import dialect
 from vault_harness.local.blueprint import Blueprint
