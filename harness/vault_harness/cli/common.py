@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from vault_harness.local.engine.seal import SealKind
+    from vault_harness.local.stack.here import Opener
     from vault_harness.local.stack.local import LocalStack
     from vault_harness.local.stack.opening import Unsealed
-    from vault_harness.local.stack.reopening import Opener
     from vault_harness.local.vault.admin import VaultAdmin
     from vault_harness.settings import Settings
 

@@ -197,7 +197,7 @@ def _looked_at(stack: LocalStack, ca_cert: Path | None) -> Patient:
     def lost_by_ending() -> str:
         lost = None
         with contextlib.suppress(HarnessError):  # unknown counts as not lost
-            lost = stack.reopening.lost_by_ending()
+            lost = stack.lost_by_ending()
         return lost.cause if lost is not None else ""
 
     return Patient(

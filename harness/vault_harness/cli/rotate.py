@@ -49,7 +49,7 @@ def secret_id(
     After an interruption, the same command finishes the work; it is always safe to repeat. With
     --all, a role that fails is reported, and the others are done.
     """
-    from vault_harness.local.stack.service_ids import hand_out_ids
+    from vault_harness.local.stack.data_dir import hand_out_ids
     from vault_harness.operator.rotate import each_of, plan_secret_id
     from vault_harness.operator.rotate import rotate_secret_id as rotate
 

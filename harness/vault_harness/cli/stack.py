@@ -338,7 +338,7 @@ def down() -> None:
     from vault_harness.local.engine.docker.labels import sweep_leftovers
 
     stack = local_stack()
-    lost = stack.reopening.lost_by_ending()
+    lost = stack.lost_by_ending()
     replaced = [service.name for service in stack.provider().describe() if service.replaced]
     ended = stack.down()
     if leftovers := sweep_leftovers():

@@ -257,7 +257,7 @@ class Trial:
 
     def _can_seal(self) -> bool:
         with contextlib.suppress(HarnessError):
-            return self._stack.reopening.before("sealed", leave_sealed=False) == "keys"
+            return self._stack.before_closing("sealed", leave_sealed=False) == "keys"
         return False
 
     @contextlib.contextmanager

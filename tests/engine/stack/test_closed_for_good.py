@@ -24,14 +24,14 @@ def test_without_its_keys_it_goes_on(stack: LocalStack) -> None:
         with pytest.raises(KeyringMissing, match=f"it was not {done}"):
             close()
     assert (stack.status().state, pid(stack)) == ("ready", before)
-    assert isinstance(stack.reopening.lost_by_ending(), KeyringMissing)
+    assert isinstance(stack.lost_by_ending(), KeyringMissing)
 
     assert not stack.restart(leave_sealed=True)
     assert stack.status().state == "sealed"
     assert not stack.restart()
 
     kept.rename(stack.keyring_path)
-    assert stack.reopening.lost_by_ending() is None
+    assert stack.lost_by_ending() is None
     stack.unseal()
     assert stack.status().state == "ready"
 
@@ -52,7 +52,7 @@ def test_an_auto_unsealed_vault_needs_no_recovery_keys(stack: LocalStack) -> Non
     stack.up(seal="static")
     stack.keyring_path.rename(stack.data_dir / "kept")
 
-    assert stack.reopening.lost_by_ending() is None
+    assert stack.lost_by_ending() is None
     assert stack.restart()
     stack.down()
     stack.up()

@@ -33,8 +33,8 @@ BLUEPRINT = Blueprint.default()
 DOINGS: dict[str, Callable[[LocalStack], object]] = {
     "operator": lambda s: s.operator().request("GET", "sys/policies/acl/none"),
     "keyring": lambda s: s.keyring(),
-    "what opens it": lambda s: s.reopening.by(),
-    "what an end would lose": lambda s: s.reopening.lost_by_ending(),
+    "what opens it": lambda s: s.opened_by(),
+    "what an end would lose": lambda s: s.lost_by_ending(),
     "seal": lambda s: s.seal(),
     "unseal": lambda s: s.unseal(),
     "seed": lambda s: s.seed(BLUEPRINT, Applying(overwrite=True)),

@@ -163,7 +163,7 @@ def test_a_role_that_refuses_keeps_no_other(
         return SecretIdRotation(role, directory / role, "accessor", ())
 
     monkeypatch.setattr("vault_harness.operator.rotate.rotate_secret_id", rotate)
-    monkeypatch.setattr("vault_harness.local.stack.service_ids.hand_out_ids", lambda *_, **__: [])
+    monkeypatch.setattr("vault_harness.local.stack.data_dir.hand_out_ids", lambda *_, **__: [])
     with pytest.raises(SystemExit) as caught:
         rotate_module.secret_id(Context(), all=True)
     assert caught.value.code == OperatorError.exit_code

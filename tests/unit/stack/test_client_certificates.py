@@ -19,10 +19,10 @@ from vault_harness.local.engine.docker.inside import INSIDE, write_configuration
 from vault_harness.local.engine.provider import NODE_NAME, Endpoints, NodeEndpoint
 from vault_harness.local.engine.shape import NodeSpec
 from vault_harness.local.stack.certificates import ClientCertificates
+from vault_harness.local.stack.data_dir import hand_out_tls, service_directory
 from vault_harness.local.stack.env import service_environment
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.record import StackRecord
-from vault_harness.local.stack.service_ids import hand_out_tls, service_directory
 from vault_harness.local.vault import approle
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.settings import Settings

@@ -38,9 +38,9 @@ def test_any_other(tmp_path: Path, name: str) -> None:
 def test_a_seal_is_exchanged_only_by_its_migration(tmp_path: Path) -> None:
     """The stanza beside the key tells the seal, even if the record is lost."""
     sealing.write_stanza(tmp_path, {"static": {}})
-    assert sealing.chosen_seal(tmp_path, "shamir", "transit") == "transit", "there is no data yet"
+    assert sealing.chosen_seal(tmp_path, "transit") == "transit", "there is no data yet"
     (tmp_path / "vault" / "data").mkdir(parents=True)
     (tmp_path / "vault" / "data" / "vault.db").touch()
-    assert sealing.chosen_seal(tmp_path, "shamir", None) == "static"
+    assert sealing.chosen_seal(tmp_path, None) == "static"
     with pytest.raises(StackError, match="has the seal static, and transit is asked for"):
-        sealing.chosen_seal(tmp_path, "shamir", "transit")
+        sealing.chosen_seal(tmp_path, "transit")

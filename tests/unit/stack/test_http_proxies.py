@@ -10,7 +10,7 @@ import pytest
 from tests.running import Handler, answering
 from vault_harness.local.engine.process.own_program import Relay
 from vault_harness.local.engine.provider import RecorderEndpoint
-from vault_harness.local.stack.recording import give
+from vault_harness.local.stack.client_path import order_fault
 from vault_harness.local.vault.metrics import numbers
 
 
@@ -31,7 +31,7 @@ def here() -> Iterator[str]:
 
 def order_goes_through(url: str) -> bool:
     """Return whether a recorder takes an order; it raises if not."""
-    give(RecorderEndpoint(listen="", api=url), {})
+    order_fault(RecorderEndpoint(listen="", api=url), {})
     return True
 
 

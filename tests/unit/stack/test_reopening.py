@@ -13,12 +13,14 @@ import pytest
 from vault_harness.errors import KeyringMissing, OperatorError, StackError
 from vault_harness.local.engine.provider import Endpoints, NodeEndpoint, ServiceState
 from vault_harness.local.engine.seal import static_key_path
+from vault_harness.local.stack import choice
+from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.opening import Opening
 from vault_harness.local.stack.record import StackRecord
-from vault_harness.local.stack.reopening import Reopening
 from vault_harness.local.stack.sealing import write_stanza
 from vault_harness.local.vault import cluster
 from vault_harness.local.vault.keyring import Keyring
+from vault_harness.settings import Settings
 
 OPEN, SEALED, NEW, SILENT = 200, 503, 501, 0
 KEYS = Keyring(("a", "b", "c", "d", "e"), 3, "")
@@ -54,9 +56,9 @@ class World:
             raise OperatorError("it does not answer")
         return SimpleNamespace(threshold=self.threshold, initialised=said != {NEW})
 
-    def reopening(self) -> Reopening:
-        provider: Any = self
-        return Reopening(self.data_dir, Opening(self.data_dir), lambda: provider)
+    @property
+    def stack(self) -> LocalStack:
+        return LocalStack(Settings(engine="process", data_dir=self.data_dir))
 
 
 @pytest.fixture
@@ -68,6 +70,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 
     monkeypatch.setattr(Opening, "seal_status", lambda _, *a, **more: made.seal_status(*a, **more))
     monkeypatch.setattr(cluster, "health_of_all", health)
+    monkeypatch.setattr(choice, "provider_here", lambda _settings: made)
     return made
 
 
@@ -92,8 +95,8 @@ def test_its_keys_open_it(world: World) -> None:
     """No server is asked."""
     KEYS.save(world.keyring)
 
-    assert world.reopening().before("restarted") == "keys"
-    assert world.reopening().lost_by_ending() is None
+    assert world.stack.before_closing("restarted") == "keys"
+    assert world.stack.lost_by_ending() is None
 
 
 def test_without_keys_it_is_not_closed(world: World) -> None:
@@ -103,7 +106,7 @@ def test_without_keys_it_is_not_closed(world: World) -> None:
     with pytest.raises(
         KeyringMissing, match=r"open this Vault again, so it was not restarted"
     ) as e:
-        world.reopening().before("restarted")
+        world.stack.before_closing("restarted")
 
     assert str(world.keyring) in e.value.looked_at
     assert "init.json.20251231-235959" in e.value.looked_at
@@ -112,7 +115,7 @@ def test_without_keys_it_is_not_closed(world: World) -> None:
 
 
 def test_with_leave_sealed_the_stop_is_allowed(world: World) -> None:
-    assert world.reopening().before("sealed", leave_sealed=True) is None
+    assert world.stack.before_closing("sealed", leave_sealed=True) is None
 
 
 @pytest.mark.parametrize("health", [SEALED, NEW])
@@ -120,7 +123,7 @@ def test_what_is_closed_already_may_be_closed(world: World, health: int) -> None
     """A restart loses nothing."""
     world.health["vault"] = health
 
-    assert world.reopening().before("restarted") is None
+    assert world.stack.before_closing("restarted") is None
 
 
 def test_a_vault_that_does_not_answer_may_be_unsealed(world: World) -> None:
@@ -128,7 +131,7 @@ def test_a_vault_that_does_not_answer_may_be_unsealed(world: World) -> None:
     world.health["vault"] = SILENT
 
     with pytest.raises(KeyringMissing):
-        world.reopening().before("restarted")
+        world.stack.before_closing("restarted")
 
 
 def test_one_unsealed_node_of_several_counts(world: World) -> None:
@@ -136,12 +139,12 @@ def test_one_unsealed_node_of_several_counts(world: World) -> None:
     world.health = {"vault": SEALED, "vault-2": OPEN}
 
     with pytest.raises(KeyringMissing):
-        world.reopening().before("restarted")
+        world.stack.before_closing("restarted")
     with pytest.raises(KeyringMissing, match="not killed"):
-        world.reopening().before("killed", node="vault-2")
-    assert world.reopening().before("killed", node="vault") is None
+        world.stack.before_closing("killed", node="vault-2")
+    assert world.stack.before_closing("killed", node="vault") is None
     del world.health["vault-2"]
-    assert world.reopening().before("killed", node="vault-2") is None
+    assert world.stack.before_closing("killed", node="vault-2") is None
 
 
 @pytest.mark.parametrize("content", ["{}", "not JSON", '{"unseal_keys_b64": []}'])
@@ -149,7 +152,7 @@ def test_a_broken_keyring_opens_nothing(world: World, content: str) -> None:
     world.keyring.write_text(content)
 
     with pytest.raises(StackError, match=r"not sealed: init.json is not a keyring"):
-        world.reopening().before("sealed")
+        world.stack.before_closing("sealed")
 
 
 @pytest.mark.parametrize("keys", [("a", "b", "c"), ("a", "a", "a", "b")])
@@ -159,7 +162,7 @@ def test_too_few_keys_open_nothing(world: World, keys: tuple[str, ...]) -> None:
     Keyring(keys, len(keys), "").save(world.keyring)
 
     with pytest.raises(KeyringMissing, match="too few of the unseal keys are here"):
-        world.reopening().before("restarted")
+        world.stack.before_closing("restarted")
 
 
 @pytest.mark.parametrize("kind", [static, transit])
@@ -169,9 +172,9 @@ def test_an_auto_unsealed_vault_needs_no_keyring(
     """After a seal by hand the keyring opens it."""
     kind(world)
 
-    assert world.reopening().before("restarted") == "itself"
+    assert world.stack.before_closing("restarted") == "itself"
     KEYS.save(world.keyring)
-    assert world.reopening().before("sealed") == "keys"
+    assert world.stack.before_closing("sealed") == "keys"
 
 
 @pytest.mark.parametrize("kind", [static, transit])
@@ -181,16 +184,16 @@ def test_a_lost_key_of_a_seal_is_no_help(world: World, kind: Callable[[World], P
     KEYS.save(world.keyring)
 
     with pytest.raises(StackError, match="the key for that is not here"):
-        world.reopening().before("restarted")
+        world.stack.before_closing("restarted")
 
 
 def test_what_an_end_would_lose(world: World) -> None:
     """A new or stopped Vault loses nothing."""
     for health in (OPEN, SEALED, SILENT):
         world.health = {"vault": health}
-        assert isinstance(world.reopening().lost_by_ending(), KeyringMissing)
+        assert isinstance(world.stack.lost_by_ending(), KeyringMissing)
 
     world.health = {"vault": NEW}
-    assert world.reopening().lost_by_ending() is None
+    assert world.stack.lost_by_ending() is None
     world.health = {}
-    assert world.reopening().lost_by_ending() is None
+    assert world.stack.lost_by_ending() is None

@@ -8,8 +8,7 @@ from vault_harness.errors import HarnessError, OperatorError, StackError
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.opening import Opening
-from vault_harness.local.vault.keyring import Keyring, unfinished_keyring
-from vault_harness.local.vault.unfinished import unfinished_restore
+from vault_harness.local.vault.keyring import Keyring, unfinished_keyring, unfinished_restore
 from vault_harness.operator.backup import Contents, Keys, Opened, restoring
 from vault_harness.operator.doctor import Patient, ServiceView, examine
 from vault_harness.settings import Settings

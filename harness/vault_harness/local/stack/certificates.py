@@ -38,10 +38,9 @@ from vault_harness.local.engine.provider import (
     StackProvider,
     tls_files,
 )
-from vault_harness.local.stack.data_dir import AUTHORITY_NAME, NAMESPACES_NAME
+from vault_harness.local.stack.client_path import through_recorder
+from vault_harness.local.stack.data_dir import AUTHORITY_NAME, NAMESPACES_NAME, hand_out_tls
 from vault_harness.local.stack.record import StackRecord
-from vault_harness.local.stack.recording import through
-from vault_harness.local.stack.service_ids import hand_out_tls
 from vault_harness.local.vault.approle import CERTIFICATE_SUFFIX, certificate_file, credential_files
 from vault_harness.waiting import wait_until
 
@@ -299,7 +298,7 @@ class Certificates:
         provider.reload_vault()
         shown = [_await_shown(node.name, node.address, files) for node in nodes]
         # The recorder of request faults uses the same certificate.
-        recorder = through(provider)
+        recorder = through_recorder(provider)
         if recorder is not None and RECORDER_NAME in serving:
             _await_shown("the HTTP recorder", base_url(recorder, tls=True), files)
         if clients:

@@ -1,19 +1,23 @@
-"""The content of the data directory: which names are ours. Nothing else is touched."""
+"""The content of the data directory: which names are ours, and the folders of example services.
+
+A service gets copies of its AppRole ids in a directory that is mounted. A mounted directory shows
+files that are replaced by rename; a mounted file does not.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vault_harness import files
 from vault_harness.errors import SettingsError, StackError, named
-from vault_harness.local.engine.provider import ServiceState
+from vault_harness.local.engine.provider import ServiceState, tls_files
 from vault_harness.local.engine.seal import SEAL_DIRECTORY
 from vault_harness.local.stack.lock import LOCK_NAME
 from vault_harness.local.stack.record import FILE_NAME as RECORD_NAME
 from vault_harness.local.stack.record import no_folder
-from vault_harness.local.vault.approle import CERTIFICATE_SUFFIX
+from vault_harness.local.vault import approle
 from vault_harness.local.vault.kept import ADOPTED_NAME, REPLACED_NAME
 from vault_harness.local.vault.root.operator_token import OPERATOR_TOKEN_NAME
 
@@ -43,7 +47,7 @@ _FILES = frozenset(
 _COMMON = frozenset({"compose.env"})
 """Other programs use these names too."""
 
-_ID_SUFFIXES = ("-role-id", "-secret-id", CERTIFICATE_SUFFIX)
+_ID_SUFFIXES = ("-role-id", "-secret-id", approle.CERTIFICATE_SUFFIX)
 _DIRECTORIES = frozenset(
     {
         "rotations",
@@ -151,3 +155,57 @@ def _is_mark(name: str) -> bool:
 
 def _is_known(name: str) -> bool:
     return _is_state_file(name) or name in _DIRECTORIES | _ENGINES | {LOCK_NAME}
+
+
+CERTIFICATE_NAME = "certificate.pem"
+
+
+def service_directory(data_dir: Path, service: str) -> Path:
+    return data_dir / "services" / service
+
+
+def hand_out_ids(
+    data_dir: Path,
+    roles: Mapping[str, str],
+    services: Iterable[str] | None = None,
+    *,
+    ids: Path | None = None,
+) -> list[str]:
+    """Copy each role's current ids to its services. Return the services whose files changed.
+
+    Call this after ids were written: with old ids a service cannot log in again. By default
+    `services` are those with a directory, which `services.up` makes.
+    """
+    changed = []
+    for service, role in roles.items():
+        directory = service_directory(data_dir, service)
+        if directory.is_dir() if services is None else service in services:
+            files.private_directory(directory)
+            present = approle.credential_files(role, ids or data_dir)
+            copied = {_copied(file, directory) for file in present}
+            if True in copied:
+                changed.append(service)
+    return changed
+
+
+def hand_out_tls(data_dir: Path) -> None:
+    """Copy the CA file, and required client certificates, to services with a directory.
+
+    Call this before a server shows a certificate of another authority.
+    """
+    tls = tls_files(data_dir)
+    if tls is None:
+        return
+    for directory in data_dir.glob("services/*/"):
+        _copied(tls.ca, directory)
+        if tls.clients is not None:
+            own = approle.certificate_file(directory.name, data_dir)
+            _copied(own, directory, CERTIFICATE_NAME)
+
+
+def _copied(source: Path, directory: Path, name: str = "") -> bool:
+    content, target = files.tail(source), directory / (name or source.name)
+    if not content or content == files.tail(target):
+        return False
+    files.write_private(target, content)
+    return True

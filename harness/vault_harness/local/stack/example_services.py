@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from vault_harness import files
 from vault_harness.addresses import base_url
@@ -29,15 +29,15 @@ from vault_harness.local.engine.docker_client import connected
 from vault_harness.local.engine.ports import ask
 from vault_harness.local.engine.process.services import ServiceProcesses
 from vault_harness.local.images.build import LOCAL_SERVICES
-from vault_harness.local.stack.env import service_environment
-from vault_harness.local.stack.local import LocalStack
-from vault_harness.local.stack.record import StackRecord
-from vault_harness.local.stack.service_ids import (
+from vault_harness.local.stack.data_dir import (
     CERTIFICATE_NAME,
     hand_out_ids,
     hand_out_tls,
     service_directory,
 )
+from vault_harness.local.stack.env import service_environment
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.stack.record import StackRecord
 from vault_harness.local.vault import approle
 from vault_harness.waiting import in_words, wait_until
 
@@ -182,7 +182,7 @@ class ExampleServices:
         engine = self._engine()
         return engine.restarts() if isinstance(engine, _Containers) else {}
 
-    def _engine(self) -> _Engine:
+    def _engine(self) -> _Processes | _Containers:
         provider = self._local.provider()
         if isinstance(provider, DockerStack):
             return _Containers(self._local, provider)
@@ -197,34 +197,8 @@ class ExampleServices:
         )
 
 
-class _Engine(Protocol):
-    """Runs the services."""
-
-    def start(
-        self,
-        wanted: list[str],
-        ports: Mapping[str, int],
-        *,
-        through_toxiproxy: bool,
-        held: ExitStack,
-    ) -> None:
-        """Start them without waiting. `held` keeps their ports so long."""
-
-    def take_back(self) -> None:
-        """End what `start` has started."""
-
-    def stop(self) -> Collection[str]:
-        """Return the names of those that ran."""
-
-    def look(self) -> dict[str, tuple[str, str]]:
-        """Return URL and health of each; empty where only the service can tell."""
-
-    def logs(self, service: str, tail: int) -> str:
-        """Return the last lines."""
-
-
 class _Processes:
-    """Runs each service as a process."""
+    """Runs each service as a process. `_Containers` has the same methods."""
 
     def __init__(self, local: LocalStack) -> None:
         self._local = local
@@ -239,6 +213,7 @@ class _Processes:
         through_toxiproxy: bool,
         held: ExitStack,
     ) -> None:
+        """Start them without waiting. `held` keeps their ports so long."""
         for name in wanted:
             variables = service_environment(self._local, name, direct=not through_toxiproxy)
             if self._all.start(name, variables, ports[name], setting=SERVICES[name][1], held=held):
@@ -251,6 +226,7 @@ class _Processes:
         return self._all.stop()
 
     def look(self) -> dict[str, tuple[str, str]]:
+        """Return URL and health of each; empty where only the service can tell."""
         return {name: (self._all.url(name), "") for name in self._all.running()}
 
     def logs(self, service: str, tail: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 from vault_harness import files, namespaces
 from vault_harness.errors import (
@@ -15,6 +16,7 @@ from vault_harness.errors import (
     KeyringMissing,
     NamespaceError,
     NotUp,
+    OperatorError,
     StackError,
     VaultIsSealed,
     named,
@@ -22,21 +24,23 @@ from vault_harness.errors import (
 )
 from vault_harness.local.blueprint import DEFAULT_BLUEPRINT, Blueprint
 from vault_harness.local.engine.provider import Endpoints, StackProvider, holds_data, lacking
-from vault_harness.local.stack import choice, client_path, data_dir, members, recording
+from vault_harness.local.stack import choice, client_path, data_dir, members, sealing
 from vault_harness.local.stack.lock import exclusive, leave_if_empty
 from vault_harness.local.stack.opening import Opening, none_leads
 from vault_harness.local.stack.record import StackRecord
-from vault_harness.local.stack.reopening import Reopening
 from vault_harness.local.stack.seal_migration import SealMigrations
 from vault_harness.local.stack.status import RestoreStatus, StackStatus, State, cut_off
 from vault_harness.local.vault import cluster
-from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.admin import CLOSED, VaultAdmin
 from vault_harness.local.vault.connection import SealStatus
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.local.vault.namespace import check as check_namespace
 from vault_harness.local.vault.namespace import moved
 from vault_harness.local.vault.root.operator_token import admin_with_token
 from vault_harness.settings import Settings
+
+Opener = Literal["keys", "itself"]
+"""``keys``: the keyring's. ``itself``: at a restart, if it was sealed by hand."""
 
 _ACTIVE_SECONDS = 10.0
 _LINES = 200
@@ -50,9 +54,6 @@ class StackHere:
         self.settings = settings
         self.data_dir = settings.data_dir
         self.opening = Opening(settings.data_dir, self._server_lines)
-        self.reopening = Reopening(
-            settings.data_dir, self.opening, lambda: choice.provider_here(settings)
-        )
 
     @property
     def keyring_path(self) -> Path:
@@ -154,6 +155,73 @@ class StackHere:
                 remedy=f"{unfinished.remedy}. {unfinished.otherwise}",
             )
 
+    # -- before it is closed -----------------------------------------------------------------------
+
+    @without_frames  # it reads the keyring
+    def opened_by(self) -> Opener:
+        """Return what opens Vault after a stop. Changes nothing, and tests no key."""
+        endpoints = self.known_endpoints()
+        kind = sealing.seal_here(self.data_dir)
+        sealing.check_key(kind, self.data_dir)
+        status = self._status_of(endpoints) if endpoints is not None else None
+        try:
+            self.opening.check_keys(status.threshold if status else 0)
+        except StackError:
+            if kind == "shamir":
+                raise
+            return "itself"
+        return "keys"
+
+    @without_frames  # it reads the keyring
+    def before_closing(
+        self, doing: str, *, node: str | None = None, leave_sealed: bool = False
+    ) -> Opener | None:
+        """Refuse to close an open Vault that nothing here can open again. Return what opens it.
+
+        `doing` follows "it was not": ``restarted``. `node` is the affected node; all by default.
+        """
+        try:
+            return self.opened_by()
+        except StackError as error:
+            running = self._running(node)
+            # A silent node may be paused and unsealed.
+            if leave_sealed or running is None or CLOSED.issuperset(members.health_of(running)):
+                return None
+            raise type(error)(
+                f"nobody here could open this Vault again, so it was not {doing}: {error.cause}",
+                looked_at=error.looked_at,
+                remedy=f"{error.remedy}. If you have its keys elsewhere and want to close it "
+                "anyway, add --leave-sealed",
+            ) from None
+
+    @without_frames  # it reads the keyring
+    def lost_by_ending(self) -> StackError | None:
+        """Return why nothing here opens the Vault after its servers end.
+
+        None if something does, if it has no keys yet, or if no server runs.
+        """
+        try:
+            self.opened_by()
+        except StackError as error:
+            if (running := self._running()) is None:
+                return None
+            status = self._status_of(running)
+            return error if status is None or status.initialised else None
+        return None
+
+    def _running(self, node: str | None = None) -> Endpoints | None:
+        endpoints = self.known_endpoints()
+        services = choice.provider_here(self.settings).describe()
+        running = {each.name for each in services if each.running and node in {None, each.name}}
+        found = tuple(n for n in (endpoints.nodes if endpoints else ()) if n.name in running)
+        return replace(endpoints, nodes=found) if endpoints and found else None
+
+    def _status_of(self, endpoints: Endpoints) -> SealStatus | None:
+        try:
+            return self.opening.seal_status(endpoints, timeout=_LOOK_SECONDS)
+        except OperatorError:
+            return None
+
     # -- looking -----------------------------------------------------------------------------------
 
     def log_names(self) -> list[str]:
@@ -219,7 +287,7 @@ def look(
             seal = opening.seal_status(endpoints, timeout=_LOOK_SECONDS)
     if endpoints is not None and "toxiproxy" in serving:
         proxies = client_path.look(endpoints.toxiproxy)
-    recorder, trouble = recording.look(provider, services), opening.keyring_trouble()
+    recorder, trouble = client_path.look_at_recorder(provider, services), opening.keyring_trouble()
     obstacles: tuple[str, ...] = ()
     pending = SealMigrations(settings.data_dir, opening).pending()
     restoring = opening.unfinished_restore()

@@ -99,6 +99,15 @@ class Stack(Closable):
     def node(self) -> Node:
         return self.nodes[0]
 
+    def fill(
+        self, leader: VaultAdmin, node: Node, environ: Mapping[str, str] | None, *, audit_raw: bool
+    ) -> None:
+        """Apply the blueprint at the leading node."""
+        how = Applying(
+            audit_path=node.server_audit_path, audit_raw=audit_raw, stored=self.secrets.learn
+        )
+        self.changes = tuple(apply(leader, self.blueprint, how, environ=environ or {}))
+
     def operator_at(self, node: Node) -> VaultAdmin:
         return VaultAdmin(node.address, self.keyring.root_token, node.ca_cert)
 
@@ -152,24 +161,10 @@ def launch(
         keyring = _own(engine, node)
         operator = VaultAdmin(node.address, keyring.root_token, ca_cert=node.ca_cert)
         undo.callback(operator.close)
-        secrets = Secrets()
-        changes = apply(
-            operator,
-            blueprint,
-            Applying(
-                audit_path=node.server_audit_path, audit_raw=spec.audit_raw, stored=secrets.learn
-            ),
-            environ=environ or {},
-        )
+        stack = Stack(nodes=(node,), operator=operator, keyring=keyring, blueprint=blueprint)
+        stack.fill(operator, node, environ, audit_raw=spec.audit_raw)
         undo.pop_all()
-    return Stack(
-        nodes=(node,),
-        operator=operator,
-        keyring=keyring,
-        blueprint=blueprint,
-        changes=tuple(changes),
-        secrets=secrets,
-    )
+    return stack
 
 
 def launch_cluster(
@@ -197,7 +192,6 @@ def launch_cluster(
     blueprint = blueprint.without_namespace()
     with contextlib.ExitStack() as undo:
         nodes: list[Node] = []
-        secrets = Secrets()
         for number in range(1, count + 1):
             made = link(f"{name}-{number}") if link is not None else None
             spec = NodeSpec(
@@ -226,27 +220,15 @@ def launch_cluster(
                 at = nodes[-1].inner_address
                 cluster.admit(other, leader, keyring, timeout=_CLUSTER_SECONDS, at=at)
             cluster.unseal_all(every, keyring, timeout=_CLUSTER_SECONDS, given=others)
-            changes = apply(
-                leader,
-                blueprint,
-                Applying(
-                    audit_path=nodes[-1].server_audit_path,
-                    audit_raw=audit_raw,
-                    stored=secrets.learn,
-                ),
-                environ=environ or {},
+            operator = VaultAdmin(nodes[0].address, keyring.root_token, nodes[0].ca_cert)
+            undo.callback(operator.close)
+            stack = Stack(
+                nodes=tuple(nodes), operator=operator, keyring=keyring, blueprint=blueprint
             )
+            stack.fill(leader, nodes[-1], environ, audit_raw=audit_raw)
             cluster.wait_for_voters(leader, count, timeout=_CLUSTER_SECONDS)
-        operator = VaultAdmin(nodes[0].address, keyring.root_token, nodes[0].ca_cert)
         undo.pop_all()
-    return Stack(
-        nodes=tuple(nodes),
-        operator=operator,
-        keyring=keyring,
-        blueprint=blueprint,
-        changes=tuple(changes),
-        secrets=secrets,
-    )
+    return stack
 
 
 def _advertised(link: Link | None) -> dict[str, object]:

@@ -16,12 +16,12 @@ from vault_harness.local.engine.folders import sweep_run_directories
 from vault_harness.local.engine.provider import NODE_NAME, Endpoints, StackProvider, holds_data
 from vault_harness.local.engine.seal import SealKind
 from vault_harness.local.stack import choice as choice_module
-from vault_harness.local.stack import client_path, data_dir, members, recording, sealing
+from vault_harness.local.stack import client_path, data_dir, members, sealing
 from vault_harness.local.stack.certificates import Certificates, Renewal
 from vault_harness.local.stack.lock import leave_if_empty
 from vault_harness.local.stack.record import StackRecord
 from vault_harness.local.stack.seal_verbs import SealVerbs
-from vault_harness.local.stack.service_ids import hand_out_ids, hand_out_tls, write_ids
+from vault_harness.local.vault import approle
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.apply import WITHOUT_LOSS, Applying, Change, apply
 from vault_harness.local.vault.kept import Kept, policy_text
@@ -106,7 +106,7 @@ class LocalStack(SealVerbs):
                         provider.stop()
                 raise
             # The user's toxics and request faults stay.
-            client_path.ensure_proxies(endpoints, through=recording.through(provider))
+            client_path.ensure_proxies(endpoints, through=client_path.through_recorder(provider))
             record = StackRecord.load(self.data_dir)
             record.choice = choice
             if new:
@@ -186,7 +186,7 @@ class LocalStack(SealVerbs):
             endpoints = self.endpoints()
             recorder = self.provider().start_recorder()
             # First, so that it affects the first request.
-            recording.give(recorder, order)
+            client_path.order_fault(recorder, order)
             client_path.ensure_proxies(endpoints, through=recorder.listen)
 
     @without_frames
@@ -194,7 +194,7 @@ class LocalStack(SealVerbs):
         with self.held():
             recorder = self.provider().known_recorder()
             if recorder is not None:
-                recording.give(recorder, order, undo=True)
+                client_path.order_fault(recorder, order, undo=True)
 
     @without_frames
     def heal(self) -> list[str]:
@@ -202,7 +202,7 @@ class LocalStack(SealVerbs):
         with self.held():
             done, provider = client_path.clear(self.endpoints()), self.provider()
             # The recorder ends last: clients must be led past it first.
-            return [*done, *recording.end(provider), *members.rejoin_all(provider)]
+            return [*done, *client_path.end_recorder(provider), *members.rejoin_all(provider)]
 
     # -- what is in it -----------------------------------------------------------------------------
 
@@ -245,9 +245,9 @@ class LocalStack(SealVerbs):
                 if change.kind == "approle" and change.action == "created"
             }
             for role in blueprint.approles:
-                changes.append(write_ids(inside, role, ids, new=role in made, dry=how.dry))
+                changes.append(_write_ids(inside, role, ids, new=role in made, dry=how.dry))
             if not how.dry:
-                hand_out_ids(self.data_dir, blueprint.services, ids=ids)
+                data_dir.hand_out_ids(self.data_dir, blueprint.services, ids=ids)
                 self._certify(blueprint)
                 record = StackRecord.load(self.data_dir)
                 if how.what == "everything":
@@ -304,7 +304,17 @@ class LocalStack(SealVerbs):
     def _certify(self, blueprint: Blueprint | None) -> None:
         if self._certificates.clients.wanted:
             self._certificates.clients.issue_missing(blueprint or self.blueprint())
-            hand_out_tls(self.data_dir)
+            data_dir.hand_out_tls(self.data_dir)
+
+
+def _write_ids(op: VaultAdmin, role: str, ids: Path, *, new: bool, dry: bool) -> Change:
+    """Write a role's ids to files, unless working ones are there."""
+    if dry:
+        written = new or not approle.credentials_work(op, role, ids)
+    else:
+        written = approle.write_credentials(op, role, ids).written
+    _, file = approle.credential_files(role, ids)
+    return Change("secret-id", role, "created" if written else "unchanged", file.name)
 
 
 def _refuse_moved(op: VaultAdmin, blueprint: Blueprint) -> None:

@@ -48,7 +48,7 @@ class Nodes:
         """
         with self._stack.held():
             provider, _ = self._cluster(name)
-            self._stack.reopening.before("killed", node=name, leave_sealed=leave_sealed)
+            self._stack.before_closing("killed", node=name, leave_sealed=leave_sealed)
             data_dir.refuse_replaced(
                 self._stack.data_dir, [one for one in provider.describe() if one.name == name]
             )
@@ -59,7 +59,7 @@ class Nodes:
         """Start a stopped node, and unseal it. It catches up by itself."""
         with self._stack.held():
             provider, _ = self._cluster(name)
-            self._stack.reopening.by()
+            self._stack.opened_by()
             self._stack.prepare_seal()
             provider.start_node(name)
             _see_that_it_answered(name, self._stack.open_nodes())
@@ -118,7 +118,7 @@ class Nodes:
         """
         with self._stack.held():
             provider, _ = self._cluster()
-            self._stack.reopening.by()
+            self._stack.opened_by()
             self._stack.prepare_seal()
             with contextlib.closing(self._stack.operator("")):
                 made = provider.add_node()  # only if a leader was found

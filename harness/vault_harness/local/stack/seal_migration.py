@@ -119,11 +119,6 @@ class SealMigrations:
             if kind in CLOUD_SEALS:
                 sealing.check_cloud(kind, provider, self._data_dir)
 
-    def check_all_serve(self, endpoints: Endpoints) -> None:
-        """Check that every node serves and so can learn of its new seal."""
-        if len(endpoints.nodes) > 1:
-            _check_all_serve(endpoints)
-
     def begin(self, source: SealKind, target: SealKind) -> SealMigration:
         begun = datetime.now(UTC).isoformat(timespec="seconds")
         return self._note(SealMigration(source, target, begun))
@@ -386,7 +381,10 @@ def _beside(data: Path) -> Path:
     return data.with_name(f"{data.name}-of-the-copy")
 
 
-def _check_all_serve(endpoints: Endpoints) -> None:
+def check_all_serve(endpoints: Endpoints) -> None:
+    """Check that every node serves and so can learn of its new seal."""
+    if len(endpoints.nodes) == 1:
+        return
     away = [
         node.name
         for node, status in zip(endpoints.nodes, health_of(endpoints), strict=True)

@@ -10,15 +10,15 @@ from vault_harness.errors import SettingsError, StackError, named, without_frame
 from vault_harness.local.engine.cloud_seal import CLOUD_SEALS
 from vault_harness.local.engine.provider import Endpoints, SealCheck, holds_data
 from vault_harness.local.engine.seal import SealKind
-from vault_harness.local.stack import client_path, data_dir, members, recording, sealing
-from vault_harness.local.stack.here import StackHere
+from vault_harness.local.stack import client_path, data_dir, members, sealing
+from vault_harness.local.stack.here import Opener, StackHere
 from vault_harness.local.stack.opening import Unsealed
 from vault_harness.local.stack.record import StackRecord
-from vault_harness.local.stack.reopening import Opener
 from vault_harness.local.stack.seal_migration import (
     SealMigrated,
     SealMigration,
     SealMigrations,
+    check_all_serve,
 )
 from vault_harness.local.vault import cluster
 from vault_harness.local.vault.admin import CLOSED
@@ -51,7 +51,7 @@ class SealVerbs(StackHere):
         """
         with self.held():
             endpoints = self.endpoints()
-            opener = self.reopening.before("sealed", leave_sealed=leave_sealed)
+            opener = self.before_closing("sealed", leave_sealed=leave_sealed)
             status = self.opening.seal_status(endpoints)
             if not status.sealed:
                 with contextlib.closing(self.operator("")) as operator:
@@ -98,11 +98,11 @@ class SealVerbs(StackHere):
         key. A cluster may serve without its silent nodes.
         """
         with self.held():
-            endpoints, record = self.endpoints(), StackRecord.load(self.data_dir)
+            endpoints = self.endpoints()
             if self.migrations.pending() is not None:
                 _, endpoints = self.migrations.go_on(self.provider())
                 return Unsealed(opened=tuple(node.name for node in endpoints.nodes))
-            kind = sealing.seal_here(self.data_dir, record.seal)
+            kind = sealing.seal_here(self.data_dir)
             if kind != "shamir" and self.opening.any_sealed(endpoints):
                 sealing.prepare(kind, self.provider(), self.data_dir)
             return self.opening.unseal(endpoints)
@@ -115,13 +115,13 @@ class SealVerbs(StackHere):
         of its auto-unseal, or with replaced data.
         """
         with self.held():
-            endpoints, record = self.endpoints(), StackRecord.load(self.data_dir)
+            endpoints = self.endpoints()
             self.migrations.check_settled()
-            kind = sealing.seal_here(self.data_dir, record.seal)
+            kind = sealing.seal_here(self.data_dir)
             provider = self.provider()
             if kind != "shamir":  # without its key it could not even start, whatever the flag
                 sealing.prepare(kind, provider, self.data_dir)
-            self.reopening.before("restarted", leave_sealed=leave_sealed)
+            self.before_closing("restarted", leave_sealed=leave_sealed)
             data_dir.refuse_replaced(self.data_dir, provider.describe())
             provider.restart_vault()
             if kind == "shamir":
@@ -154,8 +154,7 @@ class SealVerbs(StackHere):
         """Check that Vault can have its seal, before it starts. Existing data names its product."""
         if self.migrations.pending() is not None:
             return
-        recorded = StackRecord.load(self.data_dir).seal
-        kind = sealing.chosen_seal(self.data_dir, recorded, wanted)
+        kind = sealing.chosen_seal(self.data_dir, wanted)
         if kind != "shamir" and not holds_data(self.data_dir):
             sealing.check_product(kind, self.provider())
         if kind in CLOUD_SEALS:
@@ -167,7 +166,7 @@ class SealVerbs(StackHere):
     def prepare_seal(self) -> None:
         """Give a node that starts later the key of its seal. The caller holds the lock."""
         self.migrations.check_settled()
-        kind = sealing.seal_here(self.data_dir, StackRecord.load(self.data_dir).seal)
+        kind = sealing.seal_here(self.data_dir)
         sealing.prepare(kind, self.provider(), self.data_dir)
 
     @without_frames
@@ -178,8 +177,7 @@ class SealVerbs(StackHere):
         pending = self.migrations.pending()
         if pending is not None:
             return self._seal_on_the_way(pending, wanted, ha=ha)
-        recorded = StackRecord.load(self.data_dir).seal
-        return sealing.chosen_seal(self.data_dir, recorded, wanted)
+        return sealing.chosen_seal(self.data_dir, wanted)
 
     def _seal_on_the_way(
         self, pending: SealMigration, wanted: SealKind | None, *, ha: bool
@@ -214,14 +212,16 @@ class SealVerbs(StackHere):
             finished = None
             if self.migrations.pending() is not None:
                 done, endpoints = self.migrations.go_on(provider, checkpoint)
-                client_path.ensure_proxies(endpoints, through=recording.through(provider))
+                client_path.ensure_proxies(
+                    endpoints, through=client_path.through_recorder(provider)
+                )
                 finished = replace(done, action="finished")
-            source = sealing.seal_here(self.data_dir, StackRecord.load(self.data_dir).seal)
+            source = sealing.seal_here(self.data_dir)
             self.migrations.check_possible(source, target, provider)
             self.endpoints()
             if source == target:
                 return finished or SealMigrated(action="unchanged", source=source, target=target)
-            self.migrations.check_all_serve(self.endpoints())
+            check_all_serve(self.endpoints())
             data_dir.refuse_replaced(self.data_dir, provider.describe())
             with contextlib.closing(self.operator("")) as operator:
                 prove_keys(operator, self.keyring_path, self.data_dir)
@@ -229,7 +229,7 @@ class SealVerbs(StackHere):
             self.migrations.begin(source, target)
             checkpoint("began")
             done, endpoints = self.migrations.go_on(provider, checkpoint)
-            client_path.ensure_proxies(endpoints, through=recording.through(provider))
+            client_path.ensure_proxies(endpoints, through=client_path.through_recorder(provider))
             return done
 
     @without_frames
@@ -237,11 +237,7 @@ class SealVerbs(StackHere):
         """Check that the seal could be migrated. Return the present or pending one."""
         data_dir.check(self.data_dir)
         pending = self.migrations.pending()
-        present = (
-            pending.target
-            if pending is not None
-            else sealing.seal_here(self.data_dir, StackRecord.load(self.data_dir).seal)
-        )
+        present = pending.target if pending is not None else sealing.seal_here(self.data_dir)
         self.migrations.check_possible(present, target, self.provider())
         if pending is None and not holds_data(self.data_dir):
             self.endpoints()  # raises NotUp, as the migration would

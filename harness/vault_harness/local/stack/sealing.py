@@ -38,6 +38,7 @@ from vault_harness.local.engine.seal import (
 )
 from vault_harness.local.stack.launching import KEY_NAME, transit_seal
 from vault_harness.local.stack.opening import Opening
+from vault_harness.local.stack.record import StackRecord
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.keyring import keep_beside
 
@@ -45,14 +46,15 @@ _NO_URL = re.compile(r"%(?![0-9A-Fa-f]{2})|[\x00-\x1f\x7f]")
 _TOKEN = "holder-token"  # noqa: S105 -- the name of a file
 
 
-def seal_here(data_dir: Path, recorded: str) -> SealKind:
+def seal_here(data_dir: Path) -> SealKind:
+    """Return the seal of the stanza, else of the record."""
     stanza = seal_stanza(data_dir)
     enabled = [kind for kind, body in stanza.items() if not body.get("disabled")]
-    return cast("SealKind", next(iter([*enabled, *stanza]), recorded))
+    return cast("SealKind", next(iter([*enabled, *stanza]), StackRecord.load(data_dir).seal))
 
 
-def chosen_seal(data_dir: Path, recorded: str, wanted: SealKind | None) -> SealKind:
-    present = seal_here(data_dir, recorded)
+def chosen_seal(data_dir: Path, wanted: SealKind | None) -> SealKind:
+    present = seal_here(data_dir)
     if not holds_data(data_dir):
         return wanted or present
     if wanted is not None and wanted != present:

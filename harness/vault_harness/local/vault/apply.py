@@ -141,6 +141,7 @@ class _Plan:
         self._op = op
         self._blueprint = blueprint
         self._how = how
+        self._overwrite = how.overwrite or how.what == "access"
         self._environ = environ
         self._mounts = {
             str(name).rstrip("/"): body for name, body in self._data("sys/mounts").items()
@@ -152,14 +153,14 @@ class _Plan:
             *self._audit(),
             *self._namespaces(),
             *(self._mount(name) for name in self._blueprint.mounts),
-            *self._policies(self._how.overwrite),
-            *self._approles(self._how.overwrite),
+            *self._policies(),
+            *self._approles(),
             *self._secrets(),
             *self._databases(),
         ]
 
     def access(self) -> list[_Step]:
-        return [*self._namespaces(), *self._policies(True), *self._approles(True)]
+        return [*self._namespaces(), *self._policies(), *self._approles()]
 
     def _namespaces(self) -> list[_Step]:
         steps = []
@@ -193,9 +194,9 @@ class _Plan:
         self._op.request("POST", path, **body)
 
     def _existing(
-        self, change: Change, path: str, body: Mapping[str, object], before: str, *, overwrite: bool
+        self, change: Change, path: str, body: Mapping[str, object], before: str
     ) -> _Step:
-        if not overwrite:
+        if not self._overwrite:
             return _Step(replace(change, action="unchanged", detail=_LEFT))
 
         def write() -> None:
@@ -247,7 +248,7 @@ class _Plan:
                 return _Step(Change("mount", name, "unchanged"))
             change, path = Change("mount", name, "changed"), f"{name}/config"
             before = _settings(current, config)
-            return self._existing(change, path, config, before, overwrite=self._how.overwrite)
+            return self._existing(change, path, config, before)
 
         def write() -> None:
             body = {
@@ -261,7 +262,7 @@ class _Plan:
 
         return _Step(Change("mount", name, "created"), write)
 
-    def _policies(self, overwrite: bool) -> list[_Step]:
+    def _policies(self) -> list[_Step]:
         present = self._listed("sys/policies/acl")
         steps = []
         for name, policy in self._blueprint.policies.items():
@@ -282,10 +283,10 @@ class _Plan:
             else:
                 change = Change("policy", name, "changed", detail)
                 body = {"policy": rules}
-                steps.append(self._existing(change, path, body, now, overwrite=overwrite))
+                steps.append(self._existing(change, path, body, now))
         return steps
 
-    def _approles(self, overwrite: bool) -> list[_Step]:
+    def _approles(self) -> list[_Step]:
         if not self._blueprint.approles:
             return []
         mount = DEFAULT_MOUNT
@@ -304,7 +305,7 @@ class _Plan:
                 steps.append(_Step(Change("approle", name, "unchanged")))
                 continue
             change, before = Change("approle", name, "changed"), _settings(current, wanted)
-            steps.append(self._existing(change, path, wanted, before, overwrite=overwrite))
+            steps.append(self._existing(change, path, wanted, before))
         return steps
 
     def _secrets(self) -> list[_Step]:
@@ -407,7 +408,7 @@ class _Plan:
         if all(current.get(field) == value for field, value in details.items()):
             return _Step(Change("database", name, "unchanged"))
         change, before = Change("database", name, "changed"), _settings(current, details)
-        return self._existing(change, path, body, before, overwrite=self._how.overwrite)
+        return self._existing(change, path, body, before)
 
     def _static_role(self, connection: str, database: Database, name: str) -> _Step:
         path, role = f"{database.mount}/static-roles/{name}", database.static_roles[name]
@@ -418,7 +419,7 @@ class _Plan:
         if all(current.get(field) == value for field, value in body.items()):
             return _Step(Change("static role", name, "unchanged"))
         change, before = Change("static role", name, "changed"), _settings(current, body)
-        return self._existing(change, path, body, before, overwrite=self._how.overwrite)
+        return self._existing(change, path, body, before)
 
     def _configured(self, path: str, mount: str) -> dict[str, Any]:
         folder, _, name = path.rpartition("/")

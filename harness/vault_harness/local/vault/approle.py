@@ -146,30 +146,28 @@ def certificate_file(service: str, directory: Path) -> Path:
 
 @without_frames
 def write_credentials(
-    op: VaultAdmin, role: str, directory: Path, *, renew: bool = False, mount: str = DEFAULT_MOUNT
+    op: VaultAdmin, role: str, directory: Path, *, renew: bool = False
 ) -> Credentials:
     """Write both ids of a role to files, unless the present ones are valid."""
     files.private_directory(directory)
     role_file, secret_file = credential_files(role, directory)
-    if not renew and credentials_work(op, role, directory, mount=mount):
+    if not renew and credentials_work(op, role, directory):
         return Credentials(role, role_file, secret_file, written=False)
-    wanted = role_id(op, role, mount=mount)
-    secret = new_secret_id(op, role, mount=mount)
+    wanted = role_id(op, role)
+    secret = new_secret_id(op, role)
     write_id(role_file, wanted)
     write_id(secret_file, secret.secret_id)
     return Credentials(role, role_file, secret_file)
 
 
 @without_frames
-def credentials_work(
-    op: VaultAdmin, role: str, directory: Path, *, mount: str = DEFAULT_MOUNT
-) -> bool:
+def credentials_work(op: VaultAdmin, role: str, directory: Path) -> bool:
     """Return whether the files of a role hold valid ids. Does not log in."""
     role_file, secret_file = credential_files(role, directory)
     present = read_id(secret_file)
-    if not present or read_id(role_file) != role_id(op, role, mount=mount):
+    if not present or read_id(role_file) != role_id(op, role):
         return False
-    return lookup(op, role, present, mount=mount) is not None
+    return lookup(op, role, present) is not None
 
 
 def read_id(path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -92,28 +92,39 @@ def health_of_all(nodes: Sequence[VaultAdmin]) -> list[int]:
 
 
 def find_leader(nodes: Sequence[VaultAdmin]) -> VaultAdmin | None:
-    return _active(nodes, health_of_all(nodes))
+    return _active(dict(zip(nodes, health_of_all(nodes), strict=True)))
 
 
 def wait_for_active(nodes: Sequence[VaultAdmin], *, timeout: float) -> VaultAdmin:
     """Wait until one node is active. Silent nodes are ignored."""
+    return _await_leader(nodes, "one of the nodes to be active", timeout, lambda _: True)
+
+
+def _await_leader(
+    nodes: Sequence[VaultAdmin],
+    what: str,
+    timeout: float,
+    settled: Callable[[Mapping[VaultAdmin, int]], bool],
+    refused: Mapping[str, str] | None = None,
+) -> VaultAdmin:
+    """Wait until `settled`, which gets each node's health, and one node is active."""
     began = time.monotonic()
-    deadline = began + timeout
-    awaited = Awaited("one of the nodes to be active", timeout)
+    awaited = Awaited(what, timeout)
     while True:
-        health = health_of_all(nodes)
-        leader = _active(nodes, health)
-        if leader is not None:
+        health = dict(zip(nodes, health_of_all(nodes), strict=True))
+        done, leader = settled(health), _active(health)
+        if done and leader is not None:
             return leader
-        awaited.still(partial(_states, nodes, health))
-        if time.monotonic() >= deadline:
-            raise _never("one of the nodes to be active", timeout, nodes, health)
-        _look_away(began)  # bounded by the deadline
-
-
-def _look_away(since: float) -> None:
-    """Pause between two looks. An election takes seconds, and a look costs CPU."""
-    time.sleep(min(_POLL_SECONDS * 5, max(_POLL_SECONDS, (time.monotonic() - since) / 20)))
+        awaited.still(partial(_states, health, refused))
+        if time.monotonic() >= began + timeout:
+            raise DeadlineExceeded(
+                f"waited {in_words(timeout)} for {what}",
+                looked_at=f"sys/health: {_states(health, refused)}",
+                remedy=f"look at the servers' logs: {named('logs')}",
+            )
+        # Bounded by the deadline. An election takes seconds, and a look costs CPU.
+        pause = (time.monotonic() - began) / 20
+        time.sleep(min(_POLL_SECONDS * 5, max(_POLL_SECONDS, pause)))
 
 
 def unseal_all(
@@ -175,31 +186,29 @@ def wait_for_all(
         keyring: Gives its keys again to a node that stays sealed.
         check: Called every second if no node leads. Raises if waiting does not help.
     """
-    began = time.monotonic()
-    deadline, again = began + timeout, began + _AGAIN_SECONDS
-    check_at = began + _ELECTION_SECONDS
+    check_at = time.monotonic() + _ELECTION_SECONDS
+    again = time.monotonic() + _AGAIN_SECONDS
     refused: dict[str, str] = {}
-    awaited = Awaited("all nodes to serve", timeout)
-    while True:
-        health = health_of_all(nodes)
-        leader = _active(nodes, health)
-        if leader is not None and SERVING.issuperset(health):
-            return leader
-        awaited.still(partial(_states, nodes, health, refused))
+
+    def settled(health: Mapping[VaultAdmin, int]) -> bool:
+        nonlocal check_at, again
+        leader = _active(health)
+        if leader is not None and SERVING.issuperset(health.values()):
+            return True
         if leader is None and time.monotonic() >= check_at:
             check()
             check_at = time.monotonic() + 1.0
         if keyring is not None and time.monotonic() >= again:
-            for node, status in zip(nodes, health, strict=True):
+            for node, status in health.items():
                 if status == SEALED:
                     try:
                         node.give_keys(keyring)
                     except OperatorError as error:  # it may not have its data yet
                         refused[node.address] = error.cause
             again = time.monotonic() + _AGAIN_SECONDS
-        if time.monotonic() >= deadline:
-            raise _never("all nodes to serve", timeout, nodes, health, refused)
-        _look_away(began)  # bounded by the deadline
+        return False
+
+    return _await_leader(nodes, "all nodes to serve", timeout, settled, refused)
 
 
 def migrate_seal(nodes: Sequence[VaultAdmin], keyring: Keyring, *, timeout: float) -> VaultAdmin:
@@ -208,29 +217,24 @@ def migrate_seal(nodes: Sequence[VaultAdmin], keyring: Keyring, *, timeout: floa
     They were started with that seal, and with the old one disabled. The leader changes the data,
     and the others get it from there.
     """
-    began = time.monotonic()
-    deadline = began + timeout
+    deadline = time.monotonic() + timeout
     _give_patiently(
         nodes, lambda node: node.give_keys_between_seals(keyring, patience=_TURN_SECONDS)
     )
-    awaited = Awaited("all nodes to serve under their new seal", timeout)
-    while True:
-        health = health_of_all(nodes)
-        awaited.still(partial(_states, nodes, health))
-        for node, status in zip(nodes, health, strict=True):
+
+    def settled(health: Mapping[VaultAdmin, int]) -> bool:
+        for node, status in health.items():
             if not status:
                 node.see_that_it_answers()  # raises at once for a dead node, instead of a wait
-        leader = _active(nodes, health)
-        if (
-            leader is not None
-            and SERVING.issuperset(health)
+        return (
+            _active(health) is not None
+            and SERVING.issuperset(health.values())
             # A follower without the change could not start with the new seal alone.
             and not any(node.seal_status_between_seals().migrating for node in nodes)
-        ):
-            return leader
-        if time.monotonic() >= deadline:
-            raise _never("all nodes to serve under their new seal", timeout, nodes, health)
-        _look_away(began)  # bounded by the deadline
+        )
+
+    left = max(deadline - time.monotonic(), 0.0)
+    return _await_leader(nodes, "all nodes to serve under their new seal", left, settled)
 
 
 def _give_patiently(nodes: Sequence[VaultAdmin], give: Callable[[VaultAdmin], None]) -> None:
@@ -253,7 +257,7 @@ def _give_patiently(nodes: Sequence[VaultAdmin], give: Callable[[VaultAdmin], No
                 refused[node] = error
         if not refused:
             return
-        awaited.still(partial(_causes, list(refused.values())))
+        awaited.still(partial(_causes, refused.values()))
         if time.monotonic() >= deadline:
             raise next(iter(refused.values()))
         left = list(refused)
@@ -404,36 +408,18 @@ def wait_for_voters(leader: VaultAdmin, count: int, *, timeout: float) -> list[P
         time.sleep(_POLL_SECONDS * 5)  # bounded by the deadline
 
 
-def _active(nodes: Sequence[VaultAdmin], health: Sequence[int]) -> VaultAdmin | None:
-    return next(
-        (node for node, status in zip(nodes, health, strict=True) if status == ACTIVE), None
-    )
+def _active(health: Mapping[VaultAdmin, int]) -> VaultAdmin | None:
+    return next((node for node, status in health.items() if status == ACTIVE), None)
 
 
-def _never(
-    what: str,
-    timeout: float,
-    nodes: Sequence[VaultAdmin],
-    health: Sequence[int],
-    refused: Mapping[str, str] | None = None,
-) -> DeadlineExceeded:
-    return DeadlineExceeded(
-        f"waited {in_words(timeout)} for {what}",
-        looked_at=f"sys/health: {_states(nodes, health, refused)}",
-        remedy=f"look at the servers' logs: {named('logs')}",
-    )
-
-
-def _states(
-    nodes: Sequence[VaultAdmin], health: Sequence[int], refused: Mapping[str, str] | None = None
-) -> str:
+def _states(health: Mapping[VaultAdmin, int], refused: Mapping[str, str] | None = None) -> str:
     why = refused or {}
     return "; ".join(
         f"{node.address} {health_in_words(status)}"
         + (f" ({why[node.address]})" if status == SEALED and node.address in why else "")
-        for node, status in zip(nodes, health, strict=True)
+        for node, status in health.items()
     )
 
 
-def _causes(errors: Sequence[OperatorError]) -> str:
+def _causes(errors: Iterable[OperatorError]) -> str:
     return "; ".join(error.cause for error in errors)

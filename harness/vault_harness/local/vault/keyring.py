@@ -1,4 +1,4 @@
-"""The keys and root token of one cluster, and their file."""
+"""The keys and root token of one cluster, their file, and a restore that has not finished."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from vault_harness import files
-from vault_harness.errors import KeyringMissing, StackError, named, without_frames
+from vault_harness.errors import (
+    HarnessError,
+    KeyringMissing,
+    StackError,
+    named,
+    without_frames,
+)
 
 FORMAT = 2
 """Format 1, without a number, is that of ``vault operator init -format=json``."""
@@ -22,6 +28,12 @@ _RESTORING = "restoring"
 """A backup's keys that are not in place yet."""
 
 KeyKind = Literal["shamir", "recovery"]
+
+_FIELDS: Mapping[KeyKind, tuple[str, str, str]] = {
+    "shamir": ("unseal_keys_b64", "unseal_shares", "unseal_threshold"),
+    "recovery": ("recovery_keys_b64", "recovery_keys_shares", "recovery_keys_threshold"),
+}
+"""Names of keys, shares and threshold in the file."""
 
 
 @dataclass(frozen=True)
@@ -98,14 +110,14 @@ class Keyring:
     @classmethod
     def _of(cls, content: Mapping[str, Any], directory: Path) -> Keyring:
         # The command line tool writes both lists, and leaves that of the other kind empty.
-        recovery = bool(content.get("recovery_keys_b64"))
-        names = _RECOVERY if recovery else _SHAMIR
+        kind: KeyKind = "recovery" if content.get("recovery_keys_b64") else "shamir"
+        keys, _, threshold = _FIELDS[kind]
         ca_cert = content.get("ca_cert")
         return cls(
-            keys=tuple(str(key) for key in content[names.keys]),
-            threshold=int(content[names.threshold]),
+            keys=tuple(str(key) for key in content[keys]),
+            threshold=int(content[threshold]),
             root_token=str(content.get("root_token") or ""),
-            kind="recovery" if recovery else "shamir",
+            kind=kind,
             ca_cert=directory / ca_cert if ca_cert else None,
         )
 
@@ -114,12 +126,12 @@ class Keyring:
 
         A CA file below `directory` gets a relative path, so that the folder can be moved.
         """
-        names = _RECOVERY if self.kind == "recovery" else _SHAMIR
+        keys, shares, threshold = _FIELDS[self.kind]
         content: dict[str, Any] = {
             "format": FORMAT,
-            names.keys: list(self.keys),
-            names.shares: self.shares,
-            names.threshold: self.threshold,
+            keys: list(self.keys),
+            shares: self.shares,
+            threshold: self.threshold,
             "root_token": self.root_token,
         }
         if self.ca_cert is not None:
@@ -176,12 +188,63 @@ def _give_name(path: Path, name: Path) -> None:
         files.write_private(name, path.read_bytes())
 
 
+SOURCE = "source"
+"""Field of the note: the folder of the backup."""
+
+
 @dataclass(frozen=True)
-class _Names:
-    keys: str
-    shares: str
-    threshold: str
+class UnfinishedRestore:
+    """A restore that was interrupted or still runs. The files do not tell which.
+
+    Attributes:
+        source: Empty if an earlier release noted none.
+        keys_here: Whether the keyring has the backup's keys. Else perhaps no present key opens
+            Vault.
+    """
+
+    note: Path
+    source: str
+    keys_here: bool
+
+    def is_of(self, keyring: Keyring) -> bool:
+        try:
+            return Keyring.load(self.note).keys == keyring.keys
+        except HarnessError:
+            return False
+
+    @property
+    def command(self) -> str:
+        """The command that continues it, without options that were not noted."""
+        return named("restore", *(("--source", self.source) if self.source else ()))
+
+    @property
+    def remedy(self) -> str:
+        """Advice to continue. It replaces nothing in a Vault that is not empty."""
+        again = f"{self.command} again, with the same other options as before: it continues"
+        return again if self.keys_here else f"{again} from there; then {named('up')}"
+
+    @property
+    def otherwise(self) -> str:
+        return (
+            f"To drop it: {named('down')}, then {named('up')}, which says whether the backup is "
+            "in, and changes nothing if it is not"
+        )
 
 
-_SHAMIR = _Names("unseal_keys_b64", "unseal_shares", "unseal_threshold")
-_RECOVERY = _Names("recovery_keys_b64", "recovery_keys_shares", "recovery_keys_threshold")
+def unfinished_restore(keyring_path: Path) -> UnfinishedRestore | None:
+    note = unfinished_keyring(keyring_path)
+    try:
+        content: Any = json.loads(note.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        content = None  # notes are written atomically, so this file is not one
+    source = content.get(SOURCE) if isinstance(content, Mapping) else None
+    return UnfinishedRestore(note, str(source or ""), _same_keys(note, keyring_path))
+
+
+def _same_keys(note: Path, keyring_path: Path) -> bool:
+    try:
+        return Keyring.load(note).keys == Keyring.load(keyring_path).keys
+    except HarnessError:
+        return False  # an invalid keyring opens nothing

@@ -35,13 +35,18 @@ from vault_harness.local import dialect
 from vault_harness.local.engine.seal import static_key_path
 from vault_harness.local.vault import approle, cluster
 from vault_harness.local.vault.admin import VaultAdmin
-from vault_harness.local.vault.keyring import Keyring, keep_beside, unfinished_keyring
+from vault_harness.local.vault.keyring import (
+    SOURCE,
+    Keyring,
+    keep_beside,
+    unfinished_keyring,
+    unfinished_restore,
+)
 from vault_harness.local.vault.root.operator_token import (
     OPERATOR_POLICY,
     admin_with_token,
     needing_root,
 )
-from vault_harness.local.vault.unfinished import SOURCE, unfinished_restore
 from vault_harness.local.written_ahead import Checkpoint
 from vault_harness.operator.backup.acting import acting_on, put_keys
 from vault_harness.operator.backup.contents import Comparison, Contents, compare

@@ -42,7 +42,7 @@ class Saved:
     def of(cls, stack: LocalStack) -> Saved:
         record = StackRecord.load(stack.data_dir)
         return cls(
-            seal=sealing.seal_here(stack.data_dir, record.seal),
+            seal=sealing.seal_here(stack.data_dir),
             nodes=len(stack.endpoints().nodes),
             tls=record.tls,
             client_certs=record.client_certs,

@@ -11,7 +11,7 @@ from typing import Any
 
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.vault.admin import VaultAdmin
-from vault_harness.local.vault.unfinished import UnfinishedRestore
+from vault_harness.local.vault.keyring import UnfinishedRestore
 from vault_harness.operator.doctor.kinds import KINDS
 
 
