@@ -18,7 +18,7 @@ from vault_harness.files import write_text
 from vault_harness.judge.catalogue import Entry, load
 from vault_harness.judge.explore.points import SECRET, Point
 from vault_harness.judge.explore.schedule import possible
-from vault_harness.judge.report.touched import (
+from vault_harness.judge.report.events import (
     ASKED,
     BY_VAULT,
     CARRIERS,
@@ -26,9 +26,8 @@ from vault_harness.judge.report.touched import (
     NO_REQUEST,
     NOT_BY_VAULT,
     ON_THE_WAY,
-    Table,
-    load_table,
 )
+from vault_harness.judge.report.touched import Table, load_table
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "coverage.md"

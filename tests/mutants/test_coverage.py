@@ -18,7 +18,7 @@ from tests.mutants.coverage import (
 from tests.subjects.lazy_client import LazyClient
 from vault_harness.judge.catalogue import Entry, load
 from vault_harness.judge.explore.schedule import FAULTS as EXPLORED
-from vault_harness.judge.report.touched import (
+from vault_harness.judge.report.events import (
     ASKED,
     BY_VAULT,
     CARRIERS,
@@ -26,9 +26,8 @@ from vault_harness.judge.report.touched import (
     NO_REQUEST,
     NOT_BY_VAULT,
     ON_THE_WAY,
-    Table,
-    load_table,
 )
+from vault_harness.judge.report.touched import Table, load_table
 
 NOTHING = Table()
 MAKE = f"python -m vault_harness.judge.report.touched JOURNAL... {TOUCHED.relative_to(ROOT)}"

@@ -17,7 +17,7 @@ from vault_harness.cli.guard import INTERRUPTED, MISTAKE
 from vault_harness.fixtures import Vault
 from vault_harness.judge.catalogue import Entry, load
 from vault_harness.judge.lab import Lab
-from vault_harness.judge.plugin.flags import HELP
+from vault_harness.judge.plugin import HELP
 from vault_harness.judge.report.outcome import Outcome
 from vault_harness.judge.subjects.agent_config import AgentConfig
 from vault_harness.local.blueprint import Blueprint

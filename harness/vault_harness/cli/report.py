@@ -47,7 +47,7 @@ def timeline(
     It shows the steps of the scenario, the client's answers and log, and every request that reached
     Vault.
     """
-    from vault_harness.judge.report.timeline import timeline as told
+    from vault_harness.judge.report.explanation import timeline as told
 
     file = Path(journal) if journal else Path("report") / "journal.json"
     end = float("inf") if until is None else until
@@ -152,8 +152,9 @@ def _open(page: Path) -> None:
 def _join(places: list[Path], page: Path, *, known_file: Path | None = None) -> int:
     from vault_harness.judge.report import clear, hold, refuse_foreign, refuse_foreign_page
     from vault_harness.judge.report.html import write_page
-    from vault_harness.judge.report.join import join, journals_in, lines_of
+    from vault_harness.judge.report.join import join, journals_in
     from vault_harness.judge.report.known import NOT_BY_HALF, load_known, write_known
+    from vault_harness.judge.report.lines import lines_in
     from vault_harness.judge.report.outcome import outcome
     from vault_harness.judge.report.score import score_of, write_score
     from vault_harness.judge.report.summary import summary_of, write_texts
@@ -176,7 +177,7 @@ def _join(places: list[Path], page: Path, *, known_file: Path | None = None) -> 
     for text in summary_of(whole).lines(width, page=written):
         say(text)
     complete = whole["complete"]
-    lines = lines_of(whole["scenarios"], undecided=bool(whole["left_out"]) or not complete)
+    lines = lines_in(whole)
     if known is not None and complete:
         written = write_known(known.after(lines), known_file)
         say(f"the failures of this run are recorded as known in {written}")

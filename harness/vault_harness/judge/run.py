@@ -5,11 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -37,8 +36,6 @@ PATIENCE = 300.0
 
 PAUSE = 0.05
 
-_WAITS = "-waits-"
-
 
 @contextmanager
 def turn(file: Path | None, *, alone: bool) -> Iterator[None]:
@@ -51,16 +48,16 @@ def turn(file: Path | None, *, alone: bool) -> Iterator[None]:
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a") as shared:
-        _take(shared.fileno(), fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        _take(fcntl.LOCK_EX if alone else fcntl.LOCK_SH, shared.fileno())
         yield
 
 
 @contextmanager
-def place(file: Path | None, *, places: int, rank: int = 0) -> Iterator[None]:
+def place(file: Path | None, *, places: int) -> Iterator[None]:
     """Hold one of `places` while the block runs, for work that keeps a core busy, such as starts.
 
     Too many starts at once would disturb running scenarios, and short secret-ids would expire
-    before their use. The lowest `rank` goes first.
+    before their use.
     """
     if file is None:
         yield
@@ -71,39 +68,8 @@ def place(file: Path | None, *, places: int, rank: int = 0) -> Iterator[None]:
             closing.enter_context(file.with_name(f"{file.name}-{number}").open("a"))
             for number in range(places)
         ]
-        with _waiting(file, rank) as mine:
-            # A dead process holds no lock.
-            until = time.monotonic() + PATIENCE
-            taken = None
-            while taken is None and time.monotonic() < until:
-                if not _others_before(mine):
-                    taken = next((one for one in files if _try(one.fileno(), fcntl.LOCK_EX)), None)
-                if taken is None:
-                    time.sleep(PAUSE)
+        _take(fcntl.LOCK_EX, *(one.fileno() for one in files))
         yield
-
-
-@contextmanager
-def _waiting(file: Path, rank: int) -> Iterator[Path]:
-    """The files' names sort by turn."""
-    who = f"{os.getpid()}-{threading.get_ident()}"
-    mine = file.with_name(f"{file.name}{_WAITS}{rank:05}-{time.monotonic():015.3f}-{who}")
-    with mine.open("x") as held:
-        fcntl.flock(held.fileno(), fcntl.LOCK_EX)
-        try:
-            yield mine
-        finally:
-            mine.unlink(missing_ok=True)
-
-
-def _others_before(mine: Path) -> bool:
-    prefix = mine.name.partition(_WAITS)[0] + _WAITS
-    before = sorted(f for f in mine.parent.glob(f"{prefix}*") if f.name < mine.name)
-    for one in before:
-        with suppress(FileNotFoundError), one.open() as other:
-            if not _try(other.fileno(), fcntl.LOCK_SH):
-                return True
-    return False
 
 
 def _try(descriptor: int, kind: int) -> bool:
@@ -114,9 +80,10 @@ def _try(descriptor: int, kind: int) -> bool:
     return True
 
 
-def _take(descriptor: int, kind: int) -> None:
+def _take(kind: int, *descriptors: int) -> None:
+    """Lock one of several files. A dead process holds no lock."""
     until = time.monotonic() + PATIENCE
-    while not _try(descriptor, kind) and time.monotonic() < until:
+    while not any(_try(one, kind) for one in descriptors) and time.monotonic() < until:
         time.sleep(PAUSE)
 
 
@@ -149,31 +116,15 @@ class Result:
     trace: str = field(default="", repr=False)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Turn:
-    """When a scenario runs, beside the others of a run.
-
-    Attributes:
-        rank: Decides whose servers start first.
-        alone: Whether it waits until no other scenario runs.
-    """
-
-    rank: int = 0
-    alone: bool = False
-
-
-PLAIN = Turn()
-
-
 def run_scenario(
     environment: Environment,
     entry: Entry,
     function: Scenario,
     *,
-    when: Turn = PLAIN,
+    alone: bool = False,
     make: Callable[..., Lab] = Lab,
 ) -> Result:
-    """Run one scenario once, on its own servers. Nothing is raised.
+    """Run one scenario once, on its own servers; with `alone`, beside no other. Nothing is raised.
 
     The result is ``skipped`` if the subject lacks a needed claim, ``not exercised`` if the subject
     does not reach the scenario's beginning, and ``error`` if the harness fails.
@@ -182,12 +133,12 @@ def run_scenario(
     (``min_ttl``) or starts too slowly. Harm with the shorter lives stays the verdict.
     """
     scaled = _scaled(environment, entry)
-    with turn(environment.turns, alone=when.alone):
-        result, longer = _Run(environment, scaled).result(function, when.rank, make)
+    with turn(environment.turns, alone=alone):
+        result, longer = _Run(environment, scaled).result(function, make)
         if longer is not None:
             short = result
             again = _Run(environment, scaled.scaled(longer))
-            result, _ = again.result(function, when.rank, make)
+            result, _ = again.result(function, make)
             result.record["leaks"] = leaks_of_others(
                 result.record["leaks"], {"with shorter lives": short.record["leaks"]}
             )
@@ -202,7 +153,7 @@ def judge_scenario(
         environment = replace(environment, subject=subject)
     results = [run_scenario(environment, entry, function)]
     while confirmation.settled([one.record for one in results]) is None:
-        results.append(run_scenario(environment, entry, function, when=Turn(alone=True)))
+        results.append(run_scenario(environment, entry, function, alone=True))
     record = confirmation.told([one.record for one in results])
     return replace(results[-1], word=record["word"], why=record["why"], record=record)
 
@@ -220,9 +171,7 @@ class _Run:
         self.lab: Lab | None = None
         self.began = time.monotonic()
 
-    def result(
-        self, function: Scenario, rank: int, make: Callable[..., Lab]
-    ) -> tuple[Result, float | None]:
+    def result(self, function: Scenario, make: Callable[..., Lab]) -> tuple[Result, float | None]:
         """Return the result, and the factor by which lives must grow for this subject, if any."""
         environment, entry = self.environment, self.entry
         if missing := sorted(
@@ -235,7 +184,7 @@ class _Run:
         folder = Path(tempfile.mkdtemp(prefix=f"{entry.id}-", dir=environment.directory))
         try:
             places = STARTS_PER_CORE * (os.cpu_count() or 1)
-            with place(environment.turns, places=places, rank=rank):
+            with place(environment.turns, places=places):
                 self.began = time.monotonic()  # waiting for other scenarios does not count
                 self.lab = lab = make(environment, entry, directory=folder / "lab")
             with lab, environment.watched(lab):

@@ -121,19 +121,6 @@ class Babbling(Good):
             raise RuntimeError(f"cannot read {path} with {self._token.value}: {error}") from None
 
 
-class Memory(Good):
-    """Asks once for each secret, and never meets what is broken afterwards."""
-
-    def __init__(self, environ):
-        super().__init__(environ)
-        self._kept = {}
-
-    def read(self, path, key):
-        if (path, key) not in self._kept:
-            self._kept[path, key] = super().read(path, key)
-        return self._kept[path, key]
-
-
 class Unready:
     """Cannot start."""
 
@@ -155,18 +142,6 @@ class Deadly(Good):
 
     def read(self, path, key):
         os._exit(3)
-
-
-class DeadlyLater(Blurred):
-    """Ends all processes that it runs in except the first."""
-
-    def read(self, path, key):
-        with open(os.environ["SEEN"] + ".processes", "a+", encoding="utf-8") as file:
-            file.write(f"{os.getpid()}\\n")
-            file.seek(0)
-            if int(file.readline()) != os.getpid():
-                os._exit(3)
-        return super().read(path, key)
 '''
 
 

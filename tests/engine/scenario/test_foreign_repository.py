@@ -155,7 +155,7 @@ def test_fixtures_and_packages_are_ours(lab, environment):
 
 def test_nothing_is_loaded():
     loaded = {name for name in sys.modules if name.startswith("vault_harness.")}
-    ours = {"vault_harness.judge", "vault_harness.judge.plugin", "vault_harness.judge.plugin.flags"}
+    ours = {"vault_harness.judge", "vault_harness.judge.plugin"}
     assert loaded == ours
     assert "hvac" not in sys.modules
 """
@@ -309,12 +309,11 @@ def test_other_tests_leave_the_last_report(repository: Repository) -> None:
     assert found == dict.fromkeys(("journal.json", "score.json"), '{"scenarios": []}')
 
 
-@pytest.mark.parametrize(("words", "code"), [((), 4), (("-n", "1"), 2), (("-n", "2"), 2)])
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "said", "words", "code"),
     [
-        ("vault-harness.toml", "[known", "the file of known failures cannot be read"),
-        ("report/score.json", "{}", "the report would replace score.json"),
+        ("vault-harness.toml", "[known", "the file of known failures cannot be read", (), 4),
+        ("report/score.json", "{}", "the report would replace score.json", ("-n", "2"), 2),
     ],
 )
 def test_an_unreadable_file_is_refused_before_a_scenario(
@@ -340,38 +339,12 @@ def test_scenario_that_the_catalogue_lacks(repository: Repository) -> None:
     assert "scenario 'TILL-77', which is not in" in out
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("class TestTill:\n    {mark}\n    def test_x(self, lab): ...\n", "is in a class"),
-        ("{mark}\nasync def test_x(lab): ...\n", "is a coroutine"),
-        ("{mark}\ndef test_x(lab, tmp_path): ...\n", "must take its lab and nothing else"),
-    ],
-)
-def test_scenario_that_would_not_run_as_it_is_meant(
-    text: str, said: str, repository: Repository
-) -> None:
-    mark = '@pytest.mark.scenario("TILL-01")'
-    file = repository.folder / "resilience" / "test_odd.py"
-    file.write_text(f"import pytest\n{text.format(mark=mark)}")
-    code, out = repository.pytest("resilience/test_odd.py")
-    assert (code, said in out) == (2, True), out
-
-
-def test_scenario_without_a_catalogue(repository: Repository) -> None:
-    (repository.folder / "resilience" / "catalogue.toml").unlink()
-    code, out = repository.pytest("resilience")
-    assert code == 2
-    assert "there is no catalogue.toml for the scenarios of this file" in out
-
-
-@pytest.mark.parametrize(("words", "code"), [((), 4), (("-n", "2"), 2)])
-def test_two_scenarios_of_one_id(words: tuple[str, ...], code: int, repository: Repository) -> None:
+def test_two_scenarios_of_one_id(repository: Repository) -> None:
     """One verdict would be lost."""
     copied = SCENARIOS.replace("TILL-02", "TILL-01")
     (repository.folder / "resilience" / "deeper" / "test_till.py").write_text(copied)
-    ended, out = repository.pytest("resilience", *words)
-    assert (ended, "INTERNALERROR" in out) == (code, False), out
+    ended, out = repository.pytest("resilience", "-n", "2")
+    assert (ended, "INTERNALERROR" in out) == (2, False), out
     assert "TILL-01 would be run twice, and has one verdict" in out
     assert "test_till.py::test_seal, resilience/deeper/test_till.py::test_untouched" in out
     assert not (repository.folder / "report" / "journal.json").exists()
@@ -398,11 +371,8 @@ def test_a_plugin_that_runs_tests_again(repository: Repository) -> None:
     assert "0 of 1 scenarios pass; 1 error (TILL-05)" in out
 
 
-@pytest.mark.parametrize("words", [(), ("-n", "1")], ids=["alone", "xdist"])
-def test_the_command_of_a_run_in_a_folder_below(
-    words: tuple[str, ...], repository: Repository
-) -> None:
-    repository.pytest("-k", "test_nothing", *words, where="resilience")
+def test_the_command_of_a_run_in_a_folder_below(repository: Repository) -> None:
+    repository.pytest("-k", "test_nothing", "-n", "1", where="resilience")
     again = shlex.split(repository.journal("resilience")["TILL-04"]["again"])
     assert again[:2] == ["pytest", "deeper/test_till.py::test_nothing"]
 

@@ -97,20 +97,18 @@ def look_at_the_report(report: Path) -> None:
 
 @pytest.mark.slow  # a run each
 @pytest.mark.parametrize(
-    "workers", [["-n", "0"], ["-n", "2"], ["--vault-workers", "2"]], ids=" ".join
-)
-@pytest.mark.parametrize(
-    ("number", "code"),
+    ("workers", "number", "code"),
     [
-        (signal.SIGKILL, -9),
-        (signal.SIGTERM, 143),
-        (signal.SIGINT, 130),
-        (signal.SIGHUP, 129),
+        ("-n 0", signal.SIGKILL, -9),
+        ("-n 0", signal.SIGTERM, 143),
+        ("-n 2", signal.SIGKILL, -9),
+        ("-n 2", signal.SIGINT, 130),
+        ("--vault-workers 2", signal.SIGKILL, -9),
+        ("--vault-workers 2", signal.SIGINT, 130),
+        ("--vault-workers 2", signal.SIGHUP, 129),
     ],
 )
-def test_run_that_is_ended(
-    suite: Suite, workers: list[str], number: signal.Signals, code: int
-) -> None:
+def test_run_that_is_ended(suite: Suite, workers: str, number: signal.Signals, code: int) -> None:
     """A run is no pass after SIGKILL, SIGTERM, Ctrl-C or the end of its terminal.
 
     Its servers end as well. One run checks both, since each takes long to get there.
@@ -121,11 +119,11 @@ def test_run_that_is_ended(
         (report / name).write_text(
             '{"schema_version": 1, "suite_version": "1", "complete": true, "scenarios": []}'
         )
-    with running(suite, output, *workers) as child:
+    with running(suite, output, *workers.split()) as child:
         wait_until(lambda: any(report.glob("parts-*/turns")), "a scenario to begin", timeout=120)
         # Each worker has a Vault and a Toxiproxy. Forks share a Toxiproxy for each core.
         count = max(1, int(workers[-1]))
-        shared = min(count, os.cpu_count() or 1) if workers[0] != "-n" else count
+        shared = count if workers.startswith("-n") else min(count, os.cpu_count() or 1)
         descendants = wait_for_servers(child, count + shared)
         child.send_signal(number)
         ended = child.wait(60)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -59,9 +58,8 @@ def program(folder: Path, hello: str, rest: str) -> str:
             f"command:{sys.executable} -m vault_harness.judge.subjects reference",
             ("write", "update", "fork", "a herd of 3", "health", "read_all"),
         ),
-        ("python:tests.subjects.lazy_client:LazyClient", ()),
     ],
-    ids=["reference", "command", "python"],
+    ids=["reference", "command"],
 )
 def test_good_subject(subject: str, claimed: tuple[str, ...]) -> None:
     """Each claimed operation is asked and reported, and nothing is wrong.
@@ -119,16 +117,6 @@ def test_claims_that_are_not_kept(tmp_path: Path) -> None:
     assert code == 1
     assert "its write ended ok, and of what it should have stored entry is not so in Vault" in said
     assert "it claims fork, and makes no child" in said
-
-
-def test_a_slow_start_is_reported(tmp_path: Path) -> None:
-    code, said = check(program(tmp_path, f"sleep 6; {HELLO}", SAYS_X))
-    assert code == 1
-    assert re.search(r"slow +start and hello took 6\.", said)
-
-
-def test_wrong_words() -> None:
-    assert check("nobody")[0] == 4
 
 
 def test_good_agent() -> None:

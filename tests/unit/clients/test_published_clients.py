@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import NoReturn
@@ -129,32 +128,11 @@ def test_a_score_names_no_machine(one: Client) -> None:
 
 
 def published(folder: Path, **more: object) -> Client:
-    """Return a client whose published score, of 0.3.0, has two broken critical promises."""
+    """Return a client whose published score, of 0.3.0, has a broken critical promise."""
     one = client(folder, name="c", **more)
-    score = score_of({**journal(A_1="fail", HA_05="fail"), "suite_version": "0.3.0"})
+    score = score_of({**journal(A_1="fail"), "suite_version": "0.3.0"})
     one.score_file.write_text(score.model_dump_json())
     return one
-
-
-def test_an_old_verdict_on_another_question_is_void(tmp_path: Path) -> None:
-    """HA-05 asks something else since 0.4."""
-    score = published(tmp_path).score()
-    assert score is not None
-    assert set(score.scenarios) == {"A-1"}
-
-
-def test_an_old_score_follows_todays_rule_of_harm(tmp_path: Path) -> None:
-    """A locked role is no harm since 0.4."""
-    one = published(tmp_path)
-    score = json.loads(one.score_file.read_text())
-    score["scenarios"]["A-1"]["harm"] = ["the role is not locked for everybody"]
-    score["scenarios"]["A-1"]["broken"] = ["the role is not locked for everybody"]
-    one.score_file.write_text(json.dumps({**score, "grade": "F"}))
-    read = one.score()
-    assert read is not None
-    assert (read.grade, read.scenarios["A-1"].harm) == ("C", [])
-    page = pages({"c": one}, {})["c.md"]
-    assert "- **critical: it asks too much of Vault** (explains 1; clearest A-1). Put" in page
 
 
 def test_a_known_flip_has_its_question_mark(tmp_path: Path) -> None:

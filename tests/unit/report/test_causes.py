@@ -17,7 +17,7 @@ from vault_harness.judge.report.causes import (
     grouped,
     of_promises,
 )
-from vault_harness.judge.report.join import lines_of
+from vault_harness.judge.report.lines import line_of
 
 CLOSED = "its tokens are dead once it is closed"
 SLOW = "every call ends within 2 s"
@@ -44,7 +44,7 @@ def scenario(id: str, *findings: Any, word: str = "", **more: Any) -> dict[str, 
 
 
 def found(*records: dict[str, Any]) -> list[Cause]:
-    return causes(records, lines_of(records))
+    return causes(records, map(line_of, records))
 
 
 def test_one_theme_in_many_scenarios_is_one_cause() -> None:

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
 from vault_harness.judge.catalogue import Entry, load
 from vault_harness.judge.report.compare import main
-from vault_harness.judge.report.engines import skipped, table
-from vault_harness.local.engine.shape import Capability
+from vault_harness.local.engine.shape import CAPABILITIES
 from vault_harness.settings import checkout, scenarios_folder
 
 
@@ -57,17 +57,19 @@ def test_exit_code_of_a_comparison(
     assert told in capsys.readouterr().out
 
 
-def test_what_an_engine_skips() -> None:
-    entries = [
-        Entry(id=id, promise="It works", severity="low", source="x", engine_needs=frozenset(needs))
-        for id, needs in {"TOK-01": [], "TOK-02": ["kill", "pause"]}.items()  # noqa: A001 - it is an id
-    ]
-    assert skipped(entries, frozenset(Capability)) == []
-    assert skipped(entries, {Capability.KILL}) == ["TOK-02"]
+def table(entries: Collection[Entry]) -> str:
+    """Return what each engine skips, in Markdown."""
+    needed = frozenset[str]().union(*(entry.engine_needs for entry in entries))
+    rows = ["| engine | cannot | skips |", "| --- | --- | --- |"]
+    for engine, able in CAPABILITIES.items():
+        lacking = needed - {str(one) for one in able}
+        skipped = sorted(entry.id for entry in entries if entry.engine_needs & lacking)
+        cannot = ", ".join(sorted(lacking)) or "-"
+        rows.append(f"| {engine} | {cannot} | {', '.join(skipped) or 'nothing'} |")
+    return "\n".join(rows) + "\n"
 
 
 def test_table_of_the_documentation() -> None:
-    """`python -m vault_harness.judge.report.engines` prints it."""
     root = checkout()
     assert root is not None
     made = table(load(scenarios_folder() / "catalogue.toml").values())

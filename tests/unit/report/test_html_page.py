@@ -9,14 +9,13 @@ import random
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.unit.scenario.conftest import Story
 from vault_harness.errors import SettingsError
-from vault_harness.judge.report.html import data, render, write_page
+from vault_harness.judge.report.html import data, render
 from vault_harness.judge.report.html.page import WORDS
 from vault_harness.judge.verdict import Finding, SetAside, Verdict
 from vault_harness.recorder.fault import Signature
@@ -105,10 +104,6 @@ def test_what_did_not_pass_comes_first() -> None:
     assert listed == ["TOK-11", "KV-03", "SEA-01", "KV-01", "KV-02"]
 
 
-def test_the_same_journal_gives_the_same_page() -> None:
-    assert render([journal({})]) == render([journal({})])
-
-
 def test_what_a_client_says_is_no_markup() -> None:
     nasty = "</script><img src=x onerror=alert(1)>"
     page = render([journal({"promise": nasty, "why": nasty, "source": nasty}, subject=nasty)])
@@ -141,19 +136,6 @@ def test_what_a_client_says_changes_nothing_else() -> None:
     shown = [json.dumps(part, ensure_ascii=False) for part in (details(page), heads(page))]
     assert not set("".join([page, *shown])) & set("\x1b\u202e\u2066")
     assert details(page)["TOK-11"][0]["trace"].count("\n") == 2
-
-
-def test_a_time_beyond_all_times() -> None:
-    """A journal may have an absurd time."""
-    marks = [{"at": at, "text": "x"} for at in (1e308, -1e308)]
-    assert details(render([journal({"marks": marks})]))["TOK-11"][0]["marks"][1][1] == "x"
-
-
-def test_half_of_a_character_in_a_journal(tmp_path: Path) -> None:
-    """Older journals may have one."""
-    cut = journal({"word": "error", "why": "cut \ud83d"}, subject="\ud83d")
-    write_page([cut], tmp_path / "index.html")
-    assert details((tmp_path / "index.html").read_text("utf-8"))["TOK-11"][0]["reason"]["seen"]
 
 
 def test_runs_stand_side_by_side() -> None:
@@ -266,19 +248,6 @@ def test_a_verdict_without_findings_has_its_reason(
     assert (found and found["seen"]) == reason
 
 
-def test_secrets_that_came_out_are_shown() -> None:
-    leak = {"promise": "no secret", "seen": "<token-1> in its log", "at": 1.5}
-    found = details(render([journal({"leaks": [leak]})]))["TOK-11"][0]
-    reason = found["reason"]
-    assert (reason["seen"], reason["at"], reason["harm"]) == ("<token-1> in its log", 1500, True)
-    assert reason["note"].startswith("The promise of this scenario was kept.")
-
-
-def test_known_failures_are_shown_with_their_reason() -> None:
-    known = {"word": "fail", "known": {"kind": "failing", "reason": "issue 7"}}
-    assert details(render([journal(known)]))["TOK-11"][0]["known"] == "issue 7"
-
-
 @pytest.mark.parametrize(
     ("more", "shown"),
     [
@@ -317,13 +286,6 @@ def test_two_runs_of_one_subject_have_letters() -> None:
     assert heads(render([journal({})]))["runs"] == ["reference"]
 
 
-def test_the_command_is_the_journals_own() -> None:
-    """It may be a run of pytest."""
-    command = "pytest resilience/test_till.py::test_seal --vault-seed 7"
-    mine = {"again": command, "subject": "reference", "seed": 7}
-    assert details(render([journal(mine)]))["TOK-11"][0]["again"] == command
-
-
 def test_the_log_of_what_did_not_pass() -> None:
     """It is on the scenario's clock; that of a pass is left out."""
     log = {"log": [{"at": 1.5, "text": "renewed"}, {"at": None, "text": "no clock"}]}
@@ -340,16 +302,6 @@ def test_the_log_of_a_flood() -> None:
     assert (told[0], told[-1]) == ("+0.00 s  line 0", "+499.99 s  line 49999")
     assert "... 49600 more lines, all of them in the journal ..." in told
     assert len(told) == 401
-
-
-def test_a_line_of_a_log_that_has_no_end() -> None:
-    lines = [{"at": 1.0, "text": random.Random(n).randbytes(200_000).hex()} for n in range(8)]
-    page = render([journal({"word": "fail", "log": lines})])
-    assert len(page) < 100_000
-    told = details(page)["TOK-11"][0]["log"].splitlines()
-    assert len(told) == 8
-    ending = "399700 more letters, all of them in the journal ..."
-    assert all(line.endswith(ending) for line in told)
 
 
 @pytest.mark.parametrize(
@@ -498,18 +450,6 @@ def test_a_flood_of_requests_is_a_page_that_opens() -> None:
     assert details(render([journal({"exchanges": asked[:3000]})]))["TOK-11"][0]["left"] == 0
 
 
-def test_a_large_run_is_a_small_page() -> None:
-    """120 scenarios with 500 events each stay under two megabytes."""
-    operations = [
-        {"verb": "read", "path": "backend/django", "began": n / 7,
-         "ended": n / 7 + 0.0013 * (n % 9), "outcome": "ok", "value": f"v{n % 5}", "message": "",
-         "caller": n % 50}
-        for n in range(500)
-    ]  # fmt: skip
-    many = [{"id": f"TOK-{n:03}", "operations": operations} for n in range(120)]
-    assert len(render([journal(*many)])) < 2_000_000
-
-
 @pytest.mark.slow  # a very large page
 def test_a_flood_in_every_scenario_is_a_page_that_opens() -> None:
     """Fewer events of each scenario are left; the first and the last stay."""
@@ -528,20 +468,6 @@ def test_a_flood_in_every_scenario_is_a_page_that_opens() -> None:
         assert len(one["exchanges"]) + one["left"] == 3000
 
 
-@pytest.mark.slow  # as above
-def test_long_logs_in_every_scenario_are_a_page_that_opens() -> None:
-    """Logs keep their first and last lines."""
-    chance = random.Random(7)
-    log = [{"at": n / 9, "text": chance.randbytes(150).hex()} for n in range(400)]
-    log[0]["text"], log[-1]["text"] = "first", "last"
-    failed = ({"id": f"TOK-{n:03}", "word": "fail", "log": log} for n in range(126))
-    page = render([journal(*failed)])
-    assert len(page) < 2_000_000
-    for (one,) in details(page).values():
-        assert one["log"].startswith("+0.00 s  first\n")
-        assert one["log"].endswith("  last")
-
-
 def test_what_a_client_says_at_length() -> None:
     """It is cut, and says where the rest is."""
     long = "x" * 9000
@@ -555,18 +481,6 @@ def test_what_a_client_says_at_length() -> None:
     for text in told:
         assert len(text) < 2000
         assert text.endswith("x ... 7500 more letters, all of them in the journal ...")
-
-
-def test_when_a_scenario_began() -> None:
-    assert details(render([journal({"started": 1795871638.5309})]))["TOK-11"][0]["started"] == (
-        1795871638531
-    )
-    assert details(render([journal({"started": "then"})]))["TOK-11"][0]["started"] is None
-
-
-def test_the_file_is_made_with_its_folder(tmp_path: Path) -> None:
-    target = write_page([journal({})], tmp_path / "report" / "index.html")
-    assert target.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
 def test_more_runs_than_letters() -> None:

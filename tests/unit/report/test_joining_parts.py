@@ -10,7 +10,8 @@ import pytest
 
 from vault_harness.cli import report
 from vault_harness.errors import SettingsError
-from vault_harness.judge.report.join import join, journals_in, lines_of
+from vault_harness.judge.report.join import join, journals_in
+from vault_harness.judge.report.lines import lines_in
 from vault_harness.judge.report.outcome import Outcome, outcome
 from vault_harness.judge.report.score import score_of
 
@@ -40,7 +41,7 @@ def test_parts_are_one_run(two: list[Path]) -> None:
     assert whole["summary"].startswith("mine: 1 of 2 scenarios pass; fail: KV-01 (")
     assert [score_of(json.loads(path.read_text())).grade for path in two] == [None, None]
     assert score_of(whole).grade == "C"
-    assert outcome(lines_of(whole["scenarios"])) is Outcome.BROKEN
+    assert outcome(lines_in(whole)) is Outcome.BROKEN
 
 
 def test_parts_in_a_folder(tmp_path: Path, two: list[Path]) -> None:
@@ -175,17 +176,17 @@ def test_leak_of_one_part_fails_the_row_of_another(two: list[Path]) -> None:
         path.write_text(json.dumps(journal))
     whole = join(two)
     rows = {one["id"]: (one["word"], one.get("why", "")) for one in whole["scenarios"]}
-    why = "a secret came out in KV-01    its log has token-1"
+    why = "a secret came out in KV-01    +1.00 s: its log has token-1"
     assert rows == {"TOK-11": ("fail", why), "KV-01": ("pass", "")}
     assert "; fail: TOK-11; secrets came out in KV-01" in whole["summary"]
-    assert outcome(lines_of(whole["scenarios"])) is Outcome.BROKEN
+    assert outcome(lines_in(whole)) is Outcome.BROKEN
     # A known leak is known in the whole too.
     known = {"known": {"kind": "failing", "reason": "issue 7"}}
     journals[0]["scenarios"][0] |= known
     two[0].write_text(json.dumps(journals[0]))
-    assert outcome(lines_of(join(two)["scenarios"])) is Outcome.KEPT
+    assert outcome(lines_in(join(two))) is Outcome.KEPT
     part(two[1], "pass", "KV-01", "TOK-11")  # no leak: the row passes, and its line must go
-    assert outcome(lines_of(join(two)["scenarios"])) is Outcome.BROKEN
+    assert outcome(lines_in(join(two))) is Outcome.BROKEN
 
 
 @pytest.mark.parametrize(
@@ -228,14 +229,14 @@ def test_what_was_known_is_known(two: list[Path]) -> None:
     """Unknown harm fails the whole."""
     journal = json.loads(two[1].read_text())
     journal["scenarios"][0]["known"] = {"kind": "failing", "reason": "issue 7"}
-    assert outcome(lines_of(journal["scenarios"])) is Outcome.KEPT
+    assert outcome(lines_in(journal)) is Outcome.KEPT
     harm = {"promise": "no wrong value", "seen": "x", "at": 1.0, "harm": True}
     journal["scenarios"][0]["findings"] = [harm]
-    assert outcome(lines_of(journal["scenarios"])) is Outcome.BROKEN
+    assert outcome(lines_in(journal)) is Outcome.BROKEN
     journal["scenarios"][0]["known"]["reason"] = "harm: issue 7"
-    assert outcome(lines_of(journal["scenarios"])) is Outcome.KEPT
+    assert outcome(lines_in(journal)) is Outcome.KEPT
     journal["scenarios"][0] |= {"known": None, "forgiven": True}
-    assert outcome(lines_of(journal["scenarios"])) is Outcome.KEPT
+    assert outcome(lines_in(journal)) is Outcome.KEPT
 
 
 def test_a_first_part_that_was_killed(tmp_path: Path, two: list[Path]) -> None:

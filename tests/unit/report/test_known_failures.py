@@ -44,21 +44,6 @@ def test_any_letter_is_read_as_it_was_written(odd: str, tmp_path: Path) -> None:
     assert load_known(write_known(known, tmp_path / "known.toml")) == known
 
 
-def test_what_was_noted_in_the_file_stays(tmp_path: Path) -> None:
-    """Comments above a line stay and go with it."""
-    file = tmp_path / "known.toml"
-    head = "# Ours: ask Ann.\n\n[known-failing]\n"
-    noted = '# until 2.0 is out\n  # and not before\ntok-12 = "issue 7"\n'
-    file.write_text(f'{head}# long ago\nSEA-01 = "x"\n{noted}\n# ours\n[known-flaky]\nNET-11="y"\n')
-    for _ in range(2):  # the second time must not double the head
-        write_known(Known({"TOK-12": "issue 7"}, {"NET-11": "y"}), file)
-    text = file.read_text()
-    assert '\n# until 2.0 is out\n# and not before\nTOK-12 = "issue 7"\n' in text
-    assert (text.count("# Ours: ask Ann.\n"), text.count("# Promises")) == (1, 1)
-    assert "long ago" not in text
-    assert load_known(file) == Known({"TOK-12": "issue 7"}, {"NET-11": "y"})
-
-
 def test_comments_of_the_file_stay(tmp_path: Path) -> None:
     file = tmp_path / "known.toml"
     text = (
@@ -227,13 +212,6 @@ def test_known_failures_are_shown_apart_from_new_ones() -> None:
     assert "; fail: TOK-01; fail as known: TOK-12 " in text
 
 
-def test_a_known_failure_that_turns_flaky_is_not_called_known() -> None:
-    flaky = line("TOK-12", "flaky")
-    assert "(known)" not in str(flaky)
-    text = str(Summary("mine", [flaky, line("NET-11", "flaky")]))
-    assert "; flaky: TOK-12; fail as known: NET-11 " in text
-
-
 # Unknown harm
 
 
@@ -305,18 +283,6 @@ def test_runs_that_do_not_end_are_no_passes() -> None:
 def test_not_exercised_may_be_allowed() -> None:
     """Nothing else can."""
     assert outcome([PASS, UNSURE], allow_not_exercised=True) is Outcome.KEPT
-
-
-def test_a_part_may_skip_everything() -> None:
-    """A whole run needs ``--allow-not-exercised``."""
-    assert outcome([SKIPPED], part=True) is Outcome.KEPT
-    assert outcome([SKIPPED], allow_not_exercised=True) is Outcome.KEPT
-
-
-def test_leaks_that_are_known() -> None:
-    """The row about them is known to fail."""
-    row = replace(line("TOK-12", "fail"), about_leaks=True)
-    assert outcome([row, line("KV-01", "pass", leaks=("token-1",))]) is Outcome.KEPT
 
 
 def test_leaks_that_are_known_in_another_part() -> None:

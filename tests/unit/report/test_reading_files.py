@@ -11,7 +11,6 @@ import pytest
 
 from vault_harness.errors import SettingsError
 from vault_harness.judge.report import Line, Summary, collect_parts, load
-from vault_harness.judge.report.join import lines_of
 from vault_harness.judge.report.score import load_score
 
 ONE = {"id": "TOK-11", "promise": "p", "severity": "critical", "word": "pass", "seconds": 1.0}
@@ -34,11 +33,6 @@ SCORE = {
     "why": [],
     "scenarios": {"TOK-11": {"verdict": "pass", "severity": "critical"}},
 }
-
-LARGE = json.dumps({**JOURNAL, "scenarios": [{**ONE, "marks": [{"at": 0, "text": "x"}]}]}).replace(
-    '"at": 0', '"at": LARGE'
-)
-"""A journal with a number that is yet to be written."""
 
 Read = Callable[[Path], Any]
 
@@ -69,19 +63,8 @@ def refused(read: Read, content: str | bytes, folder: Path) -> SettingsError:
         (json.dumps({**JOURNAL, "scenarios": [5]}), "scenarios.0: "),
         (json.dumps({**JOURNAL, "scenarios": [{**ONE, "word": "fine"}]}), "scenarios.0.word: "),
         (json.dumps({**JOURNAL, "scenarios": [{**ONE, "findings": [5]}]}), "findings.0: "),
-        (json.dumps({**JOURNAL, "complete": "maybe"}), "complete: "),
         (json.dumps({**JOURNAL, "complete": "false"}), "complete: "),
-        (json.dumps({**JOURNAL, "leaks_known": "no"}), "leaks_known: "),
-        (json.dumps({**JOURNAL, "scenarios": [{**ONE, "forgiven": "no"}]}), "0.forgiven: "),
-        (
-            json.dumps({**JOURNAL, "client": {"subject": "m", "declares": {"refresh": "5"}}}),
-            "client.declares.refresh: ",
-        ),
-        (json.dumps({**JOURNAL, "shard": "two"}), "shard: "),
-        (json.dumps({**JOURNAL, "planned": 5}), "planned: "),
-        (json.dumps({**JOURNAL, "wires": 5}), "wires: "),
-        (LARGE.replace("LARGE", "1e999"), "1e999 is too large a number"),
-        (LARGE.replace("LARGE", "9" * 400), "99999999999999999999 is too large a number"),
+        ('{"scenarios": [], "seconds": 1e999}', "1e999 is too large a number"),
     ],
 )
 def test_what_cannot_be_read(read: Read, content: str | bytes, said: str, tmp_path: Path) -> None:
@@ -117,25 +100,11 @@ def test_a_score_with_a_wrong_field(tmp_path: Path) -> None:
     assert "neither a score nor a journal: scenarios.TOK-11.severity: " in error.cause
 
 
-def test_a_score_that_says_yes_by_a_word(tmp_path: Path) -> None:
-    """The text "false" is refused."""
-    error = refused(load_score, json.dumps({**SCORE, "complete": "false"}), tmp_path)
-    assert "neither a score nor a journal: complete: " in error.cause
-
-
 def test_new_fields_are_welcome(tmp_path: Path) -> None:
     file = tmp_path / "journal.json"
     file.write_text(json.dumps({**JOURNAL, "mood": "good", "scenarios": [{**ONE, "mood": 1}]}))
     assert load(file)["mood"] == "good"
     assert load_score(file).grade == "A+"
-
-
-def test_a_link_to_itself(tmp_path: Path) -> None:
-    """It counts as a missing file."""
-    link = tmp_path / "journal.json"
-    link.symlink_to(link)
-    with pytest.raises(SettingsError, match="this is not a journal"):
-        load(link)
 
 
 def test_a_scenario_with_one_line_keeps_the_format(tmp_path: Path) -> None:
@@ -144,18 +113,3 @@ def test_a_scenario_with_one_line_keeps_the_format(tmp_path: Path) -> None:
     (found,) = written["scenarios"]
     assert (found["word"], found["leaks"][0]["seen"]) == ("fail", "+1 s: y")
     assert load_score(tmp_path / "journal.json").grade == "F"
-
-
-def test_a_line_that_a_former_suite_left(tmp_path: Path) -> None:
-    """Older journals have texts for leaks and for unknown values."""
-    file = tmp_path / "journal.json"
-    line = Line("TOK-11", "p", "high", "fail", 1.0, "x", leaks=("+1 s: y",), broken=("p",))
-    journal = json.loads(collect_parts(tmp_path, tmp_path / "p", Summary("m", [line])).read_text())
-    journal["scenarios"][0] |= {"known": "", "leaks": ["+1 s: y"]}
-    file.write_text(json.dumps(journal))
-    (found,) = load(file)["scenarios"]
-    assert (found["known"], found["leaks"]) == (
-        None,
-        [{"promise": "", "seen": "+1 s: y", "at": None}],
-    )
-    assert [one.leaks for one in lines_of(load(file)["scenarios"])] == [("+1 s: y",)]

@@ -28,14 +28,6 @@ PASS = scenario("A-1", "pass")
 FAIL = scenario("A-1", "fail", "| it\nbroke")
 
 
-def test_runs_that_are_alike() -> None:
-    """All may fail."""
-    runs = [run(1, FAIL), run(2, FAIL), run(3, FAIL, busy=True)]
-    assert differences(runs) == []
-    assert alike(runs) == 3
-    assert "# reference: 3 of 3 runs alike" in told(runs, subject="reference")
-
-
 def test_a_verdict_that_differs() -> None:
     """It is shown on a busy machine too."""
     runs = [run(1, PASS), run(2, FAIL), run(3, FAIL, busy=True)]
@@ -73,11 +65,6 @@ def test_not_exercised_for_another_reason() -> None:
     """It differs on a busy machine too."""
     other = scenario("A-1", "not exercised", "nothing was refused", f"{TOO_SLOW}: it stood still")
     assert [one.run for one in differences([run(1, PASS), run(2, other, busy=True)])] == [2]
-
-
-def test_a_scenario_that_is_missing() -> None:
-    (found,) = differences([run(1, PASS, scenario("B-1", "pass")), run(2, PASS)])
-    assert (found.id, found.word) == ("B-1", "missing")
 
 
 def test_going_on(tmp_path: Path) -> None:

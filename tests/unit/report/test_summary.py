@@ -57,12 +57,6 @@ def test_verdict_and_grade_in_words() -> None:
     assert (made.grade, made.grade_words) == ("C", "1 critical cause")
 
 
-def test_grade_of_a_client_that_leaks() -> None:
-    """It tells what harm was done."""
-    made = summary_of(journal(scenario("A-01", leaks=[LEAKED]), scenario("A-02")))
-    assert (made.grade, made.grade_words) == ("F", "1 harmful cause")
-
-
 def test_good_run_has_nothing_to_do() -> None:
     made = summary_of(journal(scenario("A-01")))
     assert made.good
@@ -88,12 +82,6 @@ def test_failing_run_fits_one_screen(width: int) -> None:
     lines = summary_of(many()).lines(width, page=Path("report/index.html"))
     assert len(lines) <= 25
     assert all(len(line) <= width for line in lines if " " in line.strip())
-
-
-def test_a_log_has_each_statement_in_one_line() -> None:
-    """Such lines can be searched and pasted."""
-    lines = summary_of(many()).lines(None)
-    assert lines[0] == "mine: 0 of 98 scenarios pass; 98 fail"
 
 
 def test_at_most_three_causes_are_shown_and_the_file_has_all() -> None:
@@ -127,17 +115,6 @@ def test_first_comes_the_cause_with_the_command_that_repeats_it() -> None:
     assert made.causes[0].kind == "leak"
     assert made.again == "run 10"
     assert made.timeline.endswith("timeline NET-10")
-
-
-def test_leak_that_decides_is_named() -> None:
-    """It decides the exit code."""
-    made = summary_of(
-        journal(
-            scenario("A-01", leaks=[LEAKED]),
-            scenario("A-02", finding("p"), known=KNOWN),
-        )
-    )
-    assert (made.code, made.why_code) == (1, "a secret came out in 1 scenario")
 
 
 def test_leak_names_the_row_that_would_excuse_it() -> None:
@@ -195,11 +172,6 @@ def test_run_that_was_ended_says_so() -> None:
     )
     assert (made.code, made.why_code) == (130, "the run was interrupted")
     assert made.verdict.endswith("1 did not come to an end")
-
-
-def test_code_of_the_journal_is_believed() -> None:
-    """Only the run knew how it ended."""
-    assert summary_of(journal(scenario("A-01"), code=143)).code == 143
 
 
 def test_words_of_a_client_stay_in_one_line() -> None:

@@ -187,13 +187,6 @@ def test_leases(story: Story, record: Maker) -> None:
     assert touches_of(record()) == {(LEASE_RENEWAL, AWAY), (LEASE_END, FAILED)}
 
 
-def test_wrapping_token_that_is_looked_at(story: Story, record: Maker) -> None:
-    """It is a part of unwrapping."""
-    story.sent("other", 2.0, 400, path="sys/wrapping/lookup")
-    story.sent("other", 3.0, 500, path="sys/tools/random")
-    assert touches_of(record()) == {(UNWRAP, WRONG)}
-
-
 def test_faults_of_requests_are_known_by_their_names(
     story: Story, record: Maker, http: HttpFaults
 ) -> None:
@@ -226,26 +219,6 @@ def test_faults_of_requests_are_known_by_their_names(
         (KEPT, GOODBYE),
         (FIRST_LOGIN, PAGE),
     }
-
-
-def test_a_late_answer_is_silence_to_a_client_that_left(
-    story: Story, record: Maker, http: HttpFaults
-) -> None:
-    with http.delay("renew", by=40.0):
-        pass
-    ways: Any = http._relay
-    sent = story.sent("renew", 5.0, ended=7.0, closed="client")
-    sent.interference = ways.acting[-1].name
-    assert touches_of(record()) == {(RENEW, SILENT)}
-
-
-def test_answer_that_is_a_little_late(story: Story, record: Maker, http: HttpFaults) -> None:
-    with http.delay("login", by=0.15):
-        pass
-    ways: Any = http._relay
-    sent = story.sent("login", 5.0, ended=5.15)
-    sent.interference = ways.acting[-1].name
-    assert touches_of(record()) == set()
 
 
 @pytest.mark.parametrize(
@@ -298,13 +271,6 @@ def test_a_toxic_on_the_answer_touches_the_request(story: Story, record: Maker) 
     story.sent("write", 11.0, connection=2)
     story.sent("read", 21.0, connection=1)
     assert touches_of(record()) == {(RENEW, SILENT)}
-
-
-def test_toxic_of_another_time(story: Story, record: Maker) -> None:
-    connected(story, 1.0, toxic="other")
-    fault(story, "black hole", 10.0, 20.0, toxic="toxic", stream="downstream")
-    story.sent("renew", 11.0, connection=1)
-    assert touches_of(record()) == set()
 
 
 def test_a_toxic_on_the_request_delays_or_hides_it(story: Story, record: Maker) -> None:
@@ -368,13 +334,6 @@ def test_a_stale_value_counts_as_unavailable(story: Story, record: Maker, outcom
     story.call(4.5, outcome=outcome)
     assert touches_of(record()) == set()
     story.call(3.0, outcome=outcome)
-    assert touches_of(record()) == {(READ, REFUSED), (CONNECTION, REFUSED)}
-
-
-def test_fallback_is_no_value_of_vaults(story: Story, record: Maker) -> None:
-    signed_in(story)
-    fault(story, "network down", 2.0, 4.0)
-    story.call(3.0, value="fallback")
     assert touches_of(record()) == {(READ, REFUSED), (CONNECTION, REFUSED)}
 
 
@@ -443,16 +402,6 @@ def test_renewal_of_a_lease_that_was_due(story: Story, record: Maker) -> None:
     story.sent("lease", 16.5, credential="credential-1", ttl=9.0, path="sys/leases/renew")
     connected(story, 0.9)
     assert touches_of(record()) == {(LEASE_RENEWAL, SILENT)}
-
-
-def test_first_renewal_of_a_lease_that_was_due(story: Story, record: Maker) -> None:
-    """The share of life that the token shows counts."""
-    signed_in(story, ttl=10.0)
-    story.sent("renew", 7.0, token="token-1", ttl=10.0)
-    story.sent("credential", 7.5, credential="credential-1", ttl=5.0)
-    fault(story, "network down", 9.0, 11.5)
-    story.sent("lease", 11.7, credential="credential-1", ttl=5.0, path="sys/leases/renew")
-    assert touches_of(record()) == {(LEASE_RENEWAL, REFUSED), (CONNECTION, REFUSED)}
 
 
 def test_login_after_the_last_life(story: Story, record: Maker) -> None:
@@ -554,23 +503,12 @@ def test_several_clients() -> None:
     assert letters(measured(runs, Table())) == {"TOK-01": "ab"}
 
 
-def test_client_that_did_not_pass_each_time() -> None:
-    runs = [run("mine", TOK_01="a"), run("mine", TOK_01=None), run("yours", TOK_01="b")]
-    assert letters(measured(runs, Table())) == {"TOK-01": "b"}
-
-
 def test_a_scenario_without_news_stays() -> None:
     before = Table(frozenset({WRITE}), {"TOK-02": frozenset({(WRITE, "x")}), "TOK-01": frozenset()})
     runs = [run("mine", TOK_01="a", TOK_02=None)]
     table = measured(runs, before)
     assert letters(table) == {"TOK-01": "a", "TOK-02": "x"}
     assert table.asked == {READ, WRITE}
-
-
-def test_requests_of_no_run_are_forgotten() -> None:
-    """All scenarios must be measured first."""
-    before = Table(frozenset({WRITE}), {"TOK-01": frozenset({(WRITE, "x")})})
-    assert measured([run("mine", TOK_01="a")], before).asked == {READ}
 
 
 @pytest.mark.parametrize(

@@ -44,10 +44,3 @@ def test_containers_are_not_counted() -> None:
     *_, cpu = where_time_went([SHORT | {"engine": "docker"}], EFFORT)
     assert "idle" not in cpu
     assert cpu.endswith("; what the servers took in their containers is not counted")
-
-
-def test_scenarios_that_never_began() -> None:
-    assert where_time_went([{"id": "A-1", "word": "skipped"}], EFFORT) == ["no scenario began"]
-    assert len(where_time_went([SHORT, {"id": "C-1"}], EFFORT)) == len(
-        where_time_went([SHORT], EFFORT)
-    )

@@ -39,12 +39,11 @@ def loaded(folder: Path, *words: str) -> set[str]:
 
 
 def test_nothing_but_the_entry_is_loaded(tmp_path: Path) -> None:
-    """The run loads three small modules."""
+    """The run loads two modules."""
     modules = loaded(tmp_path)
     assert {name for name in modules if name.startswith("vault_harness.")} == {
         "vault_harness.judge",
         "vault_harness.judge.plugin",
-        "vault_harness.judge.plugin.flags",
     }
     assert not HEAVY & modules
 

@@ -101,23 +101,6 @@ def test_servers_in_containers_count_although_nobody_measures_them() -> None:
     assert seen == {"process": slots.LEAST_USE, "docker": slots.USE}
 
 
-def test_runs_that_confirm_are_side_by_side() -> None:
-    """The last one knows the others, since it may need more runs."""
-    work = slots._Work(deque(), cores=1.0, confirm=3)
-    first = {"word": "fail", "seconds": 4.0}
-    work.put_off(slots._Order(7), Tries([first]))
-    two = [work.take([]) for _ in range(2)]
-    assert work.take([]) is None
-    for number, order in enumerate(two):
-        assert order is not None
-        assert order.tries == Tries([first])
-        work.put_off(order, Tries([first, {**first, "number": number}]))
-    last = work.take([])
-    assert last is not None
-    assert last.tries == Tries([first, {**first, "number": 0}, {**first, "number": 1}])
-    assert (last.beside, work.unsettled) == (False, [])
-
-
 def test_ctrl_c_twice_while_forks_wait_for_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fork without a next scenario ends by itself."""
     under_way = FORK.Semaphore(0)

@@ -82,7 +82,7 @@ def test_row_about_leaks_is_no_news_in_a_part(
     report: Any = SimpleNamespace(outcome="passed", longrepr=None)
     item_module.dress(item, cast("Any", None), report)
     assert (report.outcome == "failed") is failed
-    assert report.scenario["known"] == "failing"
+    assert report.scenario["line"]["known"] == "failing"
 
 
 @pytest.mark.parametrize("word", ["not exercised", "error"])

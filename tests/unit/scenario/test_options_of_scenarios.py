@@ -11,6 +11,7 @@ import pytest
 from vault_harness.errors import SettingsError
 from vault_harness.judge.catalogue import Entry
 from vault_harness.judge.plugin import pytest_addoption
+from vault_harness.judge.plugin.item import refuse_shape
 from vault_harness.judge.plugin.options import Options, options, refuse_foreign, refuse_unknown
 from vault_harness.judge.report.known import load_known
 
@@ -149,3 +150,18 @@ def test_what_may_be_meant(word: str, meant: str, tmp_path: Path) -> None:
         refuse_foreign(load_known(file), entries, file)
     assert caught.value.looked_at == f"{file}:2"
     assert caught.value.remedy.endswith("; is TOK-11 meant?")
+
+
+@pytest.mark.parametrize(
+    ("text", "in_class", "said"),
+    [
+        ("def test_x(lab): ...", True, "is in a class"),
+        ("async def test_x(lab): ...", False, "is a coroutine"),
+        ("def test_x(lab, tmp_path): ...", False, "must take its lab and nothing else"),
+    ],
+)
+def test_a_scenario_that_would_not_run_as_it_is_meant(text: str, in_class: bool, said: str) -> None:
+    made: dict[str, Any] = {"__name__": "test_odd"}
+    exec(text, made)  # noqa: S102 - our own text
+    with pytest.raises(pytest.UsageError, match=f"the scenario test_odd.test_x {said}"):
+        refuse_shape(made["test_x"], in_class=in_class)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.judge.plugin.lossy_stream import LossyStream
+from vault_harness.judge.plugin.progress import LossyStream
 
 
 def test_a_closed_pipe_raises_nothing() -> None:

@@ -311,7 +311,7 @@ def test_what_is_known_from_now_on_in_the_junit_file(
         pytest.TestReport(name, ("test_kv.py", 1, "KV-01 test_it"), {}, *one)
         for one in (*ended, cast("Any", ("passed", None, "teardown")))
     ]
-    reports[1].scenario = {**asdict(line), "product": "", "engine": "", "wire": ""}  # type: ignore[attr-defined] # as reports carry it
+    reports[1].scenario = {"line": asdict(line), "product": "", "engine": "", "wire": ""}  # type: ignore[attr-defined] # as reports carry it
     told: list[str] = []
     stats: dict[str, list[Any]] = {"failed": [reports[1]]}
     terminal = SimpleNamespace(

@@ -7,20 +7,9 @@ from vault_harness.judge.run import place, turn
 from vault_harness.waiting import wait_until
 
 
-def test_many_beside_each_other(tmp_path: Path) -> None:
-    file = tmp_path / "parts" / "turns"
-    with turn(file, alone=False), turn(file, alone=False):
-        assert file.exists()
-
-
-def test_one_process_needs_no_turns() -> None:
-    with turn(None, alone=True), turn(None, alone=True):
-        pass
-
-
 def test_a_scenario_that_runs_alone_waits_for_the_others(tmp_path: Path) -> None:
     """They wait for it, too."""
-    file = tmp_path / "turns"
+    file = tmp_path / "parts" / "turns"
     told: list[str] = []
     may_end = threading.Event()
 
@@ -67,36 +56,8 @@ def test_places_for_starts(tmp_path: Path) -> None:
     assert told == ["second goes", "third"]
 
 
-def test_places_by_rank(tmp_path: Path) -> None:
-    file = tmp_path / "turns"
-    told: list[int] = []
-
-    def waits(rank: int) -> None:
-        with place(file, places=1, rank=rank):
-            told.append(rank)
-
-    def waiting() -> int:
-        return len(list(tmp_path.glob("turns-waits-*")))
-
-    threads = []
-    with place(file, places=1, rank=100):
-        for rank in (3, 11, 1, 2):
-            threads.append(threading.Thread(target=waits, args=(rank,)))
-            threads[-1].start()
-            wait_until(lambda: waiting() == len(threads), "another to wait", timeout=10)
-    for thread in threads:
-        thread.join(10)
-    assert told == [1, 2, 3, 11]
-    assert waiting() == 0
-
-
-def test_a_dead_waiting_process_delays_no_other(tmp_path: Path) -> None:
-    file = tmp_path / "turns"
-    (tmp_path / "turns-waits-00000-0000.000-1-1").touch()
-    with place(file, places=1, rank=1):
-        assert list(tmp_path.glob("turns-waits-00000-*"))
-
-
-def test_one_process_needs_no_places() -> None:
+def test_one_process_waits_for_nothing() -> None:
+    with turn(None, alone=True), turn(None, alone=True):
+        pass
     with place(None, places=1), place(None, places=1):
         pass

@@ -6,17 +6,15 @@ written by hand). ``docs/clients/`` is made from these files only.
 """
 
 from vault_harness.judge.clients.client import (
+    QUIET_RUNS,
     Client,
     Note,
+    broken_down,
+    differences,
     find,
     install,
     known_clients,
     missing_tools,
-)
-from vault_harness.judge.clients.judge import (
-    QUIET_RUNS,
-    broken_down,
-    differences,
     proved_nothing,
     score_of_client,
 )

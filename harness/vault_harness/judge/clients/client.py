@@ -1,4 +1,4 @@
-"""Read a published client's folder, and install the client."""
+"""Read a published client's folder, install the client, and compare its runs with its score."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -18,19 +19,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from vault_harness.errors import ClientNotMade, ProgramMissing, SettingsError
 from vault_harness.files import tail
 from vault_harness.judge.explore.schedule import Schedule, load_schedule
-from vault_harness.judge.report.formats import Score, release
-from vault_harness.judge.report.score import SCORE, load_score, updated
+from vault_harness.judge.report.formats import Score
+from vault_harness.judge.report.score import SCORE, Change, changes, load_score, score_of
 from vault_harness.settings import scenarios_folder
 
 FILE, NOTES, SCHEDULES = "client.toml", "notes.toml", "schedules"
 FOLDER = "{folder}"
 """In commands: the folder in which the client was made."""
 
-ASKED_AGAIN = {"HA-05": "0.4"}
-"""Scenarios that ask something else since a release: older verdicts are void."""
+QUIET_RUNS = 5
+"""Runs that a published verdict rests on if the first run is no pass."""
 
-NO_HARM = frozenset({"the role is not locked for everybody", "the client stays alive"})
-"""Promises that were harm until 0.4."""
+_SAYS = {"pass", "fail", "flaky"}
+"""Verdicts on the client; other words are none."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -87,21 +88,8 @@ class Client(BaseModel):
         return self.folder / SCORE
 
     def score(self) -> Score | None:
-        """Read its published score without void verdicts; None if there is none yet."""
-        if not self.score_file.is_file():
-            return None
-        found = load_score(self.score_file)
-        valid = {
-            name: one.model_copy(
-                update={"harm": [text for text in one.harm if text not in NO_HARM]}
-            )
-            for name, one in found.scenarios.items()
-            if name not in ASKED_AGAIN or not _older(found.suite_version, ASKED_AGAIN[name])
-        }
-        if valid == found.scenarios:
-            return found
-        found = found.model_copy(update={"scenarios": valid})
-        return updated(found, found)  # the old grade may rest on void verdicts
+        """Read its published score; None if there is none yet."""
+        return load_score(self.score_file) if self.score_file.is_file() else None
 
     def schedules(self) -> dict[str, Schedule]:
         """Read the schedules with which explore broke it, by the names of their files."""
@@ -122,11 +110,6 @@ class Client(BaseModel):
         if self.agent:
             return f"agent:{made_in / self.agent}"
         return f"command:{shlex.join(word.replace(FOLDER, str(made_in)) for word in self.run)}"
-
-
-def _older(version: str, than: str) -> bool:
-    first, second = (tuple(map(int, release(one).split("."))) for one in (version, than))
-    return first < second
 
 
 def known_clients(folder: Path | None = None) -> dict[str, Client]:
@@ -278,3 +261,41 @@ def _cache() -> Path:
             remedy="let XDG_CACHE_HOME name a folder",
         ) from None
     return Path(base) / "vault-harness" / "clients"
+
+
+def broken_down(run: Mapping[str, Any]) -> list[str]:
+    """Return the scenarios that ended with an error of the harness."""
+    return sorted(str(one["id"]) for one in run["scenarios"] if one["word"] == "error")
+
+
+def proved_nothing(score: Score, published: Score | None = None) -> bool:
+    """Return whether a run says nothing about the client, because no fault touched it.
+
+    This happens if its adapter does not start. Scenarios with the published verdict do not count.
+    """
+    known = {} if published is None else published.scenarios
+    words = {
+        one.verdict
+        for id, one in score.scenarios.items()  # noqa: A001 - it is one
+        if id not in known or known[id].verdict != one.verdict
+    }
+    said = {one.verdict for one in score.scenarios.values()} & _SAYS
+    return "not exercised" in words and not said
+
+
+def score_of_client(client: Client, run: Mapping[str, Any]) -> Score:
+    """Return the score of a run under the client's name, since its command names a machine."""
+    score = score_of(run)
+    named = score.client.model_copy(update={"subject": f"clients {client.name}"})
+    return score.model_copy(update={"client": named})
+
+
+def differences(client: Client, published: Score, new: Score) -> list[Change]:
+    """Return the verdicts that differ from the published ones, except flaky ones."""
+    return [
+        change
+        for change in changes(published, new)
+        if change.old in _SAYS
+        and change.new in _SAYS
+        and not client.differs(change.id, published.scenarios[change.id].verdict)
+    ]

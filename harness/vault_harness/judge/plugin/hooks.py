@@ -203,9 +203,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
     """Count a scenario by its verdict. Its line is printed instead of a dot."""
-    line = getattr(report, "scenario", None)
-    if line is None:
+    if not hasattr(report, "scenario"):
         return None
+    line = report.scenario["line"]
     if getattr(report, "wasxfail", ""):
         return "failed as known", "", ""
     if line["forgiven"]:

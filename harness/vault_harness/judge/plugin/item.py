@@ -121,7 +121,6 @@ class ScenarioItem(pytest.Item):
 
     Attributes:
         put_off: Whether it ends after one run even if unsettled, to be confirmed later.
-        beside: Whether that run is one of several that confirm it side by side.
         in_turn: Whether the parent limits the scenarios beside a quiet run.
         record: Set once it is settled.
     """
@@ -131,8 +130,7 @@ class ScenarioItem(pytest.Item):
         self.entry = entry
         self.function = function
         self.tries = Tries()
-        self.put_off = self.beside = False
-        self.in_turn = False
+        self.put_off = self.in_turn = False
         self.record: dict[str, Any] | None = None
         for mark in getattr(function, "pytestmark", ()):
             self.own_markers.append(mark)
@@ -140,9 +138,9 @@ class ScenarioItem(pytest.Item):
         # A subject that leaves a file open or loses a thread must not cause an error of the test.
         self.add_marker(pytest.mark.filterwarnings("ignore"))
 
-    def begin(self, tries: Tries | None, *, beside: bool = False) -> None:
+    def begin(self, tries: Tries | None) -> None:
         """`tries` are the runs to confirm; None before the first run."""
-        self.in_turn, self.put_off, self.beside = True, beside or tries is None, beside
+        self.in_turn, self.put_off = True, tries is None
         self.tries = Tries() if tries is None else tries
 
     @property
@@ -155,8 +153,6 @@ class ScenarioItem(pytest.Item):
         from vault_harness.judge.report import parts_folder, write_part
 
         chosen = options(self.config)
-        if self.tries.runs and not self.beside:
-            self._settle()
         while not self._is_over(chosen.repeat):
             self._run_once()
             if self.is_unsettled:
@@ -169,21 +165,13 @@ class ScenarioItem(pytest.Item):
             raise ScenarioEnded(record["word"])
 
     def _run_once(self) -> None:
-        from vault_harness.judge.run import Turn, run_scenario
-
-        environment, runs = _environment(self.config), self.tries.runs
-        rank = self.session.items.index(self)
-        alone = bool(runs) and not self.in_turn
-        when = Turn(rank=rank, alone=alone)
-        result = run_scenario(environment, self.entry, self.function, when=when)
-        runs.append(result.record)
-        if not self.beside:
-            self._settle()
-
-    def _settle(self) -> None:
         from vault_harness.judge import confirmation
+        from vault_harness.judge.run import run_scenario
 
-        confirm, runs = options(self.config).confirm, self.tries.runs
+        environment, confirm = _environment(self.config), options(self.config).confirm
+        runs = self.tries.runs
+        alone = bool(runs) and not self.in_turn
+        runs.append(run_scenario(environment, self.entry, self.function, alone=alone).record)
         if confirmation.settled(runs, confirm=confirm) is not None:
             self.tries.told.append(confirmation.told(runs, confirm=confirm))
             runs.clear()
@@ -307,7 +295,7 @@ def dress(item: ScenarioItem, call: pytest.CallInfo[None], report: pytest.TestRe
         extra["text"] = str(report.longrepr)
         report.outcome, report.longrepr = "skipped", ("", 0, f"{called}: {line.why}")
     _as_known(report, line)
-    report.scenario = {**asdict(line), **extra}  # type: ignore[attr-defined] # reports carry it
+    report.scenario = {"line": asdict(line), **extra}  # type: ignore[attr-defined] # reports carry it
 
 
 def _by_its_mark(report: pytest.TestReport, line: Line) -> Line:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from vault_harness.errors import SettingsError, refuse_empty
-from vault_harness.judge.plugin.flags import HELP, SWITCHES
+from vault_harness.judge.plugin import HELP, SWITCHES
 
 if TYPE_CHECKING:
     from vault_harness.judge.catalogue import Entry

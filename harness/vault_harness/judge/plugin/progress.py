@@ -7,7 +7,7 @@ import os
 import textwrap
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
@@ -74,6 +74,48 @@ def say(terminal: Any, text: str, **markup: bool) -> None:
     terminal.flush()
 
 
+class LossyStream:
+    """A stream that drops what cannot be written.
+
+    A run takes minutes and leaves a report. A closed pipe must neither end it nor change its exit
+    code.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write and flush at once, or drop the text: a later flush by other code would raise."""
+        self._try(lambda: self._stream.write(text))
+        self.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def _try(self, write: Callable[[], object]) -> None:
+        try:
+            write()
+        except OSError:
+            with contextlib.suppress(OSError, ValueError):
+                self._lose()
+
+    def _lose(self) -> None:
+        """Send the unwritten rest to the null device, or the interpreter would retry at exit."""
+        descriptor = self._stream.fileno()
+        before, nowhere = os.dup(descriptor), os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, descriptor)
+            self._stream.flush()
+        finally:
+            os.dup2(before, descriptor)  # the original may work again, and other code writes to it
+            os.close(nowhere)
+            os.close(before)
+
+
 def _own_stream(terminal: Any) -> TextIO | None:
     """Return a second stream to pytest's output; None if the output is no file.
 
@@ -85,8 +127,6 @@ def _own_stream(terminal: Any) -> TextIO | None:
         handle = os.dup(stream.fileno())
     except (AttributeError, OSError, ValueError):
         return None
-    from vault_harness.judge.plugin.lossy_stream import LossyStream
-
     own = os.fdopen(handle, "w", encoding=stream.encoding, errors="backslashreplace")
     return cast("TextIO", LossyStream(own))
 

@@ -19,7 +19,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from typing import Any
@@ -98,48 +98,36 @@ _ENDED_BY = (
 
 @dataclass
 class _Order:
-    """A run of an item, and the runs before it.
-
-    Attributes:
-        beside: Whether it is one of several runs that confirm the item side by side.
-    """
+    """A run of an item, and the runs before it."""
 
     index: int
     tries: Tries | None = None
-    beside: bool = False
 
     @property
     def seconds(self) -> float:
         """How long its last run took."""
-        last = self._last()
-        return float(last["seconds"]) if last else 0.0
+        return float(self.tries.runs[-1]["seconds"]) if self.tries else 0.0
 
     @property
     def use(self) -> float:
         """The cores that its last run used on average."""
-        last = self._last()
-        if not last or "spent" not in last:
+        last = self.tries.runs[-1] if self.tries else {}
+        if "spent" not in last:
             return USE
         used: float = sum(last["spent"]["cpu"].values()) / max(1.0, last["seconds"])
         return max(LEAST_USE if last["engine"] == "process" else USE, used)
-
-    def _last(self) -> dict[str, Any] | None:
-        return self.tries.runs[-1] if self.tries else None
 
 
 @dataclass
 class _Work:
     """The work that is left: every item once, then quiet runs of the unsettled items.
 
-    `cores` is how many cores the scenarios may use together while one is confirmed. `confirm` quiet
-    runs are wanted at least: all except the last one can run side by side.
+    `cores` is how many cores the scenarios may use together while one is confirmed.
     """
 
     waiting: deque[_Order]
     cores: float
-    confirm: int = 0
     unsettled: list[_Order] = field(default_factory=list)
-    gathered: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
 
     def take(self, beside: list[_Order]) -> _Order | None:
         """Return the next order, the longest first among the unsettled ones."""
@@ -152,31 +140,6 @@ class _Work:
         longest = max(found, key=lambda one: one.seconds)
         self.unsettled.remove(longest)
         return longest
-
-    def put_off(self, order: _Order, tries: Tries) -> None:
-        """Note that an item is not settled after a run."""
-        count = max(0, self.confirm - 1)
-        if order.beside:
-            gathered = self.gathered.get(order.index)
-            if gathered is None:
-                return  # the process of another run died, which was told
-            gathered.append(tries.runs[-1])
-            if len(gathered) == count:
-                assert order.tries is not None
-                runs = [*order.tries.runs, *gathered]
-                self.unsettled.append(replace(order, tries=Tries(runs), beside=False))
-        elif count:
-            self.gathered[order.index] = []
-            self.unsettled += [replace(order, tries=tries, beside=True)] * count
-        else:
-            self.unsettled.append(replace(order, tries=tries))
-
-    def died(self, order: _Order) -> bool:
-        """Note that the process of a run died; return whether this is the item's first such run."""
-        if not order.beside:
-            return True
-        self.unsettled = [one for one in self.unsettled if one.index != order.index]
-        return self.gathered.pop(order.index, None) is not None
 
 
 @dataclass
@@ -209,10 +172,8 @@ class _Forks:
     def begin(self, others: list[_Slot], order: _Order) -> _Slot:
         ours, theirs = multiprocessing.Pipe()
         pipes = [ours, *(slot.pipe for slot in others)]
-        # Two runs of one scenario would give their proxies the same name.
-        toxiproxy = None if order.beside else next(self._turns)
         process = _FORK.Process(
-            target=_work, args=(self.session, theirs, pipes, self.close, toxiproxy)
+            target=_work, args=(self.session, theirs, pipes, self.close, next(self._turns))
         )
         process.start()
         theirs.close()
@@ -229,9 +190,7 @@ def run_side_by_side(session: pytest.Session, count: int, close: Callable[[], No
     gc.freeze()  # objects so far stay shared with the forks
     if (terminal := session.config.pluginmanager.get_plugin("terminalreporter")) is not None:
         terminal.showfspath = False  # a scenario's line is printed at its end
-    waiting = deque(map(_Order, range(len(session.items))))
-    cores = QUIET * (os.cpu_count() or 1)
-    work = _Work(waiting, cores, options(session.config).confirm)
+    work = _Work(deque(map(_Order, range(len(session.items)))), QUIET * (os.cpu_count() or 1))
     count = min(count, len(session.items))
     settings, seed = Settings.from_environment(), options(session.config).seed
     with Witness() as witness, shared_toxiproxies(settings, seed=seed, sharers=count) as servers:
@@ -268,14 +227,11 @@ def _run(session: pytest.Session, work: _Work, forks: _Forks) -> None:
                 lives = _hear(session, slot, work)
                 others = [other for other in slots if other is not slot]
                 following = work.take(_orders(others)) if lives else None
-                goes_on = following is not None and not following.beside
                 if lives:
-                    _give(session, slot, following if goes_on else None)
-                if not goes_on:
+                    _give(session, slot, following)
+                if following is None:
                     slots.remove(slot)
                     leaving.append(slot)
-                if following is not None and following.beside:
-                    slots.append(forks.begin(slots, following))
     finally:
         # A second Ctrl-C must not leave forks running.
         with _deaf_to_interrupts():
@@ -305,14 +261,13 @@ def _hear(session: pytest.Session, slot: _Slot, work: _Work) -> bool:
         told = slot.pipe.recv()
     except (EOFError, OSError):  # the fork died, perhaps while sending
         slot.process.join()
-        if work.died(slot.order):
-            hook.pytest_runtest_logreport(report=_died(slot))
+        hook.pytest_runtest_logreport(report=_died(slot))
         return False
     if isinstance(told, Tries):
         table = session.config.pluginmanager.get_plugin(TABLE)
-        if table is not None and not slot.order.beside:
+        if table is not None:
             table.put_off(slot.item)
-        work.put_off(slot.order, told)
+        work.unsettled.append(_Order(slot.order.index, told))
         return True
     for data in told:
         report = hook.pytest_report_from_serializable(config=session.config, data=data)
@@ -426,7 +381,7 @@ def _work(
             while (order := pipe.recv()) is not None:
                 item = session.items[order.index]
                 if isinstance(item, ScenarioItem):
-                    item.begin(order.tries, beside=order.beside)
+                    item.begin(order.tries)
                 session.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
                 told = reports.take()
                 unsettled = isinstance(item, ScenarioItem) and item.is_unsettled

@@ -296,7 +296,7 @@ def _by_cost(config: pytest.Config, chosen: Options, settings: Settings, most: i
     from vault_harness.errors import named
     from vault_harness.judge.cost import measure
     from vault_harness.judge.environment import open_environment
-    from vault_harness.judge.plugin.lossy_stream import LossyStream
+    from vault_harness.judge.plugin.progress import LossyStream
     from vault_harness.judge.report import one_line
     from vault_harness.judge.subjects import parse_subject
 

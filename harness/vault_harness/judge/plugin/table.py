@@ -25,26 +25,6 @@ if TYPE_CHECKING:
     from vault_harness.judge.report import Effort, Line, Summary
     from vault_harness.judge.report.outcome import Outcome
 
-_LINE = (
-    "id",
-    "promise",
-    "severity",
-    "word",
-    "seconds",
-    "why",
-    "rate",
-    "leaks",
-    "about_leaks",
-    "broken",
-    "forgiven",
-    "known",
-    "reason",
-    "undecided",
-    "harm",
-    "at_the_end",
-)
-
-
 _BEGAN = {pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR}
 _CRASHED = {pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR}
 
@@ -108,7 +88,7 @@ class Table:
         """Let a suite run to its end even if its output cannot be written."""
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
         if self._suite and terminal is not None:
-            from vault_harness.judge.plugin.lossy_stream import LossyStream
+            from vault_harness.judge.plugin.progress import LossyStream
 
             writer = terminal._tw  # noqa: SLF001 - where pytest itself writes
             writer._file = LossyStream(writer._file)  # noqa: SLF001 - the same
@@ -153,13 +133,7 @@ class Table:
         from vault_harness.judge import report as reports
         from vault_harness.judge.plugin.junit import case_of
 
-        line = reports.Line(
-            **{
-                **{name: given[name] for name in _LINE},
-                "leaks": tuple(given["leaks"]),
-                "broken": tuple(given["broken"]),
-            }
-        )
+        line = reports.Line(**given["line"])
         if self._summary is None:
             self._summary = reports.Summary(options(self._config).subject)
             if self._progress is not None:

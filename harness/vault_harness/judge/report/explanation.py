@@ -1,18 +1,21 @@
-"""Write the text of a failure."""
+"""Write the text of a failure, and the timeline of a scenario."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from vault_harness.judge.record import ScenarioRecord
+from vault_harness.judge.report.journal import load, malformed, record_in
 from vault_harness.judge.report.timing import (
     SEEN,
     Told,
     findings_of,
     in_short,
     lines_of,
+    moments,
     one_line,
     why_not_exercised,
 )
@@ -143,3 +146,25 @@ def _cut(lines: list[Told]) -> list[str]:
             texts = [f"... {len(texts)} more lines, all of them in the journal ..."]
         kept += texts
     return kept
+
+
+def timeline(
+    journal: Path,
+    id: str,  # noqa: A002 - it is one
+    *,
+    since: float = 0.0,
+    until: float = float("inf"),
+    raw: bool = False,
+) -> str:
+    """Return everything that happened in a scenario, on one clock.
+
+    `since` and `until` are seconds since it began. With `raw` no moments share a line.
+    """
+    record = record_in(load(journal), id, journal)
+    with malformed(journal, f"an event of {id.upper()}"):
+        if raw:
+            lines = [str(moment) for moment in moments(record) if since <= moment.at <= until]
+        else:
+            lines = [line.text for line in lines_of(record, since, until, all_of_it=True)]
+        head = explain({**record, "log": ()}).splitlines() if "times" in record else []
+    return "\n".join([*head, "", *lines])

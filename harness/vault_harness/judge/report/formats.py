@@ -10,12 +10,11 @@ import os
 import platform
 import sys
 from collections import Counter
-from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from vault_harness import files
 
@@ -109,18 +108,6 @@ class Scenario(_Format):
     exchanges: list[dict[str, Any]] = Field(default=[], description="What Vault was asked")
     audit: list[dict[str, Any]] = Field(default=[], description="What Vault's audit log says")
 
-    @field_validator("known", mode="before")
-    @classmethod
-    def _known_of_old(cls, given: object) -> object:
-        """Suite 0.1 wrote an empty text where nothing was known."""
-        return None if given == "" else given
-
-    @field_validator("leaks", mode="before")
-    @classmethod
-    def _leaks_of_old(cls, given: object) -> object:
-        """Suite 0.1 wrote plain texts."""
-        return leaks_of(given) if isinstance(given, list) else given
-
 
 class Journal(_Format):
     """``journal.json``: all that happened in a run."""
@@ -187,11 +174,6 @@ class Score(_Format):
         "has no verdict"
     )
     scenarios: dict[str, Judged]
-
-
-def leaks_of(given: Iterable[Any]) -> list[Any]:
-    """Return leaks as findings, even where an older suite wrote them as texts."""
-    return [{"promise": "", "seen": o, "at": None} if isinstance(o, str) else o for o in given]
 
 
 def machine() -> str:

@@ -15,19 +15,15 @@ from typing import Any
 
 from vault_harness.files import write_text
 from vault_harness.judge.report.formats import suite_version
-from vault_harness.judge.report.journal import NO_JOURNAL, load
-from vault_harness.judge.report.reading import wrong
+from vault_harness.judge.report.journal import load, malformed
 
 VERSION = "1.2"
 _UNKNOWN = -1  # HAR's word for a size that nobody noted
 
 
 def write_har(journal: Path, to: Path) -> int:
-    try:
+    with malformed(journal, "a request"):
         made = har(load(journal))
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        cause = f"a request is not of the form that a run leaves ({type(error).__name__}: {error})"
-        raise wrong(journal, NO_JOURNAL, cause) from error
     write_text(to, json.dumps(made, indent=1) + "\n")
     return len(made["log"]["entries"])
 

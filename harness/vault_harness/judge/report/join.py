@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vault_harness.errors import SettingsError
 from vault_harness.judge.report.journal import JOURNAL, load, of_its_line
 from vault_harness.judge.report.known import Known
-from vault_harness.judge.report.lines import Line, Summary
+from vault_harness.judge.report.lines import Summary, line_of
 from vault_harness.judge.report.timing import one_line
 
 SAME = ("suite_version", "subject", "schema_version")
@@ -64,7 +63,8 @@ def join(paths: Sequence[Path], *, known: Known | None = None) -> dict[str, Any]
     left_out = {id: s for part in parts for id, s in part.get("left_out", {}).items()}  # noqa: A001
     left_out = {id: left_out[id] for id in sorted(set(left_out) - set(scenarios))}  # noqa: A001
     complete = not lacking and all(part.get("complete", False) for part in parts)
-    lines = lines_of(scenarios.values(), undecided=bool(left_out) or not complete)
+    undecided = bool(left_out) or not complete
+    lines = [line_of(scenario, undecided=undecided) for scenario in scenarios.values()]
     seconds = max(float(part.get("seconds") or 0.0) for part in parts)
     wires = {wire for part in parts for wire in part.get("wires") or ()}
     product = _first_word(parts, "product")
@@ -155,37 +155,6 @@ def _lacking(paths: Sequence[Path], parts: Sequence[Mapping[str, Any]]) -> list[
 def _first_word(parts: Iterable[Mapping[str, Any]], name: str) -> str:
     """A part that was killed early has no value."""
     return next((str(part[name]) for part in parts if part.get(name)), "")
-
-
-def lines_of(records: Iterable[Mapping[str, Any]], *, undecided: bool = False) -> list[Line]:
-    """Return the lines of a journal's scenarios, with their known failures.
-
-    `undecided` means that other scenarios of the run are missing. A secret may have leaked there,
-    which fails the line about leaks.
-    """
-    lines = []
-    for record in records:
-        known = record.get("known") or {}
-        line = Line(
-            str(record["id"]),
-            str(record["promise"]),
-            str(record["severity"]),
-            str(record["word"]),
-            float(record["seconds"]),
-            str(record.get("why") or ""),
-            str(record.get("rate") or ""),
-            tuple(str(leak["seen"]) for leak in record.get("leaks") or ()),
-            about_leaks=bool(record.get("about_leaks")),
-            broken=tuple(str(one["promise"]) for one in record.get("findings") or ()),
-            forgiven=bool(record.get("forgiven")),
-            harm=not record.get("about_leaks")
-            and any(one.get("harm") for one in record.get("findings") or ()),
-            known=known.get("kind", ""),
-            reason=str(known.get("reason", "")),
-        )
-        passes = line.about_leaks and line.word == "pass"
-        lines.append(replace(line, undecided=undecided and passes))
-    return lines
 
 
 def _wrong(path: Path, cause: str) -> SettingsError:

@@ -32,9 +32,6 @@ from vault_harness.toml_lines import line_of
 
 KNOWN_FILE = "vault-harness.toml"
 
-FIXED = "fixed"
-"""The mark of a pass that fails the run because the scenario is known to fail."""
-
 NOT_BY_HALF = (
     "the file of known failures was not changed: this run did not finish, and half a run says "
     "nothing of the rest"
@@ -102,31 +99,6 @@ class Known:
 
 def _told(line: Line, reason: str) -> str:
     return f"{HARM} {reason}" if line.harm and not reason.lower().startswith(HARM) else reason
-
-
-def is_a_part(journal: Mapping[str, Any]) -> bool:
-    """Return whether a run lacks scenarios, in which a secret may have leaked."""
-    return bool(journal.get("left_out")) or not journal.get("complete", True)
-
-
-def mark(record: Mapping[str, Any], *, part: bool) -> str:
-    """`part` means that the run lacks scenarios."""
-    if record.get("forgiven"):
-        return "SHOULD"
-    known = record.get("known") or {}
-    harm = any(found.get("harm") for found in record.get("findings") or ())
-    line = Line(
-        str(record["id"]),
-        promise="",
-        severity="",
-        word=str(record.get("word", "error")),
-        seconds=0.0,
-        known=known.get("kind", ""),
-        reason=str(known.get("reason", "")),
-        harm=harm and not record.get("about_leaks"),
-        undecided=part and bool(record.get("about_leaks")),
-    )
-    return "known" if line.is_excused else FIXED if line.is_news else ""
 
 
 def load_known(path: Path | None = None, *, begin: bool = False) -> Known:

@@ -77,6 +77,13 @@ class Line:
         return "error"
 
     @property
+    def mark(self) -> Literal["", "SHOULD", "known", "fixed"]:
+        """Return why the verdict counts as another one."""
+        if self.forgiven:
+            return "SHOULD"
+        return "known" if self.is_excused else "fixed" if self.is_news else ""
+
+    @property
     def is_news(self) -> bool:
         return self.word == "pass" and self.known == "failing" and not self.undecided
 
@@ -92,21 +99,41 @@ class Line:
 HEADER = f"{'id':<8} {'verdict':<13} {'time':>8}  promise"
 
 
-def line_of(record: ScenarioRecord, *, about_leaks: bool = False) -> Line:
+def line_of(
+    record: Mapping[str, Any], *, about_leaks: bool = False, undecided: bool = False
+) -> Line:
+    """Return the line of a scenario that has just ended, or that a journal holds.
+
+    `undecided` means that other scenarios of the run are missing. A secret may have leaked there,
+    which fails the line about leaks.
+    """
+    findings = record.get("findings") or ()
+    known = record.get("known") or {}
+    about_leaks = about_leaks or bool(record.get("about_leaks"))
+    word = str(record.get("word", "error"))
     return Line(
-        record["id"],
-        record["promise"],
-        record["severity"],
-        record["word"],
-        round(record["seconds"], 2),
-        record["why"],
-        record.get("rate", ""),
-        tuple(_leak(leak) for leak in record["leaks"]),
+        str(record["id"]),
+        str(record.get("promise", "")),
+        str(record.get("severity", "")),
+        word,
+        round(float(record.get("seconds") or 0.0), 2),
+        str(record.get("why") or ""),
+        str(record.get("rate") or ""),
+        tuple(_leak(leak) for leak in record.get("leaks") or ()),
         about_leaks,
-        tuple(dict.fromkeys(finding["promise"] for finding in record["findings"])),
-        harm=not about_leaks and any(finding.get("harm") for finding in record["findings"]),
-        at_the_end=bool(record["findings"]) and all(f.get("closing") for f in record["findings"]),
+        tuple(dict.fromkeys(str(finding["promise"]) for finding in findings)),
+        forgiven=bool(record.get("forgiven")),
+        known=known.get("kind", ""),
+        reason=str(known.get("reason", "")),
+        undecided=undecided and about_leaks and word == "pass",
+        harm=not about_leaks and any(finding.get("harm") for finding in findings),
+        at_the_end=bool(findings) and all(finding.get("closing") for finding in findings),
     )
+
+
+def lines_in(journal: Mapping[str, Any]) -> list[Line]:
+    part = bool(journal.get("left_out")) or not journal.get("complete", True)
+    return [line_of(record, undecided=part) for record in journal["scenarios"]]
 
 
 def wire_of(record: ScenarioRecord) -> str:
@@ -122,8 +149,8 @@ def wire_of(record: ScenarioRecord) -> str:
     return "HTTP/2" if "h2" in spoken else "TLS"
 
 
-def _leak(leak: dict[str, Any]) -> str:
-    when = f"+{leak['at']:.2f} s: " if leak["at"] is not None else ""
+def _leak(leak: Mapping[str, Any]) -> str:
+    when = f"+{leak['at']:.2f} s: " if leak.get("at") is not None else ""
     return f"{when}{leak['seen']}"
 
 

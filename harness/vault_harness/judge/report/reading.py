@@ -21,9 +21,6 @@ from vault_harness.judge.report.timing import one_line
 
 OTHERWISE = "give the file as a run left it in its report folder"
 
-SHOWN = 20
-"""Digits that a number may have before its size is checked, and digits that a message shows."""
-
 
 def read_object(path: Path, what: str) -> dict[str, Any]:
     """Return the JSON object in a file. Duplicate keys, NaN and infinities are refused.
@@ -35,7 +32,6 @@ def read_object(path: Path, what: str) -> dict[str, Any]:
             path.read_text(encoding="utf-8"),
             parse_constant=_no_number,
             parse_float=_finite,
-            parse_int=_whole,
             object_pairs_hook=_each_once,
         )
     except RecursionError:
@@ -112,14 +108,8 @@ def _finite(text: str) -> float:
     """Python turns 1e999 into an infinity, which JSON does not have."""
     found = float(text)
     if math.isinf(found):
-        raise ValueError(f"{text[:SHOWN]} is too large a number")
+        raise ValueError(f"{text} is too large a number")
     return found
-
-
-def _whole(text: str) -> int:
-    if len(text) > SHOWN:
-        _finite(text)
-    return int(text)
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -14,8 +14,7 @@ from vault_harness.errors import named
 from vault_harness.judge.report.causes import OF_THE_CLIENT, Cause, causes
 from vault_harness.judge.report.explanation import explain
 from vault_harness.judge.report.formats import Score
-from vault_harness.judge.report.join import lines_of
-from vault_harness.judge.report.lines import WORDS, Line
+from vault_harness.judge.report.lines import WORDS, Line, lines_in
 from vault_harness.judge.report.outcome import outcome, reason
 from vault_harness.judge.report.score import causes_of, in_numbers, score_of
 from vault_harness.judge.report.timing import one_line
@@ -93,8 +92,7 @@ def summary_of(journal: Mapping[str, Any], *, code: int | None = None) -> RunSum
     """
     records = list(journal["scenarios"])
     complete, leaks_known = bool(journal.get("complete")), bool(journal.get("leaks_known"))
-    undecided = bool(journal.get("left_out")) or not complete
-    lines = lines_of(records, undecided=undecided)
+    lines = lines_in(journal)
     if code is None:
         found = outcome(lines, complete=complete, leaks_known=leaks_known)
         said = journal.get("code")
@@ -120,10 +118,8 @@ def summary_of(journal: Mapping[str, Any], *, code: int | None = None) -> RunSum
 
 
 def all_causes(journal: Mapping[str, Any]) -> str:
-    records = list(journal["scenarios"])
-    undecided = bool(journal.get("left_out")) or not journal.get("complete")
     told = []
-    for number, cause in enumerate(causes(records, lines_of(records, undecided=undecided)), 1):
+    for number, cause in enumerate(causes(journal["scenarios"], lines_in(journal)), 1):
         told += [f"{number}. {cause.title} ({cause.count})", f"   {cause.theme.remedy}"]
         told += [f"   {one}" for one in cause.examples]
         told.append("")

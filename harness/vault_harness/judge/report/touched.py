@@ -21,9 +21,6 @@ from typing import Any, Final
 from vault_harness import files
 from vault_harness.errors import HarnessError, SettingsError
 from vault_harness.judge.report.events import (
-    ASKED,
-    BY_VAULT,
-    CARRIERS,
     CHANGED,
     CLOCK,
     CONNECTION,
@@ -33,24 +30,23 @@ from vault_harness.judge.report.events import (
     GOODBYE,
     HANDSHAKE,
     KEPT,
-    MEETING_NONE,
     MOVED,
     NO_REQUEST,
-    NOT_BY_VAULT,
-    ON_THE_WAY,
     REFUSED,
     RIGHTS,
     SILENT,
     STOPPED,
     Record,
+    asked_by,
     before_the_end,
     ended_of,
     faults_of,
+    met,
+    unseen,
     way_of,
 )
-from vault_harness.judge.report.journal import NO_JOURNAL, load
+from vault_harness.judge.report.journal import load, malformed
 from vault_harness.judge.report.reading import read_object, wrong
-from vault_harness.judge.report.seen import asked_by, met, unseen
 
 _BELOW: Final[Mapping[str, str]] = {
     "client's clock set": CLOCK,
@@ -67,11 +63,7 @@ def asked_in(record: Record) -> set[str]:
 
 
 def touches_of(record: Record) -> set[tuple[str, str]]:
-    """Return pairs of a request and what happened to it, before the closing act.
-
-    Raises:
-        AttributeError, IndexError, KeyError, TypeError, ValueError: An event has another form.
-    """
+    """Return pairs of a request and what happened to it, before the closing act."""
     found = set(met(record))
     for fault in faults_of(record):
         found |= set(unseen(record, fault))
@@ -131,23 +123,6 @@ def _beside(record: Record) -> Iterator[str]:
         if mark["text"].startswith("the name leads to "):
             yield MOVED
 
-
-__all__ = [
-    "ASKED",
-    "BY_VAULT",
-    "CARRIERS",
-    "MEETING_NONE",
-    "NOT_BY_VAULT",
-    "NO_REQUEST",
-    "ON_THE_WAY",
-    "RunTouches",
-    "Table",
-    "load_table",
-    "main",
-    "measured",
-    "run_of",
-    "written",
-]
 
 NO_TABLE = "no table of requests and faults"
 
@@ -243,12 +218,8 @@ def _by_request(pairs: Pairs) -> dict[str, list[str]]:
 
 
 def _read(path: Path) -> RunTouches:
-    try:
+    with malformed(path, "an event"):
         return run_of(load(path))
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        # Reading a journal does not check the form of its thousands of events.
-        cause = f"an event is not of the form that a run leaves ({type(error).__name__}: {error})"
-        raise wrong(path, NO_JOURNAL, cause) from error
 
 
 def main(arguments: Sequence[str]) -> int:

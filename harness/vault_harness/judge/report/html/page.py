@@ -15,7 +15,7 @@ from markupsafe import Markup
 from vault_harness import files
 from vault_harness.errors import SettingsError
 from vault_harness.judge.report.html import data
-from vault_harness.judge.report.known import is_a_part, mark
+from vault_harness.judge.report.lines import lines_in
 from vault_harness.judge.report.summary import RunSummary, all_causes, summary_of
 from vault_harness.judge.report.timing import one_line
 
@@ -130,7 +130,6 @@ def _run(journal: data.Journal, letter: str) -> RunColumn:
     counts = head.verdict.removeprefix(f"{subject}: ")
     explains = f"{head.explains[:1].upper()}{head.explains[1:]}:" if head.explains else ""
     ended = journal.get("complete", True)
-    part = is_a_part(journal)
     return RunColumn(
         letter=letter,
         subject=subject,
@@ -142,7 +141,7 @@ def _run(journal: data.Journal, letter: str) -> RunColumn:
         about=tuple(map(one_line, _about(journal))) if ended else (),
         unfinished="" if ended else one_line(str(journal.get("summary") or "")),
         verdicts=verdicts,
-        marks={str(one["id"]): mark(one, part=part) for one in journal["scenarios"]},
+        marks={line.id: line.mark for line in lines_in(journal)},
     )
 
 
