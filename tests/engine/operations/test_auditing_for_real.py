@@ -11,7 +11,7 @@ from vault_harness.local.stack.launching import Stack
 from vault_harness.local.vault import approle
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.kv import Kv
-from vault_harness.operator.audit import Filter, entries, hashes_of_roles, read_lines, report
+from vault_harness.operator.audit import Filter, hashes_of_roles, joined_entries, report
 from vault_harness.operator.audit.reports import best_rule
 
 
@@ -40,7 +40,7 @@ def test_the_log_shows_which_role_did_what(stack: Stack, log: Path) -> None:
     with pytest.raises(OperatorError), stack.operator.asking("log in") as client:
         client.auth.approle.login(role_id, "wrong", use_token=False)
     roles = hashes_of_roles(stack.operator)
-    found = entries(read_lines(log), Filter(who="backend"), roles=roles)
+    found = joined_entries({"": log}, Filter(who="backend"), roles=roles)
     assert [(entry.operation, entry.path, entry.status) for entry in found] == [
         ("update", "auth/approle/login", "ok"),
         ("read", "ecommerce/data/backend/django", "ok"),
@@ -61,7 +61,7 @@ def test_wrapped_logins_and_reads_count_as_successes(stack: Stack, log: Path) ->
         with contextlib.suppress(OperatorError), backend.asking("read") as client:
             client.adapter.get(f"/v1/ecommerce/data/{path}", wrap_ttl="60s")
     roles = hashes_of_roles(stack.operator)
-    found = entries(read_lines(log), Filter(who="backend"), roles=roles)
+    found = joined_entries({"": log}, Filter(who="backend"), roles=roles)
     assert [(entry.path, entry.status) for entry in found] == [
         ("auth/approle/login", "ok"),
         ("auth/approle/login", "ok"),
@@ -73,7 +73,7 @@ def test_wrapped_logins_and_reads_count_as_successes(stack: Stack, log: Path) ->
 def test_no_value_and_no_token_leaves_the_log(stack: Stack, log: Path) -> None:
     backend = log_in(stack, "backend")
     value = str(Kv(backend).read("backend/django").data["SECRET_KEY"])
-    text = "\n".join(str(entry) for entry in entries(read_lines(log)))
+    text = "\n".join(str(entry) for entry in joined_entries({"": log}))
     assert "hmac-sha256" not in text
     assert value not in text
     assert backend.client.token not in text

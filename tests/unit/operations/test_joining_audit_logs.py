@@ -155,6 +155,17 @@ def test_a_torn_last_line_is_passed_over(logs: dict[str, Path]) -> None:
     assert both_ways(logs) == ["a:one", "b:three"]
 
 
+def test_the_last_entries_of_a_large_log(logs: dict[str, Path]) -> None:
+    """Only what passes the filter is counted."""
+    lines = [f"{'x' * 5000}\n{call(n, str(n), id=str(n))}" for n in range(100)]
+    logs["a"].write_text(call(-1, "bad", id="b", error="permission denied") + "".join(lines))
+    log = {"a": logs["a"]}
+    assert [entry.path for entry in last_joined(log, 30)] == [str(n) for n in range(70, 100)]
+    assert last_joined(log, 0) == []
+    assert len(last_joined(log, 1000)) == 101
+    assert paths(last_joined(log, 20, Filter(status="bad"))) == ["a:bad"]
+
+
 def test_no_log_at_all_is_named(logs: dict[str, Path]) -> None:
     with pytest.raises(HarnessError, match="cannot be read"):
         list(joined_entries(logs))
@@ -228,8 +239,12 @@ def test_following_nodes_that_come_and_go(logs: dict[str, Path]) -> None:
     following.logs["c"] = logs["c"]
     append(logs["c"], call(4, "first of c", id="4"))
     following.settle()
-    logs["a"].rename(logs["a"].with_suffix(".1"))
+    logs["a"].rename(old := logs["a"].with_suffix(".1"))
     following.settle()
+    logs["a"].touch()
+    append(old, call(4.5, "late", id="late"))  # until it is told to open the new log
+    following.settle()
+    append(old, call(4.6, "later", id="later"))
     whole = call(5, "after the rotation", id="5")
     append(logs["a"], whole[:50])
     following.settle()
@@ -239,15 +254,17 @@ def test_following_nodes_that_come_and_go(logs: dict[str, Path]) -> None:
     following.settle()
     del following.logs["b"]
     following.settle()
-    append(logs["a"], call(7, "end", id="7"))
+    logs["a"].write_text(call(7, "truncated", id="7"))
     following.settle()
     assert following.end() == [
         "a:older",
         "b:first of b",
         "c:first of c",
+        "a:late",
+        "a:later",
         "a:after the rotation",
         "b:last of b",
-        "a:end",
+        "a:truncated",
     ]
 
 

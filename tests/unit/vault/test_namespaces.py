@@ -17,7 +17,7 @@ from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.kv import Kv
 from vault_harness.local.vault.namespace import check
 from vault_harness.local.vault.root.operator_token import operator_policy
-from vault_harness.operator.audit import Filter, parse_line
+from vault_harness.operator.audit import Filter, joined_entries
 from vault_harness.settings import Settings
 
 TOKEN = "hvs.the-root-token"
@@ -249,7 +249,7 @@ def test_the_operators_policy_reaches_into_it() -> None:
     assert "team-a" not in operator_policy(["shop"])
 
 
-def test_an_audit_entry_says_where() -> None:
+def test_an_audit_entry_says_where(tmp_path: Path) -> None:
     """Two namespaces may have equal paths."""
     line = {
         "time": "2026-11-25T22:32:31.8Z",
@@ -262,8 +262,8 @@ def test_an_audit_entry_says_where() -> None:
         },
         "response": {"data": {"data": {}}},
     }
-    entry = parse_line(json.dumps(line))
-    assert entry is not None
+    (tmp_path / "log").write_text(json.dumps(line))
+    (entry,) = joined_entries({"": tmp_path / "log"})
     assert (entry.namespace, entry.path) == ("team-a/shop", "kv/data/a")
     assert "team-a/shop/kv/data/a" in str(entry)
     assert Filter(namespace="team-a/shop").wants(entry)

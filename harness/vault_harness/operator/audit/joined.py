@@ -32,19 +32,17 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from vault_harness.errors import OperatorError, without_frames
-from vault_harness.local.vault import approle
-from vault_harness.local.vault.admin import VaultAdmin
-from vault_harness.operator.audit.entry import AuditEntry, Filter, entry_of, moment_of, parse_record
 from vault_harness.operator.audit.log import (
+    AuditEntry,
+    Filter,
     Tail,
     backwards,
     end_of_lines,
+    entry_of,
     read_lines,
     unreadable,
     wait_a_moment,
 )
-from vault_harness.operator.audit.reports import AuditReport, summarise
 
 HANDED_ON = timedelta(seconds=2)
 """From a standby's failure to the leader's request line. Usually 2 ms."""
@@ -157,8 +155,8 @@ def _follow(
         busy = False
         for tail in tails.values():
             waiting.add(tail.halves(roles))
-            busy = busy or tail.more
-            if tail.more and tail.at is not None:
+            busy = busy or tail.tail.more
+            if tail.tail.more and tail.at is not None:
                 horizon = min(horizon, tail.at)  # the rest is not read yet
         for half in waiting.until(horizon):
             yield from _passing(once.feed(half), wanted)
@@ -250,12 +248,8 @@ class _Waiting:
 class _NodeTail:
     name: str
     tail: Tail
-    at: datetime | None = field(default=None)
+    at: datetime | None = None
     begun: dict[str, datetime] = field(default_factory=dict)
-
-    @property
-    def more(self) -> bool:
-        return self.tail.more
 
     def halves(self, roles: Mapping[str, str] | None) -> Iterator[_Half]:
         for half in _halves(self.name, self.tail.lines(), roles, since=self.at):
@@ -290,20 +284,19 @@ def _halves(
 
 
 def _half(node: str, line: str, roles: Mapping[str, str] | None) -> _Half | None:
-    record = parse_record(line)
-    if record is None:
-        return None
+    """Parse a line; None for a cut line or another text."""
     try:
+        record = json.loads(line)
         request = record["request"]
+        at = datetime.fromisoformat(record["time"])
         call = (
             request.get("remote_address"),
             request.get("remote_port"),
             request["path"],
             json.dumps(request.get("data"), sort_keys=True),
         )
-        entry = entry_of(record, roles=roles, node=node)
-        request_id = str(request.get("id", ""))
-        return _Half(moment_of(record), node, hash(call), request_id, entry)
+        entry = entry_of(record, at, roles=roles, node=node)
+        return _Half(at, node, hash(call), str(request.get("id", "")), entry)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -374,53 +367,3 @@ def _passing(found: Iterable[AuditEntry], wanted: Filter | None) -> Iterator[Aud
 
 def _time(half: _Half) -> datetime:
     return half.at
-
-
-@without_frames
-def report(op: VaultAdmin, logs: Iterable[Path], *, wanted: Filter | None = None) -> AuditReport:
-    """Summarise the audit logs of a Vault's nodes, for the namespace of ``op`` only.
-
-    ``op`` may list and read policies and AppRoles, and ``sys/audit-hash``.
-    """
-    wanted = replace(wanted or Filter(), namespace=op.namespace)
-    hashes = hashes_of_roles(op)
-    found = joined_entries({str(log): log for log in logs}, wanted, roles=hashes)
-    return summarise(found, roles=roles_of(op), policies=policies_of(op))
-
-
-def roles_of(op: VaultAdmin) -> dict[str, tuple[str, ...]]:
-    names = _listed(op, "auth/approle/role")
-    return {
-        name: tuple(op.request("GET", f"auth/approle/role/{name}")["data"]["token_policies"] or ())
-        for name in names
-    }
-
-
-def policies_of(op: VaultAdmin) -> dict[str, str]:
-    """Return each policy's text; ``root`` has none."""
-    return {
-        name: str(op.request("GET", f"sys/policies/acl/{name}")["data"]["policy"])
-        for name in _listed(op, "sys/policies/acl")
-        if name != "root"
-    }
-
-
-@without_frames
-def hashes_of_roles(op: VaultAdmin) -> dict[str, str]:
-    """Return role names by the hash of their role-id in the audit log.
-
-    Empty if no audit device is enabled or the token may not ask.
-    """
-    hashes = {}
-    with contextlib.suppress(OperatorError):
-        devices = op.request("GET", "sys/audit").get("data", {})
-        for role in _listed(op, "auth/approle/role"):
-            role_id = approle.role_id(op, role)
-            for device in devices:
-                path = f"sys/audit-hash/{device.rstrip('/')}"
-                hashes[str(op.request("POST", path, input=role_id)["data"]["hash"])] = role
-    return hashes
-
-
-def _listed(op: VaultAdmin, path: str) -> list[str]:
-    return [str(key) for key in op.request("LIST", path).get("data", {}).get("keys", [])]

@@ -1,20 +1,161 @@
-"""Read the file of an audit device: all of it, from its end, or as it grows and rotates."""
+"""Read an audit log: one JSON object a line, a request and a response for each call.
+
+Values stay hashed, except role-ids, to name the role of a failed login.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import itertools
+import fnmatch
 import os
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Literal, get_args
 
 from vault_harness.errors import HarnessError, named
-from vault_harness.operator.audit.entry import AuditEntry, Filter, entries
+from vault_harness.namespaces import below
 
 _BLOCK = 64 * 1024
 _LOOK = 4 * 1024 * 1024
+
+Status = Literal["ok", "denied", "missing", "failed"]
+_LOGIN = re.compile(r"auth/.+/login(/[^/]+)?$")
+"""AppRole logs in at ``login``, userpass and LDAP at ``login/NAME``."""
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """One answered call.
+
+    Attributes:
+        time: When Vault answered, with its time zone.
+        who: The AppRole, else the token's display name, else ``-``.
+        path: Without the namespace: ``ecommerce/data/backend/django``.
+        status: ``denied`` by a policy or for an invalid token, ``missing`` for 404.
+        error: Vault's text on one line.
+        node: Empty if there is only one log.
+        took: Seconds to the answer; known only where the log is followed.
+    """
+
+    time: datetime
+    who: str
+    role: str | None
+    operation: str
+    path: str
+    status: Status
+    error: str = ""
+    remote: str = ""
+    policies: tuple[str, ...] = ()
+    request_id: str = ""
+    namespace: str = ""
+    node: str = ""
+    took: float | None = None
+
+    @property
+    def is_login(self) -> bool:
+        return bool(_LOGIN.match(self.path))
+
+    def __str__(self) -> str:
+        moment = self.time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        why = f"  {self.error}" if self.error and self.status != "denied" else ""
+        path = below(self.namespace, self.path)
+        what = f"{self.operation:<7}  {path}  {self.remote}"
+        node = f"{self.node:<8}  " if self.node else ""
+        return f"{moment}  {node}{self.status:<7}  {self.who:<16}  {what}{why}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Which entries pass. A field that is None or empty passes all.
+
+    Attributes:
+        who: Role or display name, with shell wildcards.
+        status: ``bad`` means any except ``ok``.
+        namespace: Only this one, without those below it. "" is the root namespace.
+    """
+
+    who: str | None = None
+    path: str | None = None
+    operation: str | None = None
+    status: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    namespace: str | None = None
+
+    def wants(self, entry: AuditEntry) -> bool:
+        return (
+            (self.who is None or fnmatch.fnmatchcase(entry.who, self.who))
+            and (self.path is None or fnmatch.fnmatchcase(entry.path, self.path))
+            and (self.operation is None or entry.operation == self.operation)
+            and (
+                self.status is None
+                or entry.status == self.status
+                or (self.status == "bad" and entry.status != "ok")
+            )
+            and (self.since is None or entry.time >= self.since)
+            and (self.until is None or entry.time <= self.until)
+            and (self.namespace is None or entry.namespace == self.namespace)
+        )
+
+
+def entry_of(
+    record: Mapping[str, Any], at: datetime, *, roles: Mapping[str, str] | None, node: str
+) -> AuditEntry | None:
+    """Return the entry of a parsed line, None for a request. Malformed lines raise.
+
+    ``roles`` are names by the hash of their role-id.
+    """
+    if record["type"] != "response":
+        return None
+    request = record["request"]
+    response = record.get("response") or {}
+    auth = record.get("auth") or {}
+    path = request["path"]
+    login = bool(_LOGIN.match(path))
+    if login:
+        # A token that came with a login does not tell who logs in.
+        auth = response.get("auth") or {}
+    error = " ".join(
+        str(record.get("error") or "").replace("1 error occurred:", "").replace("* ", "").split()
+    )
+    status = _status(error, request, response, login=login)
+    role = (auth.get("metadata") or {}).get("role_name")
+    if role is None and login and roles:
+        role = roles.get((request.get("data") or {}).get("role_id", ""))
+    return AuditEntry(
+        time=at,
+        who=role or auth.get("display_name") or "-",
+        role=role,
+        operation=request.get("operation", ""),
+        path=path,
+        status=status,
+        error=error or ("invalid role or secret ID" if login and status == "failed" else ""),
+        remote=request.get("remote_address", ""),
+        policies=tuple(auth.get("policies") or ()),
+        request_id=request.get("id", ""),
+        namespace=str((request.get("namespace") or {}).get("path") or "").strip("/"),
+        node=node,
+    )
+
+
+def _status(
+    error: str, request: Mapping[str, Any], response: Mapping[str, Any], *, login: bool
+) -> Status:
+    if "permission denied" in error:
+        return "denied"
+    data = response.get("data") or {}
+    if response.get("wrap_info") and not error:
+        return "ok"  # the answer is in the wrapping token, not in the log
+    if error or "error" in data or (login and not response.get("auth")):
+        return "failed"
+    if request.get("operation") in {"read", "list"} and request.get("mount_type") == "kv":
+        gone = "data" in data and data["data"] is None
+        return "missing" if not data or gone else "ok"
+    return "ok"
 
 
 def read_lines(path: Path) -> Iterator[str]:
@@ -25,39 +166,10 @@ def read_lines(path: Path) -> Iterator[str]:
         raise unreadable(path, error) from error
 
 
-def last_entries(
-    path: Path, count: int, wanted: Filter | None = None, *, roles: Mapping[str, str] | None = None
-) -> list[AuditEntry]:
-    try:
-        with path.open("rb") as file:
-            return _last_before(file, file.seek(0, os.SEEK_END), count, wanted, roles)
-    except OSError as error:
-        raise unreadable(path, error) from error
-
-
 def wait_a_moment() -> bool:
     """Return True: nothing ends the following."""
     time.sleep(0.2)
     return True
-
-
-def follow_entries(
-    path: Path,
-    wanted: Filter | None = None,
-    *,
-    last: int = 0,
-    roles: Mapping[str, str] | None = None,
-    pause: Callable[[], bool] = wait_a_moment,
-) -> Iterator[AuditEntry]:
-    """Yield the last entries that pass the filter, then new ones, forever.
-
-    Args:
-        pause: Waits a moment if there is nothing new. False ends the following.
-    """
-    with contextlib.closing(Tail(path)) as tail:
-        tail.skip()
-        yield from tail.before(last, wanted, roles)
-        yield from entries(_follow_lines(tail, pause), wanted, roles=roles)
 
 
 class Tail:
@@ -84,13 +196,6 @@ class Tail:
         if self._file is not None:
             self._position = end_of_lines(self._file)
         return self._position
-
-    def before(
-        self, count: int, wanted: Filter | None, roles: Mapping[str, str] | None
-    ) -> list[AuditEntry]:
-        if self._file is None:
-            return []
-        return _last_before(self._file, self._position, count, wanted, roles)
 
     def lines(self) -> list[str]:
         """Return the new whole lines, some MiB at most."""
@@ -136,24 +241,6 @@ class Tail:
         data = self._file.read(_LOOK)
         self._position += len(data)
         return data
-
-
-def _follow_lines(tail: Tail, pause: Callable[[], bool]) -> Iterator[str]:
-    while True:
-        yield from tail.lines()
-        if not tail.more and not pause():
-            return
-
-
-def _last_before(
-    file: BinaryIO,
-    end: int,
-    count: int,
-    wanted: Filter | None,
-    roles: Mapping[str, str] | None,
-) -> list[AuditEntry]:
-    found = entries(backwards(file, end), wanted, roles=roles)
-    return list(itertools.islice(found, max(count, 0)))[::-1]
 
 
 def end_of_lines(file: BinaryIO) -> int:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 from types import MappingProxyType
 
+from vault_harness.errors import OperatorError, without_frames
 from vault_harness.local import policy
 from vault_harness.local.policy import Rule
+from vault_harness.local.vault import approle
+from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.root.operator_token import OPERATOR_POLICY
-from vault_harness.operator.audit.entry import AuditEntry
+from vault_harness.operator.audit.joined import joined_entries
+from vault_harness.operator.audit.log import AuditEntry, Filter
 
 
 def is_exact(rule: Rule) -> bool:
@@ -320,3 +326,53 @@ def _with_pair(rule: Rule, operations: set[str]) -> set[str]:
     if "sudo" in rule.capabilities:
         kept.add("sudo")
     return kept
+
+
+@without_frames
+def report(op: VaultAdmin, logs: Iterable[Path], *, wanted: Filter | None = None) -> AuditReport:
+    """Summarise the audit logs of a Vault's nodes, for the namespace of ``op`` only.
+
+    ``op`` may list and read policies and AppRoles, and ``sys/audit-hash``.
+    """
+    wanted = replace(wanted or Filter(), namespace=op.namespace)
+    hashes = hashes_of_roles(op)
+    found = joined_entries({str(log): log for log in logs}, wanted, roles=hashes)
+    return summarise(found, roles=roles_of(op), policies=policies_of(op))
+
+
+def roles_of(op: VaultAdmin) -> dict[str, tuple[str, ...]]:
+    names = _names(op, "auth/approle/role")
+    return {
+        name: tuple(op.request("GET", f"auth/approle/role/{name}")["data"]["token_policies"] or ())
+        for name in names
+    }
+
+
+def policies_of(op: VaultAdmin) -> dict[str, str]:
+    """Return each policy's text; ``root`` has none."""
+    return {
+        name: str(op.request("GET", f"sys/policies/acl/{name}")["data"]["policy"])
+        for name in _names(op, "sys/policies/acl")
+        if name != "root"
+    }
+
+
+@without_frames
+def hashes_of_roles(op: VaultAdmin) -> dict[str, str]:
+    """Return role names by the hash of their role-id in the audit log.
+
+    Empty if no audit device is enabled or the token may not ask.
+    """
+    hashes = {}
+    with contextlib.suppress(OperatorError):
+        devices = op.request("GET", "sys/audit").get("data", {})
+        for role in _names(op, "auth/approle/role"):
+            role_id = approle.role_id(op, role)
+            for device in devices:
+                path = f"sys/audit-hash/{device.rstrip('/')}"
+                hashes[str(op.request("POST", path, input=role_id)["data"]["hash"])] = role
+    return hashes
+
+
+def _names(op: VaultAdmin, path: str) -> list[str]:
+    return [str(key) for key in op.request("LIST", path).get("data", {}).get("keys", [])]
