@@ -12,8 +12,9 @@ from vault_harness.operator.audit.log import entry_of
 from vault_harness.operator.audit.reports import best_rule, covers, narrow, summarise
 
 
-def entry(roles: dict[str, str] | None = None, **changes: Any) -> AuditEntry:
+def entry(**changes: Any) -> AuditEntry:
     """Return the entry of a response as OpenBao 2.7 writes it, with some fields changed."""
+    roles = changes.pop("roles", None)
     record: dict[str, Any] = {
         "time": "2026-11-24T14:35:40.92410446Z",
         "type": "response",
@@ -81,11 +82,11 @@ def test_a_login_counts_for_the_new_tokens_role() -> None:
 
 def test_a_login_is_named_by_the_hash_of_its_role_id() -> None:
     """A wrapped login went well, though the log does not show its answer."""
-    ids = {**LOGIN, "request__data": {"role_id": "hmac-sha256:aa"}}
-    roles = {"hmac-sha256:aa": "backend"}
-    wrapped = entry(roles, **ids, response={"wrap_info": {"token": "hmac-sha256:00", "ttl": 60}})
+    ids: dict[str, Any] = {**LOGIN, "request__data": {"role_id": "hmac-sha256:aa"}}
+    known = {**ids, "roles": {"hmac-sha256:aa": "backend"}}
+    wrapped = entry(**known, response={"wrap_info": {"token": "hmac-sha256:00", "ttl": 60}})
     assert (wrapped.who, wrapped.status, wrapped.error) == ("backend", "ok", "")
-    failed = entry(roles, **ids, response={})
+    failed = entry(**known, response={})
     assert (failed.who, failed.status) == ("backend", "failed")
     assert entry(**ids, response={}).who == "-"
 
