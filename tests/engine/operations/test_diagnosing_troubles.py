@@ -101,8 +101,8 @@ def away() -> DockerView:
     return look_at_docker(settings)
 
 
-def without(**what: tuple[str, ...]) -> dict[str, Any]:
-    return {"engine": "docker", "docker": lambda: DockerView(engine=True, **what)}
+def on_docker(view: DockerView) -> dict[str, Any]:
+    return {"engine": "docker", "docker": lambda: view}
 
 
 @pytest.mark.parametrize(
@@ -113,8 +113,16 @@ def without(**what: tuple[str, ...]) -> dict[str, Any]:
         ("refused", {"addresses": (NOBODY,)}, "invoke up"),
         ("refused-elsewhere", {"addresses": (NOBODY,), "engine": "external"}, "VAULT_ADDR"),
         ("engine-away", {"engine": "docker", "docker": away}, "HARNESS_ENGINE=process"),
-        ("image-missing", without(missing_images=("image:1",)), "invoke images"),
-        ("image-outdated", without(outdated_images=("image:1",)), "invoke images"),
+        (
+            "image-missing",
+            on_docker(DockerView(True, missing_images=("image:1",))),
+            "invoke images",
+        ),
+        (
+            "image-outdated",
+            on_docker(DockerView(True, outdated_images=("image:1",))),
+            "invoke images",
+        ),
         ("clock", {"now": lambda: datetime.now(UTC) + HOUR}, "timedatectl"),
         ("clock", {"now": lambda: datetime.now(UTC) - HOUR}, "timedatectl"),
         (

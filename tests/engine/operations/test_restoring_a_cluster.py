@@ -18,10 +18,8 @@ from vault_harness.operator.backup import (
     Lock,
     Opener,
     compare,
-    drill,
     make_backup,
     new_identity,
-    restore_keys,
 )
 
 pytestmark = pytest.mark.slow  # making three voters takes seconds
@@ -80,24 +78,3 @@ def test_killed_after_any_step_the_next_restore_finishes(
             assert [compare(node, contents).different for node in nodes] == [(), (), ()]
         step += 1
     assert step > 4
-
-
-def test_keys_are_put_back_where_every_node_is_sealed(three: Stack, tmp_path: Path) -> None:
-    """The keys open all: one open node alone elects no leader."""
-    addresses = [node.address for node in three.nodes]
-    with cluster.operators(addresses, token=three.keyring.root_token) as nodes:
-        cluster.seal_all(nodes)
-    with cluster.operators(addresses) as nodes:
-        done = restore_keys(Keys(three.keyring), tmp_path / "init.json", nodes=nodes)
-        assert sorted(cluster.health_of_all(nodes)) == [200, 429, 429]
-    assert done.unsealed
-
-
-def test_an_exercise_with_as_many_nodes(three: Stack, engine: Engine, tmp_path: Path) -> None:
-    report = drill(
-        three.operator, Keys(three.keyring), engine, BLUEPRINT, tmp_path / "drill", nodes=3
-    )
-    assert report.problems == []
-    assert report.comparison is not None
-    assert report.comparison.same >= 12
-    assert report.logins == list(BLUEPRINT.approles)

@@ -17,7 +17,6 @@ from tests.engine.operations.rotations import rotation
 from vault_harness.errors import OperatorError
 from vault_harness.local.vault.kv import Kv
 from vault_harness.operator.rotate import (
-    NothingToRollBack,
     ServerRefusedError,
     configured,
     known_targets,
@@ -137,29 +136,6 @@ def test_a_refusal_leaves_everything_as_it_was(
     assert account.opens("start")
     assert ADMIN not in str(refusal.value)
     assert "start" not in refusal.value.cause
-
-
-def test_an_account_that_may_not_come_into_the_administrators_database(
-    account: PostgresAccount, tmp_path: Path
-) -> None:
-    with psycopg.connect(account.with_admin, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE closed")
-        connection.execute("REVOKE CONNECT ON DATABASE closed FROM PUBLIC")
-    servers = account.servers(account.with_admin.replace("/postgres", "/closed"))
-    rotate_secret(account.kv, DATABASE, tmp_path, How(servers=servers))
-    assert account.password != "start"
-    assert account.opens(account.password)
-
-
-def test_an_account_that_cannot_be_tried(account: PostgresAccount, tmp_path: Path) -> None:
-    account.execute("ALTER ROLE {} CONNECTION LIMIT 0")
-    with pytest.raises(ServerRefusedError, match="too many connections"):
-        rotate_secret(
-            account.kv, DATABASE, tmp_path, How(servers=account.servers(account.with_admin))
-        )
-    account.execute("ALTER ROLE {} CONNECTION LIMIT -1")
-    assert account.password == "start"
-    assert account.opens("start")
 
 
 def test_vault_refusing_leaves_the_server_as_it_was(
@@ -347,21 +323,6 @@ def test_redis_refusing_leaves_everything_as_it_was(
             rotate_secret(redis_kv, REDIS, tmp_path, How(servers=only(server)))
     assert redis_kv.read("backend/redis").data["REDIS_PASSWORD"] == redis_password
     assert redis_opens(port, redis_password)
-
-
-def test_a_persons_password_on_the_server_survives_a_rollback(
-    account: PostgresAccount, tmp_path: Path
-) -> None:
-    """The person set it in both places after the rotation."""
-    servers = account.servers(account.with_admin)
-    rotate_secret(account.kv, DATABASE, tmp_path, How(servers=servers))
-    account.execute("ALTER ROLE {} PASSWORD 'by hand'")
-    now = account.kv.read("backend/database")
-    account.kv.write("backend/database", {**now.data, "DB_PASSWORD": "by hand"}, cas=now.version)
-    with pytest.raises(NothingToRollBack):
-        roll_back(account.kv, DATABASE, tmp_path, How(servers=servers))
-    assert account.password == "by hand"
-    assert account.opens("by hand")
 
 
 @pytest.mark.slow  # a process that dies for each step

@@ -9,7 +9,7 @@ import pytest
 
 from tests.engine.operations.test_walking_the_guide import Shell
 from tests.running import ran
-from tests.unit.operations.test_timers_of_the_page import CRONTAB, PAGE, ROOT, UNITS
+from tests.unit.operations.test_timers_of_the_page import CRONTAB, PAGE, ROOT
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.settings import Settings
 
@@ -64,16 +64,6 @@ def test_cron_runs_its_lines(machine: Machine) -> None:
     log = (machine.directory / "timers.log").read_text()
     assert "backend: destroyed the secret-id" in log
     assert "ecommerce/backend/database is at version 2" in log
-
-
-def test_systemd_runs_its_units(machine: Machine) -> None:
-    for unit in UNITS.values():
-        folder = re.findall(r"^WorkingDirectory=(.*)$", unit, re.MULTILINE)
-        variables = re.findall(r"^Environment=(.*)$", unit, re.MULTILINE)
-        for command in re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE):
-            done = machine.run(f"cd {folder[0]} && exec env {variables[0]} {command}")
-            assert done.returncode == 0, done.stderr
-    assert machine.backups() == 2
 
 
 def test_a_failure_is_mailed_and_has_its_code(machine: Machine) -> None:

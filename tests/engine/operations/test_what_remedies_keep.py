@@ -135,7 +135,6 @@ def test_settings_of_a_role_are_kept(world: World) -> None:
 IN_THE_WAY: dict[str, dict[str, Any]] = {
     "nothing": {},
     "transit": {"type": "transit"},
-    "kv version 1": {"type": "kv", "options": {"version": "1"}},
     "empty": {"type": "kv", "options": {"version": "2"}},
 }
 

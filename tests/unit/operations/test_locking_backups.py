@@ -59,23 +59,22 @@ def snapshot() -> bytes:
     return buffer.getvalue()
 
 
-def write(directory: Path, lock: Lock, name: str = "one") -> Backup:
+LOCK, OPENER = Lock(recipients=(PUBLIC,)), Opener(identities=(PRIVATE,))
+
+
+def write(directory: Path, name: str = "one", keys: Keys | None = KEYS) -> Backup:
+    content = (snapshot(), CONTENTS)
     return write_backup(
-        directory,
-        name,
-        lock,
-        product="openbao",
-        version="2",
-        snapshot=(snapshot(), CONTENTS),
-        keys=KEYS,
+        directory, name, LOCK, product="openbao", version="2", snapshot=content, keys=keys
     )
 
 
 def test_what_was_locked_for_a_key_opens_with_it(tmp_path: Path) -> None:
-    backup = write(tmp_path, Lock(recipients=(PUBLIC,)))
-    opener = Opener(identities=(PRIVATE,))
-    assert backup.open_snapshot(opener) == (snapshot(), CONTENTS)
-    assert backup.open_keys(opener) == KEYS
+    backup = write(tmp_path)
+    assert backup.open_snapshot(OPENER) == (snapshot(), CONTENTS)
+    assert backup.open_keys(OPENER) == KEYS
+    with pytest.raises(HarnessError, match=r"keyring\.age cannot be opened"):
+        backup.open_keys(Opener(identities=(new_identity()[0],)))
 
 
 @pytest.mark.slow  # takes a second or more each time, on purpose
@@ -116,14 +115,8 @@ def test_a_file_that_an_editor_marked(tmp_path: Path) -> None:
     assert opener.decrypt(sealed, source="it") == b"keys"
 
 
-def test_another_key_does_not_open_it(tmp_path: Path) -> None:
-    backup = write(tmp_path, Lock(recipients=(PUBLIC,)))
-    with pytest.raises(HarnessError, match=r"keyring\.age cannot be opened"):
-        backup.open_keys(Opener(identities=(new_identity()[0],)))
-
-
 def test_nothing_secret_is_readable_on_disk(tmp_path: Path) -> None:
-    backup = write(tmp_path, Lock(recipients=(PUBLIC,)))
+    backup = write(tmp_path)
     for path in backup.directory.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         for secret in (b"key-one", b"root-token", b"operator-token", b"state of the vault"):
@@ -136,7 +129,7 @@ def test_nothing_secret_is_readable_on_disk(tmp_path: Path) -> None:
 @pytest.mark.parametrize("part", ["snapshot.age", "keyring.age"])
 def test_a_damaged_part_is_found_without_any_key(tmp_path: Path, part: str) -> None:
     """The part has a flipped bit, or is missing."""
-    backup = write(tmp_path, Lock(recipients=(PUBLIC,)))
+    backup = write(tmp_path)
     path = backup.directory / part
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -146,36 +139,43 @@ def test_a_damaged_part_is_found_without_any_key(tmp_path: Path, part: str) -> N
 
 
 def test_a_keyring_that_is_kept_elsewhere_is_no_damage(tmp_path: Path) -> None:
-    backup = write(tmp_path / "here", Lock(recipients=(PUBLIC,)))
-    opener = Opener(identities=(PRIVATE,))
+    backup = write(tmp_path / "here")
     elsewhere = tmp_path / "keyring.age"
     (backup.directory / "keyring.age").rename(elsewhere)
     assert backup.check_files() == ("keyring.age",)
-    backup.open_snapshot(opener)
+    assert backup.check_files(keyring=elsewhere) == ()
+    backup.open_snapshot(OPENER)
     with pytest.raises(StackError, match=r"keyring\.age of this backup cannot be read") as refusal:
-        backup.open_keys(opener)
+        backup.open_keys(OPENER)
     assert "--keyring" in refusal.value.remedy
-    assert backup.open_keys(opener, file=elsewhere) == KEYS
-    assert open_keys_file(elsewhere, opener) == KEYS
+    assert backup.open_keys(OPENER, file=elsewhere) == KEYS
+    assert open_keys_file(elsewhere, OPENER) == KEYS
     with pytest.raises(HarnessError, match="not hold what a backup holds there"):
-        open_keys_file(backup.directory / "snapshot.age", opener)
+        open_keys_file(backup.directory / "snapshot.age", OPENER)
+    elsewhere.write_bytes(elsewhere.read_bytes()[:-1])
+    with pytest.raises(StackError, match=r"keyring\.age of this backup is damaged"):
+        backup.check_files(keyring=elsewhere)
+    without = write(tmp_path / "here", "without", keys=None)
+    with pytest.raises(StackError, match=r"this backup has no keyring\.age"):
+        without.check_files(keyring=elsewhere)
     (backup.directory / "snapshot.age").unlink()
     with pytest.raises(StackError, match="no part of this backup is here"):
         backup.check_files()
 
 
 def test_a_keyring_of_another_backup_is_not_taken_for_this_ones(tmp_path: Path) -> None:
-    lock = Lock(recipients=(PUBLIC,))
-    one, other = write(tmp_path, lock, "one"), write(tmp_path, lock, "other")
+    one, other = write(tmp_path, "one"), write(tmp_path, "other")
     with pytest.raises(StackError, match="another backup's"):
-        one.open_keys(Opener(identities=(PRIVATE,)), file=other.directory / "keyring.age")
+        one.open_keys(OPENER, file=other.directory / "keyring.age")
 
 
 def test_the_newest_with_the_part_that_is_needed(tmp_path: Path) -> None:
     """An absent part does not count."""
-    lock = Lock(recipients=(PUBLIC,))
-    whole = write(tmp_path, lock, "20260101T000000Z")
-    keys = backup_keys(KEYS, tmp_path, lock)
+    whole = write(tmp_path, "20260101T000000Z")
+    keys = backup_keys(KEYS, tmp_path, LOCK)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "manifest.json").write_text("{}")
+    assert [each.directory for each in list_backups(tmp_path)] == [keys.directory, whole.directory]
     assert newest(tmp_path).directory == keys.directory
     assert newest(tmp_path, "snapshot.age").directory == whole.directory
     assert newest(tmp_path, "keyring.age").directory == keys.directory
@@ -187,21 +187,15 @@ def test_the_newest_with_the_part_that_is_needed(tmp_path: Path) -> None:
     assert "--keyring" in refusal.value.remedy
 
 
-def test_a_folder_that_is_not_ours_keeps_its_mode(tmp_path: Path) -> None:
-    """Only what is written there is private."""
-    shared = tmp_path / "usb"
-    shared.mkdir()
-    shared.chmod(0o755)
-    made = backup_keys(KEYS, shared, Lock(recipients=(PUBLIC,)))
-    assert stat.S_IMODE(shared.stat().st_mode) == 0o755
-    assert stat.S_IMODE(made.directory.stat().st_mode) == 0o700
-
-
 def test_no_umask_opens_the_folders_that_are_made_for_it(tmp_path: Path) -> None:
-    """Who can write to a folder can replace a backup."""
+    """A user who can write to a folder can replace a backup. A present one keeps its mode."""
+    shared = tmp_path / "usb"
+    shared.mkdir(mode=0o755)
+    backup_keys(KEYS, shared, LOCK)
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o755
     before = os.umask(0)
     try:
-        made = write(tmp_path / "safe" / "backups", Lock(recipients=(PUBLIC,)))
+        made = write(tmp_path / "safe" / "backups")
     finally:
         os.umask(before)
     folders = [made.directory, *made.directory.parents[:2]]
@@ -209,14 +203,13 @@ def test_no_umask_opens_the_folders_that_are_made_for_it(tmp_path: Path) -> None
 
 
 def test_a_backup_that_another_stack_is_writing_survives_ours(tmp_path: Path) -> None:
-    lock = Lock(recipients=(PUBLIC,))
     inner: list[Backup] = []
 
     def meanwhile(step: str) -> None:
         if step == "wrote keyring.age" and not inner:
-            inner.append(backup_keys(KEYS, tmp_path, lock))
+            inner.append(backup_keys(KEYS, tmp_path, LOCK))
 
-    outer = backup_keys(KEYS, tmp_path, lock, checkpoint=meanwhile)
+    outer = backup_keys(KEYS, tmp_path, LOCK, checkpoint=meanwhile)
     assert outer.directory != inner[0].directory
     assert outer.check_files() == inner[0].check_files() == ()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
@@ -226,7 +219,7 @@ def test_a_backup_that_another_stack_is_writing_survives_ours(tmp_path: Path) ->
 
 def test_a_part_that_matches_a_forged_manifest_still_does_not_open(tmp_path: Path) -> None:
     """Encryption detects a part that was changed together with the manifest."""
-    backup = write(tmp_path, Lock(recipients=(PUBLIC,)))
+    backup = write(tmp_path)
     path = backup.directory / "snapshot.age"
     data = bytearray(path.read_bytes())
     data[-3] ^= 1
@@ -235,7 +228,7 @@ def test_a_part_that_matches_a_forged_manifest_still_does_not_open(tmp_path: Pat
     manifest["checksums"]["snapshot.age"] = hashlib.sha256(data).hexdigest()
     (backup.directory / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(HarnessError, match="cannot be opened"):
-        Backup.load(backup.directory).open_snapshot(Opener(identities=(PRIVATE,)))
+        Backup.load(backup.directory).open_snapshot(OPENER)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +248,6 @@ def test_a_snapshot_that_is_not_whole_is_refused(raw: bytes) -> None:
 
 def test_an_interrupted_backup_is_not_listed(tmp_path: Path) -> None:
     """The next backup removes it."""
-    lock = Lock(recipients=(PUBLIC,))
     for last in ("wrote keyring.age", "wrote the manifest"):
 
         def end(step: str, last: str = last) -> None:
@@ -263,9 +255,9 @@ def test_an_interrupted_backup_is_not_listed(tmp_path: Path) -> None:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            backup_keys(KEYS, tmp_path, lock, checkpoint=end)
+            backup_keys(KEYS, tmp_path, LOCK, checkpoint=end)
         assert list_backups(tmp_path) == []
-    finished = backup_keys(KEYS, tmp_path, lock)
+    finished = backup_keys(KEYS, tmp_path, LOCK)
     assert [path.name for path in tmp_path.iterdir()] == [finished.directory.name]
 
 
@@ -288,31 +280,11 @@ def test_what_another_user_left_is_passed_over(
     monkeypatch.setattr(write_module, "FileLock", lock)
     monkeypatch.setattr(shutil, "rmtree", refuse)
 
-    made = backup_keys(KEYS, tmp_path, Lock(recipients=(PUBLIC,)))
+    made = backup_keys(KEYS, tmp_path, LOCK)
 
     assert made.check_files() == ()
     assert theirs.is_dir()
     assert not lock_file.exists()
-
-
-def test_an_unwritable_folder_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No other names are tried."""
-
-    def lock(path: Path, **_: object) -> None:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(write_module, "FileLock", lock)
-    with pytest.raises(PermissionError):
-        backup_keys(KEYS, tmp_path, Lock(recipients=(PUBLIC,)))
-
-
-def test_backups_are_listed_newest_first(tmp_path: Path) -> None:
-    """Other folders beside them are skipped."""
-    lock = Lock(recipients=(PUBLIC,))
-    names = [write(tmp_path, lock, name).directory.name for name in ("20260101", "20260102")]
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "manifest.json").write_text("{}")
-    assert [backup.directory.name for backup in list_backups(tmp_path)] == names[::-1]
 
 
 def test_locks_from_options(tmp_path: Path) -> None:
@@ -343,7 +315,7 @@ def test_options_that_lock_or_open_nothing_are_refused(tmp_path: Path) -> None:
         Opener(identities=("nonsense",)).decrypt(b"", source="x")
 
 
-def test_a_secret_in_the_place_of_its_file_is_not_repeated() -> None:
+def test_a_secret_in_the_place_of_its_file_is_not_repeated(tmp_path: Path) -> None:
     phrase = "four words and more"
     with pytest.raises(SettingsError, match="the file that --recipient names") as refusal:
         lock_from(recipients=[PRIVATE], environ={})
@@ -354,19 +326,12 @@ def test_a_secret_in_the_place_of_its_file_is_not_repeated() -> None:
     with pytest.raises(SettingsError, match="the file that --identity names") as refusal:
         opener_from(identity_files=[Path(PRIVATE)], environ={})
     assert PRIVATE not in str(refusal.value)
-
-
-def test_a_passphrase_in_the_place_of_a_public_key_is_not_shown(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no such key"):
+        opener_from(identity_files=[tmp_path / "no such key"], environ={})
     (tmp_path / "phrase").write_text("short phrase")
     with pytest.raises(SettingsError, match="not a public key") as refusal:
         lock_from(recipients=[str(tmp_path / "phrase")], environ={})
     assert "short" not in str(refusal.value)
-
-
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    for path in (tmp_path / "no such key", Path("backup-key.txt")):
-        with pytest.raises(SettingsError, match=path.name):
-            opener_from(identity_files=[path], environ={})
 
 
 def test_ssh_keys_lock_and_open() -> None:
@@ -386,34 +351,24 @@ def test_ssh_keys_lock_and_open() -> None:
     assert Opener(identities=(private.decode(),)).decrypt(locked, source="x") == b"x"
 
 
+def change_manifest(backup: Backup, **fields: object) -> None:
+    manifest = backup.directory / "manifest.json"
+    content = {**json.loads(manifest.read_text()), **fields}
+    manifest.write_text(json.dumps({k: v for k, v in content.items() if v is not None}))
+
+
 def of_vault(directory: Path, vault: str, name: str) -> Backup:
     """Write a backup of the keys of a Vault; a higher name is newer."""
-    made = write_backup(
-        directory,
-        name,
-        Lock(recipients=(PUBLIC,)),
-        product="",
-        version="",
-        snapshot=None,
-        keys=KEYS,
-        vault=vault,
-    )
-    manifest = made.directory / "manifest.json"
-    content = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps({**content, "made": f"2026-01-{int(name):02}T00:00:00+00:00"}))
-    return made
-
-
-def test_the_newest_backup_of_this_vault_is_chosen(tmp_path: Path) -> None:
-    """Another stack's backup may be newer."""
-    mine, _theirs = of_vault(tmp_path, "mine", "1"), of_vault(tmp_path, "theirs", "2")
-    assert newest(tmp_path, "keyring.age", vault="mine").directory == mine.directory
+    made = backup_keys(KEYS, directory, LOCK, vault=vault)
+    change_manifest(made, made=f"2026-01-{int(name):02}T00:00:00+00:00")
+    made.directory.rename(directory / name)
+    return Backup.load(directory / name)
 
 
 @pytest.mark.parametrize("vault", ["", "a third"])
 def test_no_backup_is_chosen_if_vault_says_nothing_of_itself(tmp_path: Path, vault: str) -> None:
-    of_vault(tmp_path, "mine", "1")
-    of_vault(tmp_path, "theirs", "2")
+    mine, _theirs = of_vault(tmp_path, "mine", "1"), of_vault(tmp_path, "theirs", "2")
+    assert newest(tmp_path, "keyring.age", vault="mine").directory == mine.directory
     with pytest.raises(StackError, match="backups of several Vaults") as refusal:
         newest(tmp_path, "keyring.age", vault=vault)
     assert "1 of mine" in refusal.value.looked_at
@@ -435,16 +390,10 @@ def test_a_backup_without_an_id_is_chosen_last(tmp_path: Path) -> None:
 def test_one_of_the_future_is_not_taken_for_the_newest(tmp_path: Path, vault: str) -> None:
     """The user must choose."""
     made = of_vault(tmp_path, "mine", "1")
-    manifest = made.directory / "manifest.json"
-    content = json.loads(manifest.read_text())
-
-    def ahead(**by: float) -> None:
-        at = datetime.now(UTC) + timedelta(**by)
-        manifest.write_text(json.dumps({**content, "made": at.isoformat(timespec="seconds")}))
-
-    ahead(minutes=2)  # as clocks of two machines differ
+    two_minutes = datetime.now(UTC) + timedelta(minutes=2)  # as clocks of two machines differ
+    change_manifest(made, made=two_minutes.isoformat(timespec="seconds"))
     assert newest(tmp_path, vault=vault).directory == made.directory
-    ahead(days=1)
+    change_manifest(made, made=(two_minutes + timedelta(days=1)).isoformat())
     with pytest.raises(StackError, match="is dated in the future") as refusal:
         newest(tmp_path, vault=vault)
     assert str(made.directory) in refusal.value.looked_at
@@ -464,24 +413,14 @@ def test_a_clock_that_was_slow_hides_no_backup(tmp_path: Path, vault: str) -> No
     assert newest(tmp_path, vault=vault).directory == after.directory
 
 
-def test_backups_that_were_brought_together(tmp_path: Path) -> None:
-    """Their numbers are separate, so time orders them."""
-    for name in ("1", "2", "3"):
-        of_vault(tmp_path / "january", "mine", name)
-    there = of_vault(tmp_path / "february", "mine", "4")
-    there.directory.rename(tmp_path / "january" / "4")
-    assert newest(tmp_path / "january").directory == tmp_path / "january" / "4"
-
-
-def test_one_of_an_earlier_release_has_no_number(tmp_path: Path) -> None:
-    """It is ordered by time."""
-    made = of_vault(tmp_path, "mine", "3")
-    manifest = made.directory / "manifest.json"
-    content = json.loads(manifest.read_text())
-    del content["number"]
-    manifest.write_text(json.dumps(content))
-    of_vault(tmp_path, "mine", "2")
-    assert newest(tmp_path).directory == made.directory
+@pytest.mark.parametrize("number", [1, None], ids=["brought together", "earlier release"])
+def test_numbers_that_prove_nothing(tmp_path: Path, number: int | None) -> None:
+    """Two folders were merged, or a release gave no number: time tells."""
+    newer = of_vault(tmp_path, "mine", "3")
+    change_manifest(newer, number=number)
+    change_manifest(of_vault(tmp_path, "mine", "2"), number=1)
+    of_vault(tmp_path, "mine", "1")
+    assert newest(tmp_path).directory == newer.directory
 
 
 def test_a_vault_that_is_restored_into_has_no_backup_of_its_own(tmp_path: Path) -> None:
@@ -496,40 +435,9 @@ def test_a_vault_that_is_restored_into_has_no_backup_of_its_own(tmp_path: Path) 
     assert "lost" in refusal.value.looked_at
 
 
-def test_a_keyring_kept_elsewhere_is_checked_without_any_key(tmp_path: Path) -> None:
-    """The manifest tells."""
-    backup = write(tmp_path / "here", Lock(recipients=(PUBLIC,)))
-    elsewhere = tmp_path / "keyring.age"
-    (backup.directory / "keyring.age").rename(elsewhere)
-    assert backup.check_files(keyring=elsewhere) == ()
-    elsewhere.write_bytes(elsewhere.read_bytes()[:-1])
-    with pytest.raises(StackError, match=r"keyring\.age of this backup is damaged"):
-        backup.check_files(keyring=elsewhere)
-    elsewhere.unlink()
-    with pytest.raises(StackError, match=r"keyring\.age of this backup cannot be read"):
-        backup.check_files(keyring=elsewhere)
-
-
-def test_a_keyring_file_for_a_backup_without_keys_is_refused(tmp_path: Path) -> None:
-    made = write_backup(
-        tmp_path,
-        "one",
-        Lock(recipients=(PUBLIC,)),
-        product="",
-        version="",
-        snapshot=(snapshot(), CONTENTS),
-        keys=None,
-    )
-    with pytest.raises(StackError, match=r"this backup has no keyring\.age"):
-        made.check_files(keyring=tmp_path / "keyring.age")
-    with pytest.raises(StackError, match=r"this backup has no keyring\.age"):
-        made.open_keys(Opener(identities=(PRIVATE,)), file=tmp_path / "keyring.age")
-
-
 def test_a_backup_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is an error if named, and skipped in a list."""
-    lock = Lock(recipients=(PUBLIC,))
-    mine, theirs = write(tmp_path, lock, "mine"), write(tmp_path, lock, "theirs")
+    mine, theirs = write(tmp_path, "mine"), write(tmp_path, "theirs")
     read = Path.read_text
 
     def read_text(path: Path) -> str:

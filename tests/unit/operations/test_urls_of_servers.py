@@ -107,6 +107,14 @@ def test_a_password_that_is_not_encoded_is_reported(kind: str, login: str) -> No
     assert "SE" not in str(told.value) + printed.partition("SettingsError")[2]
 
 
+def test_a_url_of_another_kind_of_server() -> None:
+    environ = {POSTGRESQL_VARIABLE: "mysql://u:hunter2@h/"}
+    with pytest.raises(SettingsError, match="not the URL of a postgresql") as told:
+        configured("postgresql", environ)
+    assert "hunter2" not in str(told.value)
+    assert configured("redis", environ) is None
+
+
 @pytest.mark.parametrize("host", ["db:port", "db:99999", "[::1"])
 def test_a_port_or_an_address_that_is_none(host: str) -> None:
     with pytest.raises(SettingsError, match=POSTGRESQL_VARIABLE):
