@@ -186,7 +186,7 @@ def identity(out: str) -> None:
 
 def keys_here(stack: LocalStack) -> Keys:
     from vault_harness.local.vault.keyring import Keyring
-    from vault_harness.local.vault.root.operator_token import operator_token
+    from vault_harness.local.vault.tokens import operator_token
     from vault_harness.operator.backup import Keys
 
     stack.migrations.check_settled()

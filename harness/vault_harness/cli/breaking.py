@@ -172,7 +172,7 @@ def revoke(role: str) -> None:
 
     Its clients get 403 until they log in again. Secret-ids and secrets stay the same.
     """
-    from vault_harness.local.vault.root.operator_token import needing_root
+    from vault_harness.local.vault.tokens import needing_root
 
     stack = local_stack()
     with closing(stack.operator()) as op, needing_root(op, named("break.revoke", role)):
@@ -209,13 +209,13 @@ def heal() -> None:
 
 
 def _revoke_tokens(op: VaultAdmin, role: str) -> int:
-    from vault_harness.local.vault import accessors
+    from vault_harness.local.vault import tokens
 
     revoked = 0
-    for accessor in accessors.living(op):
-        found = accessors.look_up(op, accessor) or {}
+    for accessor in tokens.living(op):
+        found = tokens.look_up(op, accessor) or {}
         if (found.get("meta") or {}).get("role_name") == role:
-            revoked += accessors.revoke(op, accessor)
+            revoked += tokens.revoke(op, accessor)
     return revoked
 
 

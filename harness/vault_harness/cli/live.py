@@ -323,14 +323,14 @@ class Feed(Closable):
         return any(0 < one["until"] < time.time() for one in self._tokens)
 
     def _look_up(self) -> None:
-        from vault_harness.local.vault import accessors
+        from vault_harness.local.vault import tokens
 
         self._stale = False
         with contextlib.suppress(HarnessError), contextlib.closing(self._stack.operator()) as op:
             found = [
                 _token(accessor, token)
-                for accessor in accessors.living(op)[-_TOKENS:]
-                if (token := accessors.look_up(op, accessor))
+                for accessor in tokens.living(op)[-_TOKENS:]
+                if (token := tokens.look_up(op, accessor))
             ]
             self._tokens = sorted(found, key=lambda one: (one["who"], one["made"]))
 

@@ -196,8 +196,8 @@ def revoke(dry_run: bool = False) -> None:
     """
     from vault_harness.local.vault.admin import VaultAdmin
     from vault_harness.local.vault.keyring import Keyring
-    from vault_harness.local.vault.root.generate import revoke_root
-    from vault_harness.local.vault.root.operator_token import OPERATOR_TOKEN_NAME
+    from vault_harness.local.vault.root import revoke_root
+    from vault_harness.local.vault.tokens import OPERATOR_TOKEN_NAME
 
     stack = local_stack()
     whole_server(stack, "the root token is")
@@ -247,8 +247,8 @@ def generate(cancel: bool = False, dry_run: bool = False) -> None:
     root.revoke after use.
     """
     from vault_harness.local.vault.admin import VaultAdmin
-    from vault_harness.local.vault.root.generate import generate_root
-    from vault_harness.local.vault.root.operator_token import operator_token
+    from vault_harness.local.vault.root import generate_root
+    from vault_harness.local.vault.tokens import operator_token
 
     stack = local_stack()
     whole_server(stack, "the root token is")

@@ -31,7 +31,7 @@ from vault_harness.local.engine.process.spawn import LeashedProcess
 from vault_harness.local.engine.provider import Endpoints, tls_files
 from vault_harness.local.stack.env import merged, service_environment
 from vault_harness.local.stack.local import LocalStack
-from vault_harness.local.vault import accessors, approle
+from vault_harness.local.vault import approle, tokens
 from vault_harness.operator.rotate import rotate_secret_id
 from vault_harness.recorder.fault import Choice, Interference
 from vault_harness.recorder.history import History
@@ -275,7 +275,7 @@ class Trial:
     def _revoke(self) -> None:
         with closing(self._stack.operator()) as op:
             for accessor in {each.accessor for each in self.history.logins() if each.accessor}:
-                accessors.revoke(op, accessor)
+                tokens.revoke(op, accessor)
 
     # -- what is seen --------------------------------------------------------------------------
 

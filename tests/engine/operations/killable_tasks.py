@@ -18,8 +18,8 @@ from typing import Any
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.local.vault.kv import Kv
-from vault_harness.local.vault.root.generate import generate_root, revoke_root
-from vault_harness.local.vault.root.operator_token import operator_token
+from vault_harness.local.vault.root import generate_root, revoke_root
+from vault_harness.local.vault.tokens import operator_token
 from vault_harness.operator.backup import Backup, Opener
 from vault_harness.operator.backup import restore as restore_backup
 from vault_harness.operator.migrate import (

@@ -17,7 +17,7 @@ from vault_harness.local.toxiproxy.toxics import Latency
 from vault_harness.local.vault import approle
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.local.vault.kv import Kv
-from vault_harness.local.vault.root.operator_token import operator_token
+from vault_harness.local.vault.tokens import operator_token
 from vault_harness.waiting import wait_until
 
 Make = Callable[[World], None]

@@ -27,8 +27,8 @@ from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.apply import Applying, apply
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.local.vault.kv import Kv
-from vault_harness.local.vault.root.generate import generate_root, revoke_root
-from vault_harness.local.vault.root.operator_token import operator_token
+from vault_harness.local.vault.root import generate_root, revoke_root
+from vault_harness.local.vault.tokens import operator_token
 from vault_harness.operator.doctor import (
     CheckResult,
     DockerView,

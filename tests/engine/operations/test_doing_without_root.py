@@ -16,8 +16,8 @@ from vault_harness.local.vault.admin import VaultAdmin, alive
 from vault_harness.local.vault.apply import apply
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.local.vault.kv import Kv
-from vault_harness.local.vault.root.generate import generate_root, revoke_root
-from vault_harness.local.vault.root.operator_token import (
+from vault_harness.local.vault.root import generate_root, revoke_root
+from vault_harness.local.vault.tokens import (
     OPERATOR_TOKEN_NAME,
     admin_with_token,
     install_operator,

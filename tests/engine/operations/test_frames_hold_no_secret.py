@@ -25,8 +25,8 @@ from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.apply import Applying, apply
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.local.vault.kv import Kv
-from vault_harness.local.vault.root.generate import generate_root, prove_keys, revoke_root
-from vault_harness.local.vault.root.operator_token import admin_with_token, install_operator
+from vault_harness.local.vault.root import generate_root, prove_keys, revoke_root
+from vault_harness.local.vault.tokens import admin_with_token, install_operator
 from vault_harness.operator.audit import report
 from vault_harness.operator.backup import (
     Backup,

@@ -12,8 +12,8 @@ from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.shape import Engine, NodeSpec
 from vault_harness.local.stack.launching import Stack, launch
 from vault_harness.local.vault.keyring import Keyring
-from vault_harness.local.vault.root.generate import revoke_root
-from vault_harness.local.vault.root.operator_token import admin_with_token
+from vault_harness.local.vault.root import revoke_root
+from vault_harness.local.vault.tokens import admin_with_token
 from vault_harness.operator.doctor import CheckResult, Deployment, State
 from vault_harness.operator.practices import PRACTICES, go_through
 

@@ -18,7 +18,7 @@ from vault_harness.local.vault import approle
 from vault_harness.local.vault.admin import VaultAdmin, alive
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.local.vault.kv import Kv
-from vault_harness.local.vault.root.operator_token import install_operator, operator_token
+from vault_harness.local.vault.tokens import install_operator, operator_token
 from vault_harness.operator.backup import (
     Backup,
     Keys,

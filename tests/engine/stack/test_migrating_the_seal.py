@@ -29,7 +29,7 @@ from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.record import StackRecord
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.keyring import Keyring
-from vault_harness.local.vault.root.generate import revoke_root
+from vault_harness.local.vault.root import revoke_root
 
 pytestmark = pytest.mark.slow  # each starts and ends servers many times
 

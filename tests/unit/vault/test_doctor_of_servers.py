@@ -130,7 +130,7 @@ def test_without_a_leader_no_remedy_replaces_keys(
     serve: Serve, patient: Patient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is known of the tokens."""
-    monkeypatch.setattr("vault_harness.local.vault.root.operator_token.LEADER_SECONDS", 0.1)
+    monkeypatch.setattr("vault_harness.local.vault.tokens.LEADER_SECONDS", 0.1)
     vault = opened(serve())
     vault.answers[LOOKUP] = NOBODY_LEADS
     found = bad(replace(patient, addresses=(vault.address,)))
@@ -145,7 +145,7 @@ def test_none_of_three_leads(
 ) -> None:
     """One finding, even if they answer reads."""
     monkeypatch.setattr("vault_harness.operator.doctor.server._ELECTION_SECONDS", 0.1)
-    monkeypatch.setattr("vault_harness.local.vault.root.operator_token.LEADER_SECONDS", 0.1)
+    monkeypatch.setattr("vault_harness.local.vault.tokens.LEADER_SECONDS", 0.1)
     nodes = [opened(serve()) for _ in range(3)]
     for node in nodes:
         node.answers["/v1/sys/health"] = (429, {}, {})

@@ -16,7 +16,7 @@ from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.kv import Kv
 from vault_harness.local.vault.namespace import check
-from vault_harness.local.vault.root.operator_token import operator_policy
+from vault_harness.local.vault.tokens import operator_policy
 from vault_harness.operator.audit import Filter, joined_entries
 from vault_harness.settings import Settings
 

@@ -20,7 +20,7 @@ from vault_harness.errors import (
 from vault_harness.local.vault import cluster
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.keyring import Keyring
-from vault_harness.local.vault.root.operator_token import admin_with_token
+from vault_harness.local.vault.tokens import admin_with_token
 from vault_harness.waiting import wait_until
 
 TOKEN = "hvs.the-root-token"

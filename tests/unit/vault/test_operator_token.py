@@ -12,7 +12,7 @@ from tests.unit.vault.fake_vault import FakeVault, Serve
 from vault_harness import files
 from vault_harness.errors import KeyringMissing
 from vault_harness.local.vault.admin import VaultAdmin
-from vault_harness.local.vault.root.operator_token import (
+from vault_harness.local.vault.tokens import (
     admin_with_token,
     install_operator,
     operator_token,

@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 
 from vault_harness.errors import OperatorError, named
+from vault_harness.local.vault import root as root_module
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.keyring import Keyring
-from vault_harness.local.vault.root import generate as generate_module
-from vault_harness.local.vault.root import generate as revoke_module
-from vault_harness.local.vault.root.generate import generate_root, prove_keys, revoke_root
+from vault_harness.local.vault.root import generate_root, prove_keys, revoke_root
 
 TOKEN, ONE_TIME = "s.root-token-of-the-test", "0123456789-0123456789-01"
 
@@ -121,7 +120,7 @@ def test_an_attempt_is_ended_also_where_the_root_token_is_good(
 ) -> None:
     """No token is made."""
     Keyring(("key-1", "key-2"), 2, TOKEN).save(keyring)
-    monkeypatch.setattr(generate_module, "alive", lambda _: {"policies": ["root"]})
+    monkeypatch.setattr(root_module, "alive", lambda _: {"policies": ["root"]})
     vault = Vault()
     vault.started = True
 
@@ -140,9 +139,7 @@ def test_a_root_token_that_was_ended_by_hand(
     Keyring(("key-1", "key-2"), 2, "ended").save(keyring)
     if token:
         (tmp_path / "operator-token").write_text(token)
-    monkeypatch.setattr(
-        revoke_module, "alive", lambda op: {} if op.client.token == "good" else None
-    )
+    monkeypatch.setattr(root_module, "alive", lambda op: {} if op.client.token == "good" else None)
 
     done = revoke_root(VaultAdmin("http://127.0.0.1:1", "ended"), keyring, [], tmp_path)
 

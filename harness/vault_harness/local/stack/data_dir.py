@@ -19,7 +19,7 @@ from vault_harness.local.stack.record import FILE_NAME as RECORD_NAME
 from vault_harness.local.stack.record import no_folder
 from vault_harness.local.vault import approle
 from vault_harness.local.vault.kept import ADOPTED_NAME, REPLACED_NAME
-from vault_harness.local.vault.root.operator_token import OPERATOR_TOKEN_NAME
+from vault_harness.local.vault.tokens import OPERATOR_TOKEN_NAME
 
 KEYRING_NAME = "init.json"
 AUTHORITY_NAME = "authority"

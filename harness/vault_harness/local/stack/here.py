@@ -36,7 +36,7 @@ from vault_harness.local.vault.connection import SealStatus
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.local.vault.namespace import check as check_namespace
 from vault_harness.local.vault.namespace import moved
-from vault_harness.local.vault.root.operator_token import admin_with_token
+from vault_harness.local.vault.tokens import admin_with_token
 from vault_harness.settings import Settings
 
 Opener = Literal["keys", "itself"]

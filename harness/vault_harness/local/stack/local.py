@@ -27,7 +27,7 @@ from vault_harness.local.vault.apply import WITHOUT_LOSS, Applying, Change, appl
 from vault_harness.local.vault.kept import Kept, policy_text
 from vault_harness.local.vault.kv import moved_mount
 from vault_harness.local.vault.namespace import exists
-from vault_harness.local.vault.root.operator_token import needing_root
+from vault_harness.local.vault.tokens import needing_root
 from vault_harness.settings import Settings
 
 _CLUSTER_NODES = 3

@@ -28,7 +28,7 @@ from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.opening import Unsealed
 from vault_harness.local.vault import cluster
 from vault_harness.local.vault.admin import LEADER_SECONDS, SERVING, VaultAdmin
-from vault_harness.local.vault.root.operator_token import needing_root
+from vault_harness.local.vault.tokens import needing_root
 
 _LEADER_SECONDS = 30.0
 

@@ -27,7 +27,7 @@ from vault_harness.local.vault import cluster
 from vault_harness.local.vault.admin import CLOSED, NEW, SEALED, VaultAdmin
 from vault_harness.local.vault.connection import SealStatus
 from vault_harness.local.vault.keyring import Keyring, UnfinishedRestore, unfinished_restore
-from vault_harness.local.vault.root.operator_token import admin_with_token
+from vault_harness.local.vault.tokens import admin_with_token
 
 _UNSEAL_SECONDS = 30.0
 _LOG_LINE = re.compile(r"(?P<time>\S+) \[(?P<level>\w+)\] +(?:core: )?(?P<text>.*)")

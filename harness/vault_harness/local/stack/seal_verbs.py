@@ -22,7 +22,7 @@ from vault_harness.local.stack.seal_migration import (
 )
 from vault_harness.local.vault import cluster
 from vault_harness.local.vault.admin import CLOSED
-from vault_harness.local.vault.root.generate import prove_keys
+from vault_harness.local.vault.root import prove_keys
 from vault_harness.local.written_ahead import Checkpoint
 from vault_harness.settings import Settings
 

@@ -18,7 +18,7 @@ from vault_harness.local import policy
 from vault_harness.local.policy import Rule
 from vault_harness.local.vault import approle
 from vault_harness.local.vault.admin import VaultAdmin
-from vault_harness.local.vault.root.operator_token import OPERATOR_POLICY
+from vault_harness.local.vault.tokens import OPERATOR_POLICY
 from vault_harness.operator.audit.joined import joined_entries
 from vault_harness.operator.audit.log import AuditEntry, Filter
 

@@ -10,7 +10,7 @@ from vault_harness import files
 from vault_harness.errors import KeyringMissing, StackError, named
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.keyring import Keyring, keep_beside
-from vault_harness.local.vault.root.operator_token import (
+from vault_harness.local.vault.tokens import (
     OPERATOR_TOKEN_NAME,
     admin_with_token,
     operator_token,

@@ -17,7 +17,7 @@ from vault_harness.local.engine.shape import Engine, Node, NodeSpec
 from vault_harness.local.vault import approle, cluster
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.keyring import Keyring
-from vault_harness.local.vault.root.operator_token import admin_with_token
+from vault_harness.local.vault.tokens import admin_with_token
 from vault_harness.operator.backup.contents import Comparison, Contents, compare
 from vault_harness.operator.backup.files import Backup, Keys
 from vault_harness.operator.backup.lock import Lock, Opener, new_identity

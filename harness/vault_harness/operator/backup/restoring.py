@@ -42,7 +42,7 @@ from vault_harness.local.vault.keyring import (
     unfinished_keyring,
     unfinished_restore,
 )
-from vault_harness.local.vault.root.operator_token import (
+from vault_harness.local.vault.tokens import (
     OPERATOR_POLICY,
     admin_with_token,
     needing_root,

@@ -36,7 +36,7 @@ from vault_harness.local.stack.launching import KEY_NAME, transit_seal
 from vault_harness.local.stack.seal_migration import both_seals, with_kind_of
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.keyring import Keyring
-from vault_harness.local.vault.root.operator_token import admin_with_token
+from vault_harness.local.vault.tokens import admin_with_token
 from vault_harness.operator.backup import (
     Comparison,
     Copy,

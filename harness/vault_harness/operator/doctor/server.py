@@ -27,7 +27,7 @@ from vault_harness.local.vault import cluster
 from vault_harness.local.vault.admin import VaultAdmin, alive, knew_no_leader
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.local.vault.namespace import check_possible, exists, moved
-from vault_harness.local.vault.root.operator_token import admin_with_token
+from vault_harness.local.vault.tokens import admin_with_token
 from vault_harness.namespaces import above
 from vault_harness.operator.doctor.check import Examination, Patient
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from vault_harness.certificates import NEAR, end_of, shown_beside, shown_by
 from vault_harness.errors import HarnessError, OperatorError, named
-from vault_harness.local.vault import accessors
+from vault_harness.local.vault import tokens
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.cluster import peers
 from vault_harness.local.vault.keyring import Keyring
@@ -39,14 +39,14 @@ def root_token(deployment: Deployment) -> CheckResult:
     name, where = "root token", "auth/token/accessors, each looked up"
     # Even if the stack uses another namespace.
     with contextlib.closing(deployment.operator.within("")) as op:
-        living = accessors.living(op)
+        living = tokens.living(op)
         if len(living) > MOST_TOKENS:
             seen = f"{len(living)} tokens are too many to look up one by one"
             return unknown(name, where, seen)
         roots = [
             accessor
             for accessor in living
-            if "root" in ((accessors.look_up(op, accessor) or {}).get("policies") or ())
+            if "root" in ((tokens.look_up(op, accessor) or {}).get("policies") or ())
         ]
         if not roots:
             return good(name, where, f"none of {len(living)} tokens is root")

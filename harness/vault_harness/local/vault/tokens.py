@@ -1,4 +1,4 @@
-"""Choose the token for the tasks: a valid root token, else the operator's token."""
+"""The token of the tasks, and other tokens by their accessors. A listed token may have ended."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from vault_harness import files, namespaces
 from vault_harness.errors import KeyringMissing, OperatorError, named, without_frames
@@ -125,3 +126,38 @@ def admin_with_token(
         else f"{named('restore.keys')} puts the unseal keys back from a backup; "
         f"{named('root.generate')} then makes a root token from them",
     )
+
+
+_ENDED = ("invalid accessor", "bad token")
+"""Vault's messages for an ended token; the second one if it ends during the look-up."""
+
+
+def living(op: VaultAdmin) -> list[str]:
+    found = op.request("LIST", "auth/token/accessors").get("data") or {}
+    return [str(accessor) for accessor in found.get("keys") or []]
+
+
+def look_up(op: VaultAdmin, accessor: str) -> dict[str, Any] | None:
+    try:
+        answer = op.request("POST", "auth/token/lookup-accessor", accessor=accessor)
+    except OperatorError as error:
+        if _has_ended(error):
+            return None
+        raise
+    return dict(answer.get("data") or {})
+
+
+def revoke(op: VaultAdmin, accessor: str) -> bool:
+    """Revoke a token. Return False if it had ended before."""
+    try:
+        answer = op.request("POST", "auth/token/revoke-accessor", accessor=accessor)
+    except OperatorError as error:
+        if _has_ended(error):
+            return False
+        raise
+    # OpenBao only warns about an unknown accessor.
+    return not any("No token found" in str(warning) for warning in answer.get("warnings") or ())
+
+
+def _has_ended(error: OperatorError) -> bool:
+    return any(said in error.cause for said in _ENDED)

@@ -1,4 +1,4 @@
-"""Make a new root token from the unseal keys (``sys/generate-root``)."""
+"""Revoke the root token, and make it again from the unseal keys (``sys/generate-root``)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vault_harness.errors import (
 from vault_harness.interrupts import uninterrupted
 from vault_harness.local.vault.admin import VaultAdmin, alive
 from vault_harness.local.vault.keyring import Keyring
-from vault_harness.local.vault.root.operator_token import (
+from vault_harness.local.vault.tokens import (
     OPERATOR_TOKEN_NAME,
     install_operator,
     operator_token,
