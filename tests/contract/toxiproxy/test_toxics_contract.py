@@ -8,32 +8,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vault_harness.local.toxiproxy.toxics import Bandwidth, Latency, Noop, Slicer, Stream
+from vault_harness.local.toxiproxy.toxics import Bandwidth, Latency, Slicer, Stream
 
 if TYPE_CHECKING:
     from tests.contract.toxiproxy.conftest import Clock, Lab, Wire
-
-
-class TestNoop:
-    def test_data_and_end_pass(self, lab: Lab, wire: type[Wire]) -> None:
-        pair = lab.pair()
-        pair.proxy.add(Noop())
-        pair.proxy.add(Noop(), stream="upstream")
-        wire.echo(pair.server)
-        pair.client.sendall(b"hello")
-        assert wire.read(pair.client, 5) == b"hello"
 
 
 class TestLatency:
     @pytest.mark.parametrize(
         ("up", "down"),
         [
-            ((100, 0), None),
             (None, (100, 0)),
             ((60, 0), (60, 0)),
-            ((0, 0), (0, 0)),
             ((100, 20), (20, 5)),
-            ((20, 5), (100, 20)),
         ],
     )
     def test_directions_add_up(
@@ -62,17 +49,6 @@ class TestLatency:
             assert wire.read(pair.client, 4) == b"ping"
 
         clock.takes(total, action, tolerance=20 + jitter, early=2 + jitter)
-
-    def test_two_in_a_row_add_up(self, lab: Lab, clock: Clock, wire: type[Wire]) -> None:
-        pair = lab.pair()
-        pair.proxy.add(Latency(latency=100), name="one")
-        pair.proxy.add(Latency(latency=100), name="two")
-
-        def action() -> None:
-            pair.server.sendall(b"x")
-            assert wire.read(pair.client, 1) == b"x"
-
-        clock.takes(200, action)
 
     def test_chunks_overlap(self, lab: Lab, clock: Clock, wire: type[Wire]) -> None:
         """A chunk sent 50 ms later arrives 50 ms later, not a whole delay later."""
@@ -104,18 +80,6 @@ class TestLatency:
         pair.proxy.add(Latency(latency=5000))
         pair.server.close()
         clock.takes(0, lambda: wire.end(pair.client), tolerance=500)
-
-    def test_jitter_spreads(self, lab: Lab, wire: type[Wire]) -> None:
-        pair = lab.pair()
-        pair.proxy.add(Latency(latency=40, jitter=30))
-        times = []
-        for _ in range(15):
-            start = time.perf_counter()
-            pair.server.sendall(b"x")
-            wire.read(pair.client, 1)
-            times.append((time.perf_counter() - start) * 1000)
-        assert min(times) >= 40 - 30 - 2
-        assert max(times) - min(times) > 5
 
 
 class TestBandwidth:
@@ -184,20 +148,6 @@ class TestBandwidth:
             assert len(wire.read_all(pair.client)) == 2000
 
         clock.takes(200, action, tolerance=20, early=12)
-
-    def test_with_latency_in_front(self, lab: Lab, clock: Clock, wire: type[Wire]) -> None:
-        """Behind latency data is first late, then slow."""
-        upstream = lab.upstream()
-        proxy = lab.proxy(upstream.address)
-        proxy.add(Latency(latency=100))
-        proxy.add(Bandwidth(rate=1000))
-
-        def action() -> None:
-            pair = lab.join(proxy, upstream)
-            pair.server.sendall(bytes(100_000))
-            assert len(wire.read(pair.client, 100_000)) == 100_000
-
-        clock.takes(200, action, tolerance=30, early=12)
 
 
 class TestSlicer:

@@ -37,15 +37,6 @@ def test_bytes_pass_unchanged_in_both_directions(lab: Lab, wire: type[Wire], siz
     assert wire.read_all(pair.server) == b""
 
 
-def test_a_message_in_two_parts(lab: Lab, wire: type[Wire]) -> None:
-    pair = lab.pair()
-    pair.client.sendall(b"hello ")
-    assert wire.read(pair.server, 6) == b"hello "
-    pair.client.sendall(b"world")
-    pair.client.close()
-    assert wire.read_all(pair.server) == b"world"
-
-
 def test_an_upstream_that_is_down_ends_the_connection(lab: Lab, wire: type[Wire]) -> None:
     """A client can still connect to the proxy."""
     with socket.socket() as silent:
@@ -63,14 +54,6 @@ def test_an_upstream_that_makes_no_sense_ends_the_connection(
     proxy = lab.proxy("garbage")
     proxy.update(upstream=upstream)
     assert wire.end(lab.connect(proxy)) == "eof"
-
-
-def test_an_upstream_is_found_by_name(lab: Lab, wire: type[Wire]) -> None:
-    """``localhost`` is tried as 127.0.0.1 first."""
-    upstream = lab.upstream()
-    pair = lab.join(lab.proxy(upstream.address.replace("127.0.0.1", "localhost")), upstream)
-    pair.client.sendall(b"hello")
-    assert wire.read(pair.server, 5) == b"hello"
 
 
 @pytest.mark.parametrize("closer", ["client", "server"])
@@ -129,22 +112,6 @@ def test_disabling_cuts_at_once(lab: Lab, clock: Clock, wire: type[Wire]) -> Non
 
     clock.takes(0, both_ended, tolerance=500)
     assert wire.refused(pair.proxy)
-
-
-def test_new_connections_get_the_toxics_too(lab: Lab, clock: Clock, wire: type[Wire]) -> None:
-    """A re-enabled proxy keeps them."""
-    upstream = lab.upstream()
-    proxy = lab.proxy(upstream.address)
-    proxy.add(Latency(latency=60), stream="upstream")
-    proxy.disable()
-    proxy.enable()
-
-    def action() -> None:
-        pair.client.sendall(b"x")
-        assert wire.read(pair.server, 1) == b"x"
-
-    pair = lab.join(proxy, upstream)
-    clock.takes(60, action)
 
 
 def test_connections_live_while_toxics_come_and_go(lab: Lab, wire: type[Wire]) -> None:
@@ -238,15 +205,6 @@ def test_an_interrupt_delivers_what_is_held(
     else:
         pair.proxy.add(Timeout(timeout=0))
     clock.takes(0, lambda: wire.read(pair.client, 4), tolerance=1000)
-
-
-def test_toxics_act_in_the_order_added(lab: Lab, wire: type[Wire]) -> None:
-    """Latency before a limit delivers the limited bytes late, then the end."""
-    pair = lab.pair()
-    pair.proxy.add(Latency(latency=50))
-    pair.proxy.add(LimitData(bytes=2))
-    pair.server.sendall(b"abc")
-    assert wire.read_all(pair.client) == b"ab"
 
 
 def test_removing_a_toxic_of_broken_connections(

@@ -24,6 +24,9 @@ class Ended:
 
 Program = Callable[..., Ended]
 
+LOCAL_STACK = "vault_harness.local.stack.local.LocalStack"
+"""For tests that give the tasks a stack of their own."""
+
 
 class _Became(BaseException):
     """Stands for `os.execv`, which ends this process."""

@@ -55,13 +55,6 @@ def test_the_prompt_says_which_backups_need_the_holder(
     assert "[y/N]" in asked
 
 
-@pytest.mark.parametrize("answer", ["n\n", "\n"])
-def test_no(program: Program, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
-    monkeypatch.setattr(sys, "stdin", Terminal(answer))
-    ended = program("destroy")
-    assert (ended.code, ended.err) == (1, "nothing was deleted\n")
-
-
 @pytest.mark.parametrize("asked", [Locking().lock, Opening().opener])
 def test_ctrl_d_for_a_passphrase(
     asked: Callable[..., Any], monkeypatch: pytest.MonkeyPatch

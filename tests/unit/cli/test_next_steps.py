@@ -117,10 +117,3 @@ def test_left_by_an_up_that_was_ended(state: State) -> None:
     step = replace(READY, state=state, keyring=False, begun=True, seeded=seeded).next_step
     assert step.startswith("invoke up")
     assert "restore.keys" not in step
-
-
-def test_json_has_plain_names() -> None:
-    content = READY.to_json()
-
-    for name in ("engine", "address", "initialised", "sealed", "version", "seeded", "proxies"):
-        assert name in content

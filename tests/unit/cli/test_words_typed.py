@@ -150,17 +150,9 @@ def test_a_value_that_is_empty(typed: str, program: Program, tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_value_that_is_blank(program: Program) -> None:
-    assert " is empty, and names nothing\n" in program("score", "--against", " ").err
-
-
 def test_further_arguments_may_be_none(program: Program) -> None:
     """`--args "$MORE"` may be empty."""
     assert program("scenarios", "--args", "").became
-
-
-def test_a_grace_in_words(program: Program) -> None:
-    assert "the stack is not up" in program("rotate", "database", "--grace", "5s").err
 
 
 @pytest.mark.parametrize(

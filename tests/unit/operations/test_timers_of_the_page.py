@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.running import ran
-from tests.unit.cli.test_commands_of_the_documents import what_is_wrong
+from tests.unit.cli.test_named_commands import what_is_wrong
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "how-to" / "timers.md").read_text(encoding="utf-8")
