@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from resilient_vault_client._memory import Memory, Remembered
-from tests.mutants.clients import REFERENCE, HasAThirtySecondDeadline, Mutant, Tolerated, by_name
+from tests.mutants.clients import (
+    HasATenSecondDeadline,
+    Mutant,
+    Tolerated,
+    by_name,
+)
 from tests.mutants.login_clients import LooksUpItsOldToken
 from tests.mutants.reference_clients import Tweaked
 from tests.subjects.lazy_client import LazyClient, Token
@@ -74,7 +79,9 @@ def _no_object(_: Mapping[str, str]) -> Any:
 
 
 def _renders(config: str, reason: str, *, name: str) -> AgentMutant:
-    return AgentMutant(_no_object, "AGT-02", reason, agent("whole"), config=config, name=name)
+    return AgentMutant(
+        _no_object, "AGT-02", reason, deviates_from=agent("whole"), config=config, name=name
+    )
 
 
 class _LastCome(Memory):
@@ -148,11 +155,13 @@ MUTANTS = by_name(
     _renders("no-value", "no wrong value", name="renders-no-value"),
     _renders("once", "the new value of", name="renders-once"),
     _renders("older", "followed by an older one", name="renders-an-older-version"),
-    Mutant(KeepsTheAnswerThatArrivesLast, "AGT-02", "followed by an older one", REFERENCE),
+    Mutant(KeepsTheAnswerThatArrivesLast, "AGT-02", "followed by an older one"),
 )
 
 
 TOLERATED = by_name(
-    Tolerated(HasAThirtySecondDeadline, "AGT-01").called("has-a-long-deadline-behind-a-cache"),
+    Tolerated(HasATenSecondDeadline, "AGT-01").called(
+        "has-a-long-deadline-behind-a-cache", within=30.0
+    ),
     Tolerated(KeepsTheAnswerToItsLastRequest, "AGT-02"),
 )

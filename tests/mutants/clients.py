@@ -6,7 +6,7 @@ needs a cache or a fallback. `tests.mutants.catalogue` joins the groups' modules
 
 To try one by hand::
 
-    ./dev scenarios --only TOK-01 --subject python:tests.mutants.tok_renewal:RenewsOnce
+    ./dev scenarios --only TOK-01 --subject python:tests.mutants.tok_renewal:MUTANTS.RenewsOnce
 """
 
 from __future__ import annotations
@@ -39,83 +39,133 @@ from tests.subjects.lazy_wire import (
     Wire,
     _left,
 )
+from vault_harness.judge.subjects.reference import ReferenceSubject
 
 LAZY = "python:tests.subjects.lazy_client:LazyClient"
-
-
-LAZY_PROCESS = f"command:{sys.executable} -m vault_harness.judge.subjects {LAZY}"
 
 
 REFERENCE = "reference"
 
 
-REFERENCE_PROCESS = f"command:{sys.executable} -m vault_harness.judge.subjects {REFERENCE}"
+WHOLES: dict[type, tuple[type, str]] = {
+    Wire: (LazyClient, "wire_type"),
+    Gate: (LazyClient, "gate_type"),
+    Credentials: (LazyClient, "credentials_type"),
+}
+"""Parts of clients: a broken part is tested as a part of this client, in this attribute."""
 
 
-def _subject(factory: Callable[[Mapping[str, str]], Any], *, process: bool) -> str:
-    text = f"python:{factory.__module__}:{factory.__name__}"
+@dataclass(frozen=True)
+class Listed:
+    """A client in a table.
+
+    Attributes:
+        factory: The client's class, or the class of a part of it (`WHOLES`).
+        process: Whether it runs in a process of its own.
+        attributes: Those that differ from the factory's.
+        module: The module whose table has this client.
+    """
+
+    factory: Callable[..., Any]
+    scenario: str
+    process: bool = field(default=False, kw_only=True)
+    name: str = field(default="", kw_only=True)
+    attributes: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    module: str = field(default="", kw_only=True)
+
+    table: ClassVar[str]
+
+    def called(self, name: str, **attributes: Any) -> Self:
+        """Return the client under another name than its class's, perhaps with other attributes."""
+        unknown = [one for one in attributes if not hasattr(self.factory, one)]
+        assert not unknown, f"{self.factory} has no {unknown}"
+        return replace(self, name=name, attributes=attributes)
+
+    @property
+    def client(self) -> Callable[[Mapping[str, str]], Any]:
+        """Return what makes the whole client."""
+        made, name = self.factory, _camel(self.name)
+        if not isinstance(made, type):
+            return made
+        if self.attributes:
+            made = type(name, (made,), {"__module__": self.module, **self.attributes})
+        for kind in made.__mro__:
+            if kind in WHOLES:
+                whole, place = WHOLES[kind]
+                return type(name, (whole,), {"__module__": self.module, place: made})
+        return made
+
+    @property
+    def subject(self) -> str:
+        return _subject(
+            f"python:{self.module}:{self.table}.{_camel(self.name)}", process=self.process
+        )
+
+
+@dataclass(frozen=True)
+class Tolerated(Listed):
+    """A client at the very edge of what a scenario allows, which must pass."""
+
+    table: ClassVar[str] = "TOLERATED"
+
+
+@dataclass(frozen=True)
+class Mutant(Listed):
+    """A broken client, and how its scenario must catch it.
+
+    Attributes:
+        reason: Must be in one of the findings.
+        deviates_from: The correct client, as a subject, if it does not inherit from that.
+    """
+
+    reason: str
+    deviates_from: str = field(default="", kw_only=True)
+
+    table: ClassVar[str] = "MUTANTS"
+
+    @property
+    def base(self) -> str:
+        """Return the correct client, as a subject, from which it deviates."""
+        if self.deviates_from:
+            return self.deviates_from
+        assert isinstance(self.client, type)
+        kinds = self.client.__mro__
+        kind = next(one for one in kinds if not one.__module__.startswith("tests.mutants"))
+        if kind is ReferenceSubject:
+            return _subject(REFERENCE, process=self.process)
+        return _subject(f"python:{kind.__module__}:{kind.__name__}", process=self.process)
+
+
+def _subject(text: str, *, process: bool) -> str:
     return f"command:{sys.executable} -m vault_harness.judge.subjects {text}" if process else text
 
 
-@dataclass(frozen=True)
-class Tolerated:
-    """A client at the very edge of what a scenario allows.
-
-    Attributes:
-        scenario: Must pass it.
-        base: The correct client, as a subject, from which it deviates.
-        process: Whether it runs in a process of its own.
-    """
-
-    factory: Callable[[Mapping[str, str]], Any]
-    scenario: str
-    base: str = LAZY
-    process: bool = False
-    name: str = field(default="", kw_only=True)
-
-    @property
-    def subject(self) -> str:
-        return _subject(self.factory, process=self.process)
-
-    def called(self, name: str) -> Self:
-        """Return the client under another name than its class's."""
-        return replace(self, name=name)
+Client = TypeVar("Client", bound=Listed)
 
 
-@dataclass(frozen=True)
-class Mutant:
-    """A broken client, and how it must be caught.
+class Table(dict[str, Client]):
+    """Clients by their names. ``caches-a-404`` is made by the attribute ``CachesA404``."""
 
-    Attributes:
-        scenario: Must fail it.
-        reason: Must be in one of the findings.
-        base: The correct client, as a subject, from which it deviates.
-        process: Whether it runs in a process of its own.
-    """
-
-    factory: Callable[[Mapping[str, str]], Any]
-    scenario: str
-    reason: str
-    base: str = LAZY
-    process: bool = False
-    name: str = field(default="", kw_only=True)
-
-    @property
-    def subject(self) -> str:
-        return _subject(self.factory, process=self.process)
-
-    def called(self, name: str) -> Self:
-        return replace(self, name=name)
+    def __getattr__(self, name: str) -> Callable[[Mapping[str, str]], Any]:
+        for one in self.values():
+            if _camel(one.name) == name:
+                return one.client
+        raise AttributeError(name)
 
 
-Client = TypeVar("Client", bound=Tolerated | Mutant)
+def by_name(*clients: Client) -> Table[Client]:
+    """Return the table of the module that calls this. ``CachesA404`` is called ``caches-a-404``."""
+    module = sys._getframe(1).f_globals["__name__"]
+    table: Table[Client] = Table()
+    for one in clients:
+        name = one.name or _hyphened(one.factory.__name__)
+        assert name not in table, f"two clients are called {name}"
+        table[name] = replace(one, name=name, module=module)
+    return table
 
 
-def by_name(*clients: Client) -> dict[str, Client]:
-    """Return clients by their names: ``CachesA404`` is ``caches-a-404``."""
-    named = {one.name or _hyphened(one.factory.__name__): one for one in clients}
-    assert len(named) == len(clients), "two clients share a name"
-    return named
+def _camel(name: str) -> str:
+    return "".join(word[:1].upper() + word[1:] for word in name.split("-"))
 
 
 def _hyphened(name: str) -> str:
@@ -335,10 +385,6 @@ class HasATenSecondDeadline(LazyClient):
         super().__init__({**environ, "VAULT_CLIENT_TIMEOUT": f"{self.within:g}"})
 
 
-class HasAThirtySecondDeadline(HasATenSecondDeadline):
-    within = 30.0
-
-
 class LooksByItself(LazyClient):
     """Polls at a pace of its own, with or without callers."""
 
@@ -372,7 +418,9 @@ class AtShare(LazyClient):
         super()._arm(token.ttl * self.share if token is not None else seconds)
 
 
-class _Paced(Gate):
+class AsksOften(Gate):
+    """In an outage it asks twice a second for its caller, and half a time by itself."""
+
     pace = 0.4
 
     def __init__(self, longest: float) -> None:
@@ -391,10 +439,6 @@ class _Paced(Gate):
         yield
 
 
-class _Hasty(_Paced):
-    pace = 0.01
-
-
 class AsksAgainLater(Gate):
     """Retries at a fixed time after a failure; may ignore the first."""
 
@@ -404,16 +448,6 @@ class AsksAgainLater(Gate):
     def _leave(self, *, probe: bool, failed: bool, pause: float) -> None:
         rests = failed and self._failures >= self.forgives
         super()._leave(probe=probe, failed=failed, pause=self.pause if rests else pause)
-
-
-class AsksOften(LazyClient):
-    """In an outage it asks twice a second for its caller, and half a time by itself."""
-
-    gate_type = _Paced
-
-
-class AsksTooOften(LazyClient):
-    gate_type = _Hasty
 
 
 class _Reconnects(Wire):
@@ -431,14 +465,6 @@ class _Reconnects(Wire):
             time.sleep(self.pause)
 
 
-class _ReconnectsTooOften(_Reconnects):
-    pause = 0.01
-
-
-class ReconnectsTooOften(LazyClient):
-    wire_type = _ReconnectsTooOften
-
-
 class LogsInOnTheFirst403(LazyClient):
     """Logs in once to see whether the role has another policy."""
 
@@ -451,12 +477,6 @@ class LogsInOnTheFirst403(LazyClient):
             self._token = None
             return True
         return super()._was_dead(where, token, deadline)
-
-
-class LogsInOnTwo403s(LogsInOnTheFirst403):
-    """Logs in twice to see whether the role has another policy."""
-
-    times = 2
 
 
 class LeavesFiveThreads(LazyClient):
@@ -475,10 +495,6 @@ class LeavesFiveThreads(LazyClient):
                 self._started += 1
                 threading.Thread(target=threading.Event().wait, args=(600.0,), daemon=True).start()
             raise
-
-
-class LeavesNineThreads(LeavesFiveThreads):
-    left = 9
 
 
 class CachesForTheRefreshTime(LazyClient):
@@ -555,10 +571,6 @@ class RepeatsEachDeniedRead(LazyClient):
         return False
 
 
-class RepeatsItsFirstDeniedReadThreeTimes(RepeatsEachDeniedRead):
-    at_the_first = 3
-
-
 class LooksAtEachDenial(LazyClient):
     """Looks up its token, and remembers nothing of it."""
 
@@ -571,14 +583,6 @@ class LooksAtEachDenial(LazyClient):
             self._ask("GET", "auth/token/lookup-self", deadline, token)
         self._denied.pop(where, None)
         return super()._was_dead(where, token, deadline)
-
-
-class LooksUpItsTokenTwiceAtItsFirstDenial(LooksAtEachDenial):
-    at_the_first = 2
-
-
-class LooksUpItsTokenThreeTimesAtItsFirstDenial(LooksAtEachDenial):
-    at_the_first = 3
 
 
 KEPT = ("backend/database", "backend/redis", "backend/celery")
@@ -603,10 +607,6 @@ class KeepsThreeSecretsFresh(LazyClient):
                 where = f"{self._mount}/data/{path}"
                 with contextlib.suppress(ClientError):
                     self._wire.send("GET", where, deadline=deadline, token=token.value)
-
-
-class KeepsThreeSecretsTooFresh(KeepsThreeSecretsFresh):
-    every = 0.01
 
 
 class HasItsChangeMerged(LazyClient):
@@ -672,10 +672,6 @@ class KeepsFiveInReserve(Shaken):
             connection.close()
 
 
-class KeepsNineInReserve(KeepsFiveInReserve):
-    reserve = 9
-
-
 class _CallsItSomethingElse(LazyClient):
     """Reports a wrong outcome if the last failure has `word` in its text."""
 
@@ -720,13 +716,9 @@ def _of_anybody() -> ssl.SSLContext:
     return context
 
 
-class _Deaf(Gate):
+class IgnoresRetryAfter(Gate):
     def _leave(self, **how: Any) -> None:
         super()._leave(**{**how, "pause": 0.0})
-
-
-class IgnoresRetryAfter(LazyClient):
-    gate_type = _Deaf
 
 
 class GivesUpAtItsStart(LazyClient):

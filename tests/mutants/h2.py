@@ -10,7 +10,7 @@ from typing import Any
 
 import httpcore
 
-from tests.mutants.clients import Mutant, Tolerated, by_name
+from tests.mutants.clients import WHOLES, Mutant, Tolerated, by_name
 from tests.mutants.login_clients import BreaksItsCircuit
 from tests.subjects.http2_client import Http2Client, Http2Wire
 
@@ -19,6 +19,9 @@ from tests.subjects.http2_client import Http2Client, Http2Wire
 
 GOAWAY, HEAD = 7, 9
 """The type of a GOAWAY frame, and the length of a frame's head."""
+
+
+WHOLES[Http2Wire] = Http2Client, "wire_type"
 
 
 class _IgnoresGoaway(httpcore.NetworkStream):
@@ -74,23 +77,19 @@ class _Unheard(httpcore.SyncBackend):
         )
 
 
-class _KeepsOn(Http2Wire):
+class ReusesAConnectionAfterGoaway(Http2Wire):
+    """Gets no answer over it."""
+
     def _new(self) -> httpcore.ConnectionPool:
         return httpcore.ConnectionPool(
             ssl_context=self._context(), http2=True, max_connections=1, network_backend=_Unheard()
         )
 
 
-class ReusesAConnectionAfterGoaway(Http2Client):
-    """Gets no answer over it."""
-
-    wire_type = _KeepsOn
-
-
 HTTP2 = "python:tests.subjects.http2_client:Http2Client"
 
 
-class _Keeps(Http2Wire):
+class UsesADeadConnectionAgain(Http2Wire):
     """Gives up an unanswered request, and keeps its connection."""
 
     def _exchanged(
@@ -117,11 +116,7 @@ class _Keeps(Http2Wire):
         self._idle.append(connection)
 
 
-class UsesADeadConnectionAgain(Http2Client):
-    wire_type = _Keeps
-
-
-class _Patient(_Keeps):
+class DropsADeadConnectionAfterTwoRequests(UsesADeadConnectionAgain):
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._failures: dict[httpcore.ConnectionPool, int] = {}
@@ -132,19 +127,13 @@ class _Patient(_Keeps):
             self._idle.append(connection)
 
 
-class DropsADeadConnectionAfterTwoRequests(Http2Client):
-    wire_type = _Patient
-
-
 MUTANTS = by_name(
-    Mutant(ReusesAConnectionAfterGoaway, "H2-01", "no read fails", HTTP2),
-    Mutant(UsesADeadConnectionAgain, "H2-01", "a good read within", HTTP2),
-    Mutant(DropsADeadConnectionAfterTwoRequests, "H2-01", "at most 1", HTTP2),
+    Mutant(ReusesAConnectionAfterGoaway, "H2-01", "no read fails"),
+    Mutant(UsesADeadConnectionAgain, "H2-01", "a good read within"),
+    Mutant(DropsADeadConnectionAfterTwoRequests, "H2-01", "at most 1"),
 )
 
 
 TOLERATED = by_name(
-    Tolerated(BreaksItsCircuit, "H2-01", HTTP2).called(
-        "opens-a-circuit-after-a-failure-over-http2"
-    ),
+    Tolerated(BreaksItsCircuit, "H2-01").called("opens-a-circuit-after-a-failure-over-http2"),
 )

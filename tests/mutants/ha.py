@@ -11,14 +11,13 @@ from io import BytesIO
 from urllib.parse import urlsplit
 
 from tests.mutants.clients import (
-    REFERENCE,
     HasATenSecondDeadline,
     HasNoTimeout,
     Mutant,
-    ReconnectsTooOften,
     RetriesWithoutAPause,
     Tolerated,
     TreatsASealAsADeadToken,
+    _Reconnects,
     by_name,
 )
 from tests.mutants.login_clients import AsksOnceItIsOld, PausesForFourSeconds, TriesTwiceInEachCall
@@ -29,17 +28,13 @@ from tests.subjects.lazy_wire import Gate, MissingError, UnavailableError, Wire,
 # HA-01
 
 
-class _Fuse(Gate):
+class GivesUpAtTheFirstFailure(Gate):
     """Blows at the first failure."""
 
     def _enter(self, deadline: float) -> bool:
         if self._failures:
             raise UnavailableError("Vault failed once")
         return super()._enter(deadline)
-
-
-class GivesUpAtTheFirstFailure(LazyClient):
-    gate_type = _Fuse
 
 
 class AsksOnceForEachCallInAStepDown(RetriesWithoutAPause):
@@ -71,7 +66,7 @@ class _Follower(Wire):
         return bytes(received)
 
 
-class _Patient(_Follower):
+class WaitsForADeadLeader(_Follower):
     """Has no deadline for the other host."""
 
     patience: float | None = None
@@ -92,26 +87,16 @@ class _Patient(_Follower):
         """Note where Vault says that its leader is."""
 
 
-class WaitsForADeadLeader(LazyClient):
-    """Follows a redirect without its deadline."""
+class KeepsGoingToADeadLeader(WaitsForADeadLeader):
+    """Keeps going where it was redirected once."""
 
-    wire_type = _Patient
-
-
-class _Faithful(_Patient):
     patience = 0.3
 
     def told(self, host: str, port: int) -> None:
         self._host, self._port = host, port
 
 
-class KeepsGoingToADeadLeader(LazyClient):
-    """Keeps going where it was redirected once."""
-
-    wire_type = _Faithful
-
-
-class _Brief(Wire):
+class FollowsEachRedirectOnce(Wire):
     """Asks the other host too, with little time."""
 
     times = 1
@@ -132,15 +117,7 @@ class _Brief(Wire):
         raise TimeoutError
 
 
-class _BriefTwice(_Brief):
-    times = 2
-
-
-class FollowsEachRedirectTwice(LazyClient):
-    wire_type = _BriefTwice
-
-
-class _PatientToTheEnd(_Patient):
+class _PatientToTheEnd(WaitsForADeadLeader):
     """Waits there as long as the call may take."""
 
     def _exchange(self, request: bytes, deadline: float) -> bytes:
@@ -152,23 +129,15 @@ class HasATenSecondDeadlineForRedirects(HasATenSecondDeadline):
     wire_type = _PatientToTheEnd
 
 
-class FollowsEachRedirectOnce(LazyClient):
-    wire_type = _Brief
-
-
 # HA-05
 
 
-class _Refuser(Wire):
+class RefusesRedirects(Wire):
+    """So a standby that cannot forward is useless to it."""
+
     def _leader(self, raw: bytes) -> Wire | None:
         del raw
         return None
-
-
-class RefusesRedirects(LazyClient):
-    """So a standby that cannot forward is useless to it."""
-
-    wire_type = _Refuser
 
 
 class TreatsARedirectAsASuccessfulWrite(_WritesByItself):
@@ -210,25 +179,15 @@ class TreatsAMissingSecretAsADeadToken(LazyClient):
             raise
 
 
-class CachesA404ForTheRefreshTime(CachesA404):
-    """For nearly five seconds, so a new secret is seen in time."""
-
-    keeps = 4.5
-
-
 # HA-08
 
 
-class _GoesInCircles(Wire):
+class FollowsRedirectsWithoutALimit(Wire):
     def _exchange(self, request: bytes, deadline: float) -> bytes:
         raw = super()._exchange(request, deadline)
         while b" 307 " in raw.partition(b"\r\n")[0]:
             raw = super()._exchange(request, deadline)
         return raw
-
-
-class FollowsRedirectsWithoutALimit(LazyClient):
-    wire_type = _GoesInCircles
 
 
 class RepeatsAWriteAfterA302(_WritesByItself):
@@ -252,8 +211,8 @@ MUTANTS = by_name(
     Mutant(TreatsASealAsADeadToken, "HA-02", "the token survives").called(
         "treats-a-failover-as-a-dead-token"
     ),
-    Mutant(ReconnectsTooOften, "HA-02", "no connection storm").called(
-        "reconnects-too-often-to-a-dead-leader"
+    Mutant(_Reconnects, "HA-02", "no connection storm").called(
+        "reconnects-too-often-to-a-dead-leader", pause=0.01
     ),
     Mutant(HasNoTimeout, "HA-03", "every call ends within").called("waits-for-a-silent-leader"),
     Mutant(TreatsASealAsADeadToken, "HA-03", "the token survives").called(
@@ -261,9 +220,11 @@ MUTANTS = by_name(
     ),
     Mutant(WaitsForADeadLeader, "HA-04", "every call ends within"),
     Mutant(KeepsGoingToADeadLeader, "HA-04", "requests to it for"),
-    Mutant(FollowsEachRedirectTwice, "HA-04", "requests to it for"),
+    Mutant(FollowsEachRedirectOnce, "HA-04", "requests to it for").called(
+        "follows-each-redirect-twice", times=2
+    ),
     Mutant(RefusesRedirects, "HA-05", "no read fails"),
-    Mutant(TreatsARedirectAsASuccessfulWrite, "HA-05", "made no version", REFERENCE),
+    Mutant(TreatsARedirectAsASuccessfulWrite, "HA-05", "made no version"),
     Mutant(CachesA404, "HA-06", "the new value of"),
     Mutant(TreatsAMissingSecretAsADeadToken, "HA-06", "the token survives"),
     Mutant(TreatsASealAsADeadToken, "HA-07", "the token survives").called(
@@ -273,7 +234,7 @@ MUTANTS = by_name(
         "never-recovers-after-a-lost-quorum"
     ),
     Mutant(FollowsRedirectsWithoutALimit, "HA-08", "requests in one second"),
-    Mutant(RepeatsAWriteAfterA302, "HA-08", "the write was sent to", REFERENCE),
+    Mutant(RepeatsAWriteAfterA302, "HA-08", "the write was sent to"),
 )
 
 
@@ -288,6 +249,6 @@ TOLERATED = by_name(
     Tolerated(TriesTwiceInEachCall, "HA-04").called("tries-twice-in-each-redirected-call"),
     Tolerated(HasATenSecondDeadlineForRedirects, "HA-04"),
     Tolerated(FollowsEachRedirectOnce, "HA-04"),
-    Tolerated(CachesA404ForTheRefreshTime, "HA-06"),
+    Tolerated(CachesA404, "HA-06").called("caches-a-404-for-the-refresh-time", keeps=4.5),
     Tolerated(AsksOnceItIsOld, "HA-07").called("keeps-what-it-read-without-a-quorum"),
 )

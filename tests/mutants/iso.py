@@ -33,12 +33,6 @@ class PausesAllReadsAfterAFailure(LazyClient):
             raise
 
 
-class PausesAllReadsForTooLongAfterOneFailure(PausesAllReadsAfterAFailure):
-    """For longer than its callers can wait."""
-
-    rest = 7.0
-
-
 class SharesOneReadOfAllPathsWithAKey(LazyClient):
     """Answers a caller with another's read of a key with the same name."""
 
@@ -122,7 +116,7 @@ class RefreshesAllSecretsInOneCall(StopsARefreshRoundAtTheFirstFailure):
                 self._kept[path, key] = _secret(self._fetch(path, until), path)[key]
 
 
-class _InOrder(Wire):
+class SendsOneRequestAtATime(Wire):
     """One request at a time, waiting at most some seconds."""
 
     patience = 60.0
@@ -141,10 +135,6 @@ class _InOrder(Wire):
         finally:
             if held:
                 self._one.release()
-
-
-class SendsOneRequestAtATime(LazyClient):
-    wire_type = _InOrder
 
 
 class ClosesItsPoolAtATimeout(LazyClient):
@@ -175,7 +165,9 @@ class ClosesItsPoolAtATimeout(LazyClient):
         self._at_work.shutdown(wait=False)
 
 
-class _FewConnections(Wire):
+class HasTwoConnections(Wire):
+    """For a host, the default of Apache's HttpClient."""
+
     most = 2
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -189,28 +181,6 @@ class _FewConnections(Wire):
             return super()._exchange(request, deadline)
         finally:
             self._free.release()
-
-
-class HasTwoConnections(LazyClient):
-    """For a host, the default of Apache's HttpClient."""
-
-    wire_type = _FewConnections
-
-
-class _FourConnections(_FewConnections):
-    most = 4
-
-
-class HasFourConnections(LazyClient):
-    wire_type = _FourConnections
-
-
-class _InOrderForAMoment(_InOrder):
-    patience = 0.3
-
-
-class SendsAnotherRequestAfterAMoment(LazyClient):
-    wire_type = _InOrderForAMoment
 
 
 # ISO-02
@@ -257,7 +227,9 @@ class ClosesAllClientsWithOne(LazyClient):
 
 
 MUTANTS = by_name(
-    Mutant(PausesAllReadsForTooLongAfterOneFailure, "ISO-01", "no reader of"),
+    Mutant(PausesAllReadsAfterAFailure, "ISO-01", "no reader of").called(
+        "pauses-all-reads-for-too-long-after-one-failure", rest=7.0
+    ),
     Mutant(SharesOneReadOfAllPathsWithAKey, "ISO-01", "no wrong value"),
     Mutant(FailsAllReadsIfOneFails, "ISO-01", "no reader of"),
     Mutant(StopsARefreshRoundAtTheFirstFailure, "ISO-01", "no wrong value"),
@@ -273,6 +245,8 @@ MUTANTS = by_name(
 
 TOLERATED = by_name(
     Tolerated(PausesAllReadsAfterAFailure, "ISO-01"),
-    Tolerated(HasFourConnections, "ISO-01"),
-    Tolerated(SendsAnotherRequestAfterAMoment, "ISO-01"),
+    Tolerated(HasTwoConnections, "ISO-01").called("has-four-connections", most=4),
+    Tolerated(SendsOneRequestAtATime, "ISO-01").called(
+        "sends-another-request-after-a-moment", patience=0.3
+    ),
 )

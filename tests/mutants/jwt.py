@@ -10,7 +10,7 @@ from resilient_vault_client import AuthenticationFailed, Secret, SecretNotFound,
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._grant import Token as HeldToken
 from resilient_vault_client._methods import JwtFile
-from tests.mutants.clients import REFERENCE, Mutant, by_name
+from tests.mutants.clients import Mutant, by_name
 from tests.mutants.reference_clients import GivesUpAfterAnEmptyFile
 from vault_harness.judge.subjects.reference import ReferenceSubject
 
@@ -104,13 +104,13 @@ class TreatsARefusedJwtAsAMissingSecret(ReferenceSubject):
 
 
 MUTANTS = by_name(
-    Mutant(ReadsItsJwtOnce, "JWT-01", "0 refused logins", REFERENCE),
-    Mutant(RetriesItsJwtWithoutAPause, "JWT-01", "requests (login)", REFERENCE),
-    Mutant(GivesUpAfterARefusedJwt, "JWT-01", "a good read within", REFERENCE),
-    Mutant(ReplacesAJwtTokenAfterItsEnd, "JWT-01", "a token is replaced before it ends", REFERENCE),
-    Mutant(GivesUpAfterAnEmptyFile, "JWT-01", "a good read within", REFERENCE).called(
+    Mutant(ReadsItsJwtOnce, "JWT-01", "0 refused logins"),
+    Mutant(RetriesItsJwtWithoutAPause, "JWT-01", "requests (login)"),
+    Mutant(GivesUpAfterARefusedJwt, "JWT-01", "a good read within"),
+    Mutant(ReplacesAJwtTokenAfterItsEnd, "JWT-01", "a token is replaced before it ends"),
+    Mutant(GivesUpAfterAnEmptyFile, "JWT-01", "a good read within").called(
         "gives-up-after-an-empty-jwt-file"
     ),
-    Mutant(ResolvesItsJwtLinkOnce, "JWT-01", "0 refused logins", REFERENCE),
-    Mutant(TreatsARefusedJwtAsAMissingSecret, "JWT-01", "a failure then is", REFERENCE),
+    Mutant(ResolvesItsJwtLinkOnce, "JWT-01", "0 refused logins"),
+    Mutant(TreatsARefusedJwtAsAMissingSecret, "JWT-01", "a failure then is"),
 )

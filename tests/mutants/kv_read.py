@@ -11,17 +11,13 @@ from urllib.parse import unquote
 
 from resilient_vault_client import Secret, SecretNotFound
 from tests.mutants.clients import (
-    REFERENCE,
     CachesForTheRefreshTime,
     CachesForTooLong,
     LogsInOnTheFirst403,
-    LogsInOnTwo403s,
-    LooksUpItsTokenThreeTimesAtItsFirstDenial,
-    LooksUpItsTokenTwiceAtItsFirstDenial,
+    LooksAtEachDenial,
     Mutant,
     Remembers,
     RepeatsEachDeniedRead,
-    RepeatsItsFirstDeniedReadThreeTimes,
     Tolerated,
     _KeyByKeyAsEver,
     by_name,
@@ -202,12 +198,6 @@ class CachesADeletionForTheRefreshTime(LazyClient):
             raise
 
 
-class CachesADeletionForTooLong(CachesADeletionForTheRefreshTime):
-    """For longer than a value may be kept."""
-
-    keeps = 8.0
-
-
 class TreatsADeletedSecretAsMissingForTwoSeconds(LazyClient):
     lasts = 2.0
 
@@ -225,10 +215,6 @@ class TreatsADeletedSecretAsMissingForTwoSeconds(LazyClient):
             raise
 
 
-class ReportsUnhealthyLongerThanDeclared(ReportsUnhealthyForAWhile):
-    after = 6.0
-
-
 class CachesByTheLastPartOfThePath(CachesForTheRefreshTime):
     keeps = 1.0
 
@@ -239,12 +225,6 @@ class CachesByTheLastPartOfThePath(CachesForTheRefreshTime):
             value = LazyClient.read(self, path, key)
             self._values[name] = asked, value
         return value
-
-
-class AnswersAHealthQuestionTooLate(SaysSlowlyHowItIs):
-    """Takes a second more than a call has."""
-
-    lasts = 3.0
 
 
 class DropsEmptyKeysOfAWholeSecret(_KeyByKeyAsEver):
@@ -431,10 +411,6 @@ class KeepsTheWholeSecret(LazyClient):
         return dict(values)  # a copy for each caller
 
 
-class RetriesA404Once(RetriesA404WithinTheCall):
-    tries = 2
-
-
 class RefusesPathsWithSpecialCharacters(LazyClient):
     """Refuses those that are special in a URL."""
 
@@ -535,12 +511,8 @@ class CachesEachKeySeparately(LazyClient):
         return {key: self._kept[path, key][1] for key in new}
 
 
-class KeepsTheWholeSecretForTooLong(KeepsTheWholeSecret):
-    keeps = 9.6
-
-
 MUTANTS = by_name(
-    Mutant(CachesOneValueForEachPath, "KV-03", "read_cached of backend/pair", REFERENCE),
+    Mutant(CachesOneValueForEachPath, "KV-03", "read_cached of backend/pair"),
     Mutant(KeepsKeysThatWereRemoved, "KV-03", "read_all still gives"),
     Mutant(DecodesAsLatin1, "KV-03", "a value that nobody ever wrote"),
     Mutant(EncodesSpacesInPathsAsPlus, "KV-03", "no read of backend/data/ecommerce/jobs"),
@@ -551,14 +523,20 @@ MUTANTS = by_name(
     Mutant(TreatsADeletedSecretAsEmpty, "KV-03", "reported as deleted"),
     Mutant(TreatsAMissingKeyAsEmpty, "KV-03", "a value that nobody ever wrote"),
     Mutant(NeverRereadsADeletedVersion, "KV-03", "a secret that is undeleted is seen"),
-    Mutant(CachesA404Forever, "KV-03", "a secret that was missing is seen", REFERENCE),
+    Mutant(CachesA404Forever, "KV-03", "a secret that was missing is seen"),
     Mutant(TreatsAMissingKeyAsAnOutage, "KV-03", "it was reported as unavailable"),
-    Mutant(CachesADeletionForTooLong, "KV-03", "it was reported as deleted"),
+    Mutant(CachesADeletionForTheRefreshTime, "KV-03", "it was reported as deleted").called(
+        "caches-a-deletion-for-too-long", keeps=8.0
+    ),
     Mutant(TreatsADeletedSecretAsMissingForTwoSeconds, "KV-03", "it was reported as missing"),
     Mutant(CachesForTooLong, "KV-03", "still gives").called("serves-a-deleted-secret-for-too-long"),
-    Mutant(ReportsUnhealthyLongerThanDeclared, "KV-03", "health tells the truth", REFERENCE),
+    Mutant(ReportsUnhealthyForAWhile, "KV-03", "health tells the truth").called(
+        "reports-unhealthy-longer-than-declared", after=6.0
+    ),
     Mutant(CachesByTheLastPartOfThePath, "KV-03", "no wrong value"),
-    Mutant(AnswersAHealthQuestionTooLate, "KV-03", "health ends within", REFERENCE),
+    Mutant(SaysSlowlyHowItIs, "KV-03", "health ends within").called(
+        "answers-a-health-question-too-late", lasts=3.0
+    ),
     Mutant(DropsEmptyKeysOfAWholeSecret, "KV-03", "none of its keys"),
     Mutant(StripsItsValues, "KV-03", "a value that nobody ever wrote"),
     Mutant(DescendsIntoAKeyNamedData, "KV-03", "no read of backend/pair fails"),
@@ -580,18 +558,22 @@ MUTANTS = by_name(
     Mutant(TreatsPathsAsAlreadyEncoded, "KV-03", "read of backend/odd%3Fx"),
     Mutant(DecodesAPlusInAPathAsASpace, "KV-03", "read of backend/odd+x"),
     Mutant(ReplacesNonAsciiCharactersInPaths, "KV-03", "no read of backend/odd-\u00fc fails"),
-    Mutant(LowercasesPathsInItsCache, "KV-03", "read_cached of backend/Odd", REFERENCE),
-    Mutant(LogsInOnTwo403s, "KV-05", "at most 2 logins").called("logs-in-at-a-wrong-mount-twice"),
-    Mutant(RepeatsItsFirstDeniedReadThreeTimes, "KV-05", "reads for").called(
-        "repeats-its-first-read-at-a-wrong-mount-three-times"
+    Mutant(LowercasesPathsInItsCache, "KV-03", "read_cached of backend/Odd"),
+    Mutant(LogsInOnTheFirst403, "KV-05", "at most 2 logins").called(
+        "logs-in-at-a-wrong-mount-twice", times=2
     ),
-    Mutant(LooksUpItsTokenThreeTimesAtItsFirstDenial, "KV-05", "looks at the token for").called(
-        "looks-up-its-token-three-times-at-a-wrong-mount"
+    Mutant(RepeatsEachDeniedRead, "KV-05", "reads for").called(
+        "repeats-its-first-read-at-a-wrong-mount-three-times", at_the_first=3
+    ),
+    Mutant(LooksAtEachDenial, "KV-05", "looks at the token for").called(
+        "looks-up-its-token-three-times-at-a-wrong-mount", at_the_first=3
     ),
     Mutant(ReadsAWholeSecretKeyByKey, "KV-06", "all keys of a secret are of one version"),
     Mutant(ReturnsTheCachedObjectItself, "KV-06", "changes it for nobody else"),
     Mutant(CachesEachKeySeparately, "KV-06", "all keys of a secret are of one version"),
-    Mutant(KeepsTheWholeSecretForTooLong, "KV-06", "the last read gave"),
+    Mutant(KeepsTheWholeSecret, "KV-06", "the last read gave").called(
+        "keeps-the-whole-secret-for-too-long", keeps=9.6
+    ),
 )
 
 
@@ -599,26 +581,24 @@ TOLERATED = by_name(
     Tolerated(KeepsTheWholeSecret, "KV-03").called(
         "keeps-a-deleted-whole-secret-for-the-refresh-time"
     ),
-    Tolerated(RetriesA404Once, "KV-03"),
+    Tolerated(RetriesA404WithinTheCall, "KV-03").called("retries-a-404-once", tries=2),
     Tolerated(RefusesPathsWithSpecialCharacters, "KV-03"),
     Tolerated(CachesADeletionForTheRefreshTime, "KV-03"),
     Tolerated(CachesForTheRefreshTime, "KV-03").called(
         "serves-a-deleted-secret-for-the-refresh-time"
     ),
-    Tolerated(ReportsUnhealthyForAWhile, "KV-03", REFERENCE).called(
+    Tolerated(ReportsUnhealthyForAWhile, "KV-03").called(
         "reports-unhealthy-for-the-declared-pause"
     ),
-    Tolerated(SaysSlowlyHowItIs, "KV-03", REFERENCE).called(
-        "answers-a-health-question-at-its-deadline"
-    ),
+    Tolerated(SaysSlowlyHowItIs, "KV-03").called("answers-a-health-question-at-its-deadline"),
     Tolerated(LogsInOnTheFirst403, "KV-05").called("logs-in-at-a-wrong-mount-once"),
     Tolerated(RepeatsEachDeniedRead, "KV-05").called("repeats-each-read-at-a-wrong-mount"),
     Tolerated(LooksUpItsMountBeforeItReads, "KV-05"),
     Tolerated(SendsItsFirstRequestLate, "KV-05"),
     Tolerated(LooksEverySecond, "KV-05").called("looks-up-its-token-every-second-at-a-wrong-mount"),
     Tolerated(GivesUpAtItsStartOnADeniedMount, "KV-05"),
-    Tolerated(LooksUpItsTokenTwiceAtItsFirstDenial, "KV-05").called(
-        "looks-up-its-token-twice-at-a-wrong-mount"
+    Tolerated(LooksAtEachDenial, "KV-05").called(
+        "looks-up-its-token-twice-at-a-wrong-mount", at_the_first=2
     ),
     Tolerated(KeepsTheWholeSecret, "KV-06").called("keeps-the-whole-secret-for-the-refresh-time"),
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, ClassVar
 
 from resilient_vault_client import (
@@ -21,7 +20,7 @@ from resilient_vault_client._errors import ServerFailed, UnexpectedAnswer
 from resilient_vault_client._grant import Grant, Token
 from resilient_vault_client._grant import Token as LeasingToken
 from resilient_vault_client._leases import Held, Leases
-from tests.mutants.clients import REFERENCE, Mutant, Tolerated, by_name
+from tests.mutants.clients import Mutant, Tolerated, by_name
 from tests.mutants.reference_clients import (
     Leasing,
     NeverRenewsALease,
@@ -62,7 +61,9 @@ class _Silent(Leases):
 # LEASE-03
 
 
-class _Insists(Leases):
+class RetriesTheRenewalOfALostLease(Leases):
+    """Takes `lease not found` for a temporary failure."""
+
     def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
         reason = super()._renew(held, grant, deadline)
         if reason == "not_found":
@@ -71,24 +72,16 @@ class _Insists(Leases):
         return reason
 
 
-class RetriesTheRenewalOfALostLease(Leasing):
-    """Takes `lease not found` for a temporary failure."""
+class ReplacesALostLeaseTwice(_LeasesTwo):
+    """The renewer and a caller both do."""
 
-    leases_type = _Insists
-
-
-class _FetchesTwice(_LeasesTwo):
     def _is_for(self, reason: str) -> bool:
         return reason == "not_found"
 
 
-class ReplacesALostLeaseTwice(Leasing):
-    """The renewer and a caller both do."""
+class AsksTwiceAboutALostLease(Leases):
+    """Checks once more that a lease is gone."""
 
-    leases_type = _FetchesTwice
-
-
-class _AsksTwice(Leases):
     tries = 2
     _asked = 0
 
@@ -102,14 +95,6 @@ class _AsksTwice(Leases):
         return reason
 
 
-class _AsksThreeTimes(_AsksTwice):
-    tries = 3
-
-
-class AsksThreeTimesAboutALostLease(Leasing):
-    leases_type = _AsksThreeTimes
-
-
 class KeepsOnlyOneLease(Leasing):
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -120,7 +105,7 @@ class KeepsOnlyOneLease(Leasing):
         return super().lease(self._path, failed)
 
 
-class _EndsWithOne(Leases):
+class StopsAllRenewalsAtOneLostLease(Leases):
     _over = False
 
     def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
@@ -132,11 +117,7 @@ class _EndsWithOne(Leases):
         return None if self._over else super()._step()
 
 
-class StopsAllRenewalsAtOneLostLease(Leasing):
-    leases_type: ClassVar[type[Leases]] = _EndsWithOne
-
-
-class _LosesAll(Leases):
+class ReplacesAllCredentialsForOneLostLease(Leases):
     def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
         reason = super()._renew(held, grant, deadline)
         if reason == "not_found":
@@ -146,11 +127,9 @@ class _LosesAll(Leases):
         return reason
 
 
-class ReplacesAllCredentialsForOneLostLease(Leasing):
-    leases_type: ClassVar[type[Leases]] = _LosesAll
+class LogsInForEachFailedLease(Leases):
+    """Its leases stay with their token; nobody uses the new tokens, which live on."""
 
-
-class _LogsInForEachFailure(Leases):
     def _ask_for_more(self, grant: Grant, deadline: Deadline) -> dict[str, Any]:
         try:
             return super()._ask_for_more(grant, deadline)
@@ -160,29 +139,13 @@ class _LogsInForEachFailure(Leases):
             raise
 
 
-class LogsInForEachFailedLease(Leasing):
-    """Its leases stay with their token; nobody uses the new tokens, which live on."""
+class WaitsForeverForAnotherCredential(NeverRenewsALease):
+    """Renews nothing, and has no deadline for a replacement in the background."""
 
-    leases_type: ClassVar[type[Leases]] = _LogsInForEachFailure
-
-
-class _WaitsForeverForAnother(NeverRenewsALease):
     def _ask(self, path: str, token: LeasingToken, deadline: Deadline) -> Grant:
         if self._by_path[path].grant is not None:
             deadline = Deadline(3600.0)
         return super()._ask(path, token, deadline)
-
-
-class WaitsForeverForAnotherCredential(Leasing):
-    """Renews nothing, and has no deadline for a replacement in the background."""
-
-    leases_type: ClassVar[type[Leases]] = _WaitsForeverForAnother
-
-
-class AsksTwiceAboutALostLease(Leasing):
-    """Checks once more that a lease is gone."""
-
-    leases_type = _AsksTwice
 
 
 class RenewsInCalls(Leasing):
@@ -197,7 +160,9 @@ def _is_lost(error: VaultError) -> bool:
     return isinstance(error, VaultUnavailable) and error.status is None
 
 
-class _ReplacesAtALostAnswer(RenewsAtShare):
+class ReplacesAtALostAnswer(RenewsAtShare):
+    """If a renewal was not answered."""
+
     share = 0.4
     times = 1
 
@@ -216,16 +181,10 @@ class _ReplacesAtALostAnswer(RenewsAtShare):
         return super()._replace(held, deadline, patience, reason)
 
 
-class ReplacesAtALostAnswer(Leasing):
-    """If a renewal was not answered."""
-
-    leases_type: ClassVar[type[Leases]] = _ReplacesAtALostAnswer
-
-
 # LEASE-04
 
 
-class _MintsAtEachFailure(RenewsAtShare):
+class ReplacesACredentialAtEachFailedRenewal(RenewsAtShare):
     share = 0.4
 
     def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
@@ -233,16 +192,6 @@ class _MintsAtEachFailure(RenewsAtShare):
             return super()._renew(held, grant, deadline)
         except Exception:  # noqa: BLE001 - every failure counts as the lease's end
             return "not_renewed"
-
-
-class ReplacesACredentialAtEachFailedRenewal(Leasing):
-    leases_type = _MintsAtEachFailure
-
-
-class HandsOutEndedCredentialsWhileItRenews(Leasing):
-    """Gives renewals unlimited time."""
-
-    leases_type = Trusting
 
 
 class _SilentAfterA500(_Silent):
@@ -256,17 +205,7 @@ class _SilentAfterA500(_Silent):
         return self._failing and reason != "start"
 
 
-class _SilentForLongAfterA500(_SilentAfterA500):
-    seconds = 10.0
-
-
-class PausesForTooLongAfterA500(Leasing):
-    """For ten seconds, more than a life."""
-
-    leases_type = _SilentForLongAfterA500
-
-
-class _TriesOn(RenewsAtShare):
+class RenewsLeasesWithoutAPause(RenewsAtShare):
     """Retries a failing renewal some times, and waits for the lease's end."""
 
     share = 0.5
@@ -291,21 +230,9 @@ class _TriesOn(RenewsAtShare):
         return super()._replace(held, deadline, patience, reason)
 
 
-class RenewsLeasesWithoutAPause(Leasing):
-    """Up to the last part of a life."""
+class LogsInForDeniedRenewals(Leases):
+    """Twice a second, until the lease has nearly ended."""
 
-    leases_type: ClassVar[type[Leases]] = _TriesOn
-
-
-class _TriesAHundredTimes(_TriesOn):
-    tries, pause = 100, 0.01
-
-
-class TriesALeaseAHundredTimes(Leasing):
-    leases_type = _TriesAHundredTimes
-
-
-class _LogsInForDeniedRenewals(Leases):
     most = 99
     _logged_in = 0
 
@@ -322,78 +249,18 @@ class _LogsInForDeniedRenewals(Leases):
         return super()._denied(held, grant, denial, deadline)
 
 
-class LogsInForDeniedRenewals(Leasing):
-    """Twice a second, until the lease has nearly ended."""
-
-    leases_type: ClassVar[type[Leases]] = _LogsInForDeniedRenewals
-
-
-class _MintsInItsTime(_MintsAtEachFailure):
-    share = 0.56
-
-
-class ReplacesACredentialAtHalfItsLifeWhenRenewalsFail(Leasing):
-    leases_type = _MintsInItsTime
-
-
-class _LogsInOnceForThem(_LogsInForDeniedRenewals):
-    most = 1
-
-
-class LogsInOnceForDeniedRenewals(Leasing):
-    """To see whether its role may do more now."""
-
-    leases_type: ClassVar[type[Leases]] = _LogsInOnceForThem
-
-
-class _SilentForAWhileAfterA500(_SilentAfterA500):
-    seconds = 6.0
-
-
-class PausesAWhileAfterA500(Leasing):
-    """For three quarters of a life, as pauses may grow."""
-
-    leases_type = _SilentForAWhileAfterA500
-
-
-class _TriesThirteenTimes(_TriesOn):
-    tries, pause = 13, 0.1
-
-
-class TriesALeaseThirteenTimes(Leasing):
-    leases_type = _TriesThirteenTimes
-
-
 # LEASE-06
 
 
-class ReplacesACredentialAtHalfItsLife(Leasing):
-    leases_type = NeverRenewsALease
+class RenewsALeaseForHalfItsLife(Leases):
+    """Asks for half of what the lease had at first."""
 
-
-class _AsksForLittle(Leases):
     def _ask_for_more(self, grant: Grant, deadline: Deadline) -> dict[str, Any]:
         half = grant.increment // 2
         return self._api.renew_lease(grant.token.text, grant.id, half, deadline)
 
 
-class RenewsALeaseForHalfItsLife(Leasing):
-    """Asks for half of what the lease had at first."""
-
-    leases_type = _AsksForLittle
-
-
-class _RenewsLate(RenewsAtShare):
-    share = 0.94
-
-
-class RenewsLeasesLate(Leasing):
-    """In the last tenth of a life, where a slow answer is too late."""
-
-    leases_type = _RenewsLate
-
-
-class _LivesAsTheFirst(Leases):
+class RenewsAllLeasesByTheLifeOfTheFirst(Leases):
     _first = 0
 
     def _ask(self, path: str, token: Token, deadline: Deadline) -> Grant:
@@ -403,11 +270,9 @@ class _LivesAsTheFirst(Leases):
         return grant
 
 
-class RenewsAllLeasesByTheLifeOfTheFirst(Leasing):
-    leases_type: ClassVar[type[Leases]] = _LivesAsTheFirst
+class StopsRenewingLeasesAfterASeal(Leases):
+    """After a renewal that meets a seal."""
 
-
-class _EndsWithASeal(Leases):
     _over = False
 
     def _failed(self, held: Held, error: VaultError) -> float:
@@ -423,12 +288,6 @@ class _EndsWithASeal(Leases):
         return super()._replace(held, deadline, patience, reason)
 
 
-class StopsRenewingLeasesAfterASeal(Leasing):
-    """After a renewal that meets a seal."""
-
-    leases_type: ClassVar[type[Leases]] = _EndsWithASeal
-
-
 class _MeetsEachPage(Leases):
     """Renews the short lease early and the long one late, so that each gets a page."""
 
@@ -437,7 +296,7 @@ class _MeetsEachPage(Leases):
         held.due = grant.granted_at + grant.life * (0.5 if grant.life < 18.0 else 0.7)
 
 
-class _LosesItsToken(_MeetsEachPage):
+class LogsInAfterAGateway403ForALease(_MeetsEachPage):
     def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
         try:
             return super()._renew(held, grant, deadline)
@@ -447,11 +306,9 @@ class _LosesItsToken(_MeetsEachPage):
             raise
 
 
-class LogsInAfterAGateway403ForALease(Leasing):
-    leases_type: ClassVar[type[Leases]] = _LosesItsToken
+class StopsRenewingLeasesAfterAGatewayPage(Leases):
+    """A caller gets another credential after the end."""
 
-
-class _EndsAtAPage(Leases):
     _ended = False
 
     def _failed(self, held: Held, error: VaultError) -> float:
@@ -467,13 +324,9 @@ class _EndsAtAPage(Leases):
             held.due = math.inf
 
 
-class StopsRenewingLeasesAfterAGatewayPage(Leasing):
-    """A caller gets another credential after the end."""
+class TreatsAGatewayPageAsARenewedLease(Leases):
+    """Looks only at the status."""
 
-    leases_type: ClassVar[type[Leases]] = _EndsAtAPage
-
-
-class _AcceptsAGatewayPage(Leases):
     def _ask_for_more(self, grant: Grant, deadline: Deadline) -> dict[str, Any]:
         try:
             return super()._ask_for_more(grant, deadline)
@@ -481,12 +334,6 @@ class _AcceptsAGatewayPage(Leases):
             if error.status != 200:
                 raise
             return {"lease_duration": grant.increment, "renewable": True}
-
-
-class TreatsAGatewayPageAsARenewedLease(Leasing):
-    """Looks only at the status."""
-
-    leases_type: ClassVar[type[Leases]] = _AcceptsAGatewayPage
 
 
 class HandsOutNoCredentialInAnOutage(Leasing):
@@ -524,21 +371,7 @@ class LooksUp(Leases):
         )
 
 
-class LooksUpItsLeases(Leasing):
-    """Before and after it renews; neither is a renewal."""
-
-    leases_type = LooksUp
-
-
-class _RenewsJustInTime(RenewsAtShare):
-    share = 0.86
-
-
-class RenewsLeasesJustInTime(Leasing):
-    leases_type = _RenewsJustInTime
-
-
-class _ReplacesAtAPage(Leases):
+class ReplacesACredentialAfterAGatewayPage(Leases):
     def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
         try:
             return super()._renew(held, grant, deadline)
@@ -547,46 +380,30 @@ class _ReplacesAtAPage(Leases):
             return "not_renewable"
 
 
-class ReplacesACredentialAfterAGatewayPage(Leasing):
-    leases_type: ClassVar[type[Leases]] = _ReplacesAtAPage
-
-
 # LEASE-07
 
 
-class _Believing(RenewsAtShare):
+class PlansEachRenewalByTheFirstLife(RenewsAtShare):
+    """Assumes that each renewal grants the full life."""
+
     share = 2 / 3
 
     def _ask_for_more(self, grant: Grant, deadline: Deadline) -> dict[str, Any]:
         return {**super()._ask_for_more(grant, deadline), "lease_duration": grant.increment}
 
 
-class PlansEachRenewalByTheFirstLife(Leasing):
-    """Assumes that each renewal grants the full life."""
+class HandsOutNothingAtTheMaxTtl(_Silent):
+    """If a lease could not be extended."""
 
-    leases_type = _Believing
-
-
-class _SilentAtItsMaxTtl(_Silent):
     def _is_for(self, reason: str) -> bool:
         return reason in ("expired", "max_ttl", "not_found")
 
 
-class HandsOutNothingAtTheMaxTtl(Leasing):
-    """If a lease could not be extended."""
-
-    leases_type = _SilentAtItsMaxTtl
-
-
-class _NeverRenewsEarly(NeverRenewsALease, RenewsAtShare):
+class ReplacesACredentialTooEarly(NeverRenewsALease, RenewsAtShare):
     share = 0.4
 
 
-class ReplacesACredentialTooEarly(Leasing):
-    leases_type = _NeverRenewsEarly
-
-
-class _RenewsOn(RenewsAtShare):
+class RenewsALeaseToTheVeryEnd(RenewsAtShare):
     """Renews on after a renewal grants less than at first."""
 
     share = 0.3
@@ -605,40 +422,16 @@ class _RenewsOn(RenewsAtShare):
         return super()._replace(held, deadline, patience, reason)
 
 
-class RenewsALeaseToTheVeryEnd(Leasing):
-    """At 0.3 of the last grant, however small."""
-
-    leases_type: ClassVar[type[Leases]] = _RenewsOn
-
-
-class _RenewsOnFiveTimes(_RenewsOn):
-    times = 5
-
-
-class RenewsTheRestOfALifeFiveTimes(Leasing):
-    leases_type = _RenewsOnFiveTimes
-
-
-class _NeverRenewsInTurn(NeverRenewsALease, RenewsAtShare):
+class ReplacesACredentialAfterHalfItsLife(NeverRenewsALease, RenewsAtShare):
     share = 0.56
-
-
-class ReplacesACredentialAfterHalfItsLife(Leasing):
-    leases_type = _NeverRenewsInTurn
-
-
-class _RenewsOnFourTimes(_RenewsOn):
-    times = 4
-
-
-class RenewsTheRestOfALifeFourTimes(Leasing):
-    leases_type = _RenewsOnFourTimes
 
 
 # LEASE-09
 
 
-class _StopsAtALostAnswer(Leases):
+class StopsRenewingLeasesAfterALostAnswer(Leases):
+    """Its thread handles Vault's errors, and dies without an answer."""
+
     def _failed(self, held: Held, error: VaultError) -> float:
         wait = super()._failed(held, error)
         if _is_lost(error):
@@ -648,13 +441,7 @@ class _StopsAtALostAnswer(Leases):
         return wait
 
 
-class StopsRenewingLeasesAfterALostAnswer(Leasing):
-    """Its thread handles Vault's errors, and dies without an answer."""
-
-    leases_type: ClassVar[type[Leases]] = _StopsAtALostAnswer
-
-
-class _EndsWithALostAnswer(Leases):
+class LosesItsLeasesAfterALostAnswer(Leases):
     _lost = False
 
     def _failed(self, held: Held, error: VaultError) -> float:
@@ -670,18 +457,6 @@ class _EndsWithALostAnswer(Leases):
         return super()._replace(held, deadline, patience, reason)
 
 
-class LosesItsLeasesAfterALostAnswer(Leasing):
-    leases_type = _EndsWithALostAnswer
-
-
-class _ReplacesTwiceAtALostAnswer(_ReplacesAtALostAnswer):
-    times = 2
-
-
-class ReplacesACredentialTwiceAfterALostAnswer(Leasing):
-    leases_type = _ReplacesTwiceAtALostAnswer
-
-
 class _Patient(Leases):
     """Waits for a renewal's result before it hands out a credential."""
 
@@ -694,16 +469,6 @@ class _Patient(Leases):
         return super().current(path, deadline)
 
 
-class _PatientForLong(_Patient):
-    waits = 1.3
-
-
-class WaitsTooLongForARenewalOfALease(Leasing):
-    """For more than half of a renewal's time."""
-
-    leases_type = _PatientForLong
-
-
 class RenewsLeasesInACallersCall(Leasing):
     """One renews; all others are served."""
 
@@ -712,83 +477,89 @@ class RenewsLeasesInACallersCall(Leasing):
         self.client._session().leases._threaded = False
 
 
-class _PatientForAMoment(_Patient):
-    waits = 0.5
-
-
-class WaitsALittleForARenewalOfALease(Leasing):
-    """For less than a third of a renewal's time."""
-
-    leases_type = _PatientForAMoment
-
-
-_mutant = partial(Mutant, base=REFERENCE)
-
-
-_tolerated = partial(Tolerated, base=REFERENCE)
-
-
 MUTANTS = by_name(
-    _mutant(RetriesTheRenewalOfALostLease, "LEASE-03", "renewals of a lease that is not found"),
-    _mutant(ReplacesALostLeaseTwice, "LEASE-03", "at most 1 credential"),
-    _mutant(AsksThreeTimesAboutALostLease, "LEASE-03", "at most 2 renewals of a lease"),
-    _mutant(KeepsOnlyOneLease, "LEASE-03", "its own role"),
-    _mutant(StopsAllRenewalsAtOneLostLease, "LEASE-03", "the other path"),
-    _mutant(ReplacesAllCredentialsForOneLostLease, "LEASE-03", "at most 1 credential"),
-    _mutant(LogsInForEachFailedLease, "LEASE-03", "the token survives").called(
+    Mutant(RetriesTheRenewalOfALostLease, "LEASE-03", "renewals of a lease that is not found"),
+    Mutant(ReplacesALostLeaseTwice, "LEASE-03", "at most 1 credential"),
+    Mutant(AsksTwiceAboutALostLease, "LEASE-03", "at most 2 renewals of a lease").called(
+        "asks-three-times-about-a-lost-lease", tries=3
+    ),
+    Mutant(KeepsOnlyOneLease, "LEASE-03", "its own role"),
+    Mutant(StopsAllRenewalsAtOneLostLease, "LEASE-03", "the other path"),
+    Mutant(ReplacesAllCredentialsForOneLostLease, "LEASE-03", "at most 1 credential"),
+    Mutant(LogsInForEachFailedLease, "LEASE-03", "the token survives").called(
         "logs-in-for-a-lease-that-is-not-found"
     ),
-    _mutant(WaitsForeverForAnotherCredential, "LEASE-03", "is renewed, or replaced"),
-    _mutant(ReplacesACredentialAtEachFailedRenewal, "LEASE-04", "from one credential to the next"),
-    _mutant(HandsOutEndedCredentialsWhileItRenews, "LEASE-04", "accepted by the database"),
-    _mutant(PausesForTooLongAfterA500, "LEASE-04", "goes without"),
-    _mutant(RenewsLeasesWithoutAPause, "LEASE-04", "renewals of leases"),
-    _mutant(TriesALeaseAHundredTimes, "LEASE-04", "renewals of leases"),
-    _mutant(LogsInForEachFailedLease, "LEASE-04", "the token survives").called(
+    Mutant(WaitsForeverForAnotherCredential, "LEASE-03", "is renewed, or replaced"),
+    Mutant(ReplacesACredentialAtEachFailedRenewal, "LEASE-04", "from one credential to the next"),
+    Mutant(Trusting, "LEASE-04", "accepted by the database").called(
+        "hands-out-ended-credentials-while-it-renews"
+    ),
+    Mutant(_SilentAfterA500, "LEASE-04", "goes without").called(
+        "pauses-for-too-long-after-a-500", seconds=10.0
+    ),
+    Mutant(RenewsLeasesWithoutAPause, "LEASE-04", "renewals of leases"),
+    Mutant(RenewsLeasesWithoutAPause, "LEASE-04", "renewals of leases").called(
+        "tries-a-lease-a-hundred-times", tries=100, pause=0.01
+    ),
+    Mutant(LogsInForEachFailedLease, "LEASE-04", "the token survives").called(
         "logs-in-for-each-lease-that-fails"
     ),
-    _mutant(LogsInForDeniedRenewals, "LEASE-04", "at most 1 login"),
-    _mutant(ReplacesACredentialAtHalfItsLife, "LEASE-06", "at most 1 credential"),
-    _mutant(RenewsALeaseForHalfItsLife, "LEASE-06", "renewed for"),
-    _mutant(RenewsLeasesLate, "LEASE-06", "a renewal between"),
-    _mutant(RenewsAllLeasesByTheLifeOfTheFirst, "LEASE-06", "a renewal between"),
-    _mutant(StopsRenewingLeasesAfterASeal, "LEASE-06", "is renewed, or replaced"),
-    _mutant(LogsInAfterAGateway403ForALease, "LEASE-06", "the token survives"),
-    _mutant(StopsRenewingLeasesAfterAGatewayPage, "LEASE-06", "is renewed, or replaced"),
-    _mutant(TreatsAGatewayPageAsARenewedLease, "LEASE-06", "is renewed, or replaced"),
-    _mutant(HandsOutNoCredentialInAnOutage, "LEASE-06", "given what is at hand"),
-    _mutant(LooksUpItsTokenBeforeItHandsOutACredential, "LEASE-06", "given what is at hand"),
-    _mutant(PlansEachRenewalByTheFirstLife, "LEASE-07", "accepted by the database"),
-    _mutant(HandsOutNothingAtTheMaxTtl, "LEASE-07", "goes without"),
-    _mutant(ReplacesACredentialTooEarly, "LEASE-07", "from one credential to the next"),
-    _mutant(RenewsALeaseToTheVeryEnd, "LEASE-07", "a lease whose maximum is near"),
-    _mutant(RenewsTheRestOfALifeFiveTimes, "LEASE-07", "a lease whose maximum is near"),
-    _mutant(StopsRenewingLeasesAfterALostAnswer, "LEASE-09", "accepted by the database"),
-    _mutant(LosesItsLeasesAfterALostAnswer, "LEASE-09", "goes without"),
-    _mutant(
-        ReplacesACredentialTwiceAfterALostAnswer, "LEASE-09", "from one credential to the next"
+    Mutant(LogsInForDeniedRenewals, "LEASE-04", "at most 1 login"),
+    Mutant(NeverRenewsALease, "LEASE-06", "at most 1 credential").called(
+        "replaces-a-credential-at-half-its-life"
     ),
-    _mutant(WaitsTooLongForARenewalOfALease, "LEASE-09", "holds up no call for a credential"),
+    Mutant(RenewsALeaseForHalfItsLife, "LEASE-06", "renewed for"),
+    Mutant(RenewsAtShare, "LEASE-06", "a renewal between").called("renews-leases-late", share=0.94),
+    Mutant(RenewsAllLeasesByTheLifeOfTheFirst, "LEASE-06", "a renewal between"),
+    Mutant(StopsRenewingLeasesAfterASeal, "LEASE-06", "is renewed, or replaced"),
+    Mutant(LogsInAfterAGateway403ForALease, "LEASE-06", "the token survives"),
+    Mutant(StopsRenewingLeasesAfterAGatewayPage, "LEASE-06", "is renewed, or replaced"),
+    Mutant(TreatsAGatewayPageAsARenewedLease, "LEASE-06", "is renewed, or replaced"),
+    Mutant(HandsOutNoCredentialInAnOutage, "LEASE-06", "given what is at hand"),
+    Mutant(LooksUpItsTokenBeforeItHandsOutACredential, "LEASE-06", "given what is at hand"),
+    Mutant(PlansEachRenewalByTheFirstLife, "LEASE-07", "accepted by the database"),
+    Mutant(HandsOutNothingAtTheMaxTtl, "LEASE-07", "goes without"),
+    Mutant(ReplacesACredentialTooEarly, "LEASE-07", "from one credential to the next"),
+    Mutant(RenewsALeaseToTheVeryEnd, "LEASE-07", "a lease whose maximum is near"),
+    Mutant(RenewsALeaseToTheVeryEnd, "LEASE-07", "a lease whose maximum is near").called(
+        "renews-the-rest-of-a-life-five-times", times=5
+    ),
+    Mutant(StopsRenewingLeasesAfterALostAnswer, "LEASE-09", "accepted by the database"),
+    Mutant(LosesItsLeasesAfterALostAnswer, "LEASE-09", "goes without"),
+    Mutant(ReplacesAtALostAnswer, "LEASE-09", "from one credential to the next").called(
+        "replaces-a-credential-twice-after-a-lost-answer", times=2
+    ),
+    Mutant(_Patient, "LEASE-09", "holds up no call for a credential").called(
+        "waits-too-long-for-a-renewal-of-a-lease", waits=1.3
+    ),
 )
 
 
 TOLERATED = by_name(
-    _tolerated(AsksTwiceAboutALostLease, "LEASE-03"),
-    _tolerated(RenewsInCalls, "LEASE-03").called("renews-leases-in-calls"),
-    _tolerated(ReplacesAtALostAnswer, "LEASE-03").called("replaces-a-credential-after-silence"),
-    _tolerated(ReplacesACredentialAtHalfItsLifeWhenRenewalsFail, "LEASE-04"),
-    _tolerated(LogsInOnceForDeniedRenewals, "LEASE-04"),
-    _tolerated(PausesAWhileAfterA500, "LEASE-04"),
-    _tolerated(TriesALeaseThirteenTimes, "LEASE-04"),
-    _tolerated(LooksUpItsLeases, "LEASE-06"),
-    _tolerated(RenewsLeasesJustInTime, "LEASE-06"),
-    _tolerated(RenewsInCalls, "LEASE-06").called("renews-leases-in-calls-under-a-seal"),
-    _tolerated(ReplacesACredentialAfterAGatewayPage, "LEASE-06"),
-    _tolerated(ReplacesACredentialAfterHalfItsLife, "LEASE-07"),
-    _tolerated(RenewsTheRestOfALifeFourTimes, "LEASE-07"),
-    _tolerated(ReplacesAtALostAnswer, "LEASE-09").called(
+    Tolerated(AsksTwiceAboutALostLease, "LEASE-03"),
+    Tolerated(RenewsInCalls, "LEASE-03").called("renews-leases-in-calls"),
+    Tolerated(ReplacesAtALostAnswer, "LEASE-03").called("replaces-a-credential-after-silence"),
+    Tolerated(ReplacesACredentialAtEachFailedRenewal, "LEASE-04").called(
+        "replaces-a-credential-at-half-its-life-when-renewals-fail", share=0.56
+    ),
+    Tolerated(LogsInForDeniedRenewals, "LEASE-04").called(
+        "logs-in-once-for-denied-renewals", most=1
+    ),
+    Tolerated(_SilentAfterA500, "LEASE-04").called("pauses-a-while-after-a-500", seconds=6.0),
+    Tolerated(RenewsLeasesWithoutAPause, "LEASE-04").called(
+        "tries-a-lease-thirteen-times", tries=13, pause=0.1
+    ),
+    Tolerated(LooksUp, "LEASE-06").called("looks-up-its-leases"),
+    Tolerated(RenewsAtShare, "LEASE-06").called("renews-leases-just-in-time", share=0.86),
+    Tolerated(RenewsInCalls, "LEASE-06").called("renews-leases-in-calls-under-a-seal"),
+    Tolerated(ReplacesACredentialAfterAGatewayPage, "LEASE-06"),
+    Tolerated(ReplacesACredentialAfterHalfItsLife, "LEASE-07"),
+    Tolerated(RenewsALeaseToTheVeryEnd, "LEASE-07").called(
+        "renews-the-rest-of-a-life-four-times", times=4
+    ),
+    Tolerated(ReplacesAtALostAnswer, "LEASE-09").called(
         "replaces-a-credential-after-a-lost-answer"
     ),
-    _tolerated(RenewsLeasesInACallersCall, "LEASE-09"),
-    _tolerated(WaitsALittleForARenewalOfALease, "LEASE-09"),
+    Tolerated(RenewsLeasesInACallersCall, "LEASE-09"),
+    Tolerated(_Patient, "LEASE-09").called("waits-a-little-for-a-renewal-of-a-lease", waits=0.5),
 )

@@ -7,7 +7,6 @@ import math
 import threading
 import time
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, ClassVar
 
 from resilient_vault_client import (
@@ -23,7 +22,7 @@ from resilient_vault_client._errors import RateLimited, ServerFailed, Unexpected
 from resilient_vault_client._grant import Grant, Token
 from resilient_vault_client._grant import Token as LeaseToken
 from resilient_vault_client._leases import Held, Leases
-from tests.mutants.clients import REFERENCE, Mutant, Tolerated, by_name
+from tests.mutants.clients import Mutant, Tolerated, by_name
 from tests.mutants.lease_renewal import _LeasesTwo, _Silent
 from tests.mutants.reference_clients import (
     Leasing,
@@ -49,14 +48,6 @@ class ActsOnReportsTooLate(Leasing):
             since = time.monotonic() - self._first.setdefault(failed, time.monotonic())
             failed = failed if since >= self.after else None
         return super().lease(path, failed)
-
-
-class _LeasesThree(_LeasesTwo):
-    times = 3
-
-
-class RequestsThreeCredentialsForALostOne(Leasing):
-    leases_type = _LeasesThree
 
 
 class _Restless(Leases):
@@ -92,7 +83,9 @@ class NeverLogsInAgainForALease(Leasing):
         session.leases._with_token = careless
 
 
-class _ForEachReport(Leases):
+class ReplacesACredentialForEachReport(Leases):
+    """Takes a new credential for each report of a refusal, even of a replaced user."""
+
     def failed(self, path: str, username: str) -> None:
         held, deadline = self._by_path[path], Deadline(self._timeout)
         with held.alone(deadline):
@@ -105,12 +98,6 @@ class _ForEachReport(Leases):
         return True
 
 
-class ReplacesACredentialForEachReport(Leasing):
-    """Takes a new credential for each report of a refusal, even of a replaced user."""
-
-    leases_type: ClassVar[type[Leases]] = _ForEachReport
-
-
 class ReplacesACredentialForALateReport(Leasing):
     """Takes each report for one of the current user."""
 
@@ -120,7 +107,7 @@ class ReplacesACredentialForALateReport(Leasing):
         return super().lease(path, failed)
 
 
-class _OneLock(Leases):
+class HasOneLockForAllLeases(Leases):
     """Makes every caller for a credential, of any path, wait for the one before."""
 
     waits: ClassVar[float] = math.inf
@@ -133,12 +120,6 @@ class _OneLock(Leases):
         finally:
             if held:
                 lock.release()
-
-
-class HasOneLockForAllLeases(Leasing):
-    """Holds it while Vault makes a user."""
-
-    leases_type: ClassVar[type[Leases]] = _OneLock
 
 
 class ReplacesAllCredentialsForOneReport(Leasing):
@@ -165,7 +146,9 @@ class _Unbound(Grant):
         return self.lost is None
 
 
-class _MovesWhatIsReported(Leases):
+class ReplacesOnlyTheReportedCredentialAfterANewToken(Leases):
+    """If it was late to replace a lost token."""
+
     def _ask(self, path: str, token: LeaseToken, deadline: Deadline) -> Grant:
         grant = super()._ask(path, token, deadline)
         grant.__class__ = _Unbound
@@ -173,28 +156,6 @@ class _MovesWhatIsReported(Leases):
 
     def _on_current_token(self, grant: Grant) -> bool:
         return grant.token.lost is not None or super()._on_current_token(grant)
-
-
-class ReplacesOnlyTheReportedCredentialAfterANewToken(Leasing):
-    """If it was late to replace a lost token."""
-
-    leases_type: ClassVar[type[Leases]] = _MovesWhatIsReported
-
-
-class _OneLockForAMoment(_OneLock):
-    waits = 0.4
-
-
-class HasOneLockForAllLeasesForAMoment(Leasing):
-    leases_type: ClassVar[type[Leases]] = _OneLockForAMoment
-
-
-class ActsOnReportsJustInTime(ActsOnReportsTooLate):
-    after = 4.0
-
-
-class LeasesTwoForOne(Leasing):
-    leases_type = _LeasesTwo
 
 
 # LEASE-02
@@ -233,25 +194,9 @@ class _KnowsNoParent(Leases):
         return None if grant.lost is None and (young or grant.token is current) else "token"
 
 
-class _NoticesLate(_KnowsNoParent):
-    replaces_after = 2.5
+class ReplacesOneCredentialAfterALogin(Leases):
+    """The first lease's move to a new token is noted for all paths."""
 
-
-class ReplacesCredentialsTooLateAfterALogin(Leasing):
-    """Replaces its credentials two and a half seconds after the login that killed them."""
-
-    leases_type = _NoticesLate
-
-
-class _SilentForLong(_Silent):
-    seconds = 6.0
-
-
-class RequestsNoCredentialLongAfterItsTokenEnds(Leasing):
-    leases_type = _SilentForLong
-
-
-class _MovesOnlyOne(Leases):
     _moved_to: Token | None = None
 
     def _ask(self, path: str, token: Token, deadline: Deadline) -> Grant:
@@ -270,12 +215,6 @@ class _MovesOnlyOne(Leases):
         return 0.1 if wait is None else min(wait, 0.1)
 
 
-class ReplacesOneCredentialAfterALogin(Leasing):
-    """The first lease's move to a new token is noted for all paths."""
-
-    leases_type: ClassVar[type[Leases]] = _MovesOnlyOne
-
-
 class _OnlyOnItsToken(Grant):
     """Ignores its own end."""
 
@@ -284,7 +223,9 @@ class _OnlyOnItsToken(Grant):
         return self.lost is None and self.token.lost is None
 
 
-class _RenewsOnItsFirstToken(Leases):
+class RenewsOnlyLeasesOfItsFirstToken(Leases):
+    """Starts its renewer at its start."""
+
     _first: Token | None = None
 
     def _plan(self, held: Held, grant: Grant) -> None:
@@ -295,13 +236,9 @@ class _RenewsOnItsFirstToken(Leases):
             held.due = math.inf
 
 
-class RenewsOnlyLeasesOfItsFirstToken(Leasing):
-    """Starts its renewer at its start."""
+class RenewsItsLeasesByItsFirstToken(Leases):
+    """Renews by a client of its own, with the token from the start."""
 
-    leases_type: ClassVar[type[Leases]] = _RenewsOnItsFirstToken
-
-
-class _RenewsByItsFirstToken(Leases):
     _first: Token | None = None
 
     def _ask_for_more(self, grant: Grant, deadline: Deadline) -> dict[str, Any]:
@@ -315,46 +252,18 @@ class _RenewsByItsFirstToken(Leases):
         raise denial
 
 
-class RenewsItsLeasesByItsFirstToken(Leasing):
-    """Renews by a client of its own, with the token from the start."""
-
-    leases_type: ClassVar[type[Leases]] = _RenewsByItsFirstToken
-
-
-class _NoticesSoon(_KnowsNoParent):
-    replaces_after = 0.4
-
-
-class ReplacesCredentialsSoonAfterALogin(Leasing):
-    leases_type = _NoticesSoon
-
-
-class _SilentForAMoment(_Silent):
-    seconds = 3.0
-
-
-class RequestsNoCredentialForAMomentAfterItsTokenEnds(Leasing):
-    """Pauses for three seconds: refusals around a login do not count, and a call takes two."""
-
-    leases_type = _SilentForAMoment
-
-
 # LEASE-05
 
 
-class _OverflowsItsTimers(RenewsAtShare):
+class OverflowsTheTimersOfItsLeases(RenewsAtShare):
+    """Milliseconds in 31 bits; its token has other timers."""
+
     share = 0.8
 
     def _plan(self, held: Held, grant: Grant) -> None:
         super()._plan(held, grant)
         if (held.due - clock()) * 1000 >= 2**31:
             held.due = clock()
-
-
-class OverflowsTheTimersOfItsLeases(Leasing):
-    """Milliseconds in 31 bits; its token has other timers."""
-
-    leases_type = _OverflowsItsTimers
 
 
 class RequestsACredentialForEachThread(Leasing):
@@ -387,10 +296,6 @@ class RevokesItsCredentialsAMomentAfterItsEnd(Leasing):
         timer.start()
 
 
-class RevokesItsCredentialsLongAfterItsEnd(RevokesItsCredentialsAMomentAfterItsEnd):
-    after = 4.0
-
-
 class RejectsCallersWhileItRequestsACredential(Leasing):
     """Asks for one credential at a time, and turns other callers away meanwhile.
 
@@ -416,14 +321,6 @@ class RejectsCallersWhileItRequestsACredential(Leasing):
             self._turns.release()
 
 
-class RejectsTheFifthCallerForACredential(RejectsCallersWhileItRequestsACredential):
-    at_once = 4
-
-
-class DeclaresThatItLeavesItsToken(LeavesItsCredentialsBehind):
-    leaves = frozenset({"token"})
-
-
 class RejectsCallersForACredentialWhileItStarts(Leasing):
     """Reads wait until it has started."""
 
@@ -446,7 +343,9 @@ class RejectsCallersForACredentialWhileItStarts(Leasing):
 # LEASE-08
 
 
-class _AsksAQuotaAgain(Leases):
+class RequestsCredentialsDespiteRetryAfter(Leases):
+    """Asks again after a fifth of a second when a quota refuses a credential."""
+
     def _ask(self, path: str, token: Token, deadline: Deadline) -> Grant:
         try:
             return super()._ask(path, token, deadline)
@@ -455,13 +354,7 @@ class _AsksAQuotaAgain(Leases):
         return super()._ask(path, token, deadline)
 
 
-class RequestsCredentialsDespiteRetryAfter(Leasing):
-    """Asks again after a fifth of a second when a quota refuses a credential."""
-
-    leases_type: ClassVar[type[Leases]] = _AsksAQuotaAgain
-
-
-class _AsksAgain(Leases):
+class RequestsCredentialsFromAFailingEngineWithoutAPause(Leases):
     """Asks again within a call, as long as the call has time."""
 
     pause = 0.01
@@ -476,23 +369,13 @@ class _AsksAgain(Leases):
                 time.sleep(self.pause)
 
 
-class RequestsCredentialsFromAFailingEngineWithoutAPause(Leasing):
-    """Asks a hundred times a second."""
-
-    leases_type: ClassVar[type[Leases]] = _AsksAgain
-
-
-class _DropsItsTokenOn500(Leases):
+class TreatsAFailingEngineAsADeadToken(Leases):
     def _ask(self, path: str, token: Token, deadline: Deadline) -> Grant:
         try:
             return super()._ask(path, token, deadline)
         except ServerFailed:
             self._authenticator._lose(token, "rejected")
             raise
-
-
-class TreatsAFailingEngineAsADeadToken(Leasing):
-    leases_type: ClassVar[type[Leases]] = _DropsItsTokenOn500
 
 
 class ReportsAFailingEngineAsADenial(Leasing):
@@ -503,7 +386,7 @@ class ReportsAFailingEngineAsADenial(Leasing):
             raise PermissionDenied(str(error)) from error
 
 
-class _Pauses(Leases):
+class PausesForTooLongAfterAFailingEngine(Leases):
     """Pauses for some seconds after it was given no credential."""
 
     seconds = 14.0
@@ -522,12 +405,6 @@ class _Pauses(Leases):
             if not error.echo:  # Vault's own answer
                 self._until = time.monotonic() + self.seconds
             raise
-
-
-class PausesForTooLongAfterAFailingEngine(Leasing):
-    """Pauses for fourteen seconds."""
-
-    leases_type: ClassVar[type[Leases]] = _Pauses
 
 
 class _AsksEachTime(Leases):
@@ -592,7 +469,7 @@ class ReportsADeniedLeaseAsAnOutage(Leasing):
             raise VaultUnavailable(str(error), sent=False) from error
 
 
-class _OneRound(Leases):
+class RenewsNoOtherLeaseWhileOneFails(Leases):
     def _step(self) -> float | None:
         waits = []
         for held in list(self._by_path.values()):
@@ -613,10 +490,6 @@ class _OneRound(Leases):
         return super()._replace(held, deadline, patience, reason)
 
 
-class RenewsNoOtherLeaseWhileOneFails(Leasing):
-    leases_type: ClassVar[type[Leases]] = _OneRound
-
-
 class _Nothing(Grant):
     """Without a user; the lease ends at once."""
 
@@ -629,7 +502,7 @@ class _Nothing(Grant):
         super().__init__(path, nothing, token, started)
 
 
-class _TakesWhatComes(Leases):
+class HandsOutAnEmptyCredentialForAGatewayPage(Leases):
     def _ask(self, path: str, token: Token, deadline: Deadline) -> Grant:
         try:
             return super()._ask(path, token, deadline)
@@ -639,11 +512,9 @@ class _TakesWhatComes(Leases):
             return _Nothing(path, token, clock())
 
 
-class HandsOutAnEmptyCredentialForAGatewayPage(Leasing):
-    leases_type: ClassVar[type[Leases]] = _TakesWhatComes
+class HandsOutAnEndedCredential(Leases):
+    """Hands out the last credential while a lease cannot be renewed, as if it were a secret."""
 
-
-class _HandsOutTheEnded(Leases):
     seconds = math.inf
 
     def current(self, path: str, deadline: Deadline) -> Credential:
@@ -654,12 +525,6 @@ class _HandsOutTheEnded(Leases):
             if alive and clock() < grant.expires_at + self.seconds:
                 return grant.credential
         return super().current(path, deadline)
-
-
-class HandsOutAnEndedCredential(Leasing):
-    """Hands out the last credential while a lease cannot be renewed, as if it were a secret."""
-
-    leases_type: ClassVar[type[Leases]] = _HandsOutTheEnded
 
 
 class HandsOutARefusedCredentialAgain(Leasing):
@@ -683,20 +548,6 @@ class HandsOutARefusedCredentialAgain(Leasing):
         return found
 
 
-class HandsOutARefusedCredentialForAMoment(HandsOutARefusedCredentialAgain):
-    """In which other clients find out that there is none."""
-
-    lasts = 1.0
-
-
-class _AsksAgainSlowly(_AsksAgain):
-    pause = 0.4
-
-
-class RequestsCredentialsFromAFailingEngineOften(Leasing):
-    leases_type: ClassVar[type[Leases]] = _AsksAgainSlowly
-
-
 class _AsksTwice(_AsksThreeTimes):
     tries = 2
 
@@ -705,96 +556,94 @@ class AsksTwiceForADeniedLease(AsksThreeTimesForADeniedLease):
     leases_type = _AsksTwice
 
 
-class _PausesAWhile(_Pauses):
-    seconds = 9.5
-    after = VaultError
-
-
-class PausesAWhileWithoutACredential(Leasing):
-    """Pauses for nine and a half seconds after either: half as long again as each lasted."""
-
-    leases_type: ClassVar[type[Leases]] = _PausesAWhile
-
-
-class _HandsOutTheEndedForAMoment(_HandsOutTheEnded):
-    seconds = 1.2
-
-
-class HandsOutAnEndedCredentialForAMoment(Leasing):
-    """A little more than a second."""
-
-    leases_type: ClassVar[type[Leases]] = _HandsOutTheEndedForAMoment
-
-
-_mutant = partial(Mutant, base=REFERENCE)
-
-
-_tolerated = partial(Tolerated, base=REFERENCE)
-
-
 MUTANTS = by_name(
-    _mutant(ActsOnReportsTooLate, "LEASE-01", "a credential that works within 5 s"),
-    _mutant(RequestsThreeCredentialsForALostOne, "LEASE-01", "at most 2 credentials"),
-    _mutant(NeverLogsInAgainForALease, "LEASE-01", "a credential that works within 5 s"),
-    _mutant(ReplacesACredentialForEachReport, "LEASE-01", "at most 2 credentials"),
-    _mutant(ReplacesACredentialForALateReport, "LEASE-01", "at most 0 credentials"),
-    _mutant(HasOneLockForAllLeases, "LEASE-01", "for a slow one"),
-    _mutant(
+    Mutant(ActsOnReportsTooLate, "LEASE-01", "a credential that works within 5 s"),
+    Mutant(_LeasesTwo, "LEASE-01", "at most 2 credentials").called(
+        "requests-three-credentials-for-a-lost-one", times=3
+    ),
+    Mutant(NeverLogsInAgainForALease, "LEASE-01", "a credential that works within 5 s"),
+    Mutant(ReplacesACredentialForEachReport, "LEASE-01", "at most 2 credentials"),
+    Mutant(ReplacesACredentialForALateReport, "LEASE-01", "at most 0 credentials"),
+    Mutant(HasOneLockForAllLeases, "LEASE-01", "for a slow one"),
+    Mutant(
         ReplacesAllCredentialsForOneReport, "LEASE-01", "at most 0 credentials at database/creds/r"
     ),
-    _mutant(
-        ReplacesOnlyTheReportedCredentialAfterANewToken, "LEASE-01", "accepted by the database"
+    Mutant(ReplacesOnlyTheReportedCredentialAfterANewToken, "LEASE-01", "accepted by the database"),
+    Mutant(_KnowsNoParent, "LEASE-02", "accepted by the database").called(
+        "replaces-credentials-too-late-after-a-login", replaces_after=2.5
     ),
-    _mutant(ReplacesCredentialsTooLateAfterALogin, "LEASE-02", "accepted by the database"),
-    _mutant(LeasesTwoForOne, "LEASE-02", "credentials").called(
-        "requests-two-credentials-after-a-login"
+    Mutant(_LeasesTwo, "LEASE-02", "credentials").called("requests-two-credentials-after-a-login"),
+    Mutant(_Silent, "LEASE-02", "goes without").called(
+        "requests-no-credential-long-after-its-token-ends", seconds=6.0
     ),
-    _mutant(RequestsNoCredentialLongAfterItsTokenEnds, "LEASE-02", "goes without"),
-    _mutant(ReplacesOneCredentialAfterALogin, "LEASE-02", "accepted by the database"),
-    _mutant(RenewsOnlyLeasesOfItsFirstToken, "LEASE-02", "is renewed, or replaced"),
-    _mutant(RenewsItsLeasesByItsFirstToken, "LEASE-02", "credentials"),
-    _mutant(LeavesItsCredentialsBehind, "LEASE-05", "given back at its end").called(
+    Mutant(ReplacesOneCredentialAfterALogin, "LEASE-02", "accepted by the database"),
+    Mutant(RenewsOnlyLeasesOfItsFirstToken, "LEASE-02", "is renewed, or replaced"),
+    Mutant(RenewsItsLeasesByItsFirstToken, "LEASE-02", "credentials"),
+    Mutant(LeavesItsCredentialsBehind, "LEASE-05", "given back at its end").called(
         "revokes-no-credentials-at-its-end"
     ),
-    _mutant(OverflowsTheTimersOfItsLeases, "LEASE-05", "no loop without a pause"),
-    _mutant(RequestsACredentialForEachThread, "LEASE-05", "at most 3 credentials"),
-    _mutant(RevokesItsCredentialsLongAfterItsEnd, "LEASE-05", "given back at its end"),
-    _mutant(RejectsCallersWhileItRequestsACredential, "LEASE-05", "at once"),
-    _mutant(RejectsTheFifthCallerForACredential, "LEASE-05", "at once"),
-    _mutant(
+    Mutant(OverflowsTheTimersOfItsLeases, "LEASE-05", "no loop without a pause"),
+    Mutant(RequestsACredentialForEachThread, "LEASE-05", "at most 3 credentials"),
+    Mutant(RevokesItsCredentialsAMomentAfterItsEnd, "LEASE-05", "given back at its end").called(
+        "revokes-its-credentials-long-after-its-end", after=4.0
+    ),
+    Mutant(RejectsCallersWhileItRequestsACredential, "LEASE-05", "at once"),
+    Mutant(RejectsCallersWhileItRequestsACredential, "LEASE-05", "at once").called(
+        "rejects-the-fifth-caller-for-a-credential", at_once=4
+    ),
+    Mutant(
         RequestsCredentialsDespiteRetryAfter, "LEASE-08", "Retry-After is obeyed by each credential"
     ),
-    _mutant(RequestsCredentialsFromAFailingEngineWithoutAPause, "LEASE-08", "no request storm"),
-    _mutant(TreatsAFailingEngineAsADeadToken, "LEASE-08", "the token survives"),
-    _mutant(ReportsAFailingEngineAsADenial, "LEASE-08", "a failure then is unavailable"),
-    _mutant(PausesForTooLongAfterAFailingEngine, "LEASE-08", "a credential that works"),
-    _mutant(LogsInForEachDeniedLease, "LEASE-08", "logins for"),
-    _mutant(AsksThreeTimesForADeniedLease, "LEASE-08", "requests for"),
-    _mutant(ReportsADeniedLeaseAsAnOutage, "LEASE-08", "a failure then is denied"),
-    _mutant(RenewsNoOtherLeaseWhileOneFails, "LEASE-08", "is renewed, or replaced"),
-    _mutant(
+    Mutant(RequestsCredentialsFromAFailingEngineWithoutAPause, "LEASE-08", "no request storm"),
+    Mutant(TreatsAFailingEngineAsADeadToken, "LEASE-08", "the token survives"),
+    Mutant(ReportsAFailingEngineAsADenial, "LEASE-08", "a failure then is unavailable"),
+    Mutant(PausesForTooLongAfterAFailingEngine, "LEASE-08", "a credential that works"),
+    Mutant(LogsInForEachDeniedLease, "LEASE-08", "logins for"),
+    Mutant(AsksThreeTimesForADeniedLease, "LEASE-08", "requests for"),
+    Mutant(ReportsADeniedLeaseAsAnOutage, "LEASE-08", "a failure then is denied"),
+    Mutant(RenewsNoOtherLeaseWhileOneFails, "LEASE-08", "is renewed, or replaced"),
+    Mutant(
         HandsOutAnEmptyCredentialForAGatewayPage,
         "LEASE-08",
         "what is handed out is accepted by the database",
     ),
-    _mutant(HandsOutAnEndedCredential, "LEASE-08", "readonly is accepted by the database"),
-    _mutant(HandsOutARefusedCredentialAgain, "LEASE-08", "creds/app is accepted by the database"),
+    Mutant(HandsOutAnEndedCredential, "LEASE-08", "readonly is accepted by the database"),
+    Mutant(HandsOutARefusedCredentialAgain, "LEASE-08", "creds/app is accepted by the database"),
 )
 
 
 TOLERATED = by_name(
-    _tolerated(HasOneLockForAllLeasesForAMoment, "LEASE-01"),
-    _tolerated(ActsOnReportsJustInTime, "LEASE-01"),
-    _tolerated(LeasesTwoForOne, "LEASE-01").called("requests-two-credentials-for-a-lost-one"),
-    _tolerated(ReplacesCredentialsSoonAfterALogin, "LEASE-02"),
-    _tolerated(RequestsNoCredentialForAMomentAfterItsTokenEnds, "LEASE-02"),
-    _tolerated(RevokesItsCredentialsAMomentAfterItsEnd, "LEASE-05"),
-    _tolerated(DeclaresThatItLeavesItsToken, "LEASE-05"),
-    _tolerated(LoadsInEachWay, "LEASE-05").called("loads-code-at-its-first-lease"),
-    _tolerated(RejectsCallersForACredentialWhileItStarts, "LEASE-05"),
-    _tolerated(HandsOutARefusedCredentialForAMoment, "LEASE-08"),
-    _tolerated(RequestsCredentialsFromAFailingEngineOften, "LEASE-08"),
-    _tolerated(AsksTwiceForADeniedLease, "LEASE-08"),
-    _tolerated(PausesAWhileWithoutACredential, "LEASE-08"),
-    _tolerated(HandsOutAnEndedCredentialForAMoment, "LEASE-08"),
+    Tolerated(HasOneLockForAllLeases, "LEASE-01").called(
+        "has-one-lock-for-all-leases-for-a-moment", waits=0.4
+    ),
+    Tolerated(ActsOnReportsTooLate, "LEASE-01").called("acts-on-reports-just-in-time", after=4.0),
+    Tolerated(_LeasesTwo, "LEASE-01").called("requests-two-credentials-for-a-lost-one"),
+    Tolerated(_KnowsNoParent, "LEASE-02").called(
+        "replaces-credentials-soon-after-a-login", replaces_after=0.4
+    ),
+    # Pauses for three seconds: refusals around a login do not count, and a call takes two.
+    Tolerated(_Silent, "LEASE-02").called(
+        "requests-no-credential-for-a-moment-after-its-token-ends", seconds=3.0
+    ),
+    Tolerated(RevokesItsCredentialsAMomentAfterItsEnd, "LEASE-05"),
+    Tolerated(LeavesItsCredentialsBehind, "LEASE-05").called(
+        "declares-that-it-leaves-its-token", leaves=frozenset({"token"})
+    ),
+    Tolerated(LoadsInEachWay, "LEASE-05").called("loads-code-at-its-first-lease"),
+    Tolerated(RejectsCallersForACredentialWhileItStarts, "LEASE-05"),
+    # In which other clients find out that there is none.
+    Tolerated(HandsOutARefusedCredentialAgain, "LEASE-08").called(
+        "hands-out-a-refused-credential-for-a-moment", lasts=1.0
+    ),
+    Tolerated(RequestsCredentialsFromAFailingEngineWithoutAPause, "LEASE-08").called(
+        "requests-credentials-from-a-failing-engine-often", pause=0.4
+    ),
+    Tolerated(AsksTwiceForADeniedLease, "LEASE-08"),
+    # Pauses for nine and a half seconds after either: half as long again as each lasted.
+    Tolerated(PausesForTooLongAfterAFailingEngine, "LEASE-08").called(
+        "pauses-a-while-without-a-credential", seconds=9.5, after=VaultError
+    ),
+    Tolerated(HandsOutAnEndedCredential, "LEASE-08").called(
+        "hands-out-an-ended-credential-for-a-moment", seconds=1.2
+    ),
 )

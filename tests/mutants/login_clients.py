@@ -173,12 +173,6 @@ class LogsInAtAQuarter(LogsInInsteadOfRenewing):
     share = 0.27
 
 
-class RenewsAtAThird(AtShare):
-    """Costs Vault more than necessary, which is allowed."""
-
-    share = 0.33
-
-
 class AsksForAnHour(LazyClient):
     """Renews a new token at once, as HashiCorp's example of a LifetimeWatcher does."""
 
@@ -437,12 +431,6 @@ class KeepsLongAndLogsInAtAThird(KeepsAndLogsInAtAThird):
         self.declares = {**self.declares, "refresh": self.keeps + 1.0}
 
 
-class KeepsLongerAndLogsInAtAThird(KeepsLongAndLogsInAtAThird):
-    """Keeps values for longer than two thirds: it may log in twice before it asks again."""
-
-    keeps = 14.5
-
-
 class PollsSeldom(PollsItsSecrets):
     """Polls once in twelve seconds, and declares it."""
 
@@ -487,10 +475,6 @@ class LogsInFourSecondsAfterASleep(LazyClient):
         return super()._log_in(deadline)
 
 
-class LogsInSixSecondsAfterASleep(LogsInFourSecondsAfterASleep):
-    after = 5.7
-
-
 class _EndsWithACall(LazyClient):
     """Revokes its token, and takes some time."""
 
@@ -533,12 +517,6 @@ class StartsWithAToken(LazyClient):
             time.sleep(random.uniform(0.0, pause))
             pause = min(2 * pause, self.longest)
         self._gate = gate
-
-
-class LogsInTooOftenAtItsStart(StartsWithAToken):
-    """With pauses of at most a fiftieth of a second."""
-
-    longest = 0.02
 
 
 class TriesTwiceInEachCall(LazyClient):

@@ -15,7 +15,6 @@ from tests.mutants.clients import (
     REFERENCE,
     AtShare,
     HasATenSecondDeadline,
-    HasAThirtySecondDeadline,
     HasItsChangeMerged,
     HasNoTimeout,
     Mutant,
@@ -44,7 +43,7 @@ from tests.subjects.lazy_wire import (
 )
 
 
-class _Pool(Wire):
+class ObeysConnectionClose(Wire):
     """Keeps its connections; drops all idle ones after a failure."""
 
     heeds = True
@@ -96,14 +95,16 @@ class _Pool(Wire):
             return None
 
 
-class _DeafPool(_Pool):
+class IgnoresConnectionClose(ObeysConnectionClose):
+    """Checks whether a connection has closed, but ignores the announcement."""
+
     heeds = False
 
 
 # NET-04
 
 
-class _Keeper(Wire):
+class KeepsADeadConnection(Wire):
     """Keeps one connection for each thread."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -128,34 +129,14 @@ class _Keeper(Wire):
         return bytes(received)
 
 
-class KeepsADeadConnection(LazyClient):
-    """Keeps its connections, even those that no longer answer."""
+class KeepsAllOtherDeadConnectionsOfItsPool(ObeysConnectionClose):
+    """Drops a dead connection, and then meets the next one: as many as a busy hour left."""
 
-    wire_type = _Keeper
-
-
-class _LoyalPool(_Pool):
     def _forget(self) -> None:
         """Keep the other connections."""
 
 
-class KeepsAllOtherDeadConnectionsOfItsPool(LazyClient):
-    """Drops a dead connection, and then meets the next one: as many as a busy hour left."""
-
-    wire_type = _LoyalPool
-
-
-class IgnoresConnectionClose(LazyClient):
-    """Checks whether a connection has closed, but ignores the announcement."""
-
-    wire_type = _DeafPool
-
-
-class ObeysConnectionClose(LazyClient):
-    wire_type = _Pool
-
-
-class _Dropper(_Keeper):
+class _Dropper(KeepsADeadConnection):
     """Keeps a connection as long as it answers."""
 
     def _exchange(self, request: bytes, deadline: float) -> bytes:
@@ -175,36 +156,16 @@ class DropsADeadConnectionBehindACache(AnswersFromMemory):
 # NET-06
 
 
-class _HasAThird(Wire):
+class HasAThirdOfItsDeadlineForEachTry(Wire):
     """Splits a call's time into three tries."""
 
     def send(self, *args: Any, deadline: float, **how: Any) -> Reply:
         return super().send(*args, deadline=min(deadline, time.monotonic() + 1.0), **how)
 
 
-class HasAThirdOfItsDeadlineForEachTry(LazyClient):
-    wire_type = _HasAThird
+class SendsOneRequestAtATimeOnASlowNetwork(Wire):
+    """Correct while answers come; TOK-22 asks for more."""
 
-
-class RenewsTooLateOnASlowNetwork(AtShare):
-    """It would be in time on a fast network."""
-
-    share = 0.92
-
-
-class RenewsInTimeOnASlowNetwork(AtShare):
-    """Plans its renewals early, since its tokens arrive late too."""
-
-    share = 0.78
-
-
-class HasAOneMinuteDeadlineOnASlowNetwork(HasATenSecondDeadline):
-    """Declares as much as the suite waits for."""
-
-    within = 60.0
-
-
-class _OneAtATime(Wire):
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._turn = threading.Lock()
@@ -216,12 +177,6 @@ class _OneAtATime(Wire):
             return super().send(*args, deadline=deadline, **how)
         finally:
             self._turn.release()
-
-
-class SendsOneRequestAtATimeOnASlowNetwork(LazyClient):
-    """Correct while answers come; TOK-22 asks for more."""
-
-    wire_type = _OneAtATime
 
 
 # NET-07
@@ -270,7 +225,7 @@ class ReturnsALateAnswerToTheNextRequest(LazyClient):
 # NET-08
 
 
-class _Patient(Wire):
+class NoTotalDeadline(Wire):
     """Has a timeout for each piece."""
 
     def _exchange(self, request: bytes, *_: Any, **__: Any) -> bytes:
@@ -280,12 +235,6 @@ class _Patient(Wire):
             while piece := peer.recv(65536):
                 received.append(piece)
         return b"".join(received)
-
-
-class NoTotalDeadline(LazyClient):
-    """Has a timeout for each piece of an answer."""
-
-    wire_type = _Patient
 
 
 class RestartsItsDeadlineAfterALogin(LazyClient):
@@ -321,12 +270,6 @@ SECONDS_A_PIECE = 1.5
 """Seconds, longer than the gaps of an answer that drips."""
 
 
-class HasATimeoutForEachPieceOfAnAnswerToAWrite(_WritesByItself):
-    """Has a deadline for a read, but only a timeout for each piece of a write's answer."""
-
-    patience = SECONDS_A_PIECE
-
-
 # NET-09
 
 
@@ -346,18 +289,14 @@ class DecodesEachPieceByItself(LazyClient):
         return {key: read(value) for key, value in super().read_all(path).items()}
 
 
-class _HasRoomFor64Kilobytes(Wire):
+class CutsAnswersAt64Kilobytes(Wire):
+    """Reads an answer as a line, with its library's default limit."""
+
     def _exchange(self, request: bytes, deadline: float) -> bytes:
         raw = super()._exchange(request, deadline)
         if len(raw) > ROOM:
             raise UnavailableError("the answer is longer than its buffer")
         return raw
-
-
-class CutsAnswersAt64Kilobytes(LazyClient):
-    """Reads an answer as a line, with its library's default limit."""
-
-    wire_type = _HasRoomFor64Kilobytes
 
 
 MOST = 8192
@@ -397,12 +336,6 @@ class AsksForItFourTimes(LazyClient):
         raise UnavailableError("no answer came whole")
 
 
-class RetriesACutAnswerAHundredTimes(AsksForItFourTimes):
-    """Asks again at once, for a whole call."""
-
-    tries, pause = 100, 0.005
-
-
 class TriesUntilItsDeadline(LazyClient):
     """Retries within a call as long as it has time, with pauses that double from 0.1 s."""
 
@@ -422,20 +355,21 @@ class TriesUntilItsDeadline(LazyClient):
 
 
 MUTANTS = by_name(
-    Mutant(KeepsADeadConnection, "NET-04", "1 read of each caller", REFERENCE),
+    Mutant(KeepsADeadConnection, "NET-04", "1 read of each caller", deviates_from=REFERENCE),
     Mutant(KeepsAllOtherDeadConnectionsOfItsPool, "NET-04", "1 read of each caller"),
     Mutant(IgnoresConnectionClose, "NET-04", "no read fails"),
     Mutant(HasAThirdOfItsDeadlineForEachTry, "NET-06", "no read fails"),
-    Mutant(RenewsTooLateOnASlowNetwork, "NET-06", "between 0.3 and 0.95"),
+    # It would be in time on a fast network.
+    Mutant(AtShare, "NET-06", "between 0.3 and 0.95").called(
+        "renews-too-late-on-a-slow-network", share=0.92
+    ),
     Mutant(HasNoTimeout, "NET-07", "every call ends within").called("waits-for-late-answers"),
     Mutant(ReturnsALateAnswerToTheNextRequest, "NET-07", "no wrong value"),
     Mutant(NoTotalDeadline, "NET-08", "every call ends within"),
     Mutant(RestartsItsDeadlineAfterALogin, "NET-08", "every call ends within"),
-    Mutant(
-        RestartsItsDeadlineForEachStepOfAChange, "NET-08", "update of backend/ledger", REFERENCE
-    ),
-    Mutant(
-        HasATimeoutForEachPieceOfAnAnswerToAWrite, "NET-08", "write of backend/ledger", REFERENCE
+    Mutant(RestartsItsDeadlineForEachStepOfAChange, "NET-08", "update of backend/ledger"),
+    Mutant(_WritesByItself, "NET-08", "write of backend/ledger").called(
+        "has-a-timeout-for-each-piece-of-an-answer-to-a-write", patience=SECONDS_A_PIECE
     ),
     Mutant(HasNoTimeout, "NET-09", "every call ends within").called(
         "waits-forever-for-a-large-answer"
@@ -446,7 +380,9 @@ MUTANTS = by_name(
     Mutant(TreatsAnOutageAsAnEmptySecret, "NET-10", "none of its keys").called(
         "treats-a-cut-answer-as-an-empty-secret"
     ),
-    Mutant(RetriesACutAnswerAHundredTimes, "NET-10", "no request storm"),
+    Mutant(AsksForItFourTimes, "NET-10", "no request storm").called(
+        "retries-a-cut-answer-a-hundred-times", tries=100, pause=0.005
+    ),
 )
 
 
@@ -454,13 +390,17 @@ TOLERATED = by_name(
     Tolerated(ObeysConnectionClose, "NET-04"),
     Tolerated(BreaksItsCircuit, "NET-04").called("opens-a-circuit-after-a-failure"),
     Tolerated(DropsADeadConnectionBehindACache, "NET-04"),
-    Tolerated(RenewsInTimeOnASlowNetwork, "NET-06"),
-    Tolerated(HasAOneMinuteDeadlineOnASlowNetwork, "NET-06"),
+    Tolerated(AtShare, "NET-06").called("renews-in-time-on-a-slow-network", share=0.78),
+    Tolerated(HasATenSecondDeadline, "NET-06").called(
+        "has-a-one-minute-deadline-on-a-slow-network", within=60.0
+    ),
     Tolerated(SendsOneRequestAtATimeOnASlowNetwork, "NET-06"),
     Tolerated(LogsInInsteadOfRenewing, "NET-06").called(
         "logs-in-on-a-slow-network-instead-of-renewing"
     ),
-    Tolerated(HasAThirtySecondDeadline, "NET-07").called("has-a-long-deadline-for-late-answers"),
+    Tolerated(HasATenSecondDeadline, "NET-07").called(
+        "has-a-long-deadline-for-late-answers", within=30.0
+    ),
     Tolerated(KeepsLongAndLogsInAtAThird, "NET-08").called(
         "notices-a-lost-token-late-with-late-answers"
     ),

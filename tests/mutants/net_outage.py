@@ -8,24 +8,20 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from resilient_vault_client import Credential, VaultError, VaultUnavailable
 from resilient_vault_client._deadline import Deadline, clock
 from resilient_vault_client._grant import Grant
 from resilient_vault_client._leases import Held, Leases
 from tests.mutants.clients import (
-    LAZY_PROCESS,
-    REFERENCE,
+    LAZY,
     AsksAgainLater,
     AsksOften,
-    AsksTooOften,
     GivesUpAtItsStart,
     GivesUpRenewing,
     KeepsFiveInReserve,
-    KeepsNineInReserve,
     LeavesFiveThreads,
-    LeavesNineThreads,
     LogsInLaterAfterAFailure,
     LogsInOnceMoreLater,
     LogsInThreeTimes,
@@ -46,7 +42,7 @@ from tests.mutants.login_clients import (
     LogsInInsteadOfRenewing,
     RenewsInACallersCall,
 )
-from tests.mutants.reference_clients import Leasing, LeavesItsCredentialsBehind
+from tests.mutants.reference_clients import LeavesItsCredentialsBehind
 from tests.subjects.lazy_client import LazyClient, Token, log
 from tests.subjects.lazy_wire import (
     FIRST_PAUSE,
@@ -63,7 +59,7 @@ from tests.subjects.lazy_wire import (
 # NET-01
 
 
-class _ConnectsOn(Wire):
+class ConnectsWithoutAPause(Wire):
     """Tries to connect until it succeeds or the call's time ends."""
 
     def _exchange(self, request: bytes, deadline: float) -> bytes:
@@ -73,46 +69,6 @@ class _ConnectsOn(Wire):
                 return super()._exchange(request, deadline)
             except ConnectionRefusedError:
                 log.debug("refused; trying again")
-
-
-class ConnectsWithoutAPause(LazyClient):
-    """Waits after a failed answer, but retries a refused connection at once."""
-
-    wire_type = _ConnectsOn
-
-
-class PausesWritesForTooLongAfterAnOutage(PausesBeforeItWritesAgain):
-    """Pauses for six seconds, where three are allowed."""
-
-    rests = 6.0
-
-
-class _EightSeconds(AsksAgainLater):
-    pause = 8.4
-
-
-class RecoversTooLate(LazyClient):
-    """Retries four seconds after an outage of four, and declares three."""
-
-    gate_type = _EightSeconds
-
-
-class TreatsARefusedConnectionAsAMissingSecretAlways(_CallsItSomethingElse):
-    word = "ConnectionRefused"
-
-
-class PausesWritesForAWhileAfterAnOutage(PausesBeforeItWritesAgain):
-    rests = 2.0
-
-
-class _SixSeconds(AsksAgainLater):
-    pause = 6.2
-
-
-class RecoversLate(LazyClient):
-    """Retries two seconds after an outage of four, and declares three."""
-
-    gate_type = _SixSeconds
 
 
 # NET-02
@@ -179,14 +135,15 @@ class LosesALoginAtADeadline(LazyClient):
         raise GivenUpError("the answer to the login came when the call's time was up")
 
 
-class NeverResetsItsShortPauses(NeverResetsItsLongPauses):
-    most = 2.0
-
-
 # NET-03
 
 
-class _ConnectsWithoutADeadline(Wire):
+class ConnectsWithoutADeadline(Wire):
+    """Has a deadline for a request and its answer, and none for the connection.
+
+    If no host accepts or refuses the connection, the kernel tries for two minutes.
+    """
+
     def _exchange(self, request: bytes, deadline: float) -> bytes:
         received = bytearray()
         with socket.create_connection((self._host, self._port)) as peer:
@@ -198,20 +155,6 @@ class _ConnectsWithoutADeadline(Wire):
                     break
                 received += piece
         return bytes(received)
-
-
-class ConnectsWithoutADeadline(LazyClient):
-    """Has a deadline for a request and its answer, and none for the connection.
-
-    If no host accepts or refuses the connection, the kernel tries for two minutes.
-    """
-
-    wire_type = _ConnectsWithoutADeadline
-
-
-class ReportsSilenceAsADenial(_CallsItSomethingElse):
-    word = "TimeoutError"
-    instead = DeniedError
 
 
 # NET-11
@@ -251,7 +194,9 @@ class TriesOnceForAWholeSecret(LazyClient):
 # NET-14
 
 
-class _AsksAgain(Leases):
+class RequestsACredentialAgainAfterALostAnswer(Leases):
+    """Retries a request for a credential as if it were a read."""
+
     def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
         while True:
             try:
@@ -261,28 +206,18 @@ class _AsksAgain(Leases):
                     raise
 
 
-class RequestsACredentialAgainAfterALostAnswer(Leasing):
-    """Retries a request for a credential as if it were a read."""
+class AsksForACredentialWithoutADeadline(Leases):
+    """Waits for a credential as long as Vault takes to make it."""
 
-    leases_type = _AsksAgain
-
-
-class _HasAllTheTime(Leases):
     def _ask(self, path: str, token: Any, deadline: Deadline) -> Grant:
         del deadline
         return super()._ask(path, token, Deadline(3600.0))
 
 
-class AsksForACredentialWithoutADeadline(Leasing):
-    """Waits for a credential as long as Vault takes to make it."""
-
-    leases_type = _HasAllTheTime
-
-
 # NET-16
 
 
-class _KeepsItAWhile(Wire):
+class KeepsADeadAddressAWhile(Wire):
     """Resolves a name again some seconds after its address failed."""
 
     lasts = 24.0
@@ -306,17 +241,7 @@ class _KeepsItAWhile(Wire):
         return answer
 
 
-class _KeepsItTooLong(_KeepsItAWhile):
-    lasts = 38.0
-
-
-class KeepsADeadAddressTooLong(LazyClient):
-    """Keeps it for 38 s."""
-
-    wire_type = _KeepsItTooLong
-
-
-class _LooksBack(Wire):
+class TriesEveryOldAddressFirst(Wire):
     """Appends new addresses to a list."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -339,13 +264,7 @@ class _LooksBack(Wire):
         return b""
 
 
-class TriesEveryOldAddressFirst(LazyClient):
-    """Tries all addresses that Vault's name ever had."""
-
-    wire_type = _LooksBack
-
-
-class _AsksNoMore(Wire):
+class GivesUpWhenANameDoesNotResolve(Wire):
     """Resolves a name for each connection, until that fails once."""
 
     _nowhere = False
@@ -358,12 +277,6 @@ class _AsksNoMore(Wire):
         except socket.gaierror as error:
             self._nowhere = error.errno == socket.EAI_NONAME
             raise
-
-
-class GivesUpWhenANameDoesNotResolve(LazyClient):
-    """Takes a name that does not resolve for a mistake in its configuration."""
-
-    wire_type = _AsksNoMore
 
 
 class KeepsAskingItsFirstAddress(LazyClient):
@@ -379,12 +292,6 @@ class KeepsAskingItsFirstAddress(LazyClient):
             time.sleep(0.4)
             with contextlib.suppress(OSError):
                 socket.create_connection((self._first, self._wire._port), timeout=0.3).close()
-
-
-class KeepsADeadAddressAWhile(LazyClient):
-    """Keeps it for 24 s."""
-
-    wire_type = _KeepsItAWhile
 
 
 # NET-18
@@ -414,10 +321,6 @@ class RetriesItsRenewalWithPauses(LazyClient):
         return super()._renewed(token, deadline)
 
 
-class RetriesItsRenewalWithoutAPause(RetriesItsRenewalWithPauses):
-    pause = 0.01
-
-
 class _RenewsThen(Leases):
     """Renews at a time without an answer."""
 
@@ -433,7 +336,9 @@ def _found_nobody(error: VaultError) -> bool:
     return isinstance(error, VaultUnavailable) and error.status is None
 
 
-class _KnowsStatusesOnly(_RenewsThen):
+class StopsRenewingLeasesWhenNothingAnswers(_RenewsThen):
+    """Any failure without a status ends its renewer silently."""
+
     _ended = False
 
     def current(self, path: str, deadline: Deadline) -> Credential:
@@ -450,18 +355,12 @@ class _KnowsStatusesOnly(_RenewsThen):
         return wait
 
 
-class StopsRenewingLeasesWhenNothingAnswers(Leasing):
-    """Any failure without a status ends its renewer silently."""
-
-    leases_type: ClassVar[type[Leases]] = _KnowsStatusesOnly
-
-
 class LogsInWhenARenewalTakesHalfASecond(DropsItsTokenOnError):
     def _renewed(self, token: Token, deadline: float) -> bool:
         return super()._renewed(token, min(deadline, time.monotonic() + 0.5))
 
 
-class _WaitsForItsEnd(_RenewsThen):
+class RetriesALeaseRenewalJustBeforeItsEnd(_RenewsThen):
     left = 0.6
 
     def _failed(self, held: Held, error: VaultError) -> float:
@@ -473,15 +372,7 @@ class _WaitsForItsEnd(_RenewsThen):
         return wait
 
 
-class RetriesALeaseRenewalJustBeforeItsEnd(Leasing):
-    leases_type: ClassVar[type[Leases]] = _WaitsForItsEnd
-
-
 # NET-19
-
-
-class LoadsCodeForTooLongInABlackHole(LoadsWhileItIsFirstAsked):
-    takes = 3.2
 
 
 class WaitsWithoutADeadlineForAnotherCallersLogin(LazyClient):
@@ -496,15 +387,18 @@ class WaitsWithoutADeadlineForAnotherCallersLogin(LazyClient):
 
 MUTANTS = by_name(
     Mutant(ConnectsWithoutAPause, "NET-01", "no log without a pause"),
-    Mutant(PausesWritesForTooLongAfterAnOutage, "NET-01", "a write is good again"),
+    Mutant(PausesBeforeItWritesAgain, "NET-01", "a write is good again").called(
+        "pauses-writes-for-too-long-after-an-outage", rests=6.0
+    ),
     Mutant(LogsInLaterAfterAFailure, "NET-01", "the token survives").called(
         "logs-in-later-after-an-outage"
     ),
-    Mutant(RecoversTooLate, "NET-01", "a good read within"),
-    Mutant(
-        TreatsARefusedConnectionAsAMissingSecretAlways, "NET-01", "a failure then is unavailable"
+    # Retries four seconds after an outage of four, and declares three.
+    Mutant(AsksAgainLater, "NET-01", "a good read within").called("recovers-too-late", pause=8.4),
+    Mutant(_CallsItSomethingElse, "NET-01", "a failure then is unavailable").called(
+        "treats-a-refused-connection-as-a-missing-secret-always", word="ConnectionRefused"
     ),
-    Mutant(ExitsInAnOutage, "NET-02", "the client stays alive", process=True),
+    Mutant(ExitsInAnOutage, "NET-02", "the client stays alive", process=True, deviates_from=LAZY),
     Mutant(NeverResetsItsLongPauses, "NET-02", "renewed, or replaced"),
     Mutant(LogsInThreeTimes, "NET-02", "at most 1 login").called(
         "logs-in-three-times-after-an-outage"
@@ -513,7 +407,9 @@ MUTANTS = by_name(
         "logs-in-again-later-after-an-outage"
     ),
     Mutant(ConnectsWithoutADeadline, "NET-03", "every call ends within 2 s"),
-    Mutant(ReportsSilenceAsADenial, "NET-03", "a failure then is unavailable"),
+    Mutant(_CallsItSomethingElse, "NET-03", "a failure then is unavailable").called(
+        "reports-silence-as-a-denial", word="TimeoutError", instead=DeniedError
+    ),
     Mutant(TriesOnce, "NET-11", "at most 20 reads fail"),
     Mutant(TriesOnceForAWholeSecret, "NET-11", "at most 20 reads fail"),
     Mutant(GivesUpRenewing, "NET-12", "the next renewal succeeds").called(
@@ -525,55 +421,49 @@ MUTANTS = by_name(
     Mutant(RenewsTwiceAtOnce, "NET-12", "one renewal of a token").called(
         "renews-twice-at-once-over-a-bad-link"
     ),
-    Mutant(RequestsACredentialAgainAfterALostAnswer, "NET-14", "users that were made", REFERENCE),
-    Mutant(AsksForACredentialWithoutADeadline, "NET-14", "every call ends within", REFERENCE),
-    Mutant(LeavesItsCredentialsBehind, "NET-14", "given back at the end", REFERENCE).called(
+    Mutant(RequestsACredentialAgainAfterALostAnswer, "NET-14", "users that were made"),
+    Mutant(AsksForACredentialWithoutADeadline, "NET-14", "every call ends within"),
+    Mutant(LeavesItsCredentialsBehind, "NET-14", "given back at the end").called(
         "revokes-no-lost-credential-at-its-end"
     ),
-    Mutant(LeavesNineThreads, "NET-15", "leaves nothing behind").called(
-        "leaves-nine-threads-behind-a-flap"
+    Mutant(LeavesFiveThreads, "NET-15", "leaves nothing behind").called(
+        "leaves-nine-threads-behind-a-flap", left=9
     ),
-    Mutant(KeepsNineInReserve, "NET-15", "connections: 0 before").called(
-        "keeps-nine-connections-behind-a-flap"
+    Mutant(KeepsFiveInReserve, "NET-15", "connections: 0 before").called(
+        "keeps-nine-connections-behind-a-flap", reserve=9
     ),
-    Mutant(
-        KeepsADeadAddressTooLong,
-        "NET-16",
-        "reads go to 127.0.0.2 within",
-        LAZY_PROCESS,
-        process=True,
+    Mutant(KeepsADeadAddressAWhile, "NET-16", "reads go to 127.0.0.2 within", process=True).called(
+        "keeps-a-dead-address-too-long", lasts=38.0
     ),
-    Mutant(TriesEveryOldAddressFirst, "NET-16", "nobody asks at", LAZY_PROCESS, process=True),
-    Mutant(
-        GivesUpWhenANameDoesNotResolve,
-        "NET-16",
-        "reads go to 127.0.0.3 within",
-        LAZY_PROCESS,
-        process=True,
+    Mutant(TriesEveryOldAddressFirst, "NET-16", "nobody asks at", process=True),
+    Mutant(GivesUpWhenANameDoesNotResolve, "NET-16", "reads go to 127.0.0.3 within", process=True),
+    Mutant(KeepsAskingItsFirstAddress, "NET-16", "nobody asks at", process=True),
+    Mutant(AsksOften, "NET-18", "no connection storm").called(
+        "asks-too-often-of-a-dead-upstream", pace=0.01
     ),
-    Mutant(KeepsAskingItsFirstAddress, "NET-16", "nobody asks at", LAZY_PROCESS, process=True),
-    Mutant(AsksTooOften, "NET-18", "no connection storm").called(
-        "asks-too-often-of-a-dead-upstream"
+    Mutant(RetriesItsRenewalWithPauses, "NET-18", "no connection storm").called(
+        "retries-its-renewal-without-a-pause", pause=0.01
     ),
-    Mutant(RetriesItsRenewalWithoutAPause, "NET-18", "no connection storm"),
-    Mutant(
-        StopsRenewingLeasesWhenNothingAnswers, "NET-18", "is accepted by the database", REFERENCE
-    ),
+    Mutant(StopsRenewingLeasesWhenNothingAnswers, "NET-18", "is accepted by the database"),
     Mutant(LogsInWhenARenewalTakesHalfASecond, "NET-18", "the token survives"),
     Mutant(GivesUpAtItsStart, "NET-19", "a good read within").called(
         "never-logs-in-after-a-start-in-a-black-hole"
     ),
-    Mutant(LoadsCodeForTooLongInABlackHole, "NET-19", "every call ends within"),
+    Mutant(LoadsWhileItIsFirstAsked, "NET-19", "every call ends within").called(
+        "loads-code-for-too-long-in-a-black-hole", takes=3.2
+    ),
     Mutant(WaitsWithoutADeadlineForAnotherCallersLogin, "NET-19", "every call ends within"),
 )
 
 
 TOLERATED = by_name(
-    Tolerated(PausesWritesForAWhileAfterAnOutage, "NET-01"),
-    Tolerated(RecoversLate, "NET-01"),
+    Tolerated(PausesBeforeItWritesAgain, "NET-01").called(
+        "pauses-writes-for-a-while-after-an-outage", rests=2.0
+    ),
+    Tolerated(AsksAgainLater, "NET-01").called("recovers-late", pause=6.2),
     Tolerated(LogsInAtAThird, "NET-01").called("logs-in-at-a-third-after-an-outage"),
     Tolerated(AsksForAnHour, "NET-02").called("asks-for-an-hour-before-an-outage"),
-    Tolerated(NeverResetsItsShortPauses, "NET-02"),
+    Tolerated(NeverResetsItsLongPauses, "NET-02").called("never-resets-its-short-pauses", most=2.0),
     Tolerated(LogsInInsteadOfRenewing, "NET-02").called(
         "logs-in-instead-of-renewing-after-an-outage"
     ),
@@ -582,10 +472,10 @@ TOLERATED = by_name(
     Tolerated(RenewsInACallersCall, "NET-12").called("retries-a-lost-renewal-in-a-callers-call"),
     Tolerated(LeavesFiveThreads, "NET-15").called("leaves-five-threads-behind-a-flap"),
     Tolerated(KeepsFiveInReserve, "NET-15").called("keeps-five-connections-behind-a-flap"),
-    Tolerated(KeepsADeadAddressAWhile, "NET-16", LAZY_PROCESS, process=True),
+    Tolerated(KeepsADeadAddressAWhile, "NET-16", process=True),
     Tolerated(AsksOften, "NET-18").called("asks-often-of-a-dead-upstream"),
     Tolerated(RetriesItsRenewalWithPauses, "NET-18"),
-    Tolerated(RetriesALeaseRenewalJustBeforeItsEnd, "NET-18", REFERENCE),
+    Tolerated(RetriesALeaseRenewalJustBeforeItsEnd, "NET-18"),
     Tolerated(LogsInInsteadOfRenewing, "NET-18").called("logs-in-instead-while-vault-is-gone"),
     Tolerated(LoadsWhileItIsFirstAsked, "NET-19").called("loads-code-in-a-black-hole"),
 )

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from tests.mutants.clients import REFERENCE, Mutant, Tolerated, _KeyByKeyAsEver, by_name
+from tests.mutants.clients import Mutant, Tolerated, _KeyByKeyAsEver, by_name
 from tests.mutants.login_clients import (
     AsksForHealthFirst,
     KeepsAndLogsInAtAThird,
@@ -37,14 +37,6 @@ class _Forgetful(Wire):
             return super().send(method, path, deadline=deadline, token=token, body=body)
         finally:
             self._namespace = named
-
-
-class _RenewsInTheRoot(_Forgetful):
-    forgets = "auth/token/renew-self"
-
-
-class RenewsWithoutTheNamespace(LazyClient):
-    wire_type = _RenewsInTheRoot
 
 
 class WritesWithoutTheNamespace(Tweaked):
@@ -99,26 +91,6 @@ class RenewsLeasesWithoutTheNamespace(Leasing):
             return send(method, url, headers, content, deadline)
 
         transport._send = without  # type: ignore[method-assign]
-
-
-class _LooksInTheRoot(_Forgetful):
-    forgets = "auth/token/lookup-self"
-
-
-class LooksUpItsTokenWithoutTheNamespace(LazyClient):
-    """Asks the root about a token of the namespace."""
-
-    wire_type = _LooksInTheRoot
-
-
-class _RevokesInTheRoot(_Forgetful):
-    forgets = "auth/token/revoke-self"
-
-
-class RevokesWithoutTheNamespace(LazyClient):
-    """Each restart leaves a token behind in HashiCorp Vault."""
-
-    wire_type = _RevokesInTheRoot
 
 
 class StartsARenewerForEachLogin(LazyClient):
@@ -192,13 +164,19 @@ class RetriesWithoutAPauseWhileSysHealthIsGood(LazyClient):
 
 
 MUTANTS = by_name(
-    Mutant(RenewsWithoutTheNamespace, "NSP-01", "a renew named none"),
-    Mutant(WritesWithoutTheNamespace, "NSP-01", "a write named none", REFERENCE),
+    Mutant(_Forgetful, "NSP-01", "a renew named none").called(
+        "renews-without-the-namespace", forgets="auth/token/renew-self"
+    ),
+    Mutant(WritesWithoutTheNamespace, "NSP-01", "a write named none"),
     Mutant(ReadsWholeSecretsWithoutTheNamespace, "NSP-01", "a read named none"),
-    Mutant(LeasesWithoutTheNamespace, "NSP-01", "a credential named none", REFERENCE),
-    Mutant(RenewsLeasesWithoutTheNamespace, "NSP-01", "a lease named none", REFERENCE),
-    Mutant(LooksUpItsTokenWithoutTheNamespace, "NSP-01", "a lookup named none"),
-    Mutant(RevokesWithoutTheNamespace, "NSP-01", "a revoke named none"),
+    Mutant(LeasesWithoutTheNamespace, "NSP-01", "a credential named none"),
+    Mutant(RenewsLeasesWithoutTheNamespace, "NSP-01", "a lease named none"),
+    Mutant(_Forgetful, "NSP-01", "a lookup named none").called(
+        "looks-up-its-token-without-the-namespace", forgets="auth/token/lookup-self"
+    ),
+    Mutant(_Forgetful, "NSP-01", "a revoke named none").called(
+        "revokes-without-the-namespace", forgets="auth/token/revoke-self"
+    ),
     Mutant(LooksUpItsOldToken, "NSP-01", "known to be dead").called(
         "looks-up-its-old-token-in-a-namespace"
     ),

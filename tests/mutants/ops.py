@@ -23,7 +23,9 @@ from tests.subjects.lazy_wire import ClientError
 # OPS-01
 
 
-class _NeverAsksTheFileAgain(TriesNowAndThen):
+class LocksItsRoleInARotation(TriesNowAndThen):
+    """Keeps using its first secret-id, at every call."""
+
     def usable(self, secret_id: str) -> bool:
         del secret_id
         return True
@@ -32,23 +34,13 @@ class _NeverAsksTheFileAgain(TriesNowAndThen):
         return self._last.get(name) or super()._one(name)
 
 
-class LocksItsRoleInARotation(LazyClient):
-    """Keeps using its first secret-id, at every call."""
+class UsesASecretIdAMomentAfterItReadIt(Credentials):
+    """Uses a secret-id that was replaced meanwhile only at its next login."""
 
-    credentials_type = _NeverAsksTheFileAgain
-
-
-class _ReadsAheadOfALogin(Credentials):
     def current(self) -> tuple[str, str]:
         ids = super().current()
         time.sleep(0.3)
         return ids
-
-
-class UsesASecretIdAMomentAfterItReadIt(LazyClient):
-    """Uses a secret-id that was replaced meanwhile only at its next login."""
-
-    credentials_type = _ReadsAheadOfALogin
 
 
 # OPS-02
@@ -100,16 +92,6 @@ class ReturnsAnOldWholeSecretBeforeItRefreshes(_KeyByKeyAsEver):
             self._kept[path] = LazyClient.read_all(self, path)
 
 
-class PollsAChangedSecretEightTimesASecond(PollsAChangedSecretWithoutAPause):
-    pause = 0.12
-
-
-class KeepsAPasswordForAWhile(CachesForTheRefreshTime):
-    """Returns what it has read for a second less than R, since callers come now and then."""
-
-    keeps = 4.4
-
-
 MUTANTS = by_name(
     Mutant(ReadsItsSecretIdOnce, "OPS-01", "no read fails").called(
         "uses-its-first-secret-id-after-a-rotation"
@@ -123,6 +105,8 @@ MUTANTS = by_name(
 
 TOLERATED = by_name(
     Tolerated(UsesASecretIdAMomentAfterItReadIt, "OPS-01"),
-    Tolerated(PollsAChangedSecretEightTimesASecond, "OPS-02"),
-    Tolerated(KeepsAPasswordForAWhile, "OPS-02"),
+    Tolerated(PollsAChangedSecretWithoutAPause, "OPS-02").called(
+        "polls-a-changed-secret-eight-times-a-second", pause=0.12
+    ),
+    Tolerated(CachesForTheRefreshTime, "OPS-02").called("keeps-a-password-for-a-while", keeps=4.4),
 )

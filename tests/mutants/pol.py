@@ -10,17 +10,13 @@ from typing import Any, ClassVar
 from resilient_vault_client import PermissionDenied, Secret
 from resilient_vault_client._session import Denials
 from tests.mutants.clients import (
-    REFERENCE,
     HasATenSecondDeadline,
     LogsInOnEvery403,
     LogsInOnTheFirst403,
-    LogsInOnTwo403s,
-    LooksUpItsTokenThreeTimesAtItsFirstDenial,
-    LooksUpItsTokenTwiceAtItsFirstDenial,
+    LooksAtEachDenial,
     Mutant,
     Remembers,
     RepeatsEachDeniedRead,
-    RepeatsItsFirstDeniedReadThreeTimes,
     Tolerated,
     _KeyByKeyAsEver,
     by_name,
@@ -80,18 +76,6 @@ class LogsInAfterAFailedLookup(LazyClient):
         return True
 
 
-class LooksUpItsTokenFourTimesASecond(LooksEverySecond):
-    every = 0.25
-
-
-class RepeatsItsFirstDeniedReadTwice(RepeatsEachDeniedRead):
-    at_the_first = 2
-
-
-class LogsInOnceAfterAFailedLookup(LogsInAfterAFailedLookup):
-    most = 1
-
-
 class AsksForMetadataFirst(LazyClient):
     def _fetch(self, path: str, deadline: float) -> Reply:
         token = self._valid_token(deadline)
@@ -126,12 +110,6 @@ class ReportsUnhealthyForAWhileWithoutDeclaringIt(ReportsUnhealthyForAWhile):
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self.declares = {n: s for n, s in self.declares.items() if n != "backoff_cap"}
-
-
-class ReportsUnhealthyForTooLongWithoutDeclaringIt(ReportsUnhealthyForAWhileWithoutDeclaringIt):
-    """Longer than any assumed pause, and less than half of its token's life."""
-
-    after = 22.0
 
 
 class ReturnsAnOldValueWhenDenied(Remembers):
@@ -246,16 +224,6 @@ class LogsInForADenialEveryTenSeconds(LazyClient):
             return super()._was_dead(where, token, deadline)
 
 
-class LogsInForADenialTooOften(LogsInForADenialEveryTenSeconds):
-    """Once in six seconds."""
-
-    pause = 6.0
-
-
-class CachesADenialForTheRefreshTime(CachesADenialForeverInCachedReads):
-    keeps = 4.8
-
-
 class CachesADenialInEveryReadForTheRefreshTime(LazyClient):
     """Its declared longest pause is shorter, and does not apply to denials."""
 
@@ -275,10 +243,6 @@ class CachesADenialInEveryReadForTheRefreshTime(LazyClient):
             raise
 
 
-class DeniesWholeSecretsForTheRefreshTime(DeniesWholeSecretsForeverAfterA403):
-    keeps = 4.8
-
-
 # POL-03
 
 
@@ -291,10 +255,6 @@ class LogsInThreeTimesAtOnce(LazyClient):
             super()._log_in(deadline)
         self._first = False
         return super()._log_in(deadline)
-
-
-class LogsInFourTimesForAPolicy(LogsInThreeTimesAtOnce):
-    times = 4
 
 
 class CachesADenialForLong(LazyClient):
@@ -311,12 +271,6 @@ class CachesADenialForLong(LazyClient):
         except DeniedError:
             self._denied_until = time.monotonic() + self.keeps
             raise
-
-
-class CachesADenialForTooLong(CachesADenialForLong):
-    """Keeps it for 17.5 s."""
-
-    keeps = 17.5
 
 
 class LogsInOnScheduleDuringADenial(CachesADenialForLong, LogsInAtAThird):
@@ -472,25 +426,38 @@ MUTANTS = by_name(
     Mutant(LogsInOnEvery403, "POL-01", "6 logins for"),
     Mutant(TreatsADeniedWholeSecretAsEmpty, "POL-01", "fails as denied"),
     Mutant(ReportsADenialAsAnOutage, "POL-01", "fails as denied"),
-    Mutant(LogsInOnTwo403s, "POL-01", "2 logins for").called("logs-in-on-two-denials"),
-    Mutant(RepeatsItsFirstDeniedReadThreeTimes, "POL-01", "reads for"),
-    Mutant(LooksUpItsTokenThreeTimesAtItsFirstDenial, "POL-01", "looks at the token for"),
+    Mutant(LogsInOnTheFirst403, "POL-01", "2 logins for").called("logs-in-on-two-denials", times=2),
+    Mutant(RepeatsEachDeniedRead, "POL-01", "reads for").called(
+        "repeats-its-first-denied-read-three-times", at_the_first=3
+    ),
+    Mutant(LooksAtEachDenial, "POL-01", "looks at the token for").called(
+        "looks-up-its-token-three-times-at-its-first-denial", at_the_first=3
+    ),
     Mutant(LogsInAfterAFailedLookup, "POL-01", "at most 1 login"),
-    Mutant(LooksUpItsTokenFourTimesASecond, "POL-01", "looks at the token for"),
-    Mutant(StopsRefreshingAfterADenial, "POL-01", "a rotated secret is seen", REFERENCE),
-    Mutant(
-        ReportsUnhealthyForTooLongWithoutDeclaringIt, "POL-02", "health tells the truth", REFERENCE
+    Mutant(LooksEverySecond, "POL-01", "looks at the token for").called(
+        "looks-up-its-token-four-times-a-second", every=0.25
+    ),
+    Mutant(StopsRefreshingAfterADenial, "POL-01", "a rotated secret is seen"),
+    # Longer than any assumed pause, and less than half of its token's life.
+    Mutant(ReportsUnhealthyForAWhileWithoutDeclaringIt, "POL-02", "health tells the truth").called(
+        "reports-unhealthy-for-too-long-without-declaring-it", after=22.0
     ),
     Mutant(ReturnsAnOldValueWhenDenied, "POL-02", "denied"),
     Mutant(AsksForHealthAtEachDenial, "POL-02", "no request storm"),
-    Mutant(ReturnsACachedValueWhenDenied, "POL-02", "a read fails as denied", REFERENCE),
-    Mutant(CachesADenialForeverInCachedReads, "POL-02", "a good read_cached within", REFERENCE),
-    Mutant(DeniesWholeSecretsForeverAfterA403, "POL-02", "a good read_all within", REFERENCE),
-    Mutant(LogsInForADenialTooOften, "POL-02", "a denial costs"),
-    Mutant(LogsInFourTimesForAPolicy, "POL-03", "at most 2 logins"),
-    Mutant(CachesADenialForTooLong, "POL-03", "a good read within"),
+    Mutant(ReturnsACachedValueWhenDenied, "POL-02", "a read fails as denied"),
+    Mutant(CachesADenialForeverInCachedReads, "POL-02", "a good read_cached within"),
+    Mutant(DeniesWholeSecretsForeverAfterA403, "POL-02", "a good read_all within"),
+    Mutant(LogsInForADenialEveryTenSeconds, "POL-02", "a denial costs").called(
+        "logs-in-for-a-denial-too-often", pause=6.0
+    ),
+    Mutant(LogsInThreeTimesAtOnce, "POL-03", "at most 2 logins").called(
+        "logs-in-four-times-for-a-policy", times=4
+    ),
+    Mutant(CachesADenialForLong, "POL-03", "a good read within").called(
+        "caches-a-denial-for-too-long", keeps=17.5
+    ),
     Mutant(TreatsADenialAsAnOutage, "POL-04", "no read of"),
-    Mutant(ReportsUnhealthyAfterADenial, "POL-04", "health says well", REFERENCE),
+    Mutant(ReportsUnhealthyAfterADenial, "POL-04", "health says well"),
     Mutant(TreatsADeniedSecretAsADeniedFolder, "POL-04", "no read of ai/anthropic"),
     Mutant(FallsBackAfterTenDenials, "POL-04", "fails as denied"),
     Mutant(StopsLoggingInAfterThreeRefusedTokens, "POL-05", "a good read within"),
@@ -502,16 +469,26 @@ TOLERATED = by_name(
     Tolerated(LooksBeforeEachRead, "POL-01").called("looks-up-its-token-before-each-denied-read"),
     Tolerated(LogsInForEachCall, "POL-01").called("logs-in-for-each-denied-call"),
     Tolerated(LogsInOnTheFirst403, "POL-01").called("logs-in-on-the-first-denial"),
-    Tolerated(RepeatsItsFirstDeniedReadTwice, "POL-01"),
-    Tolerated(LooksUpItsTokenTwiceAtItsFirstDenial, "POL-01"),
-    Tolerated(LogsInOnceAfterAFailedLookup, "POL-01"),
+    Tolerated(RepeatsEachDeniedRead, "POL-01").called(
+        "repeats-its-first-denied-read-twice", at_the_first=2
+    ),
+    Tolerated(LooksAtEachDenial, "POL-01").called(
+        "looks-up-its-token-twice-at-its-first-denial", at_the_first=2
+    ),
+    Tolerated(LogsInAfterAFailedLookup, "POL-01").called(
+        "logs-in-once-after-a-failed-lookup", most=1
+    ),
     Tolerated(LooksEverySecond, "POL-01").called("looks-up-its-token-every-second"),
     Tolerated(AsksForMetadataFirst, "POL-01").called("asks-for-metadata-of-a-denied-secret"),
     Tolerated(AsksForADeniedSecretInTwoWays, "POL-01"),
-    Tolerated(CachesADenialForTheRefreshTime, "POL-02", REFERENCE),
+    Tolerated(CachesADenialForeverInCachedReads, "POL-02").called(
+        "caches-a-denial-for-the-refresh-time", keeps=4.8
+    ),
     Tolerated(CachesADenialInEveryReadForTheRefreshTime, "POL-02"),
-    Tolerated(DeniesWholeSecretsForTheRefreshTime, "POL-02", REFERENCE),
-    Tolerated(ReportsUnhealthyForAWhileWithoutDeclaringIt, "POL-02", REFERENCE),
+    Tolerated(DeniesWholeSecretsForeverAfterA403, "POL-02").called(
+        "denies-whole-secrets-for-the-refresh-time", keeps=4.8
+    ),
+    Tolerated(ReportsUnhealthyForAWhileWithoutDeclaringIt, "POL-02"),
     Tolerated(LogsInForADenialEveryTenSeconds, "POL-02"),
     Tolerated(HasATenSecondDeadline, "POL-02").called(
         "has-a-ten-second-deadline-under-a-narrow-policy"
@@ -519,7 +496,7 @@ TOLERATED = by_name(
     Tolerated(LogsInThreeTimesAtOnce, "POL-03").called("logs-in-three-times-for-a-policy"),
     Tolerated(CachesADenialForLong, "POL-03"),
     Tolerated(LogsInOnScheduleDuringADenial, "POL-03"),
-    Tolerated(ReportsTheHealthOfItsLastRead, "POL-04", REFERENCE),
+    Tolerated(ReportsTheHealthOfItsLastRead, "POL-04"),
     Tolerated(KeepsAndLogsInAtAThird, "POL-05").called("logs-in-on-schedule-with-bound-tokens"),
     Tolerated(LogsInElevenTimes, "POL-05"),
     Tolerated(PollsTwiceAMinute, "POL-05").called("polls-twice-a-minute-with-bound-tokens"),

@@ -17,8 +17,6 @@ from typing import IO, ClassVar
 
 from resilient_vault_client import VaultError
 from tests.mutants.clients import (
-    LAZY_PROCESS,
-    REFERENCE,
     IgnoresRetryAfter,
     LeavesAThreadForEachFailure,
     Mutant,
@@ -50,7 +48,9 @@ class LogsItsToken(LazyClient):
         return token
 
 
-class _LogsWhatIsCut(Wire):
+class LogsACutAnswer(Wire):
+    """Logs an answer that it cannot parse, and half of a secret with it."""
+
     def _exchange(self, request: bytes, deadline: float) -> bytes:
         received = super()._exchange(request, deadline)
         if not is_whole(bytearray(received)):
@@ -58,13 +58,9 @@ class _LogsWhatIsCut(Wire):
         return received
 
 
-class LogsACutAnswer(LazyClient):
-    """Logs an answer that it cannot parse, and half of a secret with it."""
+class LogsAnUnreadableLoginAnswer(Wire):
+    """Logs the answer to its login if it cannot parse it, and a token with it."""
 
-    wire_type = _LogsWhatIsCut
-
-
-class _LogsWhatIsNoJson(Wire):
     def _exchange(self, request: bytes, deadline: float) -> bytes:
         received = super()._exchange(request, deadline)
         content = received.partition(b"\r\n\r\n")[2]
@@ -74,12 +70,6 @@ class _LogsWhatIsNoJson(Wire):
             except ValueError:
                 log.error("the login's answer is no JSON: %s", content.decode(errors="replace"))
         return received
-
-
-class LogsAnUnreadableLoginAnswer(LazyClient):
-    """Logs the answer to its login if it cannot parse it, and a token with it."""
-
-    wire_type = _LogsWhatIsNoJson
 
 
 class LogsAFailedWrite(Tweaked):
@@ -208,12 +198,6 @@ class ChainsAnErrorWithoutItsRequest(ChainsAnErrorWithItsRequest):
         pass
 
 
-class KeepsItsTokenInAPrivateFile(KeepsItsTokenInAReadableFile):
-    """Keeps it where no other user may read."""
-
-    mode = 0o600
-
-
 # PRC-06
 
 
@@ -279,7 +263,7 @@ class LeavesAConnectionForEachWrite(Writes):
             kept.close()
 
 
-class _Hoarder(Wire):
+class LeavesEachFailedConnectionOpen(Wire):
     """Closes a connection only if all went well."""
 
     _kept: ClassVar[list[socket.socket]] = []
@@ -297,10 +281,6 @@ class _Hoarder(Wire):
             received += piece
         peer.close()
         return bytes(received)
-
-
-class LeavesEachFailedConnectionOpen(LazyClient):
-    wire_type = _Hoarder
 
 
 class _Noting(Wire):
@@ -351,10 +331,6 @@ class LeavesFiveThreadsOnce(LazyClient):
         return token
 
 
-class LeavesNineThreadsOnce(LeavesFiveThreadsOnce):
-    left = 9
-
-
 # PRC-08
 
 
@@ -392,13 +368,6 @@ class LeavesItsConnectionOpenWhenClosed(LazyClient):
         return value
 
 
-class LeavesFiveThreadsWhenClosed(LeavesItsThreadWhenClosed):
-    """Leaves five threads at most, like a pool of the process: two of them in its first lives."""
-
-    most = 5
-    _left: ClassVar[dict[str, int]] = {}
-
-
 class SharesThreads(LazyClient):
     """Has threads that all clients of its process share, and that no client's end stops."""
 
@@ -416,15 +385,9 @@ MUTANTS = by_name(
     Mutant(LogsItsToken, "PRC-04", "token"),
     Mutant(LogsACutAnswer, "PRC-04", "half of v1"),
     Mutant(LogsAnUnreadableLoginAnswer, "PRC-04", "token of a login that is cut"),
-    Mutant(LogsAFailedWrite, "PRC-04", "its log has written-", REFERENCE),
+    Mutant(LogsAFailedWrite, "PRC-04", "its log has written-"),
     Mutant(RaisesAnErrorWithItsSecretId, "PRC-04", "secret-id"),
-    Mutant(
-        PassesItsTokenAsAnArgument,
-        "PRC-04",
-        "a command line has token-",
-        LAZY_PROCESS,
-        process=True,
-    ),
+    Mutant(PassesItsTokenAsAnArgument, "PRC-04", "a command line has token-", process=True),
     Mutant(LogsTheSecondHalfOfItsToken, "PRC-04", "its log has half of token-"),
     Mutant(ChainsAnErrorWithItsRequest, "PRC-04", "in __cause__.request.headers"),
     Mutant(ChainsAnErrorWithItsRoleIdAndSecretId, "PRC-04", "in __context__"),
@@ -449,7 +412,9 @@ MUTANTS = by_name(
     Mutant(TreatsAGatewayPageAsARefusal, "PRC-06", "a good read within").called(
         "treats-a-gateway-page-as-a-refused-secret-id"
     ),
-    Mutant(LeavesNineThreadsOnce, "PRC-06", "leave nothing behind"),
+    Mutant(LeavesFiveThreadsOnce, "PRC-06", "leave nothing behind").called(
+        "leaves-nine-threads-once", left=9
+    ),
     Mutant(LooksUpItsOldToken, "PRC-06", "known to be dead").called(
         "looks-up-its-old-token-through-all-faults"
     ),
@@ -461,9 +426,14 @@ MUTANTS = by_name(
 
 TOLERATED = by_name(
     Tolerated(ChainsAnErrorWithoutItsRequest, "PRC-04"),
-    Tolerated(KeepsItsTokenInAPrivateFile, "PRC-04"),
+    Tolerated(KeepsItsTokenInAReadableFile, "PRC-04").called(
+        "keeps-its-token-in-a-private-file", mode=384
+    ),
     Tolerated(LooksUpItsOldToken, "PRC-04").called("looks-up-its-old-token-and-logs-nothing"),
     Tolerated(LeavesFiveThreadsOnce, "PRC-06"),
-    Tolerated(LeavesFiveThreadsWhenClosed, "PRC-08"),
+    # Leaves five threads at most, like a pool of the process: two of them in its first lives.
+    Tolerated(LeavesItsThreadWhenClosed, "PRC-08").called(
+        "leaves-five-threads-when-closed", most=5, _left={}
+    ),
     Tolerated(SharesThreads, "PRC-08"),
 )

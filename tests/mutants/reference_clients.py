@@ -24,7 +24,7 @@ from resilient_vault_client import (
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._grant import Grant, Token
 from resilient_vault_client._leases import Held, Leases
-from tests.mutants.clients import _of_anybody
+from tests.mutants.clients import WHOLES, _of_anybody
 from tests.mutants.login_clients import _Loading
 from tests.subjects.lazy_wire import DeniedError, UnavailableError
 from vault_harness.judge.subjects.reference import ReferenceSubject
@@ -49,8 +49,13 @@ class Leasing(ReferenceSubject):
         self.client._session().leases.__class__ = self.leases_type
 
 
+WHOLES[Leases] = Leasing, "leases_type"
+
+
 class LeavesItsCredentialsBehind(Leasing):
     """Ends without a word to Vault."""
+
+    leaves: ClassVar[frozenset[str]] = frozenset()
 
     def close(self) -> None:
         self.client._session().authenticator.surrender(1.0)
@@ -125,7 +130,7 @@ class SaysSlowlyHowItIs(Tweaked):
 
 
 class RenewsAtShare(Leases):
-    share: ClassVar[float]
+    share: ClassVar[float] = 0.5
 
     def _plan(self, held: Held, grant: Grant) -> None:
         super()._plan(held, grant)
@@ -250,12 +255,6 @@ class ReportsUnhealthyLate(Tweaked):
             return True
         self._since = self._since or now
         return now - self._since < self.after
-
-
-class ReportsUnhealthyTooLate(ReportsUnhealthyLate):
-    """Later than half of its token's life, and than a look of its own."""
-
-    after = 9.0
 
 
 class JoinsByPath(Tweaked):

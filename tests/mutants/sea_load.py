@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from tests.mutants.clients import (
-    LAZY_PROCESS,
     Mutant,
     NeverRecovers,
     Shaken,
@@ -43,7 +42,7 @@ from tests.subjects.lazy_wire import (
 # SEA-05
 
 
-class _ByTheClock(Gate):
+class ProbesAtWholeSeconds(Gate):
     """Probes at each whole second of the time of day."""
 
     def _leave(self, **how: Any) -> None:
@@ -51,12 +50,6 @@ class _ByTheClock(Gate):
         with self._changed:
             if self._failures:
                 self._opens = time.monotonic() + 1.0 - time.time() % 1.0
-
-
-class ProbesAtWholeSeconds(LazyClient):
-    """Asks whether Vault is back at the same time as all its sisters."""
-
-    gate_type = _ByTheClock
 
 
 class RefreshesEverythingAfterALogin(LazyClient):
@@ -248,7 +241,7 @@ class LogsInAtWholeSeconds(_RecoversAtOnce):
     wire_type = _AtAFullSecond
 
 
-class _WithinASecond(Gate):
+class RecoversWithinASecond(Gate):
     """Probes after each whole second, with some jitter."""
 
     chance = 0.9
@@ -261,13 +254,7 @@ class _WithinASecond(Gate):
                 self._opens = whole + random.uniform(0.0, self.chance)
 
 
-class RecoversWithinASecond(LazyClient):
-    """Comes back with all others, within nine tenths of a second."""
-
-    gate_type = _WithinASecond
-
-
-class _FullJitter(Gate):
+class RecoversWithFullJitter(Gate):
     """Probes after a fully random pause of up to a second."""
 
     def _leave(self, **how: Any) -> None:
@@ -275,12 +262,6 @@ class _FullJitter(Gate):
         with self._changed:
             if self._failures:
                 self._opens = time.monotonic() + random.uniform(0.0, 1.0)
-
-
-class RecoversWithFullJitter(LazyClient):
-    """Half of a crowd comes back within 0.3 s."""
-
-    gate_type = _FullJitter
 
 
 # SEA-11
@@ -337,11 +318,6 @@ class LeavesARefresherForEachOutage(_Loops, Shaken):
 LOOK: Request = ("GET", "auth/token/lookup-self")
 
 
-class LeavesALookupThreadForEachOutage(LeavesARefresherForEachOutage):
-    asks = LOOK
-    every = 2.0
-
-
 class LeavesARenewerForEachLogin(_Loops):
     """All of them renew the latest token."""
 
@@ -392,24 +368,7 @@ class _AsksAfterALogin(_Asks):
         return token
 
 
-class LooksUpItsTokenThreeTimesAfterOutages(_AsksAfterALogin):
-    after: ClassVar[Mapping[float, tuple[Request, ...]]] = {
-        2.0: (LOOK,),
-        4.0: (LOOK,),
-        6.0: (LOOK,),
-    }
-
-
 RIGHTS: Request = ("POST", "sys/capabilities-self")
-
-
-class AsksSixTimesAfterOutages(_AsksAfterALogin):
-    """Reads its secret twice as well."""
-
-    after: ClassVar[Mapping[float, tuple[Request, ...]]] = {
-        2.0: (LOOK, RIGHTS, SECRET),
-        4.0: (LOOK, RIGHTS, SECRET),
-    }
 
 
 class KeepsTwoConnections(Shaken):
@@ -444,13 +403,6 @@ class KeepsTwoConnections(Shaken):
             connection.close()
 
 
-class KeepsAConnectionForEachOutage(KeepsTwoConnections):
-    """Reconnects, and closes nothing."""
-
-    most = 99
-    each = 1
-
-
 class RenewsOnlyItsFirstToken(LazyClient):
     _first: Token | None = None
 
@@ -482,21 +434,8 @@ class SpinsInAThreadAfterAnOutage(Shaken):
                 time.sleep(self.rests)
 
 
-class WakesUpWithPausesAfterAnOutage(SpinsInAThreadAfterAnOutage):
-    rests = 0.09
-
-
 class LooksUpItsTokenTwiceAfterOutages(_AsksAfterALogin):
     """Looks twice in the life of a token."""
-
-
-class AsksFourTimesAfterOutages(_AsksAfterALogin):
-    """Looks up its token and its capabilities, each twice."""
-
-    after: ClassVar[Mapping[float, tuple[Request, ...]]] = {
-        2.0: (LOOK, RIGHTS),
-        4.0: (LOOK, RIGHTS),
-    }
 
 
 MUTANTS = by_name(
@@ -507,30 +446,32 @@ MUTANTS = by_name(
     Mutant(WaitsEverLonger, "SEA-05", "each caller has a good read").called(
         "recovers-too-late-in-all-clients"
     ),
-    Mutant(
-        LogsInWithAllOthersAfterOneProbe,
-        "SEA-10",
-        "instances log in within",
-        LAZY_PROCESS,
-        process=True,
+    Mutant(LogsInWithAllOthersAfterOneProbe, "SEA-10", "instances log in within", process=True),
+    Mutant(LogsInAtWholeSeconds, "SEA-10", "instances log in within", process=True),
+    Mutant(WaitsEverLonger, "SEA-10", "each caller has a good read", process=True).called(
+        "recovers-too-late-in-two-hundred-clients"
     ),
-    Mutant(LogsInAtWholeSeconds, "SEA-10", "instances log in within", LAZY_PROCESS, process=True),
-    Mutant(
-        WaitsEverLonger, "SEA-10", "each caller has a good read", LAZY_PROCESS, process=True
-    ).called("recovers-too-late-in-two-hundred-clients"),
-    Mutant(LogsInOnceMore, "SEA-10", "logins", LAZY_PROCESS, process=True).called(
+    Mutant(LogsInOnceMore, "SEA-10", "logins", process=True).called(
         "logs-in-three-times-in-a-crowd"
     ),
     Mutant(LeavesARefresherForEachOutage, "SEA-11", "read requests in"),
-    Mutant(LeavesALookupThreadForEachOutage, "SEA-11", "lookup requests in"),
-    Mutant(LeavesARenewerForEachLogin, "SEA-11", "renew requests in"),
-    Mutant(LooksUpItsTokenThreeTimesAfterOutages, "SEA-11", "lookup requests in"),
-    Mutant(AsksSixTimesAfterOutages, "SEA-11", "requests of all kinds in"),
-    Mutant(KeepsAConnectionForEachOutage, "SEA-11", "connections that stay open"),
-    Mutant(RenewsOnlyItsFirstToken, "SEA-11", "the token is renewed, or replaced"),
-    Mutant(
-        SpinsInAThreadAfterAnOutage, "SEA-11", "seconds of a processor", LAZY_PROCESS, process=True
+    Mutant(LeavesARefresherForEachOutage, "SEA-11", "lookup requests in").called(
+        "leaves-a-lookup-thread-for-each-outage", asks=LOOK, every=2.0
     ),
+    Mutant(LeavesARenewerForEachLogin, "SEA-11", "renew requests in"),
+    Mutant(_AsksAfterALogin, "SEA-11", "lookup requests in").called(
+        "looks-up-its-token-three-times-after-outages",
+        after={2.0: (LOOK,), 4.0: (LOOK,), 6.0: (LOOK,)},
+    ),
+    Mutant(_AsksAfterALogin, "SEA-11", "requests of all kinds in").called(
+        "asks-six-times-after-outages",
+        after={2.0: (LOOK, RIGHTS, SECRET), 4.0: (LOOK, RIGHTS, SECRET)},
+    ),
+    Mutant(KeepsTwoConnections, "SEA-11", "connections that stay open").called(
+        "keeps-a-connection-for-each-outage", most=99, each=1
+    ),
+    Mutant(RenewsOnlyItsFirstToken, "SEA-11", "the token is renewed, or replaced"),
+    Mutant(SpinsInAThreadAfterAnOutage, "SEA-11", "seconds of a processor", process=True),
     Mutant(NeverRecovers, "SEA-11", "a good read within").called(
         "never-recovers-after-it-had-a-token"
     ),
@@ -544,12 +485,17 @@ TOLERATED = by_name(
     Tolerated(LosesALoginAtAThirdInAHerd, "SEA-05"),
     Tolerated(LooksEverySecond, "SEA-05").called("looks-up-its-token-every-second-in-a-herd"),
     Tolerated(AsksForHealthFirst, "SEA-05").called("asks-for-health-in-a-herd"),
-    Tolerated(LosesALogin, "SEA-10", LAZY_PROCESS, process=True).called("loses-a-login-in-a-crowd"),
-    Tolerated(RecoversWithinASecond, "SEA-10", LAZY_PROCESS, process=True),
-    Tolerated(RecoversWithFullJitter, "SEA-10", LAZY_PROCESS, process=True),
-    Tolerated(WakesUpWithPausesAfterAnOutage, "SEA-11", LAZY_PROCESS, process=True),
+    Tolerated(LosesALogin, "SEA-10", process=True).called("loses-a-login-in-a-crowd"),
+    Tolerated(RecoversWithinASecond, "SEA-10", process=True),
+    Tolerated(RecoversWithFullJitter, "SEA-10", process=True),
+    Tolerated(SpinsInAThreadAfterAnOutage, "SEA-11", process=True).called(
+        "wakes-up-with-pauses-after-an-outage", rests=0.09
+    ),
     Tolerated(LooksUpItsTokenTwiceAfterOutages, "SEA-11"),
-    Tolerated(AsksFourTimesAfterOutages, "SEA-11"),
+    # Looks up its token and its capabilities, each twice.
+    Tolerated(_AsksAfterALogin, "SEA-11").called(
+        "asks-four-times-after-outages", after={2.0: (LOOK, RIGHTS), 4.0: (LOOK, RIGHTS)}
+    ),
     Tolerated(KeepsTwoConnections, "SEA-11"),
     Tolerated(LogsInInsteadOfRenewing, "SEA-11").called("logs-in-instead-through-outages"),
     Tolerated(AsksForAnHour, "SEA-11").called("asks-for-an-hour-through-outages"),

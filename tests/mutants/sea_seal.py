@@ -11,24 +11,17 @@ from typing import Any, ClassVar
 
 from resilient_vault_client import Secret, VaultError, VaultSealed, VaultUnavailable
 from tests.mutants.clients import (
-    LAZY_PROCESS,
-    REFERENCE,
     AsksOften,
-    AsksTooOften,
     GivesUpAtItsStart,
     KeepsFiveInReserve,
-    KeepsNineInReserve,
     KeepsThreeSecretsFresh,
-    KeepsThreeSecretsTooFresh,
     LeavesFiveThreads,
-    LeavesNineThreads,
     LogsInLaterAfterAFailure,
     LogsInOnceMoreLater,
     LogsInThreeTimes,
     Mutant,
     NeverRecovers,
     PausesBeforeItWritesAgain,
-    ReconnectsTooOften,
     Tolerated,
     TreatsAnOutageAsAnEmptySecret,
     TreatsASealAsADeadToken,
@@ -43,7 +36,6 @@ from tests.mutants.login_clients import (
     LoadsWhileItIsFirstAsked,
     LogsInAtAThird,
     LogsInForEachCall,
-    LogsInTooOftenAtItsStart,
     PausesForFourSeconds,
     StartsWithAToken,
     WantsVaultAtItsSlowStart,
@@ -60,7 +52,7 @@ from tests.subjects.lazy_wire import (
 )
 
 
-class _HasNoLongestPause(Gate):
+class WaitsEverLonger(Gate):
     """Triples its pause without a limit."""
 
     def __init__(self, longest: float) -> None:
@@ -70,12 +62,6 @@ class _HasNoLongestPause(Gate):
     def _leave(self, *, probe: bool, failed: bool, pause: float) -> None:
         grown = FIRST_PAUSE * 3.0 ** min(self._failures, 9) if failed else 0.0
         super()._leave(probe=probe, failed=failed, pause=max(grown, pause))
-
-
-class WaitsEverLonger(LazyClient):
-    """As long as Vault is away."""
-
-    gate_type = _HasNoLongestPause
 
 
 # SEA-01
@@ -131,14 +117,6 @@ class FillsItsCacheOnlyByPlainReadsAfterASeal(Tweaked):
             raise
 
 
-class StopsRefreshingAfterASeal(StopsRefreshingAfterA429):
-    ends_at = VaultSealed
-
-
-class ExitsInASeal(ExitsInAnOutage):
-    times = 2
-
-
 class PausesReadsOfUncachedSecrets(PausesForFourSeconds):
     """Refreshes and serves what it has read."""
 
@@ -186,18 +164,10 @@ class PausesReadsOfUncachedSecretsForTooLong(PausesReadsOfUncachedSecrets):
         self.rests = 12.0
 
 
-class TreatsASealAsAMissingSecret(_CallsItSomethingElse):
-    word = "sealed"
-
-
-class LogsWithAPauseWhileVaultIsAway(LogsInALoopWhileVaultIsAway):
-    lines, pause = 10, 0.02
-
-
 # SEA-02
 
 
-class _UntilVaultIsLongBack(Gate):
+class RecoversLateFromALongSeal(Gate):
     """Asks again a fixed time after the first failure: after a seal of 9.6 s."""
 
     pause = 10.9
@@ -210,14 +180,6 @@ class _UntilVaultIsLongBack(Gate):
         first = failed and not self._paused
         self._paused = self._paused or failed
         super()._leave(probe=probe, failed=failed, pause=self.pause if first else pause)
-
-
-class _ForTooLong(_UntilVaultIsLongBack):
-    pause = 14.4
-
-
-class RecoversTooLateFromALongSeal(LazyClient):
-    gate_type = _ForTooLong
 
 
 class LogsInForEachCallerWithoutAToken(LazyClient):
@@ -236,12 +198,6 @@ class LogsInForEachCallerWithoutAToken(LazyClient):
                 self._token = token  # callers from now on are refused, and wait at the lock
                 self._log_in(deadline)
             return dead
-
-
-class RecoversLateFromALongSeal(LazyClient):
-    """A while after a seal that outlasted its token."""
-
-    gate_type = _UntilVaultIsLongBack
 
 
 # SEA-03
@@ -301,12 +257,6 @@ class LeavesOneThreadForEachSeal(LazyClient):
 # SEA-06
 
 
-class ReconnectsOftenToADeadServer(LazyClient):
-    """Three times a second; it waits after a failed answer."""
-
-    wire_type = _Reconnects
-
-
 # SEA-07
 
 
@@ -338,12 +288,6 @@ class _EndsLate(LazyClient):
         super().close()
 
 
-class EndsTooLate(_EndsLate):
-    """A second and a half, which no busy machine explains."""
-
-    lasts = 6.6
-
-
 class EndsOnlyByASignal(LazyClient):
     """Ignores `close` and the end of its input."""
 
@@ -355,12 +299,6 @@ class EndsOnlyByASignal(LazyClient):
         told.wait(60.0)
         threading.Event().wait(self.takes)
         super().close()
-
-
-class EndsLongAfterASignal(EndsOnlyByASignal):
-    """For longer than is left of five seconds."""
-
-    takes = 2.5
 
 
 class RaisesAtItsEndInASeal(LazyClient):
@@ -444,7 +382,7 @@ class SpinsWhileItWaits(LogsInALoopWhileVaultIsAway):
                 time.sleep(self.rests)
 
 
-class _InMilliseconds(Gate):
+class NeverPausesAfter22Failures(Gate):
     """Doubles a pause in a 32-bit number before it applies the limit."""
 
     def _leave(self, **how: Any) -> None:
@@ -459,27 +397,13 @@ class _InMilliseconds(Gate):
         return min(signed / 1000, self._longest)
 
 
-class NeverPausesAfter22Failures(LazyClient):
-    """Its pause becomes negative."""
+class CrashesAfter22Failures(NeverPausesAfter22Failures):
+    """Its pause raises an error."""
 
-    gate_type = _InMilliseconds
-
-
-class _Sleeps(_InMilliseconds):
     def _leave(self, **how: Any) -> None:
         if how["failed"] and self.pause_after(self._failures + 1) < 0:
             raise ValueError("sleep length must be non-negative")  # its probe never ends
         super()._leave(**how)
-
-
-class CrashesAfter22Failures(LazyClient):
-    """Its pause raises an error."""
-
-    gate_type = _Sleeps
-
-
-class WakesUpWithPausesWhileItWaits(SpinsWhileItWaits):
-    rests = 0.09
 
 
 MUTANTS = by_name(
@@ -491,24 +415,30 @@ MUTANTS = by_name(
     Mutant(PausesBeforeItWritesAgain, "SEA-01", "a write is good again").called(
         "pauses-writes-after-a-seal"
     ),
-    Mutant(
-        FillsItsCacheOnlyByPlainReadsAfterASeal, "SEA-01", "a good read_cached within", REFERENCE
+    Mutant(FillsItsCacheOnlyByPlainReadsAfterASeal, "SEA-01", "a good read_cached within"),
+    Mutant(StopsRefreshingAfterA429, "SEA-01", "a rotated secret is seen").called(
+        "stops-refreshing-after-a-seal", ends_at=VaultSealed
     ),
-    Mutant(StopsRefreshingAfterASeal, "SEA-01", "a rotated secret is seen", REFERENCE),
     Mutant(LogsInLaterAfterAFailure, "SEA-01", "the token survives").called(
         "logs-in-later-after-a-short-seal"
     ),
-    Mutant(AsksTooOften, "SEA-01", "no request storm").called("asks-too-often-in-a-seal"),
-    Mutant(KeepsThreeSecretsTooFresh, "SEA-01", "requests in").called(
-        "polls-three-secrets-too-often"
+    Mutant(AsksOften, "SEA-01", "no request storm").called("asks-too-often-in-a-seal", pace=0.01),
+    Mutant(KeepsThreeSecretsFresh, "SEA-01", "requests in").called(
+        "polls-three-secrets-too-often", every=0.01
     ),
-    Mutant(ExitsInASeal, "SEA-01", "the client stays alive", process=True),
+    Mutant(ExitsInAnOutage, "SEA-01", "the client stays alive", process=True).called(
+        "exits-in-a-seal", times=2
+    ),
     Mutant(PausesReadsOfUncachedSecretsForTooLong, "SEA-01", "a good read_all within"),
-    Mutant(TreatsASealAsAMissingSecret, "SEA-01", "a failure then is unavailable"),
+    Mutant(_CallsItSomethingElse, "SEA-01", "a failure then is unavailable").called(
+        "treats-a-seal-as-a-missing-secret", word="sealed"
+    ),
     Mutant(NeverRecovers, "SEA-02", "a good read within").called(
         "never-recovers-after-a-long-seal"
     ),
-    Mutant(RecoversTooLateFromALongSeal, "SEA-02", "a new login within"),
+    Mutant(RecoversLateFromALongSeal, "SEA-02", "a new login within").called(
+        "recovers-too-late-from-a-long-seal", pause=14.4
+    ),
     Mutant(LogsInThreeTimes, "SEA-02", "at most 1 login").called(
         "logs-in-three-times-after-a-seal"
     ),
@@ -516,30 +446,35 @@ MUTANTS = by_name(
     Mutant(GivesUpAtItsStart, "SEA-03", "a good read within").called(
         "never-logs-in-after-a-failed-start"
     ),
-    Mutant(LogsInTooOftenAtItsStart, "SEA-03", "no request storm"),
+    Mutant(StartsWithAToken, "SEA-03", "no request storm").called(
+        "logs-in-too-often-at-its-start", longest=0.02
+    ),
     Mutant(TreatsAGatewayPageForALoginAsARefusal, "SEA-03", "a failure then is unavailable"),
-    Mutant(LeavesNineThreads, "SEA-04", "leave nothing behind"),
+    Mutant(LeavesFiveThreads, "SEA-04", "leave nothing behind").called(
+        "leaves-nine-threads", left=9
+    ),
     Mutant(LeavesOneThreadForEachSeal, "SEA-04", "leave nothing behind"),
-    Mutant(KeepsNineInReserve, "SEA-04", "connections: 0 before").called(
-        "keeps-nine-connections-in-reserve"
+    Mutant(KeepsFiveInReserve, "SEA-04", "connections: 0 before").called(
+        "keeps-nine-connections-in-reserve", reserve=9
     ),
     Mutant(TreatsASealAsADeadToken, "SEA-06", "the token survives").called(
         "treats-a-restart-as-a-dead-token"
     ),
     Mutant(NeverRecovers, "SEA-06", "a good read within").called("never-recovers-after-a-restart"),
-    Mutant(ReconnectsTooOften, "SEA-06", "no connection storm").called(
-        "reconnects-too-often-to-a-dead-server"
+    Mutant(_Reconnects, "SEA-06", "no connection storm").called(
+        "reconnects-too-often-to-a-dead-server", pause=0.01
     ),
     Mutant(InitialisesAnEmptyVault, "SEA-07", "nobody initialises a Vault"),
     Mutant(FloodsVaultAtItsStart, "SEA-07", "no request storm").called("floods-an-empty-vault"),
-    Mutant(EndsTooLate, "SEA-08", "seconds until it has ended"),
-    Mutant(
-        EndsLongAfterASignal, "SEA-08", "seconds until it has ended", LAZY_PROCESS, process=True
+    # A second and a half, which no busy machine explains.
+    Mutant(_EndsLate, "SEA-08", "seconds until it has ended").called("ends-too-late", lasts=6.6),
+    Mutant(EndsOnlyByASignal, "SEA-08", "seconds until it has ended", process=True).called(
+        "ends-long-after-a-signal", takes=2.5
     ),
     Mutant(RaisesAtItsEndInASeal, "SEA-08", "it ends cleanly"),
     Mutant(RetriesItsRevocationWhileNothingAnswers, "SEA-08", "it ends cleanly"),
     Mutant(WaitsForALoginAtItsEnd, "SEA-08", "it ends cleanly"),
-    Mutant(SpinsWhileItWaits, "SEA-09", "seconds of a processor", LAZY_PROCESS, process=True),
+    Mutant(SpinsWhileItWaits, "SEA-09", "seconds of a processor", process=True),
     Mutant(WaitsEverLonger, "SEA-09", "a good read within").called(
         "waits-longer-after-each-failure"
     ),
@@ -553,7 +488,9 @@ MUTANTS = by_name(
 
 TOLERATED = by_name(
     Tolerated(LogsInForEachCall, "SEA-01").called("logs-in-for-each-call-in-a-seal"),
-    Tolerated(LogsWithAPauseWhileVaultIsAway, "SEA-01"),
+    Tolerated(LogsInALoopWhileVaultIsAway, "SEA-01").called(
+        "logs-with-a-pause-while-vault-is-away", lines=10, pause=0.02
+    ),
     Tolerated(LogsInAtAThird, "SEA-01").called("logs-in-at-a-third-after-a-seal"),
     Tolerated(PausesReadsOfUncachedSecrets, "SEA-01"),
     Tolerated(AsksOften, "SEA-01").called("asks-often-in-a-seal"),
@@ -567,9 +504,11 @@ TOLERATED = by_name(
     Tolerated(StartsWithAToken, "SEA-03"),
     Tolerated(LeavesFiveThreads, "SEA-04"),
     Tolerated(KeepsFiveInReserve, "SEA-04").called("keeps-five-connections-in-reserve"),
-    Tolerated(ReconnectsOftenToADeadServer, "SEA-06"),
+    Tolerated(_Reconnects, "SEA-06").called("reconnects-often-to-a-dead-server"),
     Tolerated(LoadsWhileItIsFirstAsked, "SEA-08").called("loads-code-before-it-ends-in-a-seal"),
     Tolerated(EndsInTime, "SEA-08"),
-    Tolerated(EndsOnlyByASignal, "SEA-08", LAZY_PROCESS, process=True),
-    Tolerated(WakesUpWithPausesWhileItWaits, "SEA-09", LAZY_PROCESS, process=True),
+    Tolerated(EndsOnlyByASignal, "SEA-08", process=True),
+    Tolerated(SpinsWhileItWaits, "SEA-09", process=True).called(
+        "wakes-up-with-pauses-while-it-waits", rests=0.09
+    ),
 )

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tests.mutants.clients import (
-    REFERENCE,
     AtShare,
     Mutant,
     ReadsItsSecretIdOnce,
@@ -53,21 +52,11 @@ from tests.subjects.lazy_wire import (
 # SID-02
 
 
-class TriesABadSecretIdForever(LazyClient):
-    """The fifth try, which locks the role, comes much later."""
-
-    credentials_type = TriesNowAndThen
-
-
-class _Unrestrained(Credentials):
-    def usable(self, *_: Any, **__: Any) -> bool:
-        return True
-
-
-class RetriesItsSecretIdWithoutAPause(LazyClient):
+class RetriesItsSecretIdWithoutAPause(Credentials):
     """Until the role is locked for everybody."""
 
-    credentials_type = _Unrestrained
+    def usable(self, *_: Any, **__: Any) -> bool:
+        return True
 
 
 class ReportsTheHealthOfItsLastLookup(ReportsTheHealthOfItsLastPoll):
@@ -88,20 +77,14 @@ class ReportsTheHealthOfItsFirstLookup(ReportsTheHealthOfItsLastLookup):
         return True
 
 
-class _FourTimes(Credentials):
+class TriesASecretIdFourTimes(Credentials):
+    """One try before the lock."""
+
     tries = 4
 
     def usable(self, secret_id: str) -> bool:
         times = self._failed.get(_mark(secret_id), [])
         return len(times) < self.tries and (not times or time.monotonic() - times[-1] >= 1.0)
-
-
-class _FiveTimes(_FourTimes):
-    tries = 5
-
-
-class TriesASecretIdFiveTimes(LazyClient):
-    credentials_type = _FiveTimes
 
 
 class _LookedAtBefore(Credentials):
@@ -132,7 +115,7 @@ class ChecksItsSecretIdBeforeItWaitsForTheLock(LazyClient):
             yield
 
 
-class _InBursts(Credentials):
+class TriesABadSecretIdInBursts(Credentials):
     """Three tries at once, and again after a pause."""
 
     burst, rest = 3, 20.0
@@ -140,12 +123,6 @@ class _InBursts(Credentials):
     def usable(self, secret_id: str) -> bool:
         times = self._failed.get(_mark(secret_id), [])
         return len(times) % self.burst > 0 or not times or time.monotonic() - times[-1] >= self.rest
-
-
-class TriesABadSecretIdInBursts(LazyClient):
-    """Three failures open its circuit, and twenty seconds close it."""
-
-    credentials_type = _InBursts
 
 
 class TakesNoLoginForNoSecret(LazyClient):
@@ -162,37 +139,23 @@ class TakesNoLoginForNoSecret(LazyClient):
             raise MissingError("there is no such secret") from None
 
 
-class _LongPauses(Credentials):
+class StopsAfterLongPauses(Credentials):
+    """Two more tries, after 4 s and 8 s."""
+
     def usable(self, secret_id: str) -> bool:
         times = self._failed.get(_mark(secret_id), [])
         long_ago = not times or time.monotonic() - times[-1] >= 2.0 * 2 ** len(times)
         return len(times) < 3 and long_ago
 
 
-class StopsAfterLongPauses(LazyClient):
-    """Two more tries, after 4 s and 8 s."""
-
-    credentials_type = _LongPauses
-
-
-class TriesASecretIdFourTimes(LazyClient):
-    """One try before the lock."""
-
-    credentials_type = _FourTimes
-
-
 # SID-03
 
 
-class _Offended(Credentials):
+class NeverTriesANewSecretId(Credentials):
     """Uses no secret-id after a refusal."""
 
     def usable(self, *_: Any, **__: Any) -> bool:
         return not self._failed
-
-
-class NeverTriesANewSecretId(LazyClient):
-    credentials_type = _Offended
 
 
 class DropsALivingTokenBeforeItLogsIn(LazyClient):
@@ -213,7 +176,7 @@ class DropsALivingTokenShortlyBeforeItsEnd(AtShare, DropsALivingTokenBeforeItLog
 
 
 class TreatsALockedRoleAsABadSecretId(LazyClient):
-    credentials_type = _Offended
+    credentials_type = NeverTriesANewSecretId
 
     def _log_in(self, deadline: float) -> Token:
         secret_id = self._credentials.current()[1]
@@ -225,19 +188,15 @@ class TreatsALockedRoleAsABadSecretId(LazyClient):
             raise
 
 
-class _PatientWithLogins(Wire):
+class WaitsForeverForItsLogin(Wire):
+    """Holds the lock that all others need."""
+
     def send(
         self, method: str, path: str, *, deadline: float, token: str = "", body: object = None
     ) -> Reply:
         if path.endswith("/login"):
             deadline = time.monotonic() + 3600.0
         return super().send(method, path, deadline=deadline, token=token, body=body)
-
-
-class WaitsForeverForItsLogin(LazyClient):
-    """Holds the lock that all others need."""
-
-    wire_type = _PatientWithLogins
 
 
 class TreatsALockedRoleAsAnEmptySecret(TreatsAnOutageAsAnEmptySecret):
@@ -271,15 +230,11 @@ class TriesALockedRoleTenTimes(LazyClient):
 # SID-05
 
 
-class _GetsOverOne(Credentials):
+class NeverUsesASecretIdAfterTwoBadOnes(Credentials):
     """Tolerates one refused secret-id."""
 
     def usable(self, secret_id: str) -> bool:
         return len(self._failed) < 2 and super().usable(secret_id)
-
-
-class NeverUsesASecretIdAfterTwoBadOnes(LazyClient):
-    credentials_type = _GetsOverOne
 
 
 class _WaitsBeforeANewSecretId(Credentials):
@@ -402,18 +357,6 @@ class LogsInThreeTimesForOneAnswer(LazyClient):
                 time.sleep(0.1 if self._tried < self.lost else 0.8)
 
 
-class LogsInFourTimesForOneAnswer(LogsInThreeTimesForOneAnswer):
-    """The secret-id has three uses."""
-
-    lost = 3
-
-
-class CachesWithASecretIdOfFewUses(LogsInAtAThirdAndSeesLate):
-    """It sees changes as late as any client may."""
-
-    keeps = 29.8
-
-
 # SID-08
 
 
@@ -429,17 +372,13 @@ class ReportsHealthyBeforeItsFirstLogin(Tweaked):
         return super().health() if self._had else True
 
 
-class _Verbatim(Credentials):
+class SendsAnEmptySecretId(Credentials):
     """Uses any content of the file as the secret-id."""
 
     def _one(self, name: str) -> str:
         if file := self._environ.get(f"{name}_FILE"):
             return Path(file).read_text(encoding="ascii")
         return super()._one(name)
-
-
-class SendsAnEmptySecretId(LazyClient):
-    credentials_type = _Verbatim
 
 
 class NeedsItsFile(LazyClient):
@@ -472,17 +411,11 @@ class CountsNoRefusedLoginsAtItsStart(StartsWithAToken):
         self._credentials = Credentials(environ)
 
 
-class _OnlyComplete(Credentials):
+class IgnoresHalfASecretId(Credentials):
     """Does not try a secret-id that is no UUID."""
 
     def usable(self, secret_id: str) -> bool:
         return len(secret_id) == len(str(uuid.UUID(int=0))) and super().usable(secret_id)
-
-
-class IgnoresHalfASecretId(LazyClient):
-    """Reports denied, and asks Vault for nothing."""
-
-    credentials_type = _OnlyComplete
 
 
 MUTANTS = by_name(
@@ -490,10 +423,11 @@ MUTANTS = by_name(
     Mutant(ReadsWithATokenThatItHasRevoked, "SID-01", "known to be dead").called(
         "reads-with-a-token-that-it-has-revoked-after-a-rotation"
     ),
-    Mutant(TriesABadSecretIdForever, "SID-02", "the same secret-id"),
+    # The fifth try, which locks the role, comes much later.
+    Mutant(TriesNowAndThen, "SID-02", "the same secret-id").called("tries-a-bad-secret-id-forever"),
     Mutant(ReportsTheHealthOfItsFirstLookup, "SID-02", "health tells the truth"),
-    Mutant(TriesASecretIdFiveTimes, "SID-02", "the same secret-id").called(
-        "tries-a-bad-secret-id-five-times"
+    Mutant(TriesASecretIdFourTimes, "SID-02", "the same secret-id").called(
+        "tries-a-bad-secret-id-five-times", tries=5
     ),
     Mutant(ChecksItsSecretIdBeforeItWaitsForTheLock, "SID-02", "the same secret-id"),
     Mutant(TriesABadSecretIdInBursts, "SID-02", "the same secret-id"),
@@ -501,8 +435,8 @@ MUTANTS = by_name(
         "treats-a-refused-login-as-a-missing-secret"
     ),
     Mutant(NeverTriesANewSecretId, "SID-03", "a good read within"),
-    Mutant(TriesASecretIdFiveTimes, "SID-03", "the same secret-id").called(
-        "tries-a-late-secret-id-five-times"
+    Mutant(TriesASecretIdFourTimes, "SID-03", "the same secret-id").called(
+        "tries-a-late-secret-id-five-times", tries=5
     ),
     Mutant(DropsALivingTokenBeforeItLogsIn, "SID-03", "while its token lives"),
     Mutant(TreatsALockedRoleAsABadSecretId, "SID-04", "a good read within"),
@@ -521,8 +455,11 @@ MUTANTS = by_name(
     Mutant(LogsInWithOldIdsAfterA403, "SID-06", "refused logins"),
     Mutant(NeverStartsAfterAFailedStart, "SID-07", "promised: it starts in the end"),
     Mutant(RetriesALoginBlindly, "SID-07", "logins with the same secret-id"),
-    Mutant(LogsInFourTimesForOneAnswer, "SID-07", "logins with the same secret-id"),
-    Mutant(ReportsHealthyBeforeItsFirstLogin, "SID-08", "health tells the truth", REFERENCE),
+    # The secret-id has three uses.
+    Mutant(LogsInThreeTimesForOneAnswer, "SID-07", "logins with the same secret-id").called(
+        "logs-in-four-times-for-one-answer", lost=3
+    ),
+    Mutant(ReportsHealthyBeforeItsFirstLogin, "SID-08", "health tells the truth"),
     Mutant(SendsAnEmptySecretId, "SID-08", "no login without a secret-id"),
     Mutant(TriesFiveTimesInOneCall, "SID-08", "the same secret-id").called(
         "tries-half-a-secret-id-five-times"
@@ -561,7 +498,9 @@ TOLERATED = by_name(
     Tolerated(LoadsAtItsFirstRead, "SID-07").called("loads-code-as-its-answer-is-lost"),
     Tolerated(WantsVaultAtItsSlowStart, "SID-07").called("exits-without-a-login-at-a-slow-start"),
     Tolerated(LogsInThreeTimesForOneAnswer, "SID-07"),
-    Tolerated(CachesWithASecretIdOfFewUses, "SID-07"),
+    Tolerated(LogsInAtAThirdAndSeesLate, "SID-07").called(
+        "caches-with-a-secret-id-of-few-uses", keeps=29.8
+    ),
     Tolerated(KeepsLongAndLogsInAtAThird, "SID-08").called(
         "notices-a-lost-token-late-with-an-empty-file"
     ),

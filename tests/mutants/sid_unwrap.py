@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic
-from typing import ClassVar
 
 from resilient_vault_client import (
     PermissionDenied,
@@ -23,7 +22,7 @@ from resilient_vault_client._grant import Token as ReferenceToken
 from resilient_vault_client._methods import AppRole, WrappedSecretId
 from resilient_vault_client._renewer import Renewer
 from resilient_vault_client._transport import Answer, Api
-from tests.mutants.clients import REFERENCE, Mutant, Tolerated, by_name
+from tests.mutants.clients import WHOLES, Mutant, Tolerated, by_name
 from tests.mutants.reference_clients import LoadsInEachWay
 from vault_harness.judge.subjects.reference import ReferenceSubject
 
@@ -81,6 +80,9 @@ class UnwrapsBy(ReferenceSubject):
         assert isinstance(method, AppRole)
         assert method._wrapped is not None
         method._wrapped.__class__ = self.wrapped_type
+
+
+WHOLES[WrappedSecretId] = UnwrapsBy, "wrapped_type"
 
 
 class _OpensTwice(WrappedSecretId):
@@ -157,7 +159,7 @@ class TreatsASpentWrappingTokenAsAnOutage(OpensAWrappingTokenTwice):
     wrapped_type = _NeverKnows
 
 
-class _BurntByAnOutage(WrappedSecretId):
+class TreatsAnOutageAsASpentWrappingToken(WrappedSecretId):
     """Takes a failed try for a spent token."""
 
     def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
@@ -167,45 +169,21 @@ class _BurntByAnOutage(WrappedSecretId):
             return ""
 
 
-class TreatsAnOutageAsASpentWrappingToken(UnwrapsBy):
-    wrapped_type = _BurntByAnOutage
-
-
-class _RefusedByAStatus(Api):
-    """Takes such an answer for Vault's refusal."""
-
-    status: ClassVar[int]
-
+class _RefusedByAGateway(Api):
     def unwrap(self, token: str, deadline: Deadline) -> Answer:
         try:
             return super().unwrap(token, deadline)
         except VaultUnavailable as error:
-            if error.status != self.status:
+            if error.status != 502:
                 raise
             raise RequestRefused("the wrapping token is spent") from error
 
 
-class _SpentAt(WrappedSecretId):
-    api_type: type[_RefusedByAStatus]
-
+class TreatsAGatewayPageAsASpentWrappingToken(WrappedSecretId):
     def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
         self._api = copy.copy(self._api)
-        self._api.__class__ = self.api_type
+        self._api.__class__ = _RefusedByAGateway
         return super()._open(wrapping, deadline, patience)
-
-
-class _RefusedByAGateway(_RefusedByAStatus):
-    status = 502
-
-
-class _SpentAtAGateway(_SpentAt):
-    api_type = _RefusedByAGateway
-
-
-class TreatsAGatewayPageAsASpentWrappingToken(UnwrapsBy):
-    """Once it was sent and not opened."""
-
-    wrapped_type = _SpentAtAGateway
 
 
 class PausesAfterALostUnwrap(OpensAWrappingTokenTwice):
@@ -226,7 +204,9 @@ class LooksAtItsWrappingTokenOnce(ReferenceSubject):
         super().__init__(VaultClient(environ=environ))
 
 
-class _TrustsLaterOnes(WrappedSecretId):
+class ChecksOnlyItsFirstWrappingToken(WrappedSecretId):
+    """It opens any later one."""
+
     def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
         if not self._opened.secret_id:
             return super()._open(wrapping, deadline, patience)
@@ -235,12 +215,6 @@ class _TrustsLaterOnes(WrappedSecretId):
         except (RequestRefused, PermissionDenied):
             return ""
         return str((answer.get("data") or {}).get("secret_id") or "")
-
-
-class ChecksOnlyItsFirstWrappingToken(UnwrapsBy):
-    """It opens any later one."""
-
-    wrapped_type = _TrustsLaterOnes
 
 
 class _AtAThird(Renewer):
@@ -272,7 +246,7 @@ class KeepsAndUnwraps(UnwrapsBy):
 # SID-11
 
 
-class _KeepsNothing(WrappedSecretId):
+class UnwrapsTheSameTokenAtEachLogin(WrappedSecretId):
     """Unwraps the token in the file, also a spent one."""
 
     def load(self, deadline: Deadline, patience: float) -> str:
@@ -280,13 +254,7 @@ class _KeepsNothing(WrappedSecretId):
         return super().load(deadline, patience)
 
 
-class UnwrapsTheSameTokenAtEachLogin(UnwrapsBy):
-    """It uses a secret-id for one login."""
-
-    wrapped_type = _KeepsNothing
-
-
-class _OpensOnceMore(WrappedSecretId):
+class TriesASpentWrappingTokenAtEachLogin(WrappedSecretId):
     """Tries to unwrap the same token before each login but the first."""
 
     def load(self, deadline: Deadline, patience: float) -> str:
@@ -297,57 +265,41 @@ class _OpensOnceMore(WrappedSecretId):
         return super().load(deadline, patience)
 
 
-class TriesASpentWrappingTokenAtEachLogin(UnwrapsBy):
-    """Looks like a thief of secret-ids in the audit log."""
-
-    wrapped_type = _OpensOnceMore
-
-
-class LoadsCodeWithALostWrappingToken(LoadsInEachWay):
-    """Its first call may take its deadline and two seconds."""
-
-    takes = 1.7
-
-
 MUTANTS = by_name(
-    Mutant(LogsInWithoutASecretId, "SID-09", "requests (login)", REFERENCE).called(
+    Mutant(LogsInWithoutASecretId, "SID-09", "requests (login)").called(
         "logs-in-with-an-empty-secret-id-after-a-lost-unwrap"
     ),
-    Mutant(UnwrapsATokenThreeTimes, "SID-09", "requests (unwrap)", REFERENCE).called(
+    Mutant(UnwrapsATokenThreeTimes, "SID-09", "requests (unwrap)").called(
         "tries-a-lost-wrapping-token-three-times"
     ),
-    Mutant(TreatsASpentWrappingTokenAsAnOutage, "SID-09", "a read fails as denied", REFERENCE),
-    Mutant(TreatsAnOutageAsASpentWrappingToken, "SID-09", "a good read within", REFERENCE),
-    Mutant(TreatsAGatewayPageAsASpentWrappingToken, "SID-09", "a good read within", REFERENCE),
-    Mutant(OpensAnyWrappingToken, "SID-10", "neither opened nor used", REFERENCE).called(
+    Mutant(TreatsASpentWrappingTokenAsAnOutage, "SID-09", "a read fails as denied"),
+    Mutant(TreatsAnOutageAsASpentWrappingToken, "SID-09", "a good read within"),
+    Mutant(TreatsAGatewayPageAsASpentWrappingToken, "SID-09", "a good read within"),
+    Mutant(OpensAnyWrappingToken, "SID-10", "neither opened nor used").called(
         "unwraps-any-wrapping-token"
     ),
-    Mutant(LooksAtItsWrappingTokenOnce, "SID-10", "a good read within", REFERENCE).called(
+    Mutant(LooksAtItsWrappingTokenOnce, "SID-10", "a good read within").called(
         "never-reads-another-wrapping-token"
     ),
-    Mutant(ChecksOnlyItsFirstWrappingToken, "SID-10", "neither opened nor used", REFERENCE),
-    Mutant(LogsInWithoutASecretId, "SID-11", "requests (login)", REFERENCE),
-    Mutant(LooksAtItsWrappingTokenOnce, "SID-11", "a good read within", REFERENCE).called(
+    Mutant(ChecksOnlyItsFirstWrappingToken, "SID-10", "neither opened nor used"),
+    Mutant(LogsInWithoutASecretId, "SID-11", "requests (login)"),
+    Mutant(LooksAtItsWrappingTokenOnce, "SID-11", "a good read within").called(
         "never-reads-a-second-wrapping-token"
     ),
-    Mutant(UnwrapsATokenThreeTimes, "SID-11", "requests (unwrap)", REFERENCE).called(
+    Mutant(UnwrapsATokenThreeTimes, "SID-11", "requests (unwrap)").called(
         "tries-a-spent-wrapping-token-three-times"
     ),
-    Mutant(UnwrapsTheSameTokenAtEachLogin, "SID-11", "a good read within", REFERENCE),
-    Mutant(TriesASpentWrappingTokenAtEachLogin, "SID-11", "at most 0 requests (unwrap)", REFERENCE),
+    Mutant(UnwrapsTheSameTokenAtEachLogin, "SID-11", "a good read within"),
+    Mutant(TriesASpentWrappingTokenAtEachLogin, "SID-11", "at most 0 requests (unwrap)"),
 )
 
 
 TOLERATED = by_name(
-    Tolerated(LoadsCodeWithALostWrappingToken, "SID-09", REFERENCE),
-    Tolerated(OpensAWrappingTokenTwice, "SID-09", REFERENCE).called(
-        "tries-a-lost-wrapping-token-twice"
-    ),
-    Tolerated(PausesAfterALostUnwrap, "SID-09", REFERENCE),
-    Tolerated(KeepsAndUnwraps, "SID-10", REFERENCE).called(
+    Tolerated(LoadsInEachWay, "SID-09").called("loads-code-with-a-lost-wrapping-token", takes=1.7),
+    Tolerated(OpensAWrappingTokenTwice, "SID-09").called("tries-a-lost-wrapping-token-twice"),
+    Tolerated(PausesAfterALostUnwrap, "SID-09"),
+    Tolerated(KeepsAndUnwraps, "SID-10").called(
         "notices-a-lost-token-late-with-a-foreign-wrapping-token"
     ),
-    Tolerated(OpensAWrappingTokenTwice, "SID-11", REFERENCE).called(
-        "tries-a-spent-wrapping-token-twice"
-    ),
+    Tolerated(OpensAWrappingTokenTwice, "SID-11").called("tries-a-spent-wrapping-token-twice"),
 )

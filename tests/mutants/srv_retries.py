@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tests.mutants.clients import (
-    REFERENCE,
+    AtShare,
     HasATenSecondDeadline,
     IgnoresRetryAfter,
     LooksByItself,
@@ -24,7 +24,6 @@ from tests.mutants.login_clients import (
     AsksOnceItIsOld,
     LogsInAtAThird,
     PollsItsSecrets,
-    RenewsAtAThird,
     RenewsInACallersCall,
 )
 from tests.mutants.reference_clients import StopsRefreshingAfterA429
@@ -81,7 +80,9 @@ class _AnsweredInItsWay(Wire):
         raise NotImplementedError
 
 
-class _ReadsHeadersAsTheyAreSpelled(_AnsweredInItsWay):
+class IgnoresALowercaseRetryAfter(_AnsweredInItsWay):
+    """``retry-after`` is the same as ``Retry-After``."""
+
     def _answered(self, ask: Callable[[float], Reply], deadline: float) -> Reply:
         try:
             return ask(deadline)
@@ -98,13 +99,9 @@ class _ReadsHeadersAsTheyAreSpelled(_AnsweredInItsWay):
     _spelled = False
 
 
-class IgnoresALowercaseRetryAfter(LazyClient):
-    """``retry-after`` is the same as ``Retry-After``."""
+class SleepsForRetryAfterBeyondItsDeadline(_AnsweredInItsWay):
+    """Obeys it within the call, even for a minute, as urllib3 does by default."""
 
-    wire_type = _ReadsHeadersAsTheyAreSpelled
-
-
-class _SleepsAsItIsTold(_AnsweredInItsWay):
     def _answered(self, ask: Callable[[float], Reply], deadline: float) -> Reply:
         while True:
             try:
@@ -117,13 +114,7 @@ class _SleepsAsItIsTold(_AnsweredInItsWay):
             deadline = max(deadline, time.monotonic() + 1.0)
 
 
-class SleepsForRetryAfterBeyondItsDeadline(LazyClient):
-    """Obeys it within the call, even for a minute, as urllib3 does by default."""
-
-    wire_type = _SleepsAsItIsTold
-
-
-class _AsTold(Gate):
+class RetriesExactlyAfterRetryAfter(Gate):
     """Waits for a share of what ``Retry-After`` says."""
 
     share = 1.0
@@ -138,16 +129,6 @@ class _AsTold(Gate):
                 self._failures += 1
                 self._opens = time.monotonic() + (pause * self.share or 0.5)
             self._changed.notify_all()
-
-
-class _Hasty(_AsTold):
-    share = 0.85
-
-
-class RetriesBeforeRetryAfter(LazyClient):
-    """A third of a second too soon."""
-
-    gate_type = _Hasty
 
 
 class PollsVersionsDespiteRetryAfter(LooksByItself):
@@ -176,10 +157,6 @@ class WritesDespiteRetryAfter(Writes):
                 raise
             time.sleep(0.2)
         return self._wire.send("POST", where, deadline=deadline, token=token.value, body=body)
-
-
-class RetriesExactlyAfterRetryAfter(LazyClient):
-    gate_type = _AsTold
 
 
 # SRV-09
@@ -264,16 +241,6 @@ class TriesA412SixTimes(LazyClient):
         raise UnavailableError("no try was answered")
 
 
-class TriesA412SevenTimes(TriesA412SixTimes):
-    tries = 7
-
-
-class TriesA412WithShortPauses(TriesA412SixTimes):
-    """Its pauses are a little too short."""
-
-    pause = 0.07
-
-
 class TriesA412SixTimesAndPolls(LooksByItself, TriesA412SixTimes):
     """Every 0.7 s, and tries six times in a call."""
 
@@ -317,22 +284,6 @@ class _GivesUp(_AtARefusal):
     def _turned_away(self) -> bool:
         self._over = True
         return True
-
-
-class StopsRenewingAfterA429(_GivesUp):
-    """Logs in after its token's end."""
-
-    word = "429"
-
-
-class LogsInAfterA429(_AtARefusal):
-    """Takes a quota for final."""
-
-    word = "429"
-
-
-class StopsRenewingAfterAGatewayPage(_GivesUp):
-    word = "none of Vault's"
 
 
 DENIED = "403 by a page"
@@ -429,26 +380,34 @@ MUTANTS = by_name(
     Mutant(IgnoresALowercaseRetryAfter, "SRV-05", "Retry-After is obeyed"),
     Mutant(SleepsForRetryAfterBeyondItsDeadline, "SRV-05", "every call ends within 4 s"),
     Mutant(IgnoresRetryAfter, "SRV-05", "Retry-After is obeyed"),
-    Mutant(RetriesBeforeRetryAfter, "SRV-05", "Retry-After is obeyed"),
+    Mutant(RetriesExactlyAfterRetryAfter, "SRV-05", "Retry-After is obeyed").called(
+        "retries-before-retry-after", share=0.85
+    ),
     Mutant(
         PollsVersionsDespiteRetryAfter, "SRV-05", "Retry-After is obeyed by each look at a version"
     ),
     Mutant(WritesDespiteRetryAfter, "SRV-05", "Retry-After is obeyed by each write"),
-    Mutant(StopsRefreshingAfterA429, "SRV-06", "a rotated secret is seen", REFERENCE),
+    Mutant(StopsRefreshingAfterA429, "SRV-06", "a rotated secret is seen"),
     Mutant(RetriesWithoutAPause, "SRV-06", "no request storm").called(
         "retries-a-429-without-a-pause"
     ),
     Mutant(ReportsA412AsAnError, "SRV-09", "a 412 is tried again"),
     Mutant(ReturnsAnOldValueForeverAfterA412, "SRV-09", "the steady state holds again"),
     Mutant(TriesA412SixTimesWithoutPauses, "SRV-09", "0.1 s apart"),
-    Mutant(TriesA412SevenTimes, "SRV-09", "for one call"),
-    Mutant(TriesA412WithShortPauses, "SRV-09", "0.1 s apart"),
-    Mutant(StopsRenewingAfterA429, "SRV-11", "the next renewal succeeds"),
+    Mutant(TriesA412SixTimes, "SRV-09", "for one call").called("tries-a-412-seven-times", tries=7),
+    Mutant(TriesA412SixTimes, "SRV-09", "0.1 s apart").called(
+        "tries-a-412-with-short-pauses", pause=0.07
+    ),
+    Mutant(_GivesUp, "SRV-11", "the next renewal succeeds").called(
+        "stops-renewing-after-a-429", word="429"
+    ),
     Mutant(IgnoresRetryAfter, "SRV-11", "Retry-After is obeyed by each renew").called(
         "renews-despite-retry-after"
     ),
-    Mutant(LogsInAfterA429, "SRV-11", "the token survives"),
-    Mutant(StopsRenewingAfterAGatewayPage, "SRV-11", "the next renewal succeeds"),
+    Mutant(_AtARefusal, "SRV-11", "the token survives").called("logs-in-after-a-429", word="429"),
+    Mutant(_GivesUp, "SRV-11", "the next renewal succeeds").called(
+        "stops-renewing-after-a-gateway-page", word="none of Vault's"
+    ),
     Mutant(LogsInAfterAGateway403, "SRV-11", "the token survives"),
     Mutant(FailsAReadWhenItsRenewalFails, "SRV-11", "no read fails"),
 )
@@ -467,7 +426,7 @@ TOLERATED = by_name(
     Tolerated(ReturnsAnOldValueOnceForA412, "SRV-09"),
     Tolerated(AsksOnceItIsOld, "SRV-09").called("retries-a-412-in-a-later-call"),
     Tolerated(AsksForAnHour, "SRV-11").called("asks-for-an-hour-before-a-quota"),
-    Tolerated(RenewsAtAThird, "SRV-11").called("renews-at-a-third-under-a-quota"),
+    Tolerated(AtShare, "SRV-11").called("renews-at-a-third-under-a-quota", share=0.33),
     Tolerated(DoublesItsPausesBetweenRenewals, "SRV-11"),
     Tolerated(RenewsLateUnderAQuota, "SRV-11"),
     Tolerated(FailsAReadWhenItsRenewalMeetsASeal, "SRV-11"),

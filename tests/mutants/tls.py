@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tests.mutants.clients import (
-    REFERENCE,
     Mutant,
     Tolerated,
     _CallsItSomethingElse,
@@ -45,19 +44,15 @@ from vault_harness.certificates import end_of
 # TLS-01
 
 
-class _Once(Wire):
+class ReadsItsFilesOnce(Wire):
+    """Never reads its CA file and certificate again."""
+
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._first = super()._context()
 
     def _context(self) -> ssl.SSLContext:
         return self._first
-
-
-class ReadsItsFilesOnce(LazyClient):
-    """Never reads its CA file and certificate again."""
-
-    wire_type = _Once
 
 
 class LogsInAfterANewCaFile(LazyClient):
@@ -74,7 +69,7 @@ class LogsInAfterANewCaFile(LazyClient):
         return super().read(path, key)
 
 
-class _TrustsWhatItEverTrusted(Wire):
+class TrustsARemovedAuthority(Wire):
     """Adds new authorities to those that it trusts."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -91,12 +86,6 @@ class _TrustsWhatItEverTrusted(Wire):
         for authorities in list(self._ever):
             context.load_verify_locations(cadata=authorities)
         return context
-
-
-class TrustsARemovedAuthority(LazyClient):
-    """A stolen key works for ever."""
-
-    wire_type = _TrustsWhatItEverTrusted
 
 
 class _Apart(Wire):
@@ -119,7 +108,9 @@ class _Apart(Wire):
         return context
 
 
-class _LogsInByItsFirst(_Apart):
+class LogsInWithItsFirstCaFile(_Apart):
+    """It reads by the authorities in the file."""
+
     kind = "/login"
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -132,29 +123,19 @@ class _LogsInByItsFirst(_Apart):
         return Wire._context(self)
 
 
-class LogsInWithItsFirstCaFile(LazyClient):
-    """It reads by the authorities in the file."""
-
-    wire_type = _LogsInByItsFirst
-
-
 class _Unhurried(ssl.SSLContext):
     def wrap_socket(self, sock: socket.socket, *args: Any, **more: Any) -> ssl.SSLSocket:
         sock.settimeout(None)
         return super().wrap_socket(sock, *args, **more)
 
 
-class _HasNoDeadlineForAHandshake(Wire):
+class HasNoDeadlineForAHandshake(Wire):
+    """It has deadlines for the connection and the request."""
+
     def _context(self) -> ssl.SSLContext:
         context = _Unhurried(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(self._environ.get("VAULT_CACERT"))
         return context
-
-
-class HasNoDeadlineForAHandshake(LazyClient):
-    """It has deadlines for the connection and the request."""
-
-    wire_type = _HasNoDeadlineForAHandshake
 
 
 class _Blind(Wire):
@@ -166,7 +147,7 @@ class _Blind(Wire):
         return context
 
 
-class _FailsOpen(Wire):
+class TrustsEveryServerWithHalfACaFile(Wire):
     """Verifies nothing if its files are unreadable."""
 
     def _context(self) -> ssl.SSLContext:
@@ -176,13 +157,7 @@ class _FailsOpen(Wire):
             return _Blind(self._environ)._context()
 
 
-class TrustsEveryServerWithHalfACaFile(LazyClient):
-    """Takes an unreadable CA file for none."""
-
-    wire_type = _FailsOpen
-
-
-class _KeepsTheFailure(Wire):
+class NeverRereadsAnUnreadableCaFile(Wire):
     _failed: ssl.SSLError | None = None
 
     def _context(self) -> ssl.SSLContext:
@@ -195,11 +170,7 @@ class _KeepsTheFailure(Wire):
             raise
 
 
-class NeverRereadsAnUnreadableCaFile(LazyClient):
-    wire_type = _KeepsTheFailure
-
-
-class _PausesAfterABrokenFile(Wire):
+class TrustsNoServerWithHalfACaFile(Wire):
     """Reads its files for each connection, except for a while after they were unreadable."""
 
     rests = 4.5
@@ -213,12 +184,6 @@ class _PausesAfterABrokenFile(Wire):
         except ssl.SSLError:
             self._until = time.monotonic() + self.rests
             raise
-
-
-class TrustsNoServerWithHalfACaFile(LazyClient):
-    """It reads the file again after 4.5 s."""
-
-    wire_type = _PausesAfterABrokenFile
 
 
 # TLS-02
@@ -238,7 +203,7 @@ class _KnowsTheDate(Wire):
         return super().send(*args, **how)
 
 
-class _PausesWhenItsConnectionEnds(Wire):
+class PausesWhenItsConnectionEnds(Wire):
     """Keeps a connection, and sends nothing for a while after that has closed."""
 
     rests = 15.0
@@ -276,31 +241,13 @@ class _PausesWhenItsConnectionEnds(Wire):
         return bytes(received)
 
 
-class PausesWhenItsConnectionEnds(LazyClient):
-    """Its silence looks like that of a client that knows its certificate's date."""
-
-    wire_type = _PausesWhenItsConnectionEnds
-
-
-class _Ajar(Gate):
+class ShakesHandsInALoop(Gate):
     """Has no pauses."""
 
     @contextlib.contextmanager
     def passage(self, deadline: float) -> Iterator[None]:
         del deadline
         yield
-
-
-class ShakesHandsInALoop(LazyClient):
-    """As long as a call lasts."""
-
-    gate_type = _Ajar
-
-
-class StartsForLongerThanItsCertificateLives(StartsSlowly):
-    """Starts as on a slow machine."""
-
-    takes = 13.0
 
 
 class MakesNoHandshakeWithAnExpiredCertificate(LazyClient):
@@ -315,7 +262,7 @@ class AnswersFromMemoryWithAnExpiredCertificate(
     """Does so for a while."""
 
 
-class _NowAndThen(Wire):
+class RereadsItsCertificateWithPauses(Wire):
     """Reads its files again if they do not match."""
 
     every = 4.5
@@ -329,29 +276,19 @@ class _NowAndThen(Wire):
         return self._kept
 
 
-class RereadsItsCertificateWithPauses(LazyClient):
-    """Of at most 4.5 s: R is 5 s."""
-
-    wire_type = _NowAndThen
-
-
 # TLS-03
 
 
-class _NoNames(Wire):
+class AcceptsAnyHostName(Wire):
+    """With a certificate of its authority."""
+
     def _context(self) -> ssl.SSLContext:
         context = super()._context()
         context.check_hostname = False
         return context
 
 
-class AcceptsAnyHostName(LazyClient):
-    """With a certificate of its authority."""
-
-    wire_type = _NoNames
-
-
-class _AnyAuthority(Wire):
+class ChecksOnlyTheHostName(Wire):
     """Accepts certificates of any authority."""
 
     def _context(self) -> ssl.SSLContext:
@@ -360,20 +297,6 @@ class _AnyAuthority(Wire):
         context.load_verify_locations(cadata=shown)
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         return context
-
-
-class ChecksOnlyTheHostName(LazyClient):
-    """Like a Java trust manager that trusts all."""
-
-    wire_type = _AnyAuthority
-
-
-class _LogsInApart(_Apart):
-    kind = "/login"
-
-
-class VerifiesNoCertificateForLogins(LazyClient):
-    wire_type = _LogsInApart
 
 
 class _RenewsApart(_Apart):
@@ -411,29 +334,6 @@ class _Forgives(Wire):
         return _Blind(self._environ)._exchange(request, deadline)
 
 
-class _ForgivesAnEnd(_Forgives):
-    what = 10  # X509_V_ERR_CERT_HAS_EXPIRED
-
-
-class AcceptsAnExpiredCertificate(LazyClient):
-    wire_type = _ForgivesAnEnd
-
-
-class _ForgivesABeginning(_Forgives):
-    what = 9  # X509_V_ERR_CERT_NOT_YET_VALID
-
-
-class AcceptsACertificateThatIsNotValidYet(LazyClient):
-    """As if a clock were slow."""
-
-    wire_type = _ForgivesABeginning
-
-
-class ReportsAnUntrustedCertificateAsADenial(_CallsItSomethingElse):
-    word = "CertVerification"
-    instead = DeniedError
-
-
 class WaitsForALoginAtItsStart(LazyClient):
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -445,14 +345,10 @@ class WaitsForALoginAtItsStart(LazyClient):
 # TLS-04
 
 
-class _FollowsInTheClear(Wire):
+class FollowsARedirectToHttp(Wire):
     def _leader(self, raw: bytes) -> Wire | None:
         there = parse_headers(BytesIO(raw.partition(b"\r\n")[2]))["Location"]
         return Wire({**self._environ, "VAULT_ADDR": there}) if there else None
-
-
-class FollowsARedirectToHttp(LazyClient):
-    wire_type = _FollowsInTheClear
 
 
 MUTANTS = by_name(
@@ -473,23 +369,29 @@ MUTANTS = by_name(
     ),
     Mutant(AcceptsAnyHostName, "TLS-03", "another host"),
     Mutant(ChecksOnlyTheHostName, "TLS-03", "no trusted authority"),
-    Mutant(VerifiesNoCertificateForLogins, "TLS-03", "a login was sent to another host"),
-    Mutant(VerifiesNoCertificateForRenewals, "TLS-03", "a renew was sent to another host"),
-    Mutant(VerifiesNoCertificateForWrites, "TLS-03", "a write was sent to another host", REFERENCE),
-    Mutant(AcceptsAnExpiredCertificate, "TLS-03", "to a host whose certificate has ended"),
-    Mutant(
-        AcceptsACertificateThatIsNotValidYet,
-        "TLS-03",
-        "to a host whose certificate is not good yet",
+    Mutant(_Apart, "TLS-03", "a login was sent to another host").called(
+        "verifies-no-certificate-for-logins", kind="/login"
     ),
-    Mutant(ReportsAnUntrustedCertificateAsADenial, "TLS-03", "a failure then is unavailable"),
+    Mutant(VerifiesNoCertificateForRenewals, "TLS-03", "a renew was sent to another host"),
+    Mutant(VerifiesNoCertificateForWrites, "TLS-03", "a write was sent to another host"),
+    Mutant(_Forgives, "TLS-03", "to a host whose certificate has ended").called(
+        "accepts-an-expired-certificate", what=10
+    ),
+    Mutant(_Forgives, "TLS-03", "to a host whose certificate is not good yet").called(
+        "accepts-a-certificate-that-is-not-valid-yet", what=9
+    ),
+    Mutant(_CallsItSomethingElse, "TLS-03", "a failure then is unavailable").called(
+        "reports-an-untrusted-certificate-as-a-denial", word="CertVerification", instead=DeniedError
+    ),
     Mutant(FollowsARedirectToHttp, "TLS-04", "a token travels over TLS only"),
 )
 
 
 TOLERATED = by_name(
     Tolerated(TrustsNoServerWithHalfACaFile, "TLS-01"),
-    Tolerated(StartsForLongerThanItsCertificateLives, "TLS-02"),
+    Tolerated(StartsSlowly, "TLS-02").called(
+        "starts-for-longer-than-its-certificate-lives", takes=13.0
+    ),
     Tolerated(MakesNoHandshakeWithAnExpiredCertificate, "TLS-02"),
     Tolerated(AnswersFromMemoryWithAnExpiredCertificate, "TLS-02"),
     Tolerated(RereadsItsCertificateWithPauses, "TLS-02"),

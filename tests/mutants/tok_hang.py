@@ -35,16 +35,6 @@ class WaitsALittleForARenewal(LazyClient):
         return super()._valid_token(deadline)
 
 
-class WaitsTooLongForARenewal(WaitsALittleForARenewal):
-    """Waits longer than its callers can bear."""
-
-    waits = 1.6
-
-
-class BlocksAllCallersDuringARenewal(RenewsInACallersCall):
-    others_wait = True
-
-
 class NeverRenewsAfterAHangingRenewal(GivesUpRenewing):
     """Gives up a renewal soon, and never renews again."""
 
@@ -88,16 +78,6 @@ class LogsInWhenARenewalHangs(LazyClient):
 
 class LogsInThreeTimesWhenARenewalHangs(LogsInWhenARenewalHangs, LogsInThreeTimes):
     """Logs in twice more."""
-
-
-class _RenewsWithPatience(_RenewsWithoutADeadline):
-    more = 3.0
-
-
-class WaitsLongerThanACallForARenewal(LazyClient):
-    """Waits seven seconds, not four. Nobody waits for it."""
-
-    wire_type = _RenewsWithPatience
 
 
 class AsksAgainSoon(LazyClient):
@@ -179,8 +159,12 @@ class LogsInThreeTimesMoreAfterALostLogin(LazyClient):
 
 MUTANTS = by_name(
     Mutant(HoldsItsLockWhileItRenews, "TOK-22", "holds up no read"),
-    Mutant(WaitsTooLongForARenewal, "TOK-22", "holds up no read"),
-    Mutant(BlocksAllCallersDuringARenewal, "TOK-22", "holds up no read"),
+    Mutant(WaitsALittleForARenewal, "TOK-22", "holds up no read").called(
+        "waits-too-long-for-a-renewal", waits=1.6
+    ),
+    Mutant(RenewsInACallersCall, "TOK-22", "holds up no read").called(
+        "blocks-all-callers-during-a-renewal", others_wait=True
+    ),
     Mutant(NeverRenewsAfterAHangingRenewal, "TOK-22", "renewed, or replaced"),
     Mutant(LogsInThreeTimesWhenARenewalHangs, "TOK-22", "at most 1 login"),
     Mutant(HasNoDeadlineForALoginInItsTimer, "TOK-23", "renewed, or replaced"),
@@ -196,7 +180,9 @@ TOLERATED = by_name(
     Tolerated(WaitsALittleForARenewal, "TOK-22"),
     Tolerated(RenewsInACallersCall, "TOK-22"),
     Tolerated(LogsInWhenARenewalHangs, "TOK-22"),
-    Tolerated(WaitsLongerThanACallForARenewal, "TOK-22"),
+    Tolerated(_RenewsWithoutADeadline, "TOK-22").called(
+        "waits-longer-than-a-call-for-a-renewal", more=3.0
+    ),
     Tolerated(AsksAgainSoon, "TOK-22").called("retries-a-hanging-renewal-soon"),
     Tolerated(GivesUpALateRenewalSoon, "TOK-22"),
     Tolerated(RenewsLate, "TOK-22").called("renews-late-and-hangs"),

@@ -21,8 +21,6 @@ from resilient_vault_client._grant import Token as LeasingToken
 from resilient_vault_client._leases import Held, Leases
 from resilient_vault_client._memory import Memory, Remembered
 from tests.mutants.clients import (
-    LAZY_PROCESS,
-    REFERENCE_PROCESS,
     AtShare,
     CachesForTheRefreshTime,
     CachesForTooLong,
@@ -43,11 +41,9 @@ from tests.mutants.login_clients import (
     LogsInInsteadOfRenewing,
     LooksBeforeEachRead,
     ReadsWithATokenThatItHasRevoked,
-    RenewsAtAThird,
     RenewsInACallersCall,
 )
 from tests.mutants.reference_clients import (
-    Leasing,
     NeverRenewsALease,
     RenewsAtShare,
     Trusting,
@@ -125,12 +121,6 @@ class ReturnsHalfAValueWithAShortTtl(_IsMadeForTenSeconds):
         return value[: len(value) // 2] if short else value
 
 
-class RenewsTooLate(AtShare):
-    """A slow network misses the last moment."""
-
-    share = 0.98
-
-
 class RenewsOnce(LazyClient):
     _done = False
 
@@ -141,10 +131,6 @@ class RenewsOnce(LazyClient):
     def _arm(self, seconds: float) -> None:
         if not self._done:
             super()._arm(seconds)
-
-
-class LoadsCodeAtItsSecondRead(LoadsAtItsFirstRead):
-    times = 2
 
 
 class ComputesTheEndInLocalTime(LazyClient):
@@ -158,10 +144,6 @@ class ComputesTheEndInLocalTime(LazyClient):
         token.ttl = (ends - datetime.now()).total_seconds()  # noqa: DTZ005 - its very fault
         self._arm(token.due)
         return token
-
-
-class RenewsAtAQuarter(AtShare):
-    share = 0.27
 
 
 class ExitsWithAShortTtl(_IsMadeForTenSeconds):
@@ -255,12 +237,6 @@ class RenewsAtAFixedRate(LazyClient):
         super()._arm(seconds)
 
 
-class RenewsARandomTimeAfterATick(RenewsAtWholeTicksOfTheClock):
-    """Up to a twentieth of a life."""
-
-    after = 0.05
-
-
 class RenewsInACallWithLittleJitter(RenewsInACallersCall):
     """Its jitter is 3.3 %, like LifetimeWatcher's."""
 
@@ -287,16 +263,6 @@ class KeepsItsFirstTtl(LazyClient):
         return renewed
 
 
-class LogsInThreeTimesInALife(LogsInTwiceForOne):
-    """Late enough to have few tokens in all."""
-
-    share = 0.75
-
-
-class LogsInFourTimesInAShortenedLife(LogsInThreeTimesInALife):
-    times = 3
-
-
 class TriesACappedRenewalFourTimes(LazyClient):
     """Asks three times more, as is allowed."""
 
@@ -311,18 +277,6 @@ class TriesACappedRenewalFourTimes(LazyClient):
             token.renewable = True
             renewed = super()._renewed(token, deadline)
         return renewed
-
-
-class TriesACappedRenewalFiveTimes(TriesACappedRenewalFourTimes):
-    """Once too often."""
-
-    tries = 5
-
-
-class LogsInForEachCap(LogsInBesideRenewing):
-    """It renews early, and takes the grant for too little."""
-
-    share = 0.33
 
 
 # TOK-08
@@ -381,12 +335,6 @@ class LeavesAThreadForEachRenewal(LazyClient):
         self._over.set()
 
 
-class LeavesTwoConnectionsForRenewals(LeavesAConnectionForEachRenewal):
-    """Three at most, like a full pool: one from its first life."""
-
-    most = 3
-
-
 # TOK-14
 
 
@@ -404,10 +352,6 @@ class TriesARenewalFourTimes(LazyClient):
                 return True
             time.sleep(0.1)
         return False
-
-
-class TriesARenewalFiveTimes(TriesARenewalFourTimes):
-    tries = 5
 
 
 class PlansByItsFirstToken(AtShare):
@@ -449,10 +393,6 @@ class ReplacesAnEndedTokenAMomentLater(LazyClient):
         deadline = time.monotonic() + self._deadline
         with contextlib.suppress(ClientError), self._held(deadline):
             self._log_in(deadline)
-
-
-class ReplacesAnEndedTokenTooLate(ReplacesAnEndedTokenAMomentLater):
-    after = 3.4
 
 
 class NeverReplacesATokenAfterARefusedRenewal(LazyClient):
@@ -546,7 +486,7 @@ class RenewsAtATimeOfDay(LazyClient):
                 self._timer.start()
 
 
-class _PausesByTheTimeOfDay(Gate):
+class MeasuresPausesByTheWallClock(Gate):
     def _enter(self, deadline: float) -> bool:
         with self._changed:
             while self._failures:
@@ -567,10 +507,6 @@ class _PausesByTheTimeOfDay(Gate):
             super()._leave(probe=probe, failed=failed, pause=pause)
             if self._opens != before:
                 self._opens += time.time() - time.monotonic()
-
-
-class MeasuresPausesByTheWallClock(LazyClient):
-    gate_type = _PausesByTheTimeOfDay
 
 
 class MeasuresDeadlinesByTheWallClock(LazyClient):
@@ -636,7 +572,9 @@ class _OverAtATimeOfDay(Grant):
         self._over = time.time() + end - clock()
 
 
-class _EndsAtATimeOfDay(Leases):
+class EndsLeasesByTheWallClock(Leases):
+    """It asks for another credential from then on."""
+
     def _ask(self, path: str, token: LeasingToken, deadline: Deadline) -> Grant:
         grant = super()._ask(path, token, deadline)
         end = grant._expires_at
@@ -645,13 +583,9 @@ class _EndsAtATimeOfDay(Leases):
         return grant
 
 
-class EndsLeasesByTheWallClock(Leasing):
-    """It asks for another credential from then on."""
+class RenewsLeasesByTheWallClock(Trusting):
+    """Hands out its credential before that."""
 
-    leases_type: ClassVar[type[Leases]] = _EndsAtATimeOfDay
-
-
-class _RenewsAtATimeOfDay(Trusting):
     def _plan(self, held: Held, grant: Grant) -> None:
         super()._plan(held, grant)
         self.__dict__.setdefault("_due", {})[held.path] = time.time() + held.due - clock()
@@ -666,28 +600,14 @@ class _RenewsAtATimeOfDay(Trusting):
         return None if wait is None else min(wait, 0.25)
 
 
-class RenewsLeasesByTheWallClock(Leasing):
-    """Hands out its credential before that."""
-
-    leases_type: ClassVar[type[Leases]] = _RenewsAtATimeOfDay
-
-
-class _AtAQuarter(NeverRenewsALease, RenewsAtShare):
+class ReplacesItsLeasesAtAQuarter(NeverRenewsALease, RenewsAtShare):
     share = 0.25
 
 
-class ReplacesItsLeasesAtAQuarter(Leasing):
-    leases_type: ClassVar[type[Leases]] = _AtAQuarter
-
-
-class _AtAThird(NeverRenewsALease, RenewsAtShare):
-    share = 0.34
-
-
-class ReplacesItsLeasesAtAThird(Leasing):
+class ReplacesItsLeasesAtAThird(NeverRenewsALease, RenewsAtShare):
     """As soon as allowed; it renews no lease."""
 
-    leases_type: ClassVar[type[Leases]] = _AtAThird
+    share = 0.34
 
 
 MUTANTS = by_name(
@@ -697,26 +617,24 @@ MUTANTS = by_name(
     Mutant(CachesForTooLong, "TOK-01", "is gone within 5 s").called(
         "caches-for-too-long-with-short-lives"
     ),
-    Mutant(RenewsTooLate, "TOK-01", "a renewal or a login between"),
+    Mutant(AtShare, "TOK-01", "a renewal or a login between").called("renews-too-late", share=0.98),
     Mutant(RenewsOnce, "TOK-01", "a renewal or a login between"),
-    Mutant(LoadsCodeAtItsSecondRead, "TOK-01", "every call ends within"),
-    Mutant(
-        ComputesTheEndInLocalTime,
-        "TOK-01",
-        "a renewal or a login between",
-        LAZY_PROCESS,
-        process=True,
+    Mutant(LoadsAtItsFirstRead, "TOK-01", "every call ends within").called(
+        "loads-code-at-its-second-read", times=2
     ),
-    Mutant(RenewsAtAQuarter, "TOK-01", "into a life of"),
+    Mutant(ComputesTheEndInLocalTime, "TOK-01", "a renewal or a login between", process=True),
+    Mutant(AtShare, "TOK-01", "into a life of").called("renews-at-a-quarter", share=0.27),
     Mutant(RenewsAtExactlyHalfALife, "TOK-02", "instances differ by"),
-    Mutant(
-        RenewsAtWholeTicksOfTheClock, "TOK-02", "had logged in apart", LAZY_PROCESS, process=True
-    ),
+    Mutant(RenewsAtWholeTicksOfTheClock, "TOK-02", "had logged in apart", process=True),
     Mutant(ClosesASharedPool, "TOK-02", "the steady state holds again"),
     Mutant(StopsASharedRenewer, "TOK-02", "the end of one ends no other"),
     Mutant(KeepsItsFirstTtl, "TOK-04", "a token is replaced before it ends"),
-    Mutant(LogsInFourTimesInAShortenedLife, "TOK-04", "at most 2 logins"),
-    Mutant(TriesACappedRenewalFiveTimes, "TOK-04", "at most 4 renewals"),
+    Mutant(LogsInTwiceForOne, "TOK-04", "at most 2 logins").called(
+        "logs-in-four-times-in-a-shortened-life", share=0.75, times=3
+    ),
+    Mutant(TriesACappedRenewalFourTimes, "TOK-04", "at most 4 renewals").called(
+        "tries-a-capped-renewal-five-times", tries=5
+    ),
     Mutant(FindsOutByARefusal, "TOK-04", "a token that has ended").called(
         "replaces-a-token-only-after-a-403"
     ),
@@ -730,14 +648,16 @@ MUTANTS = by_name(
     Mutant(LeavesAConnectionForEachRenewal, "TOK-08", "connections: "),
     Mutant(LeavesAFileForEachRenewal, "TOK-08", "open files: "),
     Mutant(LeavesAThreadForEachRenewal, "TOK-08", "threads: "),
-    Mutant(TriesARenewalFiveTimes, "TOK-14", "renewals of one token").called(
-        "tries-a-denied-renewal-five-times"
+    Mutant(TriesARenewalFourTimes, "TOK-14", "renewals of one token").called(
+        "tries-a-denied-renewal-five-times", tries=5
     ),
     Mutant(PlansByItsFirstToken, "TOK-14", "a token is replaced before it ends"),
-    Mutant(TriesARenewalFiveTimes, "TOK-15", "at most 4 renewals").called(
-        "tries-a-refused-renewal-five-times"
+    Mutant(TriesARenewalFourTimes, "TOK-15", "at most 4 renewals").called(
+        "tries-a-refused-renewal-five-times", tries=5
     ),
-    Mutant(ReplacesAnEndedTokenTooLate, "TOK-15", "a new login within"),
+    Mutant(ReplacesAnEndedTokenAMomentLater, "TOK-15", "a new login within").called(
+        "replaces-an-ended-token-too-late", after=3.4
+    ),
     Mutant(NeverReplacesATokenAfterARefusedRenewal, "TOK-15", "a token that has ended"),
     Mutant(LogsInThreeTimes, "TOK-15", "at most 1 login").called(
         "logs-in-three-times-for-a-refused-renewal"
@@ -749,80 +669,53 @@ MUTANTS = by_name(
     Mutant(GivesUpRenewing, "TOK-16", "the next renewal succeeds").called(
         "stops-renewing-after-a-500"
     ),
-    Mutant(TrustsTheWallClock, "TOK-18", "at most 1 login", LAZY_PROCESS, process=True),
-    Mutant(
-        RenewsAtATimeOfDay, "TOK-18", "a renewal or a login between", LAZY_PROCESS, process=True
-    ),
-    Mutant(
-        MeasuresPausesByTheWallClock, "TOK-18", "a good read within", LAZY_PROCESS, process=True
-    ),
-    Mutant(
-        MeasuresDeadlinesByTheWallClock,
-        "TOK-18",
-        "every call ends within",
-        LAZY_PROCESS,
-        process=True,
-    ),
+    Mutant(TrustsTheWallClock, "TOK-18", "at most 1 login", process=True),
+    Mutant(RenewsAtATimeOfDay, "TOK-18", "a renewal or a login between", process=True),
+    Mutant(MeasuresPausesByTheWallClock, "TOK-18", "a good read within", process=True),
+    Mutant(MeasuresDeadlinesByTheWallClock, "TOK-18", "every call ends within", process=True),
     Mutant(
         MeasuresMaxStaleByTheWallClock,
         "TOK-18",
         "an old value is served for max_stale",
-        REFERENCE_PROCESS,
         process=True,
     ),
-    Mutant(
-        MeasuresTheAgeOfItsCacheByTheWallClock,
-        "TOK-18",
-        "is seen within",
-        REFERENCE_PROCESS,
-        process=True,
+    Mutant(MeasuresTheAgeOfItsCacheByTheWallClock, "TOK-18", "is seen within", process=True),
+    Mutant(EndsLeasesByTheWallClock, "TOK-18", "from one credential to the next", process=True),
+    Mutant(RenewsLeasesByTheWallClock, "TOK-18", "accepted by the database", process=True),
+    Mutant(ReplacesItsLeasesAtAQuarter, "TOK-18", "from one credential to the next", process=True),
+    Mutant(AtShare, "TOK-18", "a renewal or a login between", process=True).called(
+        "renews-too-late-while-its-clock-is-set", share=0.98
     ),
-    Mutant(
-        EndsLeasesByTheWallClock,
-        "TOK-18",
-        "from one credential to the next",
-        REFERENCE_PROCESS,
-        process=True,
-    ),
-    Mutant(
-        RenewsLeasesByTheWallClock,
-        "TOK-18",
-        "accepted by the database",
-        REFERENCE_PROCESS,
-        process=True,
-    ),
-    Mutant(
-        ReplacesItsLeasesAtAQuarter,
-        "TOK-18",
-        "from one credential to the next",
-        REFERENCE_PROCESS,
-        process=True,
-    ),
-    Mutant(
-        RenewsTooLate, "TOK-18", "a renewal or a login between", LAZY_PROCESS, process=True
-    ).called("renews-too-late-while-its-clock-is-set"),
 )
 
 
 TOLERATED = by_name(
     Tolerated(LooksBeforeEachRead, "TOK-01").called("looks-up-its-token-before-each-read"),
-    Tolerated(ExitsWithAShortTtl, "TOK-01", LAZY_PROCESS, process=True),
+    Tolerated(ExitsWithAShortTtl, "TOK-01", process=True),
     Tolerated(CachesForTheRefreshTime, "TOK-01").called(
         "caches-for-the-refresh-time-with-short-lives"
     ),
     Tolerated(LogsInInsteadOfRenewing, "TOK-01"),
     Tolerated(LoadsAtItsFirstRead, "TOK-01").called("loads-code-at-its-first-read"),
     Tolerated(AsksForAnHour, "TOK-01"),
-    Tolerated(RenewsAtAThird, "TOK-01"),
+    Tolerated(AtShare, "TOK-01").called("renews-at-a-third", share=0.33),
     Tolerated(RenewsLate, "TOK-01"),
     Tolerated(LoadsAtItsFirstRead, "TOK-02").called("loads-code-beside-four-others"),
     Tolerated(RenewsAtAFixedRate, "TOK-02"),
-    Tolerated(RenewsARandomTimeAfterATick, "TOK-02", LAZY_PROCESS, process=True),
+    Tolerated(RenewsAtWholeTicksOfTheClock, "TOK-02", process=True).called(
+        "renews-a-random-time-after-a-tick", after=0.05
+    ),
     Tolerated(RenewsInACallWithLittleJitter, "TOK-02"),
-    Tolerated(LogsInThreeTimesInALife, "TOK-04").called("logs-in-three-times-in-a-shortened-life"),
-    Tolerated(LogsInForEachCap, "TOK-04"),
+    Tolerated(LogsInTwiceForOne, "TOK-04").called(
+        "logs-in-three-times-in-a-shortened-life", share=0.75
+    ),
+    # It renews early, and takes the grant for too little.
+    Tolerated(LogsInBesideRenewing, "TOK-04").called("logs-in-for-each-cap", share=0.33),
     Tolerated(TriesACappedRenewalFourTimes, "TOK-04"),
-    Tolerated(LeavesTwoConnectionsForRenewals, "TOK-08"),
+    # Three at most, like a full pool: one from its first life.
+    Tolerated(LeavesAConnectionForEachRenewal, "TOK-08").called(
+        "leaves-two-connections-for-renewals", most=3
+    ),
     Tolerated(LogsInAtAThird, "TOK-08").called("logs-in-at-a-third-of-a-period"),
     Tolerated(LogsInInsteadOfRenewing, "TOK-14").called("logs-in-instead-of-a-denied-renewal"),
     Tolerated(TriesARenewalFourTimes, "TOK-14").called("tries-a-denied-renewal-four-times"),
@@ -834,8 +727,6 @@ TOLERATED = by_name(
     Tolerated(AsksForHealthUntilACall, "TOK-15"),
     Tolerated(AsksForAnHour, "TOK-16").called("asks-for-an-hour-twice"),
     Tolerated(RenewsInACallersCall, "TOK-16").called("tries-again-in-a-callers-call"),
-    Tolerated(RenewsLate, "TOK-18", LAZY_PROCESS, process=True).called(
-        "renews-late-while-its-clock-is-set"
-    ),
-    Tolerated(ReplacesItsLeasesAtAThird, "TOK-18", REFERENCE_PROCESS, process=True),
+    Tolerated(RenewsLate, "TOK-18", process=True).called("renews-late-while-its-clock-is-set"),
+    Tolerated(ReplacesItsLeasesAtAThird, "TOK-18", process=True),
 )

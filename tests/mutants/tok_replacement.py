@@ -9,8 +9,6 @@ import time
 from collections.abc import Mapping
 
 from tests.mutants.clients import (
-    LAZY_PROCESS,
-    REFERENCE,
     AtShare,
     LogsInThreeTimes,
     Mutant,
@@ -25,14 +23,13 @@ from tests.mutants.login_clients import (
     DropsItsTokenOnError,
     LogsInAtAThird,
     LogsInFourSecondsAfterASleep,
-    LogsInSixSecondsAfterASleep,
     LooksBeforeEachRead,
     PollsItsSecrets,
     ProbesItselfNowAndThen,
     RenewsInACallersCall,
     RenewsItsOldToken,
 )
-from tests.mutants.reference_clients import ReportsUnhealthyLate, ReportsUnhealthyTooLate
+from tests.mutants.reference_clients import ReportsUnhealthyLate
 from tests.mutants.tok_renewal import (
     FindsOutByARefusal,
     LogsInBesideRenewing,
@@ -54,10 +51,6 @@ class RenewsEachTokenOnce(LazyClient):
         for _ in range(self.at_the_first if self._tokens == 1 else self.later):
             self._ask("POST", "auth/token/renew-self", deadline, token, {})
         return token
-
-
-class RenewsItsFirstTokenTwice(RenewsEachTokenOnce):
-    at_the_first = 2
 
 
 class HasNoneWhileItLogsIn(LazyClient):
@@ -117,10 +110,6 @@ class KeepsThreeTokens(AtShare):
         return super()._log_in(deadline)
 
 
-class KeepsFourTokens(KeepsThreeTokens):
-    times = 3
-
-
 class RevokesItsOldTokenAfterALogin(LazyClient):
     """Revokes its token as soon as it has another; a read with the old one is repeated.
 
@@ -159,12 +148,6 @@ class RevokesItsOldTokenAfterALogin(LazyClient):
         return super()._ask(method, path, deadline, token, body)
 
 
-class ReadsMuchLaterWithATokenThatItHasRevoked(RevokesItsOldTokenAfterALogin):
-    """Has a caller that reads with the old token much later, and learns from the refusal."""
-
-    late = 0.7
-
-
 class ReadsWithoutATokenAtItsStart(LazyClient):
     """Sends one request without a token at its start, to see whether there is a secret."""
 
@@ -198,10 +181,6 @@ class ChecksItsTokenUnderTheLockOfALogin(LazyClient):
         return super()._valid_token(deadline)
 
 
-class LogsInAtAQuarterForTheUnrenewable(AtShare):
-    share = 0.27
-
-
 class LogsInAtAThirdForTheUnrenewable(AtShare):
     """Logs in six times in 1.6 lives of tokens that cannot be renewed, each time in its turn."""
 
@@ -222,10 +201,6 @@ class TriesAHangingLoginAgain(LogsInAtAThirdForTheUnrenewable):
             return super()._log_in(deadline)
 
 
-class TriesAHangingLoginThreeTimesMore(TriesAHangingLoginAgain):
-    more = 3
-
-
 class RevokesItsTokenBeforeItLogsIn(LazyClient):
     """Reads meanwhile use a dead one."""
 
@@ -234,10 +209,6 @@ class RevokesItsTokenBeforeItLogsIn(LazyClient):
             with contextlib.suppress(ClientError):
                 self._ask("POST", "auth/token/revoke-self", deadline, old, {})
         return super()._log_in(deadline)
-
-
-class ReplacesLate(AtShare):
-    share = 0.95
 
 
 # TOK-07
@@ -321,16 +292,6 @@ class PausesForTooLongAfterAFailedLogin(_HearsOfItsEnd, PausesAfterAFailedLogin)
     rest = 6.5
 
 
-class RenewsOneBatchToken(RenewsEachTokenOnce):
-    """Learns once that batch tokens cannot be renewed."""
-
-    later = 0
-
-
-class RenewsABatchTokenTwice(RenewsOneBatchToken):
-    at_the_first = 2
-
-
 class RevokesOneBatchToken(LazyClient):
     """Tries once to revoke its batch token at its end, which Vault refuses."""
 
@@ -345,10 +306,6 @@ class RevokesOneBatchToken(LazyClient):
                     "POST", "auth/token/revoke-self", deadline=deadline, token=token.value
                 )
         super().close()
-
-
-class RevokesABatchTokenTwice(RevokesOneBatchToken):
-    times = 2
 
 
 class FailsAReadWhenItsLoginFails(RenewsInACallersCall):
@@ -420,16 +377,6 @@ class RenewsAnEndedToken(LazyClient):
         return super()._valid_token(deadline)
 
 
-class RenewsAnEndedTokenFiveTimes(RenewsAnEndedToken):
-    tries = 5
-
-
-class RenewsAnEndedTokenFourTimes(RenewsAnEndedToken):
-    """Needs four answers to see that its token has ended."""
-
-    tries = 4
-
-
 # TOK-10
 
 
@@ -460,12 +407,6 @@ class LooksUpEachTokenOnce(LazyClient):
         return token
 
 
-class LooksUpItsFirstTokenTwice(LooksUpEachTokenOnce):
-    """Spends one more use."""
-
-    at_the_first = 2
-
-
 class UsesATokenThreeTimes(LazyClient):
     """Uses its first token up, and half of each later one."""
 
@@ -486,28 +427,18 @@ class UsesATokenThreeTimes(LazyClient):
         super().close()
 
 
-class UsesATokenOnce(UsesATokenThreeTimes):
-    """Uses its first token up, and takes another one for each later read."""
-
-    later = 1
-
-
 # TOK-17
 
 
-class _HasOneRoleId(Credentials):
-    def _one(self, name: str) -> str:
-        known = self._last.get(name) if name == "VAULT_ROLE_ID" else None
-        return known or super()._one(name)
-
-
-class ReadsItsRoleIdOnce(LazyClient):
+class ReadsItsRoleIdOnce(Credentials):
     """Reads a new secret-id at each login, and its role-id only once.
 
     A role that is created again has another role-id.
     """
 
-    credentials_type = _HasOneRoleId
+    def _one(self, name: str) -> str:
+        known = self._last.get(name) if name == "VAULT_ROLE_ID" else None
+        return known or super()._one(name)
 
 
 class BlocksAllCallsAfterAFailedRenewal(AtShare):
@@ -565,10 +496,6 @@ class RenewsInVainElevenTimes(LazyClient):
         raise UnavailableError("it cannot be renewed now")
 
 
-class RenewsInVainAHundredTimes(RenewsInVainElevenTimes):
-    tries, pause = 100, 0.01
-
-
 class FailsAReadWhenItsRoleIsGone(RenewsInACallersCall):
     """It never renews. The next calls use its token."""
 
@@ -588,15 +515,23 @@ class FailsAReadWhenItsRoleIsGone(RenewsInACallersCall):
 
 MUTANTS = by_name(
     Mutant(IgnoresMaxTtl, "TOK-03", "no read fails"),
-    Mutant(KeepsFourTokens, "TOK-03", "tokens alive at once"),
-    Mutant(ReadsMuchLaterWithATokenThatItHasRevoked, "TOK-03", "a token that has ended"),
+    Mutant(KeepsThreeTokens, "TOK-03", "tokens alive at once").called("keeps-four-tokens", times=3),
+    Mutant(RevokesItsOldTokenAfterALogin, "TOK-03", "a token that has ended").called(
+        "reads-much-later-with-a-token-that-it-has-revoked", late=0.7
+    ),
     Mutant(IgnoresMaxTtl, "TOK-05", "no read fails").called("ignores-explicit-max-ttl"),
     Mutant(NeverRenews, "TOK-05", "before").called("logs-in-after-the-end-of-explicit-max-ttl"),
     Mutant(NeverRenews, "TOK-06", "before").called("logs-in-after-the-end-of-the-unrenewable"),
     Mutant(ChecksItsTokenUnderTheLockOfALogin, "TOK-06", "a login that hangs holds up no read"),
-    Mutant(LogsInAtAQuarterForTheUnrenewable, "TOK-06", "at most 1 login"),
-    Mutant(TriesAHangingLoginThreeTimesMore, "TOK-06", "at most 1 login"),
-    Mutant(RenewsItsFirstTokenTwice, "TOK-06", "renewal"),
+    Mutant(AtShare, "TOK-06", "at most 1 login").called(
+        "logs-in-at-a-quarter-for-the-unrenewable", share=0.27
+    ),
+    Mutant(TriesAHangingLoginAgain, "TOK-06", "at most 1 login").called(
+        "tries-a-hanging-login-three-times-more", more=3
+    ),
+    Mutant(RenewsEachTokenOnce, "TOK-06", "renewal").called(
+        "renews-its-first-token-twice", at_the_first=2
+    ),
     Mutant(FindsOutByARefusal, "TOK-06", "a token that has ended").called(
         "replaces-an-unrenewable-token-only-after-a-403"
     ),
@@ -606,39 +541,41 @@ MUTANTS = by_name(
     Mutant(RevokesItsTokenBeforeItLogsIn, "TOK-06", "a token that has ended"),
     Mutant(TreatsAGatewayPageAsALogin, "TOK-07", "a token that has ended"),
     Mutant(StopsReplacingTokensAfterAGatewayPage, "TOK-07", "a token that has ended"),
-    Mutant(
-        ExitsAfterAGatewayPageForALogin,
-        "TOK-07",
-        "the client stays alive",
-        LAZY_PROCESS,
-        process=True,
-    ),
+    Mutant(ExitsAfterAGatewayPageForALogin, "TOK-07", "the client stays alive", process=True),
     Mutant(PausesForTooLongAfterAFailedLogin, "TOK-07", "a token that has ended"),
-    Mutant(RenewsABatchTokenTwice, "TOK-07", "at most 1 renewal"),
-    Mutant(RevokesABatchTokenTwice, "TOK-07", "revocations of one token"),
-    Mutant(
-        TreatsAPeriodicTokenAsEndless, "TOK-09", "a new login within", LAZY_PROCESS, process=True
+    Mutant(RenewsEachTokenOnce, "TOK-07", "at most 1 renewal").called(
+        "renews-a-batch-token-twice", later=0, at_the_first=2
     ),
-    Mutant(RenewsAnEndedTokenFiveTimes, "TOK-09", "at most 4 renewals", LAZY_PROCESS, process=True),
-    Mutant(
-        LogsInSixSecondsAfterASleep, "TOK-09", "a new login within", LAZY_PROCESS, process=True
-    ).called("logs-in-six-seconds-after-a-freeze"),
-    Mutant(LogsInThreeTimes, "TOK-09", "at most 1 login", LAZY_PROCESS, process=True).called(
+    Mutant(RevokesOneBatchToken, "TOK-07", "revocations of one token").called(
+        "revokes-a-batch-token-twice", times=2
+    ),
+    Mutant(TreatsAPeriodicTokenAsEndless, "TOK-09", "a new login within", process=True),
+    Mutant(RenewsAnEndedToken, "TOK-09", "at most 4 renewals", process=True).called(
+        "renews-an-ended-token-five-times", tries=5
+    ),
+    Mutant(LogsInFourSecondsAfterASleep, "TOK-09", "a new login within", process=True).called(
+        "logs-in-six-seconds-after-a-freeze", after=5.7
+    ),
+    Mutant(LogsInThreeTimes, "TOK-09", "at most 1 login", process=True).called(
         "logs-in-three-times-after-a-freeze"
     ),
-    Mutant(RenewsItsOldToken, "TOK-09", "known to be dead", LAZY_PROCESS, process=True),
+    Mutant(RenewsItsOldToken, "TOK-09", "known to be dead", process=True),
     Mutant(FailsAReadWhenUsesRunOut, "TOK-10", "no read fails"),
-    Mutant(LooksUpItsFirstTokenTwice, "TOK-10", "requests (lookup)"),
-    Mutant(UsesATokenOnce, "TOK-10", "logins"),
+    Mutant(LooksUpEachTokenOnce, "TOK-10", "requests (lookup)").called(
+        "looks-up-its-first-token-twice", at_the_first=2
+    ),
+    Mutant(UsesATokenThreeTimes, "TOK-10", "logins").called("uses-a-token-once", later=1),
     Mutant(ReadsItsRoleIdOnce, "TOK-17", "a good read within"),
     Mutant(BlocksAllCallsAfterAFailedRenewal, "TOK-17", "no reader of backend/django waits longer"),
     Mutant(DropsItsTokenOnError, "TOK-17", "no read fails"),
-    Mutant(RenewsInVainAHundredTimes, "TOK-17", "renewals"),
+    Mutant(RenewsInVainElevenTimes, "TOK-17", "renewals").called(
+        "renews-in-vain-a-hundred-times", tries=100, pause=0.01
+    ),
     Mutant(TriesFiveTimesInOneCall, "TOK-17", "the same secret-id").called(
         "tries-a-lost-secret-id-five-times"
     ),
-    Mutant(ReportsUnhealthyTooLate, "TOK-17", "health says not well", REFERENCE).called(
-        "reports-unhealthy-too-late-after-its-tokens-end"
+    Mutant(ReportsUnhealthyLate, "TOK-17", "health says not well").called(
+        "reports-unhealthy-too-late-after-its-tokens-end", after=9.0
     ),
 )
 
@@ -652,18 +589,20 @@ TOLERATED = by_name(
     Tolerated(LogsInAtAThird, "TOK-03").called("logs-in-at-a-third-at-a-max-ttl"),
     Tolerated(RevokesItsOldTokenAfterALogin, "TOK-03"),
     Tolerated(KeepsThreeTokens, "TOK-03"),
-    Tolerated(ReplacesLate, "TOK-06"),
+    Tolerated(AtShare, "TOK-06").called("replaces-late", share=0.95),
     Tolerated(TriesAHangingLoginAgain, "TOK-06"),
     Tolerated(LogsInAtAThirdForTheUnrenewable, "TOK-06"),
     Tolerated(RenewsEachTokenOnce, "TOK-06"),
-    Tolerated(RenewsOneBatchToken, "TOK-07").called("renews-a-batch-token-once"),
+    Tolerated(RenewsEachTokenOnce, "TOK-07").called("renews-a-batch-token-once", later=0),
     Tolerated(RevokesOneBatchToken, "TOK-07").called("revokes-a-batch-token-once"),
     Tolerated(PausesAfterAFailedLogin, "TOK-07"),
     Tolerated(FailsAReadWhenItsLoginFails, "TOK-07"),
     Tolerated(LogsInAtAThird, "TOK-07").called("logs-in-at-a-third-behind-a-gateway"),
     Tolerated(RevokesEachBatchTokenOnce, "TOK-07"),
-    Tolerated(RenewsAnEndedTokenFourTimes, "TOK-09", LAZY_PROCESS, process=True),
-    Tolerated(LogsInFourSecondsAfterASleep, "TOK-09", LAZY_PROCESS, process=True).called(
+    Tolerated(RenewsAnEndedToken, "TOK-09", process=True).called(
+        "renews-an-ended-token-four-times", tries=4
+    ),
+    Tolerated(LogsInFourSecondsAfterASleep, "TOK-09", process=True).called(
         "logs-in-four-seconds-after-a-freeze"
     ),
     Tolerated(LooksUpEachTokenOnce, "TOK-10"),
@@ -673,9 +612,7 @@ TOLERATED = by_name(
     Tolerated(FailsAReadWhenItsRoleIsGone, "TOK-17"),
     Tolerated(RenewsInVainElevenTimes, "TOK-17"),
     Tolerated(TriesFourTimesInOneCall, "TOK-17").called("tries-a-lost-secret-id-four-times"),
-    Tolerated(ReportsUnhealthyLate, "TOK-17", REFERENCE).called(
-        "reports-unhealthy-late-after-its-tokens-end"
-    ),
+    Tolerated(ReportsUnhealthyLate, "TOK-17").called("reports-unhealthy-late-after-its-tokens-end"),
     Tolerated(ProbesItselfNowAndThen, "TOK-17").called(
         "reports-the-health-of-its-last-own-probe-without-a-token"
     ),
