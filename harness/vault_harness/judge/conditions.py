@@ -42,40 +42,29 @@ def look(name: str, condition: Condition, history: History) -> Seen:
     return Seen(name, f"{name}: not seen", False)
 
 
-def renewals(count: int, *, since: float = 0.0, until: float | None = None) -> Condition:
-    return _exchanges(count, "renew", since, until, lambda e: e.good)
+def renewals(count: int, *, since: float = 0.0) -> Condition:
+    return _granted(count, "renew", since)
 
 
-def logins(count: int, *, since: float = 0.0, until: float | None = None) -> Condition:
-    return _exchanges(count, "login", since, until, lambda e: e.good)
+def logins(count: int, *, since: float = 0.0) -> Condition:
+    return _granted(count, "login", since)
 
 
-def refused(
-    count: int,
-    kind: RequestKind = "read",
-    *,
-    statuses: frozenset[int] = frozenset({400, 403}),
-    since: float = 0.0,
-    until: float | None = None,
-) -> Condition:
-    return _exchanges(count, kind, since, until, lambda e: e.status in statuses)
-
-
-def _exchanges(
-    count: int,
-    kind: RequestKind,
-    since: float,
-    until: float | None,
-    where: Callable[[Exchange], bool],
-) -> Condition:
+def _granted(count: int, kind: RequestKind, since: float) -> Condition:
     def condition(history: History) -> Sighting:
-        found = history.find(kind, since=since, until=until, where=where)
+        found = history.find(kind, since=since, where=lambda e: e.good)
         return Sighting(len(found) >= count, f"{_when(found)} of at least {count}")
 
     return condition
 
 
-def readers_refused(count: int, *, since: float = 0.0, until: float | None = None) -> Condition:
+def _when(exchanges: list[Exchange]) -> str:
+    shown = ", ".join(f"+{exchange.began:.2f} s" for exchange in exchanges[:4])
+    more = f" and {len(exchanges) - 4} more" if len(exchanges) > 4 else ""
+    return f"{len(exchanges)} ({shown}{more})" if exchanges else "0"
+
+
+def readers_refused(count: int, *, since: float = 0.0) -> Condition:
     """Require different callers that each had a request of their own answered 403.
 
     The recorder does not know the caller. Each refusal is attributed to a caller whose read was in
@@ -83,9 +72,7 @@ def readers_refused(count: int, *, since: float = 0.0, until: float | None = Non
     """
 
     def condition(history: History) -> Sighting:
-        refusals = history.find(
-            "read", "metadata", since=since, until=until, where=lambda e: e.status == 403
-        )
+        refusals = history.find("read", "metadata", since=since, where=lambda e: e.status == 403)
         free = sorted(
             history.calls("read", "read_cached"),
             key=lambda o: o.ended if o.ended is not None else float("inf"),
@@ -106,28 +93,17 @@ def _under_way(operation: Operation, exchange: Exchange) -> bool:
     return operation.began <= exchange.began <= ended
 
 
-def versions_served(count: int, *, path: str | None = None) -> Condition:
+def versions_served(count: int) -> Condition:
     def condition(history: History) -> Sighting:
         served: dict[str, set[str]] = {}
         for read in history.calls("read", "read_cached", where=lambda o: o.good):
-            if path in (None, read.path) and read.value:
+            if read.value:
                 served.setdefault(read.path, set()).add(read.value)
         most = max(served.values(), key=len, default=set())
         names = f" ({', '.join(sorted(most))})" if most else ""
         return Sighting(len(most) >= count, f"{len(most)} of at least {count}{names}")
 
     return condition
-
-
-def happened(kind: RequestKind, *, since: float = 0.0, until: float | None = None) -> Condition:
-    """Require a request of this kind that reached Vault, whatever the answer."""
-    return _exchanges(1, kind, since, until, lambda _: True)
-
-
-def _when(exchanges: list[Exchange]) -> str:
-    shown = ", ".join(f"+{exchange.began:.2f} s" for exchange in exchanges[:4])
-    more = f" and {len(exchanges) - 4} more" if len(exchanges) > 4 else ""
-    return f"{len(exchanges)} ({shown}{more})" if exchanges else "0"
 
 
 WAITED_OUT = 0.4

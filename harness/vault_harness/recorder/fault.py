@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import KW_ONLY, dataclass, field
 from fnmatch import fnmatchcase
@@ -114,13 +114,21 @@ def noted(
     detail: Mapping[str, object] | None = None,
     *,
     optional: bool = False,
+    undo: Callable[[], object] = lambda: None,
 ) -> Iterator[Fault]:
-    """Note a fault that lasts as long as the block."""
+    """Note a fault that lasts as long as the block.
+
+    `undo` runs after the block and before the end is noted: times after a fault count from when its
+    cause is gone.
+    """
     fault = log.begin_fault(name, signature, detail, optional=optional)
     try:
         yield fault
     finally:
-        log.end_fault(fault)
+        try:
+            undo()
+        finally:
+            log.end_fault(fault)
 
 
 RequestKind = Literal[

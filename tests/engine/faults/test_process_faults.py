@@ -70,7 +70,7 @@ def test_server_killed_under_supervision(engine: Engine, tmp_path: Path) -> None
         token, _ = broken.token()
         gone = key.rename(tmp_path / "elsewhere")
         with broken.processes.server_killed_under_supervision(
-            stack.node, serves=lambda: stack.operator.health(timeout=1.0) == 200, every=0.1
+            stack.node, serves=lambda: stack.operator.health(timeout=1.0) == 200
         ) as (_, supervisor):
             wait_until(lambda: supervisor.ends >= 2, "two starts in vain", timeout=60)
             gone.rename(key)

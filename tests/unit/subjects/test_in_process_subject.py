@@ -124,20 +124,18 @@ def test_a_whole_client(subject: Open, python_client: Make) -> None:
         one.read("a/b", "K", timeout=20)
 
 
-def test_the_suite_itself_is_not_forked(subject: Open, python_client: Make) -> None:
-    """The error tells how a client can be forked."""
+def test_the_suite_itself_is_not_forked_and_no_herd(subject: Open, python_client: Make) -> None:
+    """The error tells how a client can be that."""
     one = subject(python_client(Client))
-    with pytest.raises(SubjectError, match="cannot be forked") as caught:
-        one.fork("a/b", "K", seconds=1.0, every=0.1, timeout=20)
-    assert "vault_harness.judge.subjects" in str(caught.value.remedy)
-
-
-def test_the_suite_itself_is_no_herd(subject: Open, python_client: Make) -> None:
-    """The error tells how a client can be a herd."""
-    one = subject(python_client(Client))
-    with pytest.raises(SubjectError, match="cannot be a herd") as caught:
-        one.herd(3, timeout=20)
-    assert "vault_harness.judge.subjects" in str(caught.value.remedy)
+    asked: list[Callable[[], object]] = [
+        lambda: one.fork("a/b", "K", seconds=1.0, every=0.1, timeout=20),
+        lambda: one.herd(3, timeout=20),
+        lambda: one.read_by(1, "a/b", "K", timeout=20),
+    ]
+    for ask in asked:
+        with pytest.raises(SubjectError, match="in the suite's own process") as caught:
+            ask()
+        assert "vault_harness.judge.subjects" in str(caught.value.remedy)
 
 
 @pytest.mark.parametrize("name", ["read", "write", "health", "close"])

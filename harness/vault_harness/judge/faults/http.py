@@ -9,7 +9,7 @@ import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, Self, TypedDict, Unpack, get_args
 
@@ -24,6 +24,7 @@ from vault_harness.recorder.fault import (
     RequestKind,
     Signature,
     Stub,
+    noted,
 )
 
 JSON: Final[Mapping[str, str]] = {"Content-Type": "application/json"}
@@ -165,19 +166,20 @@ class HttpFaults:
 
     @contextmanager
     def _acting(self, what: str, one: Interference) -> Iterator[Fault]:
-        fault: Fault | None = None
-        try:
-            with self._relay.interfere(one):
-                choice = one.choice
-                counts = {"first": choice.first, "nth": choice.nth, "every": choice.every}
-                given = {"path": choice.path, **counts}
-                detail = {key: value for key, value in given.items() if value is not None}
-                fault = self._log.begin_fault(what, Signature(interference=one.name), detail)
+        choice = one.choice
+        given = {
+            "path": choice.path,
+            "first": choice.first,
+            "nth": choice.nth,
+            "every": choice.every,
+        }
+        detail = {key: value for key, value in given.items() if value is not None}
+        with ExitStack() as acting:
+            acting.enter_context(self._relay.interfere(one))
+            mark = Signature(interference=one.name)
+            with noted(self._log, what, mark, detail, undo=acting.close) as fault:
                 fault.counter = one
                 yield fault
-        finally:
-            if fault is not None:
-                self._log.end_fault(fault)
 
 
 SCENARIO, COMMAND = "the call of lab.http", "the command line"

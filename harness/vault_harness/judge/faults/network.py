@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from math import inf
@@ -33,7 +33,7 @@ from vault_harness.local.toxiproxy.toxics import (
     Slicer,
     Timeout,
 )
-from vault_harness.recorder.fault import Fault, FaultLog, Signature
+from vault_harness.recorder.fault import Fault, FaultLog, Signature, noted
 from vault_harness.recorder.recorder import Recorder
 
 Stream = Literal["upstream", "downstream"]
@@ -55,12 +55,8 @@ class NetworkFaults:
     def down(self) -> Iterator[Fault]:
         """End open connections, and refuse new ones."""
         self._proxy.disable()
-        fault = self._log.begin_fault("network down", CUT)
-        try:
+        with noted(self._log, "network down", CUT, undo=self._proxy.enable) as fault:
             yield fault
-        finally:
-            self._proxy.enable()
-            self._log.end_fault(fault)
 
     @contextmanager
     def black_hole(
@@ -133,18 +129,12 @@ class NetworkFaults:
         *,
         toxicity: float = 1.0,
     ) -> Iterator[Fault]:
-        fault: Fault | None = None
-        try:
-            with self._proxy.toxic(toxic, stream=stream, toxicity=toxicity) as live:
-                signature = replace(mark, toxics=frozenset({live.name}))
-                fault = self._log.begin_fault(
-                    name, signature, {"toxic": live.name, "stream": stream}
-                )
+        with ExitStack() as acting:
+            live = acting.enter_context(self._proxy.toxic(toxic, stream=stream, toxicity=toxicity))
+            signature = replace(mark, toxics=frozenset({live.name}))
+            detail = {"toxic": live.name, "stream": stream}
+            with noted(self._log, name, signature, detail, undo=acting.close) as fault:
                 yield fault
-        finally:
-            # Times after a fault count from its end, so the toxic must be gone.
-            if fault is not None:
-                self._log.end_fault(fault)
 
 
 NAME = "vault.harness.test"

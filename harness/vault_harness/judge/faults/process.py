@@ -7,8 +7,9 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Protocol
@@ -20,21 +21,25 @@ from vault_harness.files import write_private
 from vault_harness.judge.verdict import NotClaimed
 from vault_harness.local.engine.shape import Node
 from vault_harness.local.programs import find_faketime
-from vault_harness.recorder.fault import Fault, FaultLog, Signature
+from vault_harness.recorder.fault import Fault, FaultLog, Signature, noted
 from vault_harness.recorder.history import History
 from vault_harness.waiting import wait_until
+
+PAUSE = 1.0
+"""Seconds between an end of a supervised server and its next start."""
+
+REVIVAL = 60.0
+"""Seconds in which a supervised server must serve again."""
 
 
 class Supervisor:
     """Start a server again whenever it ends, as systemd or a container engine would.
 
-    ``every`` is the pause in seconds. `ends` counts how often the server ended by itself, before it
-    answered or after.
+    `ends` counts how often the server ended by itself, before it answered or after.
     """
 
-    def __init__(self, node: Node, *, every: float) -> None:
+    def __init__(self, node: Node) -> None:
         self._node = node
-        self._every = every
         self._over = threading.Event()
         self.ends = 0
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
@@ -47,7 +52,7 @@ class Supervisor:
                     self._node.start()
                 except (ServerDied, DeadlineExceeded):
                     self.ends += 1
-            self._over.wait(self._every)
+            self._over.wait(PAUSE)
 
     def close(self) -> None:
         """Stop supervising, after a start that is under way."""
@@ -82,12 +87,10 @@ class ProcessFaults:
     def server_paused(self, node: Node) -> Iterator[Fault]:
         """Freeze the server: it accepts connections and never answers (SIGSTOP)."""
         node.pause()
-        fault = self._log.begin_fault("server paused", Signature(unanswered=True, late=1.0))
-        try:
+        with noted(
+            self._log, "server paused", Signature(unanswered=True, late=1.0), undo=node.resume
+        ) as fault:
             yield fault
-        finally:
-            node.resume()
-            self._log.end_fault(fault)
 
     @contextmanager
     def server_killed(self, node: Node, *, revive: Callable[[], object]) -> Iterator[Fault]:
@@ -97,36 +100,23 @@ class ProcessFaults:
         """
         node.kill()
         mark = Signature(unanswered=True, turned_away=True, statuses=frozenset({503}))
-        fault = self._log.begin_fault("server killed", mark)
-        try:
+        with noted(self._log, "server killed", mark, undo=_started(node, revive)) as fault:
             yield fault
-        finally:
-            node.start()
-            revive()
-            self._log.end_fault(fault)
 
     @contextmanager
     def server_killed_under_supervision(
-        self, node: Node, *, serves: Callable[[], bool], every: float = 1.0, timeout: float = 60.0
+        self, node: Node, *, serves: Callable[[], bool]
     ) -> Iterator[tuple[Fault, Supervisor]]:
         """Kill the server; only a supervisor starts it again.
 
-        The fault ends when the server serves again.
-
-        Args:
-            every: Seconds between an end of the server and its next start.
-            timeout: Seconds after the block in which the server must serve.
+        The fault ends when the server serves again, at most `REVIVAL` seconds after the block.
         """
         node.kill()
         mark = Signature(unanswered=True, turned_away=True, statuses=frozenset({500, 503}))
-        fault = self._log.begin_fault("server killed", mark)
-        supervisor = Supervisor(node, every=every)
-        try:
+        supervisor = Supervisor(node)
+        with noted(self._log, "server killed", mark, undo=supervisor.close) as fault:
             yield fault, supervisor
-            wait_until(serves, "Vault to serve again", timeout=timeout, evidence=node.logs)
-        finally:
-            supervisor.close()
-            self._log.end_fault(fault)
+            wait_until(serves, "Vault to serve again", timeout=REVIVAL, evidence=node.logs)
 
     @contextmanager
     def leader_killed(self, node: Node, *, revive: Callable[[], object]) -> Iterator[Fault]:
@@ -136,49 +126,36 @@ class ProcessFaults:
         """
         # Note the fault first: a request under way in the leader dies with it.
         mark = replace(_NO_LEADER, turned_away=True)
-        fault = self._log.begin_fault("leader killed", mark)
-        node.kill()
-        try:
+        with noted(self._log, "leader killed", mark, undo=_started(node, revive)) as fault:
+            node.kill()
             yield fault
-        finally:
-            node.start()
-            revive()
-            self._log.end_fault(fault)
 
     @contextmanager
     def leader_paused(self, node: Node) -> Iterator[Fault]:
         """Freeze a cluster's leader (SIGSTOP): connections to it stay open, and silent."""
-        fault = self._log.begin_fault("leader paused", _NO_LEADER)
-        node.pause()
-        try:
+        with noted(self._log, "leader paused", _NO_LEADER, undo=node.resume) as fault:
+            node.pause()
             yield fault
-        finally:
-            node.resume()
-            self._log.end_fault(fault)
 
     @contextmanager
     def quorum_lost(self, nodes: Sequence[Node]) -> Iterator[Fault]:
         """Freeze nodes of a cluster, at least half of all, so that there is no leader."""
-        fault = self._log.begin_fault("quorum lost", _NO_LEADER, {"nodes": len(nodes)})
-        try:
-            for node in nodes:
-                node.pause()
-            yield fault
-        finally:
-            for node in nodes:
-                node.resume()
-            self._log.end_fault(fault)
+        with ExitStack() as paused:
+            detail = {"nodes": len(nodes)}
+            with noted(self._log, "quorum lost", _NO_LEADER, detail, undo=paused.close) as fault:
+                for node in nodes:
+                    paused.callback(node.resume)
+                    node.pause()
+                yield fault
 
     @contextmanager
     def storage_stopped(self, storage: Storage) -> Iterator[Fault]:
         """Stop Vault's storage; Vault answers 500 to requests that need it."""
         storage.stop()
-        fault = self._log.begin_fault("storage stopped", Signature(statuses=frozenset({500})))
-        try:
+        with noted(
+            self._log, "storage stopped", Signature(statuses=frozenset({500})), undo=storage.start
+        ) as fault:
             yield fault
-        finally:
-            storage.start()
-            self._log.end_fault(fault)
 
     @contextmanager
     def client_paused(self, pid: int) -> Iterator[Fault]:
@@ -198,6 +175,14 @@ class ProcessFaults:
             for process in reversed(stopped):  # a waiting parent finds its child awake
                 with suppress(psutil.Error):  # killed meanwhile
                     process.send_signal(signal.SIGCONT)
+
+
+def _started(node: Node, revive: Callable[[], object]) -> Callable[[], None]:
+    def start() -> None:
+        node.start()
+        revive()
+
+    return start
 
 
 def process_tree(pid: int) -> list[psutil.Process]:
@@ -305,15 +290,10 @@ class ClientClock:
 
     @contextmanager
     def set(self, by: int) -> Iterator[Fault]:
-        fault = self._history.begin_fault(
-            f"client's clock set by {by:+d} s", Signature(), {"by": by}, optional=True
-        )
-        self._write(by)
-        try:
+        name, undo = f"client's clock set by {by:+d} s", partial(self._write, 0)
+        with noted(self._history, name, Signature(), {"by": by}, optional=True, undo=undo) as fault:
+            self._write(by)
             yield fault
-        finally:
-            self._write(0)
-            self._history.end_fault(fault)
 
     def _write(self, by: int) -> None:
         write_private(self._file, f"{by:+d}\n")

@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import hvac
@@ -67,13 +68,11 @@ class VaultFaults:
         """Seal Vault: everything except the seal status answers 503."""
         self._must_be_ours(Capability.SEAL, "sealed: its keys are not here")
         # Note the fault first: Vault refuses requests for a second before it answers this one.
-        fault = self._log.begin_fault("vault sealed", Signature(statuses=frozenset({503})))
-        try:
+        unseal = partial(self._stack.operator.unseal, self._stack.keyring)
+        mark = Signature(statuses=frozenset({503}))
+        with noted(self._log, "vault sealed", mark, undo=unseal) as fault:
             self._stack.operator.seal()
             yield fault
-        finally:
-            self._stack.operator.unseal(self._stack.keyring)
-            self._log.end_fault(fault)
 
     @contextmanager
     def namespace_sealed(self) -> Iterator[Fault]:
@@ -84,13 +83,10 @@ class VaultFaults:
                 looked_at="the scenario's entry",
                 remedy="give its entry a namespace",
             )
-        fault = self._log.begin_fault("namespace sealed", Signature(statuses=frozenset({503})))
-        try:
+        mark = Signature(statuses=frozenset({503}))
+        with noted(self._log, "namespace sealed", mark, undo=self._namespace.unseal) as fault:
             self._namespace.seal()
             yield fault
-        finally:
-            self._namespace.unseal()
-            self._log.end_fault(fault)
 
     # A cluster
 
@@ -149,14 +145,14 @@ class VaultFaults:
         """Change a policy, which live tokens have at once."""
         old = self._client().sys.read_policy(name)["data"]["rules"]
         self._client().sys.create_or_update_policy(name, text)
-        fault = self._log.begin_fault(
-            "policy changed", Signature(statuses=frozenset({403})), {"policy": name}
-        )
-        try:
+        with noted(
+            self._log,
+            "policy changed",
+            Signature(statuses=frozenset({403})),
+            {"policy": name},
+            undo=lambda: self._client().sys.create_or_update_policy(name, old),
+        ) as fault:
             yield fault
-        finally:
-            self._client().sys.create_or_update_policy(name, old)
-            self._log.end_fault(fault)
 
     # AppRole
 
@@ -167,14 +163,15 @@ class VaultFaults:
         old = self._get(path)
         before = {name: old[name] for name in parameters if name in old}
         self._post(path, parameters)
-        fault = self._log.begin_fault(
-            "role changed", Signature(), {"role": role, **parameters}, optional=True
-        )
-        try:
+        with noted(
+            self._log,
+            "role changed",
+            Signature(),
+            {"role": role, **parameters},
+            optional=True,
+            undo=lambda: self._post(path, before),
+        ) as fault:
             yield fault
-        finally:
-            self._post(path, before)
-            self._log.end_fault(fault)
 
     @contextmanager
     def role_deleted(self, role: str, *, keeps_its_id: bool = True) -> Iterator[Fault]:
@@ -227,16 +224,14 @@ class VaultFaults:
             timeout=5,
             remedy="See whether user lockout is disabled on this Vault",
         )
-        fault = self._log.begin_fault(
+        with noted(
+            self._log,
             "role locked",
             Signature(statuses=frozenset({403}), kinds=frozenset({"login"})),
             {"role": role},
-        )
-        try:
+            undo=lambda: approle.unlock(self._operator, role_id),
+        ) as fault:
             yield fault
-        finally:
-            approle.unlock(self._operator, role_id)
-            self._log.end_fault(fault)
 
     @contextmanager
     def auth_mount_disabled(self, role: str, secret_id: str) -> Iterator[Fault]:
@@ -303,16 +298,14 @@ class VaultFaults:
         """
         role = path.replace("/creds/", "/roles/")
         self._post(role, {"renew_statements": ["SELECT no_such_function()"]})
-        fault = self._log.begin_fault(
+        with noted(
+            self._log,
             "lease renewals fail",
             Signature(statuses=frozenset({400, 500}), kinds=frozenset({"lease"})),
             {"path": path},
-        )
-        try:
+            undo=lambda: self._post(role, {"renew_statements": []}),
+        ) as fault:
             yield fault
-        finally:
-            self._post(role, {"renew_statements": []})
-            self._log.end_fault(fault)
 
     # Sick behind a green health check
 
@@ -329,16 +322,14 @@ class VaultFaults:
         self._post("sys/quotas/config", {"enable_rate_limit_response_headers": headers})
         quota = "sys/quotas/rate-limit/harness"
         self._post(quota, {"path": path, "rate": rate, "interval": f"{interval:g}s"})
-        fault = self._log.begin_fault(
+        with noted(
+            self._log,
             "rate limited",
             Signature(statuses=frozenset({429})),
             {"path": path, "rate": rate, "interval": interval},
-        )
-        try:
+            undo=lambda: self._client().delete(quota),
+        ) as fault:
             yield fault
-        finally:
-            self._client().delete(quota)
-            self._log.end_fault(fault)
 
     @contextmanager
     def audit_unwritable(self) -> Iterator[Fault]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from vault_harness.judge.verdict import Finding
@@ -38,9 +38,17 @@ def bursts(sent: Iterable[Exchange], seconds: float) -> Iterator[list[Exchange]]
         yield ordered[number : bisect_right(came, at + seconds)]
 
 
-def times(events: Iterable[Exchange | Operation], most: int = 6) -> str:
-    shown = [f"+{event.began:.2f}" for event in events]
-    return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "")
+SHOWN = 6
+"""Events that a finding lists."""
+
+
+def times(events: Iterable[Exchange | Operation]) -> str:
+    return _shortened([f"+{event.began:.2f}" for event in events])
+
+
+def _shortened(texts: Sequence[str]) -> str:
+    more = f" and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
+    return ", ".join(texts[:SHOWN]) + more
 
 
 def counted(number: int, thing: str) -> str:
@@ -48,22 +56,36 @@ def counted(number: int, thing: str) -> str:
     return f"{number} {thing}{'s' * (number != 1)}"
 
 
-def requests(exchanges: list[Exchange], most: int = 6) -> str:
+def requests(exchanges: list[Exchange]) -> str:
     kinds = ", ".join(
         f"{count} {kind}" for kind, count in Counter(e.kind for e in exchanges).items()
     )
-    first = [
+    each = [
         f"{e.kind} +{e.began:.2f} ({'no answer' if e.status is None else e.status})"
-        for e in exchanges[:most]
+        for e in exchanges
     ]
-    more = f" and {len(exchanges) - most} more" if len(exchanges) > most else ""
-    return f"{kinds}: {', '.join(first)}{more}"
+    return f"{kinds}: {_shortened(each)}"
 
 
 def window(since: float, until: float | None) -> str:
     if until is None:
         return f"after +{since:.2f} s"
     return f"between +{since:.2f} and +{until:.2f} s"
+
+
+def too_many(
+    promise: str,
+    count: int,
+    seen: Sequence[Exchange],
+    text: str = "",
+    *,
+    rests_on: tuple[str, ...] | None = (),
+) -> list[Finding]:
+    """Return the finding that there are more than `count` of these events, if there are."""
+    if len(seen) <= count:
+        return []
+    text = text or f"{len(seen)} ({times(seen)})"
+    return [Finding(promise, text, seen[count].began, rests_on=rests_on)]
 
 
 def lacking(promise: str, what: str, since: float, until: float | None) -> list[Finding]:

@@ -411,9 +411,7 @@ def _sends_nothing(history: History, call: Operation) -> bool:
     return len(history.find("read", since=call.began, until=call.ended)) <= len(others)
 
 
-def says_of_its_health(
-    *, well: bool, since: float, until: float | None = None, may_be_empty: bool = False
-) -> Oracle:
+def says_of_its_health(*, well: bool, since: float, until: float | None = None) -> Oracle:
     """Check the subject's last answer about its health in that time.
 
     An error or a hang is a finding.
@@ -426,7 +424,7 @@ def says_of_its_health(
             o for o in history.calls("health", since=since, until=until) if o.outcome is not None
         ]
         if not asked:
-            return [] if may_be_empty else lacking(promise, "question for it", since, until)
+            return lacking(promise, "question for it", since, until)
         last = asked[-1]
         if last.outcome != "ok":
             return [Finding(promise, f"it ended {last.told}", last.began)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from vault_harness.judge.oracles.base import Oracle, counted, lacking, times
+from vault_harness.judge.oracles.base import Oracle, counted, lacking, times, too_many
 from vault_harness.judge.oracles.profile import came_through
 from vault_harness.judge.verdict import Finding
 from vault_harness.recorder.history import SLACK, History
@@ -21,11 +21,7 @@ def credentials_at_most(
     promise = f"at most {counted(count, 'credential')}{_at(path)}"
 
     def oracle(history: History) -> list[Finding]:
-        made = _made(history, since, until, path)
-        if len(made) <= count:
-            return []
-        text = f"{len(made)} ({times(made)})"
-        return [Finding(promise, text, made[count].began, rests_on=())]
+        return too_many(promise, count, _made(history, since, until, path))
 
     return oracle
 
@@ -258,10 +254,7 @@ def lease_renewals_at_most(count: int, *, since: float, until: float | None = No
 
     def oracle(history: History) -> list[Finding]:
         tried = history.find("lease", since=since, until=until, where=renews_a_lease)
-        if len(tried) <= count:
-            return []
-        text = f"{len(tried)} ({times(tried)})"
-        return [Finding(promise, text, tried[count].began, rests_on=())]
+        return too_many(promise, count, tried)
 
     return oracle
 
@@ -315,9 +308,7 @@ def lease_grants(
     )
 
 
-def not_handed_out(
-    label: str, *, path: str, since: float, until: float | None = None, marked: bool = True
-) -> Oracle:
+def not_handed_out(label: str, *, path: str, since: float, marked: bool = True) -> Oracle:
     """Check that no call gets a label's password, also marked as stale if `marked`."""
     promise = f"a password that is over is not handed out{_at(path)}"
     promise += "" if marked else " as if it were good"
@@ -326,15 +317,13 @@ def not_handed_out(
         given = history.calls(
             "static",
             since=since + SLACK,
-            until=until,
             where=lambda o: o.path == path and o.value == label and (marked or o.good),
         )
         if not given:
             return []
-        text = f"{label} was given {counted(len(given), 'time')}, "
-        text += f"the last {given[-1].began - since:.2f} s "
-        text += "later than it may be"
         late = given[-1].began - since
+        text = f"{label} was given {counted(len(given), 'time')}, "
+        text += f"the last {late:.2f} s later than it may be"
         return [Finding(promise, text, since, rests_on=(), missed=late, until=given[-1].began)]
 
     return oracle

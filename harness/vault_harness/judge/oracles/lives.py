@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vault_harness.judge.oracles.base import Oracle, counted, lacking, times
+from vault_harness.judge.oracles.base import Oracle, counted, lacking, times, too_many
 from vault_harness.judge.oracles.dead_tokens import NEWS, given_back
 from vault_harness.judge.oracles.profile import (
     answered,
@@ -20,9 +20,7 @@ from vault_harness.recorder.history import SLACK, History
 from vault_harness.recorder.observations import Exchange
 
 
-def renews_within(
-    low: float, high: float, *, since: float = 0.0, until: float, may_be_empty: bool = False
-) -> Oracle:
+def renews_within(low: float, high: float, *, since: float = 0.0, until: float) -> Oracle:
     """Check that each token is renewed or replaced between `low` and `high` of its life.
 
     A renewal right after a login is never too early: Vault's LifetimeWatcher renews at once to
@@ -62,14 +60,14 @@ def renews_within(
                         until=late,
                     )
                 )
-        if not judged and not findings and not may_be_empty:
+        if not judged and not findings:
             return lacking(promise, f"life that had come to {high:g} of its time", since, until)
         return findings
 
     return oracle
 
 
-def replaced_before_the_end(*, since: float = 0.0, until: float, at_least: int = 1) -> Oracle:
+def replaced_before_the_end(*, until: float) -> Oracle:
     """Check that the next login comes before a token ends, one TTL after its last grant.
 
     There is no slack, because a client that plans ahead is seconds early.
@@ -82,8 +80,8 @@ def replaced_before_the_end(*, since: float = 0.0, until: float, at_least: int =
     def oracle(history: History) -> list[Finding]:
         if looks_before_each_read(history):
             return []
-        logins = history.find("login", since=since, where=lambda e: e.good and bool(e.ttl))
-        renewals = history.find("renew", since=since, where=lambda e: e.good and bool(e.ttl))
+        logins = history.find("login", where=lambda e: e.good and bool(e.ttl))
+        renewals = history.find("renew", where=lambda e: e.good and bool(e.ttl))
         findings = []
         judged = 0
         for login, following in zip(logins, [*logins[1:], None], strict=False):
@@ -100,9 +98,8 @@ def replaced_before_the_end(*, since: float = 0.0, until: float, at_least: int =
                 text += f"the next login came {gap}"
                 missed = following.came - end if following else None
                 findings.append(Finding(promise, text, end, missed=missed, until=end))
-        if judged < at_least:
-            seen = f"only {counted(judged, 'token')} came to an end or a replacement"
-            return [Finding(promise, f"{seen} by +{until:.2f} s", since), *findings]
+        if not judged:
+            return lacking(promise, "token that ended or was replaced", 0.0, until)
         return findings
 
     return oracle
@@ -113,11 +110,7 @@ def renewals_at_most(count: int, *, since: float, until: float | None = None) ->
     promise = f"at most {counted(count, 'renewal')}"
 
     def oracle(history: History) -> list[Finding]:
-        seen = history.find("renew", since=since, until=until)
-        if len(seen) <= count:
-            return []
-        text = f"{len(seen)} ({times(seen)})"
-        return [Finding(promise, text, seen[count].began, rests_on=())]
+        return too_many(promise, count, history.find("renew", since=since, until=until))
 
     return oracle
 

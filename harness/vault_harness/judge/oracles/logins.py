@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
 
-from vault_harness.judge.oracles.base import HANDOVER, Oracle, ToTheEnd, counted, times
+from vault_harness.judge.oracles.base import HANDOVER, Oracle, ToTheEnd, counted, times, too_many
 from vault_harness.judge.oracles.profile import (
     came_through,
     in_turn,
@@ -39,12 +40,13 @@ def logins_at_most(count: int, *, since: float = 0.0, until: float | None = None
             for e in history.logins(since=since, until=until)
             if came_through(e) and e.number not in replacing
         ]
-        if len(seen) <= count:
-            return []
-        text = f"{counted(len(seen), 'login')} ({times(seen)})"
-        return [Finding(promise, text, seen[count].began, rests_on=())]
+        return too_many(promise, count, seen, _listed(seen))
 
     return oracle
+
+
+def _listed(logins: Sequence[Exchange]) -> str:
+    return f"{counted(len(logins), 'login')} ({times(logins)})"
 
 
 def given_up(login: Exchange) -> bool:
@@ -74,7 +76,6 @@ def logs_in_again(*, since: float, within: float) -> Oracle:
 def bad_logins_at_most(
     count: int,
     *,
-    secret_id: str | None = None,
     since: float = 0.0,
     until: float | None = None,
     watched: float | None = None,
@@ -82,7 +83,6 @@ def bad_logins_at_most(
     """Check that at most `count` logins with one secret-id are refused; five lock the role.
 
     Args:
-        secret_id: A label; None judges all.
         watched: Until when the client was watched without a change. Then its pace counts too, for
             the 15 minutes after which Vault forgets.
     """
@@ -94,10 +94,7 @@ def bad_logins_at_most(
             "login", since=since, until=until, where=lambda e: e.status in (400, 403)
         )
         findings = []
-        for label in sorted({e.secret_id or "no secret-id" for e in refused}):
-            same = [e for e in refused if (e.secret_id or "no secret-id") == label]
-            if secret_id not in (None, label):
-                continue
+        for label, same in _by_secret_id(refused).items():
             if len(same) > count:
                 text = f"{len(same)} with {label} ({times(same)})"
                 findings.append(Finding(promise, text, same[count].began))
@@ -132,16 +129,20 @@ def logins_with_one_secret_id_at_most(count: int) -> Oracle:
     promise = f"at most {counted(count, 'login')} with the same secret-id"
 
     def oracle(history: History) -> list[Finding]:
-        findings = []
-        logins = history.find("login")
-        for label in sorted({e.secret_id or "no secret-id" for e in logins}):
-            same = [e for e in logins if (e.secret_id or "no secret-id") == label]
-            if len(same) > count:
-                seen = f"{len(same)} with {label} ({times(same)})"
-                findings.append(Finding(promise, seen, same[count].began, rests_on=()))
-        return findings
+        return [
+            found
+            for label, same in _by_secret_id(history.find("login")).items()
+            for found in too_many(promise, count, same, f"{len(same)} with {label} ({times(same)})")
+        ]
 
     return oracle
+
+
+def _by_secret_id(logins: Sequence[Exchange]) -> dict[str, list[Exchange]]:
+    found: defaultdict[str, list[Exchange]] = defaultdict(list)
+    for login in logins:
+        found[login.secret_id or "no secret-id"].append(login)
+    return dict(sorted(found.items()))
 
 
 def same_token(*, since: float, until: float | None = None, opened: float | None = None) -> Oracle:
@@ -161,10 +162,7 @@ def same_token(*, since: float, until: float | None = None, opened: float | None
         seen = without_logins_in_turn(history, history.find("login", since=since, until=until))
         if opened is not None:
             seen = _but_after_a_denial(history, seen, since, opened + HANDOVER)
-        if not seen:
-            return []
-        text = f"{counted(len(seen), 'login')} ({times(seen)})"
-        return [Finding(promise, text, seen[0].began, rests_on=())]
+        return too_many(promise, 0, seen, _listed(seen))
 
     return ToTheEnd(oracle)
 

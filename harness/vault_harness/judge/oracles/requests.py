@@ -15,6 +15,7 @@ from vault_harness.judge.oracles.base import (
     lacking,
     requests,
     times,
+    too_many,
 )
 from vault_harness.judge.oracles.profile import (
     logs_in_for_each_call,
@@ -202,16 +203,8 @@ def requests_at_most(
     promise = f"at most {count} requests ({what})"
 
     def oracle(history: History) -> list[Finding]:
-        seen = history.find(
-            since=since,
-            until=until,
-            where=lambda e: (
-                (not kinds or e.kind in kinds) and (path is None or e.path.endswith(path))
-            ),
-        )
-        if len(seen) <= count:
-            return []
-        return [Finding(promise, _listed(seen, kinds), seen[count].began, rests_on=())]
+        seen = history.find(since=since, until=until, where=lambda e: _is_one(e, kinds, path))
+        return too_many(promise, count, seen, _listed(seen, kinds))
 
     return oracle
 

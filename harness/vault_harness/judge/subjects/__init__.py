@@ -2,6 +2,7 @@
 
 from vault_harness.judge.subjects.inprocess import InProcessSubject
 from vault_harness.judge.subjects.process import make_home
+from vault_harness.judge.subjects.protocol import Subject
 from vault_harness.judge.subjects.shape import (
     CAPABILITIES,
     DECLARATIONS,
@@ -10,7 +11,6 @@ from vault_harness.judge.subjects.shape import (
     OperationFailed,
     Reading,
     SecretNotServed,
-    Subject,
     SubjectHung,
     SubjectSpec,
     Terminable,

@@ -37,6 +37,7 @@ from vault_harness.judge.subjects.process import (
     spawn,
     surroundings,
 )
+from vault_harness.judge.subjects.protocol import Object
 from vault_harness.judge.subjects.python_object import Workers
 from vault_harness.judge.subjects.shape import (
     Kind,
@@ -175,17 +176,6 @@ OPTIONAL = (
 """Placeholders that are empty in scenarios without these variables."""
 
 
-def _cannot(op: str) -> Callable[..., NoReturn]:
-    def refuse(self: AgentSubject, *_: object, **__: object) -> NoReturn:
-        raise errors.SubjectError(
-            f"an agent cannot be asked to {op}",
-            looked_at=self.name,
-            remedy=f"see {named('docs', 'how-to/agent')}",
-        )
-
-    return refuse
-
-
 class AgentSubject(OfAProcess):
     """A program that a configuration describes.
 
@@ -205,17 +195,10 @@ class AgentSubject(OfAProcess):
         log: Path,
         apart: Apart = ORDINARY,
     ) -> None:
-        self.name = spec.text
-        self._log = log
+        super().__init__(spec.text, log)
         self._closing = False
         config = load_agent(Path(spec.config))
-        said = config.claims()
-        self.capabilities, self.declares, self.version = (
-            said.capabilities,
-            said.declares,
-            said.version,
-        )
-        self.leaves = said.leaves
+        self._introduced(config.claims())
         directory = private_directory(log.with_suffix(".agent"))
         fill = Placeholders(_known(environ, directory, spec.config), spec.config).fill
         for name, text in config.files.items():
@@ -230,11 +213,6 @@ class AgentSubject(OfAProcess):
         self._life = Life(leashed, lambda _: None)
         if config.listener is not None:
             self._await(fill(config.listener.url))
-
-    @property
-    def reports_outcomes(self) -> bool:
-        """A listener distinguishes failures, a file does not."""
-        return "outcomes" in self.capabilities
 
     @without_frames
     def read(self, path: str, key: str, *, timeout: float) -> Reading:
@@ -254,15 +232,14 @@ class AgentSubject(OfAProcess):
     def read_cached(self, path: str, key: str, *, timeout: float) -> Reading:
         return self.read(path, key, timeout=timeout)
 
-    read_all = _cannot("read_all")
-    write = _cannot("write")
-    lease = _cannot("lease")
-    static = _cannot("static")
-    update = _cannot("update")
-    fork = _cannot("fork")
-    herd = _cannot("herd")
-    read_by = _cannot("herd")
-    health = _cannot("health")
+    def _exchange(self, op: str, fields: Object, timeout: float) -> NoReturn:
+        """Refuse every operation that is not a read."""
+        del fields, timeout
+        raise errors.SubjectError(
+            f"an agent cannot be asked to {op}",
+            looked_at=self.name,
+            remedy=f"see {named('docs', 'how-to/agent')}",
+        )
 
     @without_frames
     def close(self, *, timeout: float, beyond: float = 0.0) -> None:

@@ -27,13 +27,13 @@ from vault_harness.judge.subjects.process import (
 )
 from vault_harness.judge.subjects.protocol import (
     MAX_LINE,
-    Asked,
     Object,
     breach,
     check,
     decode,
     encode,
     excerpt,
+    hello,
 )
 from vault_harness.judge.subjects.shape import Kind, SubjectHung, SubjectSpec, log_tail
 
@@ -209,7 +209,7 @@ would cut off a program that needs 3 s and does not handle SIGTERM.
 _DRAIN = 2.0  # seconds to read the pipe after the process ended, on a busy machine
 
 
-class CommandSubject(OfAProcess, Asked):
+class CommandSubject(OfAProcess):
     """A process in any language.
 
     Args:
@@ -229,8 +229,7 @@ class CommandSubject(OfAProcess, Asked):
         timeout: float = 10.0,
         apart: Apart = ORDINARY,
     ) -> None:
-        super().__init__(spec.text)
-        self._log = log
+        super().__init__(spec.text, log)
         self._closing = False
         self._goodbye: Future[Object] | None = None
         self._program = Path(spec.command[0])
@@ -245,10 +244,10 @@ class CommandSubject(OfAProcess, Asked):
         threading.Thread(target=self._write, name="subject stdin", daemon=True).start()
         threading.Thread(target=self._listen, name="subject stdout", daemon=True).start()
         try:
-            hello = self._exchange("hello", {}, timeout)
+            answer = self._exchange("hello", {}, timeout)
             self._began = True
-            self._introduced(hello)
-            self._knows_words = hello.get("ok") is True
+            self._introduced(hello(answer))
+            self._knows_words = answer.get("ok") is True
         except BaseException:
             self.kill()
             raise

@@ -16,7 +16,7 @@ import urllib3
 from vault_harness import errors
 from vault_harness.errors import named, without_frames
 from vault_harness.judge.subjects import protocol
-from vault_harness.judge.subjects.protocol import Asked
+from vault_harness.judge.subjects.protocol import Subject
 from vault_harness.judge.subjects.python_object import Workers
 from vault_harness.judge.subjects.shape import (
     Kind,
@@ -32,7 +32,7 @@ _SOON = 2.0  # the same where the client waits to be closed, or the last GET fai
 _LONGEST = protocol.MAX_LINE  # bytes of that log at most
 
 
-class HttpSubject(Asked):
+class HttpSubject(Subject):
     """A client in a server: ``POST /configure`` makes it, and ``POST`` of an operation uses it.
 
     Scenarios take turns by a lock, unless the server gives each client a path of its own.
@@ -45,15 +45,12 @@ class HttpSubject(Asked):
     """
 
     kind: Kind = "http"
-    pid: int | None = None
-    exit_code: int | None = None
 
     @without_frames
     def __init__(
         self, spec: SubjectSpec, environ: Mapping[str, str], *, log: Path, timeout: float = 10.0
     ) -> None:
-        super().__init__(spec.text)
-        self._log = log
+        super().__init__(spec.text, log)
         self._base = self._url = spec.url
         self._gone = False
         self._no_log = False
@@ -68,13 +65,10 @@ class HttpSubject(Asked):
         self._take_turn()
         try:
             self._configure(environ, timeout)
-            self._introduced(self._exchange("hello", {}, timeout))
+            self._introduced(protocol.hello(self._exchange("hello", {}, timeout)))
         except BaseException:
             self.kill()
             raise
-
-    def __repr__(self) -> str:
-        return f"<{self.name}>"
 
     @without_frames
     def close(self, *, timeout: float, beyond: float = 0.0) -> None:
@@ -175,11 +169,7 @@ class HttpSubject(Asked):
 
     def _exchange(self, op: str, fields: protocol.Object, timeout: float) -> protocol.Object:
         if self._workers.closed:
-            raise errors.SubjectDied(
-                f"the subject is closed, so it cannot be asked to {op}",
-                looked_at=self.name,
-                remedy="open it again",
-            )
+            raise protocol.closed(self.name, op)
         return self._post(self._url, {"op": op, **fields}, timeout)
 
     def _post(self, url: str, message: protocol.Object, timeout: float) -> protocol.Object:

@@ -7,8 +7,9 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,27 +17,17 @@ from typing import Any
 import vault_harness
 from vault_harness import errors
 from vault_harness.errors import without_frames
+from vault_harness.judge.subjects.protocol import Object, Subject, T, check, closed, reading
 from vault_harness.judge.subjects.python_object import (
     Workers,
-    as_credential,
+    answer,
     as_failure,
-    as_flag,
-    as_reading,
-    as_whole,
     describe,
     find_factory,
     in_words,
     passed,
 )
-from vault_harness.judge.subjects.shape import (
-    Credential,
-    Kind,
-    OperationFailed,
-    Reading,
-    SubjectSpec,
-    Whole,
-    log_text,
-)
+from vault_harness.judge.subjects.shape import Kind, OperationFailed, Reading, SubjectSpec
 
 _HARNESS = Path(vault_harness.__file__).parent
 
@@ -149,7 +140,7 @@ def _is_the_harness(trace: TracebackType | None) -> bool:
     return any(file.is_relative_to(_HARNESS) for file in files)
 
 
-class InProcessSubject:
+class InProcessSubject(Subject):
     """A Python object with ``read``, ``close`` and its claimed methods.
 
     Every operation runs on a thread, which is abandoned if the client does not return. `timeout` is
@@ -157,114 +148,28 @@ class InProcessSubject:
     """
 
     kind: Kind = "in-process"
-    pid: int | None = None
-    exit_code: int | None = None
 
     @without_frames
     def __init__(
         self, spec: SubjectSpec, environ: Mapping[str, str], *, log: Path, timeout: float = 10.0
     ) -> None:
-        self.name = spec.text
-        self._log = log
-        self._told = False
+        super().__init__(spec.text, log)
         self._workers = Workers(spec.text)
         factory = find_factory(spec)
         self._capture = Capture(log)
         try:
             self._client = self._make(factory, dict(environ), timeout)
-            said = describe(self._client)
+            self._introduced(describe(self._client))
         except BaseException:
             self.kill()
             raise
-        self.capabilities = said.capabilities
-        self.declares = said.declares
-        self.version = said.version
-        self.leaves = said.leaves
-
-    def __repr__(self) -> str:
-        return f"<{self.name}>"
-
-    @property
-    def reports_outcomes(self) -> bool:
-        return self._told or "outcomes" in self.capabilities
-
-    @without_frames
-    def read(self, path: str, key: str, *, timeout: float) -> Reading:
-        return as_reading(self._call("read", timeout, path, key))
-
-    @without_frames
-    def read_cached(self, path: str, key: str, *, timeout: float) -> Reading:
-        return as_reading(self._call("read_cached", timeout, path, key))
-
-    @without_frames
-    def read_all(self, path: str, *, timeout: float) -> Whole:
-        return as_whole(self._call("read_all", timeout, path))
-
-    @without_frames
-    def read_all_and_change_it(self, path: str, *, timeout: float) -> None:
-        """Read a secret, and change each value in the object that the client returned.
-
-        A client in a process of its own always returns a copy.
-        """
-        given = self._call("read_all", timeout, path)
-        values = given if isinstance(given, Mapping) else getattr(given, "value", None)
-        if isinstance(values, MutableMapping):
-            with suppress(Exception):  # it may refuse changes with any exception
-                for key in list(values):
-                    values[key] = "changed by a caller"
-
-    @without_frames
-    def write(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
-        self._call("write", timeout, path, dict(data))
-
-    @without_frames
-    def lease(self, path: str, failed: str | None = None, *, timeout: float) -> Credential:
-        return as_credential(self._call("lease", timeout, path, failed))
-
-    @without_frames
-    def static(self, path: str, failed: str | None = None, *, timeout: float) -> Credential:
-        return as_credential(self._call("static", timeout, path, failed), of="static")
-
-    @without_frames
-    def update(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
-        self._call("update", timeout, path, dict(data))
-
-    @without_frames
-    def fork(
-        self, path: str, key: str, *, seconds: float, every: float, timeout: float
-    ) -> Sequence[Reading | OperationFailed]:
-        """Raise `SubjectError`: the process is the suite's own."""
-        del path, key, seconds, every, timeout
-        raise self._needs_a_process("cannot be forked")
-
-    @without_frames
-    def herd(self, clients: int, *, timeout: float) -> None:
-        """Raise `SubjectError`: the suite itself would disturb a herd in its process."""
-        del clients, timeout
-        raise self._needs_a_process("cannot be a herd")
-
-    @without_frames
-    def read_by(self, client: int, path: str, key: str, *, timeout: float) -> Reading:
-        del client, path, key, timeout
-        raise self._needs_a_process("cannot be a herd")
-
-    def _needs_a_process(self, cannot: str) -> errors.SubjectError:
-        return errors.SubjectError(
-            f"a client in the suite's own process {cannot}",
-            looked_at=self.name,
-            remedy=f"run it as 'command:python -m vault_harness.judge.subjects {self.name}'",
-        )
-
-    @without_frames
-    def health(self, *, timeout: float) -> bool:
-        return as_flag(self._call("health", timeout))
 
     @without_frames
     def close(self, *, timeout: float, beyond: float = 0.0) -> None:
         if self._workers.closed:
             return
         try:
-            self._call("close", timeout + beyond)
+            self._ask("close", {}, check, timeout + beyond)
         finally:
             self.kill()
 
@@ -273,21 +178,29 @@ class InProcessSubject:
         """Read with a closed client, like a caller that is a moment too late."""
         workers = Workers(self.name)
         try:
-            return as_reading(workers.run(lambda: self._client.read(path, key), "read", timeout))
-        except errors.SubjectError:
-            raise
-        except Exception as error:
-            raise as_failure(error) from error
+            fields = {"path": path, "key": key}
+            call = partial(answer, self._client, "read", fields)
+            return reading(self._run(workers, call, "read", timeout))
         finally:
             workers.close()
+
+    @without_frames
+    def read_all_and_change_it(self, path: str, *, timeout: float) -> None:
+        """Read a secret, and change each value in the object that the client returned.
+
+        A client in a process of its own always returns a copy.
+        """
+        given = self._run(self._workers, lambda: self._client.read_all(path), "read_all", timeout)
+        values = given if isinstance(given, Mapping) else getattr(given, "value", None)
+        if isinstance(values, MutableMapping):
+            with suppress(Exception):  # it may refuse changes with any exception
+                for key in list(values):
+                    values[key] = "changed by a caller"
 
     def kill(self) -> None:
         """Release it without ``close``; its own threads live on, as Python cannot end them."""
         self._workers.close()
         self._capture.close()
-
-    def logs(self) -> str:
-        return log_text(self._log)
 
     def is_alive(self) -> bool:
         return not self._workers.closed
@@ -304,25 +217,22 @@ class InProcessSubject:
                 remedy="call the factory by hand with the same environment",
             ) from error
 
-    def _call(self, op: str, timeout: float, *arguments: object) -> object:
+    def _exchange(self, op: str, fields: Object, timeout: float) -> Object:
         if self._workers.closed:
-            raise errors.SubjectDied(
-                f"the subject is closed, so it cannot be asked to {op}",
-                looked_at=self.name,
-                remedy="open it again",
-            )
-        method = getattr(self._client, op, None)
-        if not callable(method):
+            raise closed(self.name, op)
+        if op in ("fork", "herd") or "client" in fields:
+            # It is the suite's own process, which would also disturb a herd.
             raise errors.SubjectError(
-                f"the subject has no method {op!r}",
-                looked_at=f"its class {type(self._client).__qualname__}",
-                remedy="leave out the capability that it does not have",
+                f"a client in the suite's own process cannot be asked to {op}",
+                looked_at=self.name,
+                remedy=f"run it as 'command:python -m vault_harness.judge.subjects {self.name}'",
             )
+        return self._run(self._workers, partial(answer, self._client, op, fields), op, timeout)
+
+    def _run(self, workers: Workers, call: Callable[[], T], op: str, timeout: float) -> T:
         try:
-            return self._workers.run(lambda: method(*arguments), op, timeout)
-        except errors.SubjectError:
+            return workers.run(call, op, timeout)
+        except (errors.SubjectError, OperationFailed):
             raise
         except Exception as error:
-            failure = as_failure(error)
-            self._told = self._told or failure.outcome is not None
-            raise failure from error
+            raise as_failure(error) from error

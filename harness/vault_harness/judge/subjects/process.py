@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from vault_harness.errors import DeadlineExceeded
 from vault_harness.files import private_directory, write_private
-from vault_harness.judge.subjects.shape import log_text
+from vault_harness.judge.subjects.protocol import Subject
 from vault_harness.settings import checkout
 
 # The shell forks a watchdog, then becomes the program. It never interprets the command. The
@@ -200,12 +200,10 @@ class Life:
         return self.process.returncode
 
 
-class OfAProcess:
-    """What a subject knows of its own process."""
+class OfAProcess(Subject):
+    """A subject with a process of its own."""
 
-    name: str
     _life: Life
-    _log: Path
 
     def __repr__(self) -> str:
         return f"<{self.name}, pid {self.pid}>"
@@ -222,9 +220,6 @@ class OfAProcess:
     @property
     def exit_code(self) -> int | None:
         return self._life.code
-
-    def logs(self) -> str:
-        return log_text(self._log)
 
 
 _NOT_STARTED = (126, 127)

@@ -1,4 +1,4 @@
-"""Read and write the line protocol (``docs/reference/line-protocol.md``), and check claims."""
+"""The line protocol (``docs/reference/line-protocol.md``), and a client that speaks it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import json
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from vault_harness import errors
@@ -19,9 +20,11 @@ from vault_harness.judge.subjects.shape import (
     DECLARATIONS,
     LEAVES,
     Credential,
+    Kind,
     OperationFailed,
     Reading,
     Whole,
+    log_text,
     outcome_of,
 )
 
@@ -29,6 +32,9 @@ Object = Mapping[str, Any]
 
 MAX_LINE = 32 * 1024 * 1024
 """Bytes of one answer. By default Vault takes no larger request."""
+
+EXCERPT = 100
+"""Characters of a client's line that a message shows."""
 
 _LIKE_AN_ID = re.compile(r"(?=[\w.+/=-]*\d)[\w.+/=-]{20,}")
 """The form of a secret-id, a token and most passwords."""
@@ -64,7 +70,7 @@ def _instead(line: bytes | str) -> str:
     return "print logs to stderr only"
 
 
-def excerpt(line: object, limit: int = 100) -> str:
+def excerpt(line: object) -> str:
     """Return the beginning of what a client sent, without what may be a secret.
 
     It ends before a value, and leaves out long words with a digit, such as ids and tokens.
@@ -74,12 +80,8 @@ def excerpt(line: object, limit: int = 100) -> str:
     elif not isinstance(line, str):
         line = json.dumps(line, default=str)
     head, value, _ = line.partition('"value"')
-    shown = head[:limit] + ("…" if value or len(head) > limit else "")
-    return ascii(_without_ids(shown))
-
-
-def _without_ids(text: str) -> str:
-    return _LIKE_AN_ID.sub("…", text)
+    shown = head[:EXCERPT] + ("…" if value or len(head) > EXCERPT else "")
+    return ascii(_LIKE_AN_ID.sub("…", shown))
 
 
 def breach(cause: str, seen: object, remedy: str) -> errors.SubjectError:
@@ -137,7 +139,9 @@ def _stale(answer: Object) -> bool:
 def whole(answer: Object) -> Whole:
     """Understand an answer to ``read_all``."""
     value = check(answer).get("value")
-    if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
+    if not isinstance(value, dict) or not all(
+        isinstance(word, str) for pair in value.items() for word in pair
+    ):
         raise breach(
             "the value of a whole secret is no object of strings",
             answer,
@@ -163,10 +167,6 @@ def _read_or_failed(answer: Object) -> Reading | OperationFailed:
         return reading(answer)
     except OperationFailed as failure:
         return failure
-
-
-def forking(path: str, key: str, seconds: float, every: float) -> dict[str, str | float]:
-    return {"path": path, "key": key, "seconds": seconds, "every": every}
 
 
 def credential(answer: Object) -> Credential:
@@ -246,66 +246,51 @@ def version_of(text: object) -> str:
 
 
 def claims(capabilities: object, declares: object, auth: object = (), leaves: object = ()) -> Hello:
-    if isinstance(auth, str) or not isinstance(auth, (list, tuple, set, frozenset)):
-        raise errors.SubjectError(
-            f"what the subject says of auth is {type(auth).__name__}, not a list of words",
-            looked_at="its answer to hello, or its attribute 'auth'",
-            remedy=f"choose from approle, {', '.join(sorted(WAYS_IN))}",
-        )
-    ways = [word for word in auth if word != "approle"]
-    if foreign := [repr(word) for word in ways if not isinstance(word, str) or word not in WAYS_IN]:
-        raise errors.SubjectError(
-            f"the subject logs in by {', '.join(foreign)}, which the suite does not know",
-            looked_at="its answer to hello, or its attribute 'auth'",
-            remedy=f"choose from approle, {', '.join(sorted(WAYS_IN))}"
-            + _misplaced(ways, CAPABILITIES, "capabilities"),
-        )
-    if isinstance(capabilities, str) or not isinstance(capabilities, (list, tuple, set, frozenset)):
-        raise errors.SubjectError(
-            f"the subject's capabilities are {type(capabilities).__name__}, not a list of words",
-            looked_at="its answer to hello, or its attribute 'capabilities'",
-            remedy=f"choose from {', '.join(sorted(CAPABILITIES))}",
-        )
-    unknown = [
-        word for word in capabilities if not isinstance(word, str) or word not in CAPABILITIES
-    ]
-    if unknown:
-        raise errors.SubjectError(
-            f"the subject claims {', '.join(map(excerpt, unknown))}, which is no capability",
-            looked_at="its answer to hello, or its attribute 'capabilities'",
-            remedy=f"choose from {', '.join(sorted(CAPABILITIES))}"
-            + _misplaced(unknown, WAYS_IN | {"approle"}, "auth"),
-        )
+    ways = _words("auth", auth, WAYS_IN | {"approle"}, ("capabilities", CAPABILITIES))
+    can = _words("capabilities", capabilities, CAPABILITIES, ("auth", WAYS_IN | {"approle"}))
     if not isinstance(declares, Mapping):
-        raise errors.SubjectError(
-            f"what the subject declares is {type(declares).__name__}, not names with seconds",
-            looked_at="its answer to hello, or its attribute 'declares'",
-            remedy=f"choose from {', '.join(sorted(DECLARATIONS))}",
-        )
+        text = f"declares {type(declares).__name__}, not names with seconds"
+        raise _wrong_claim("declares", text, DECLARATIONS)
     times = {name: _seconds(name, value) for name, value in declares.items()}
-    words = leaves if isinstance(leaves, (list, tuple, set, frozenset)) else [leaves]
-    known = [word for word in LEAVES if word in words]
-    if foreign := [excerpt(word) for word in words if word not in known]:
-        raise errors.SubjectError(
-            f"the subject leaves {', '.join(foreign)}, which the suite does not know",
-            looked_at="its answer to hello, or its attribute 'leaves'",
-            remedy=f"give a list with words of {', '.join(sorted(LEAVES))}",
-        )
-    return Hello(frozenset(capabilities) | {*ways, "read"}, times, frozenset(known))
+    left = _words("leaves", leaves, LEAVES)
+    return Hello(can | (ways - {"approle"}) | {"read"}, times, left)
 
 
-def _misplaced(words: Iterable[object], others: Collection[str], where: str) -> str:
-    found = sorted(word for word in words if isinstance(word, str) and word in others)
-    return f"; claim {', '.join(found)} by {where!r}" if found else ""
+def _words(
+    claim: str,
+    given: object,
+    known: frozenset[str],
+    misplaced: tuple[str, frozenset[str]] = ("", frozenset()),
+) -> frozenset[str]:
+    """Return the words of a claim; `misplaced` is another claim that may have been meant."""
+    if not isinstance(given, (list, tuple, set, frozenset)):
+        text = f"gives {type(given).__name__} as {claim}, not a list of words"
+        raise _wrong_claim(claim, text, known)
+    unknown = [word for word in given if not isinstance(word, str) or word not in known]
+    if unknown:
+        other, words = misplaced
+        meant = sorted(word for word in unknown if isinstance(word, str) and word in words)
+        hint = f"; claim {', '.join(meant)} by {other!r}" if meant else ""
+        named = ", ".join(map(excerpt, unknown))
+        text = f"gives {named} as {claim}, which the suite does not know"
+        raise _wrong_claim(claim, text, known, hint)
+    return frozenset(given)
+
+
+def _wrong_claim(
+    claim: str, text: str, known: Collection[str], hint: str = ""
+) -> errors.SubjectError:
+    return errors.SubjectError(
+        f"the subject {text}",
+        looked_at=f"its answer to hello, or its attribute {claim!r}",
+        remedy=f"choose from {', '.join(sorted(known))}{hint}",
+    )
 
 
 def _seconds(name: object, value: object) -> float:
     if name not in DECLARATIONS:
-        raise errors.SubjectError(
-            f"the subject declares {excerpt(name)}, which the suite does not know",
-            looked_at="its answer to hello, or its attribute 'declares'",
-            remedy=f"choose from {', '.join(sorted(DECLARATIONS))}",
-        )
+        text = f"declares {excerpt(name)}, which the suite does not know"
+        raise _wrong_claim("declares", text, DECLARATIONS)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
         raise errors.SubjectError(
             f"the subject declares {name} as {excerpt(value)}, which is not a number of seconds",
@@ -318,26 +303,79 @@ def _seconds(name: object, value: object) -> float:
 T = TypeVar("T")
 
 
-class Asked(ABC):
-    """Turns each operation of a `Subject` into a message, and its answer into a result."""
+def closed(name: str, op: str) -> errors.SubjectDied:
+    return errors.SubjectDied(
+        f"the subject is closed, so it cannot be asked to {op}",
+        looked_at=name,
+        remedy="open it again",
+    )
 
-    name: str
+
+class Subject(ABC):
+    """A client under test, started and ready. Many threads may call it at once.
+
+    Each operation is a message with an answer, as in the line protocol. Operations raise
+    `OperationFailed` if the client reports a failure, `SubjectHung` after ``timeout`` seconds,
+    `SubjectDied` if its process has ended, and `SubjectError` if it breaks its contract with the
+    harness.
+
+    Attributes:
+        name: The text given as ``--subject``.
+        capabilities: A subset of `CAPABILITIES`.
+        declares: A subset of `DECLARATIONS`, in seconds.
+        version: Empty if unknown.
+        leaves: A subset of `LEAVES`.
+    """
+
+    kind: Kind
     capabilities: frozenset[str]
     declares: Mapping[str, float]
     version: str
     leaves: frozenset[str]
     ignored: tuple[str, ...] = ()
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, log: Path) -> None:
         self.name = name
+        self._log = log
         self._told = False
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
 
     @abstractmethod
     def _exchange(self, op: str, fields: Object, timeout: float) -> Object:
         """Send a message, and wait for its answer."""
 
-    def _introduced(self, answer: Object) -> None:
-        said = hello(answer)
+    @abstractmethod
+    def close(self, *, timeout: float, beyond: float = 0.0) -> None:
+        """End it cleanly, as a deployment does; a good client revokes its token.
+
+        The harness waits ``beyond`` seconds longer than ``timeout``, to tell a late end from none.
+        """
+
+    @abstractmethod
+    def kill(self) -> None:
+        """End it without a goodbye; do nothing if it is closed."""
+
+    @abstractmethod
+    def is_alive(self) -> bool:
+        """Return whether it can still be asked."""
+
+    def logs(self) -> str:
+        """Return all that it has logged."""
+        return log_text(self._log)
+
+    @property
+    def pid(self) -> int | None:
+        """None without a process of its own on this machine."""
+        return None
+
+    @property
+    def exit_code(self) -> int | None:
+        """Negative for a signal; None while it lives."""
+        return None
+
+    def _introduced(self, said: Hello) -> None:
         self.capabilities = said.capabilities
         self.declares = said.declares
         self.version = said.version
@@ -346,54 +384,66 @@ class Asked(ABC):
 
     @property
     def reports_outcomes(self) -> bool:
+        """Return whether it has claimed or shown that it distinguishes failures."""
         return self._told or "outcomes" in self.capabilities
 
     @without_frames
     def read(self, path: str, key: str, *, timeout: float) -> Reading:
+        """Return one key. The path is below the mount, without ``data/``."""
         return self._ask("read", {"path": path, "key": key}, reading, timeout)
 
     @without_frames
     def read_cached(self, path: str, key: str, *, timeout: float) -> Reading:
+        """Return one key, possibly from the client's cache."""
         return self._ask("read_cached", {"path": path, "key": key}, reading, timeout)
 
     @without_frames
     def read_all(self, path: str, *, timeout: float) -> Whole:
+        """Return all keys of one version."""
         return self._ask("read_all", {"path": path}, whole, timeout)
 
     @without_frames
     def write(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
+        """Store a new version."""
         self._ask("write", {"path": path, "data": dict(data)}, check, timeout)
 
     @without_frames
+    def update(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
+        """Change these keys, and keep the others."""
+        self._ask("update", {"path": path, "data": dict(data)}, check, timeout)
+
+    @without_frames
     def lease(self, path: str, failed: str | None = None, *, timeout: float) -> Credential:
+        """Return a working credential; ``failed`` names a refused user."""
         return self._ask("lease", leasing(path, failed), credential, timeout)
 
     @without_frames
     def static(self, path: str, failed: str | None = None, *, timeout: float) -> Credential:
+        """Return a static role's credential; ``failed`` is a refused password."""
         return self._ask("static", leasing(path, failed), credential, timeout)
-
-    @without_frames
-    def update(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
-        self._ask("update", {"path": path, "data": dict(data)}, check, timeout)
 
     @without_frames
     def fork(
         self, path: str, key: str, *, seconds: float, every: float, timeout: float
     ) -> Sequence[Reading | OperationFailed]:
-        asked = forking(path, key, seconds, every)
+        """Fork its process, and return the reads of the child, which ends after ``seconds``."""
+        asked = {"path": path, "key": key, "seconds": seconds, "every": every}
         return self._ask("fork", asked, forked, timeout)
 
     @without_frames
     def herd(self, clients: int, *, timeout: float) -> None:
+        """Make clients in its process until there are `clients`, the first included."""
         self._ask("herd", {"clients": clients}, check, timeout)
 
     @without_frames
     def read_by(self, client: int, path: str, key: str, *, timeout: float) -> Reading:
+        """Read with the client of this number; the first is 0."""
         asked = {"path": path, "key": key, "client": client}
         return self._ask("read", asked, reading, timeout)
 
     @without_frames
     def health(self, *, timeout: float) -> bool:
+        """Return whether the client says that it is well."""
         return self._ask("health", {}, flag, timeout)
 
     def _ask(

@@ -12,23 +12,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from vault_harness import errors
-from vault_harness.judge.subjects.protocol import Hello, claims, version_of
+from vault_harness.judge.subjects import protocol
+from vault_harness.judge.subjects.protocol import Hello, Object, claims, version_of
 from vault_harness.judge.subjects.shape import (
-    Credential,
     OperationFailed,
-    Reading,
     SubjectHung,
     SubjectSpec,
-    Whole,
     outcome_of,
 )
 
-METHODS = ("read", "read_all", "write", "update", "health", "lease", "static")
-"""Capabilities that are methods of the same name."""
+METHODS = {
+    **{word: word for word in ("read", "read_all", "write", "update", "health", "lease", "static")},
+    "cached": "read_cached",
+}
+"""The method of each capability that needs one."""
 
 
 def find_factory(spec: SubjectSpec) -> Callable[..., Any]:
@@ -93,9 +95,7 @@ def describe(client: object) -> Hello:
         getattr(client, "auth", ()),
         getattr(client, "leaves", ()),
     )
-    needs = {word: word for word in METHODS}
-    needs["cached"] = "read_cached"
-    wanted = [needs[word] for word in sorted(said.capabilities) if word in needs] + ["close"]
+    wanted = [METHODS[word] for word in sorted(said.capabilities) if word in METHODS] + ["close"]
     missing = [method for method in wanted if not callable(getattr(client, method, None))]
     if missing:
         raise errors.SubjectError(
@@ -115,55 +115,43 @@ def describe(client: object) -> Hello:
     return replace(said, version=version_of(getattr(client, "version", None)))
 
 
-def as_reading(value: object) -> Reading:
-    """Take a string, or an object with ``value`` and ``stale``."""
-    text = value if isinstance(value, str) else getattr(value, "value", None)
-    if not isinstance(text, str):
-        raise errors.SubjectError(
-            f"the subject returned {type(value).__name__}, not a string",
-            looked_at="what read or read_cached returned",
-            remedy="return the value of the one key that was asked for",
-        )
-    return Reading(str.__str__(text), bool(getattr(value, "stale", False)))
+def answer(client: Any, op: str, fields: Object) -> dict[str, Any]:
+    """Let a Python client do an operation, and return its answer in the line protocol."""
+    match op:
+        case "read" | "read_cached":
+            value = getattr(client, op)(fields["path"], fields["key"])
+            given = value if isinstance(value, str) else getattr(value, "value", value)
+            given = str.__str__(given) if isinstance(given, str) else given
+            understand: Callable[[Object], object] = protocol.reading
+        case "read_all":
+            value = client.read_all(fields["path"])
+            given = value if isinstance(value, Mapping) else getattr(value, "value", value)
+            given = dict(given) if isinstance(given, Mapping) else given
+            understand = protocol.whole
+        case "lease" | "static":
+            value = getattr(client, op)(fields["path"], fields.get("failed"))
+            look = value.get if isinstance(value, Mapping) else partial(_attribute, value)
+            given = {name: look(name) for name in ("username", "password")}
+            understand = protocol.credential
+        case "health":
+            value = given = client.health()
+            understand = protocol.flag
+        case "write" | "update":
+            getattr(client, op)(fields["path"], fields["data"])
+            return {"ok": True}
+        case "close":
+            client.close()
+            return {"ok": True}
+        case _:
+            raise OperationFailed(None, f"there is no operation {op!r}")
+    stale = bool(getattr(value, "stale", False))
+    answered = {"ok": True, "value": given, **({"stale": True} if stale else {})}
+    understand(answered)
+    return answered
 
 
-def as_whole(value: object) -> Whole:
-    """Take a mapping of strings, or an object with one as its ``value``."""
-    values = value if isinstance(value, Mapping) else getattr(value, "value", None)
-    if not isinstance(values, Mapping) or not all(
-        isinstance(word, str) for pair in values.items() for word in pair
-    ):
-        raise errors.SubjectError(
-            f"the subject returned {type(value).__name__}, not strings by their keys",
-            looked_at="what read_all returned",
-            remedy="return a dictionary of every key of the secret and its value",
-        )
-    return Whole(dict(values), bool(getattr(value, "stale", False)))
-
-
-def as_credential(value: object, *, of: str = "lease") -> Credential:
-    """`of` names the method that returned it."""
-    if isinstance(value, Mapping):
-        username, password = value.get("username"), value.get("password")
-    else:
-        username, password = getattr(value, "username", None), getattr(value, "password", None)
-    if not isinstance(username, str) or not isinstance(password, str):
-        raise errors.SubjectError(
-            f"the subject returned {type(value).__name__}, not a username and a password",
-            looked_at=f"what {of} returned",
-            remedy="return both, as attributes or as the keys of a dictionary",
-        )
-    return Credential(username, password, bool(getattr(value, "stale", False)))
-
-
-def as_flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise errors.SubjectError(
-            f"the subject returned {type(value).__name__}, not a bool",
-            looked_at="what health returned",
-            remedy="return True when it can serve, False when it cannot",
-        )
-    return value
+def _attribute(value: object, name: str) -> object:
+    return getattr(value, name, None)
 
 
 def as_failure(error: BaseException) -> OperationFailed:
@@ -247,7 +235,7 @@ class Workers:
         self.closed = False
 
     def run(self, call: Callable[[], T], what: str, timeout: float) -> T:
-        """Raise also what `call` raises."""
+        """Call in a thread; raise `SubjectHung` if that takes too long."""
         began = time.monotonic()
         future = self.start(call)
         try:

@@ -21,7 +21,6 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from functools import partial
 from typing import Any, BinaryIO, NoReturn
 
@@ -164,133 +163,84 @@ class _Server:
             self._answered.wait_for(lambda: not self._pending, LAST_ANSWERS)
 
     def _answer(self, request: Object) -> None:
-        try:
-            answer = {"ok": True, **self._do(request)}
-        except OperationFailed as failure:
-            answer = _failed(failure)
-        except errors.SubjectError as breach:
-            answer = {"ok": False, "message": str(breach)}
-        self._say({"id": request["id"], **answer})
+        self._say({"id": request["id"], **_answered(partial(self._do, request))})
         with self._answered:
             self._pending -= 1
             self._answered.notify_all()
 
-    def _do(self, request: Object) -> dict[str, Any]:
-        if request["op"] == "hello":
+    def _do(self, request: Object) -> Object:
+        op = request["op"]
+        if op == "hello":
             return {
+                "ok": True,
                 "capabilities": sorted(self._said.capabilities - protocol.WAYS_IN),
                 "auth": sorted(self._said.capabilities & protocol.WAYS_IN),
                 "declares": dict(self._said.declares),
                 "leaves": sorted(self._said.leaves),
                 **({"version": self._said.version} if self._said.version else {}),
             }
-        try:
-            value = self._call(request)
-        except OperationFailed:
-            raise
-        except BaseException as error:  # SystemExit too: every request gets an answer
-            raise python_object.as_failure(error) from error
-        return _as_answer(request["op"], value)
-
-    def _call(self, request: Object) -> object:
-        op, client = request["op"], self._herd.client(request.get("client", 0))
-        match op:
-            case "herd":
-                self._herd.grow(request["clients"])
-                return None
-            case "read" | "read_cached":
-                return getattr(client, op)(request["path"], request["key"])
-            case "read_all":
-                return client.read_all(request["path"])
-            case "write" | "update":
-                return getattr(client, op)(request["path"], request["data"])
-            case "fork":
-                return reads_of_a_child(
-                    client,
-                    request["path"],
-                    request["key"],
-                    seconds=request["seconds"],
-                    every=request["every"],
-                )
-            case "health":
-                return client.health()
-            case "lease" | "static":
-                return getattr(client, op)(request["path"], request.get("failed"))
-            case _:
-                raise OperationFailed(None, f"there is no operation {op!r}")
+        if op == "herd":
+            self._herd.grow(request["clients"])
+            return {"ok": True}
+        client = self._herd.client(request.get("client", 0))
+        if op == "fork":
+            return {"ok": True, "value": reads_of_a_child(client, request)}
+        return python_object.answer(client, op, request)
 
     def _say(self, answer: Object) -> None:
         with self._lock:
             self._answers.write(encode(answer))
 
 
+def _answered(do: Callable[[], Object]) -> Object:
+    """Return an answer in any case, also if the client raises SystemExit."""
+    try:
+        return do()
+    except errors.SubjectError as breach:
+        return {"ok": False, "message": str(breach)}
+    except OperationFailed as failure:
+        return _failed(failure)
+    except BaseException as error:  # noqa: BLE001 - whatever a client raises is its answer
+        return _failed(python_object.as_failure(error))
+
+
 def _failed(failure: OperationFailed) -> dict[str, Any]:
     return {"ok": False, "error": failure.outcome, "message": failure.message}
-
-
-def _as_answer(op: str, value: object) -> dict[str, Any]:
-    match op:
-        case "write" | "update" | "herd":
-            return {}
-        case "health":
-            return {"value": python_object.as_flag(value)}
-        case "read_all":
-            whole = python_object.as_whole(value)
-            return {"value": dict(whole.values), "stale": whole.stale}
-        case "fork":
-            return {"value": value}
-        case "lease" | "static":
-            found = asdict(python_object.as_credential(value, of=op))
-            stale = found.pop("stale")
-            return {"value": found, **({"stale": True} if stale else {})}
-        case _:
-            reading = python_object.as_reading(value)
-            return {"value": reading.value, "stale": reading.stale}
 
 
 _forking = threading.Lock()
 """Held from the making of a pipe to the fork: another child must not inherit the writing end."""
 
 
-def reads_of_a_child(
-    client: Any, path: str, key: str, *, seconds: float, every: float
-) -> list[dict[str, Any]]:
-    """Fork this process. The child uses the existing client, closes it, and ends.
-
-    Args:
-        seconds: How long the child reads.
-        every: Seconds between the starts of two reads, or more if a read takes longer.
-    """
+def reads_of_a_child(client: Any, request: Object) -> list[Object]:
+    """Fork this process. The child reads with the existing client, closes it, and ends."""
     with _forking:
         ours, theirs = os.pipe()
         _flush()  # or the child would print it again
         child = os.fork()
         if not child:
-            read = partial(_read, client, path, key)
-            _work(client, read, seconds=seconds, every=every, pipe=theirs)
+            _work(client, request, pipe=theirs)
         os.close(theirs)
     with os.fdopen(ours, "rb") as pipe:
         said = pipe.read()
     _, status = os.waitpid(child, 0)
     if code := os.waitstatus_to_exitcode(status):
         raise OperationFailed(None, f"the forked child ended with {code}, see the log")
-    answers: list[dict[str, Any]] = json.loads(said)
+    answers: list[Object] = json.loads(said)
     return answers
 
 
-def _work(
-    client: Any, read: Callable[[], dict[str, Any]], *, seconds: float, every: float, pipe: int
-) -> NoReturn:
+def _work(client: Any, request: Object, *, pipe: int) -> NoReturn:
     """Run the child, and always end its process here: the stack above is the parent's."""
     code = 1
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         answers = []
         due = time.monotonic()
-        end = due + seconds
+        end = due + request["seconds"]
         while due < end:
-            answers.append(read())
-            due = max(due + every, time.monotonic())
+            answers.append(_answered(partial(python_object.answer, client, "read", request)))
+            due = max(due + request["every"], time.monotonic())
             time.sleep(max(0.0, due - time.monotonic()))
         client.close()
         with os.fdopen(pipe, "wb") as told:
@@ -307,12 +257,3 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # it may be closed
             stream.flush()
-
-
-def _read(client: Any, path: str, key: str) -> dict[str, Any]:
-    try:
-        reading = python_object.as_reading(client.read(path, key))
-    except Exception as error:  # noqa: BLE001 - whatever a client raises is its answer
-        failure = python_object.as_failure(error)
-        return {"ok": False, "error": failure.outcome, "message": failure.message}
-    return {"ok": True, "value": reading.value, "stale": reading.stale}

@@ -1,8 +1,8 @@
-"""Define what every client under test looks like to a scenario."""
+"""Define what clients under test claim, hand out and fail with."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -100,102 +100,6 @@ class SecretNotServed(errors.SubjectError):
 
 
 @runtime_checkable
-class Subject(Protocol):
-    """A client under test, started and ready. Many threads may call it at once.
-
-    Operations raise `OperationFailed` if the client reports a failure, `SubjectHung` after
-    ``timeout`` seconds, `SubjectDied` if its process has ended, and `SubjectError` if it breaks its
-    contract with the harness.
-    """
-
-    @property
-    def name(self) -> str:
-        """The text given as ``--subject``."""
-
-    @property
-    def kind(self) -> Kind:
-        """How the subject is reached."""
-
-    @property
-    def capabilities(self) -> frozenset[str]:
-        """A subset of `CAPABILITIES`."""
-
-    @property
-    def declares(self) -> Mapping[str, float]:
-        """A subset of `DECLARATIONS`, in seconds."""
-
-    @property
-    def version(self) -> str:
-        """Empty if unknown."""
-
-    @property
-    def leaves(self) -> Collection[str]:
-        """A subset of `LEAVES`."""
-
-    @property
-    def reports_outcomes(self) -> bool:
-        """Return whether it has claimed or shown that it distinguishes failures."""
-
-    @property
-    def pid(self) -> int | None:
-        """None without a process of its own on this machine."""
-
-    @property
-    def exit_code(self) -> int | None:
-        """Negative for a signal; None while it lives."""
-
-    def read(self, path: str, key: str, *, timeout: float) -> Reading:
-        """Return one key. The path is below the mount, without ``data/``."""
-
-    def read_cached(self, path: str, key: str, *, timeout: float) -> Reading:
-        """Return one key, possibly from the client's cache."""
-
-    def read_all(self, path: str, *, timeout: float) -> Whole:
-        """Return all keys of one version."""
-
-    def write(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
-        """Store a new version."""
-
-    def lease(self, path: str, failed: str | None = None, *, timeout: float) -> Credential:
-        """Return a working credential; ``failed`` names a refused user."""
-
-    def static(self, path: str, failed: str | None = None, *, timeout: float) -> Credential:
-        """Return a static role's credential; ``failed`` is a refused password."""
-
-    def update(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
-        """Change these keys, and keep the others."""
-
-    def fork(
-        self, path: str, key: str, *, seconds: float, every: float, timeout: float
-    ) -> Sequence[Reading | OperationFailed]:
-        """Fork its process, and return the reads of the child, which ends after ``seconds``."""
-
-    def herd(self, clients: int, *, timeout: float) -> None:
-        """Make clients in its process until there are `clients`, the first included."""
-
-    def read_by(self, client: int, path: str, key: str, *, timeout: float) -> Reading:
-        """Read with the client of this number; the first is 0."""
-
-    def health(self, *, timeout: float) -> bool:
-        """Return whether the client says that it is well."""
-
-    def close(self, *, timeout: float, beyond: float = 0.0) -> None:
-        """End it cleanly, as a deployment does; a good client revokes its token.
-
-        The harness waits ``beyond`` seconds longer than ``timeout``, to tell a late end from none.
-        """
-
-    def kill(self) -> None:
-        """End it without a goodbye; do nothing if it is closed."""
-
-    def logs(self) -> str:
-        """Return all that it has logged."""
-
-    def is_alive(self) -> bool:
-        """Return whether it can still be asked."""
-
-
-@runtime_checkable
 class Terminable(Protocol):
     """A subject that a signal alone can end, as a supervisor ends a program."""
 
@@ -230,8 +134,8 @@ def outcome_of(word: object) -> str | None:
     return word if isinstance(word, str) and word in OUTCOMES else None
 
 
-def log_tail(log: Path, lines: int = 12) -> str:
-    return "\n".join(log_text(log).splitlines()[-lines:])
+def log_tail(log: Path) -> str:
+    return "\n".join(log_text(log).splitlines()[-12:])
 
 
 def log_text(log: Path) -> str:

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 from vault_harness.errors import SettingsError, named, without_frames
 from vault_harness.judge.subjects.inprocess import InProcessSubject
 from vault_harness.judge.subjects.process import ORDINARY, Apart, search_path
+from vault_harness.judge.subjects.protocol import Subject
 from vault_harness.judge.subjects.python_object import find_factory
-from vault_harness.judge.subjects.shape import Subject, SubjectSpec
+from vault_harness.judge.subjects.shape import SubjectSpec
 
 REFERENCE = ("vault_harness.judge.subjects.reference", "factory")
 
