@@ -12,7 +12,7 @@ from vault_harness.judge.cost import Cost
 from vault_harness.judge.environment import START
 from vault_harness.judge.plugin import suite as suite_module
 from vault_harness.judge.report.outcome import Outcome
-from vault_harness.settings import scenarios_folder
+from vault_harness.settings import Settings, scenarios_folder
 
 CHEAP = Cost(cpu=0.1, hello=0.2, read=0.1, load=0.2)
 JVM = Cost(cpu=6.0, hello=5.0, read=1.0, load=0.2)
@@ -47,12 +47,10 @@ def test_servers_are_asked_how_many_clients_they_hold(
     monkeypatch.setattr(
         "vault_harness.judge.cost.measure", lambda _: replace(CHEAP, cpu=0.0, alone=alone)
     )
-    for name in ("_refuse", "_begin", "set_start"):
-        monkeypatch.setattr(suite_module, name, lambda *_: None)
-    chosen: Any = SimpleNamespace(subject="http://h:1", only=(), workers=0, seed=7)
+    monkeypatch.setattr(suite_module, "set_start", lambda *_: None)
+    chosen: Any = SimpleNamespace(subject="http://h:1", seed=7)
     config: Any = SimpleNamespace(stash=pytest.Stash())
-    monkeypatch.setattr(suite_module, "side_by_side", lambda _: 24)
-    found = suite_module._workers(config, chosen, scenarios_folder() / CATALOGUE)
+    found = suite_module._by_cost(config, chosen, Settings(), 24)
     assert (found, f"{workers} side by side" in config.stash[suite_module.COST]) == (workers, True)
 
 

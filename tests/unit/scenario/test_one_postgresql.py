@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from vault_harness.errors import EngineError
-from vault_harness.judge.catalogue import CATALOGUE
+from vault_harness.judge.catalogue import CATALOGUE, load
 from vault_harness.judge.plugin import suite
 from vault_harness.judge.plugin.options import POSTGRESQL
 from vault_harness.local.engine.process.postgresql import SharedPostgresql
@@ -67,18 +67,16 @@ def test_a_failed_start_is_tried_again(server: type[Server]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("only", "lacking", "begun"),
+    ("asked", "lacking", "begun"),
     [
-        (frozenset(), "", True),
-        ({"LEASE-07"}, "", True),
-        ({"CRITICAL"}, "", True),
-        ({"TOK"}, "", False),
-        ({"SRV-03"}, "", False),  # this scenario has a PostgreSQL of its own
-        (frozenset(), "no initdb", False),
+        (["TOK-01", "LEASE-07"], "", True),
+        (["TOK-01"], "", False),
+        (["SRV-03"], "", False),  # this scenario has a PostgreSQL of its own
+        (["LEASE-07"], "no initdb", False),
     ],
 )
 def test_a_run_begins_it_for_leases(
-    only: frozenset[str],
+    asked: list[str],
     lacking: str,
     begun: bool,
     server: type[Server],
@@ -88,8 +86,8 @@ def test_a_run_begins_it_for_leases(
     monkeypatch.setattr(SharedPostgresql, "lacking", lambda _: lacking)
     ended: list[Callable[[], None]] = []
     config: Any = SimpleNamespace(stash={}, add_cleanup=ended.append)
-    chosen: Any = SimpleNamespace(only=only)
-    suite._begin_postgresql(config, chosen, scenarios_folder() / CATALOGUE)
+    entries = load(scenarios_folder() / CATALOGUE)
+    suite._begin_postgresql(config, [entries[one] for one in asked])
     assert (POSTGRESQL in config.stash) is begun
     for end in ended:
         end()
@@ -104,8 +102,7 @@ def test_a_run_continues_if_the_server_cannot_start(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(SharedPostgresql, "lacking", lambda _: "")
     monkeypatch.setattr(SharedPostgresql, "begin", full)
     config: Any = SimpleNamespace(stash={}, add_cleanup=None)
-    chosen: Any = SimpleNamespace(only=frozenset())
-    suite._begin_postgresql(config, chosen, scenarios_folder() / CATALOGUE)
+    suite._begin_postgresql(config, load(scenarios_folder() / CATALOGUE).values())
     assert config.stash == {}
 
 

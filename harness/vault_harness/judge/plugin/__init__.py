@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-__all__ = ["begin_suite", "check_suite", "parse_declared"]
+__all__ = ["begin_suite", "parse_declared"]
 
 MARK = "scenario"
 
@@ -71,23 +71,13 @@ FLAGS = tuple(f"vault_{name}" for name in HELP)
 def begin_suite(config: pytest.Config, catalogue: Path) -> None:
     """Make a run a suite of scenarios: side by side, with a JUnit file.
 
-    Call it in the ``pytest_cmdline_main`` of a ``conftest.py``. Scenarios also run without it.
+    A wrong subject or choice is refused before anything starts. Call it in the
+    ``pytest_cmdline_main`` of a ``conftest.py``. Scenarios also run without it.
     """
     from vault_harness.judge.plugin import suite
 
     _register_rest(config)
     suite.begin_suite(config, catalogue)
-
-
-def check_suite(config: pytest.Config, catalogue: Path) -> None:
-    """Refuse a wrong subject or choice before anything starts.
-
-    Call it in the ``pytest_configure`` of a ``conftest.py``, before the plugin's own.
-    """
-    from vault_harness.judge.plugin import suite
-
-    _register_rest(config)
-    suite.check_suite(config, catalogue)
 
 
 def parse_declared(given: Iterable[str]) -> dict[str, float]:

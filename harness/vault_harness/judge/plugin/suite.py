@@ -58,24 +58,18 @@ _INTERRUPTED = "interrupted before any scenario began: this is no pass"
 
 
 def begin_suite(config: pytest.Config, catalogue: Path) -> None:
+    from vault_harness.local.engine.process.spawn import die_with_parent
+
     option = config.option
     config.stash[OF_A_SUITE] = True
-    if hasattr(config, "workerinput"):
+    if hasattr(config, "workerinput"):  # the parent has checked everything
+        die_with_parent()
         return
     _end_by_signals(config)
     try:
-        chosen = options(config)
-        # With pytest's own option for a number of workers, pytest-xdist starts them.
-        if getattr(option, "numprocesses", None) is None and not option.collectonly:
-            wanted = 0 if option.usepdb else _workers(config, chosen, catalogue)
-            if wanted and _may_fork():
-                config.stash[SLOTS], wanted = wanted, 0
-                _begin_postgresql(config, chosen, catalogue)
-            option.numprocesses = wanted
+        _prepare(config, catalogue)
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
-    except pytest.UsageError:  # the report's folder cannot be used
-        raise
     except KeyboardInterrupt:  # pytest does not handle it yet
         with contextlib.suppress(OSError):  # the terminal is gone; the exit code remains
             sys.stderr.write(f"{_INTERRUPTED}\n")
@@ -98,29 +92,42 @@ def begin_suite(config: pytest.Config, catalogue: Path) -> None:
         # The verdict names the failures by their ids already.
         option.reportchars = ""
     if option.xmlpath is None:
-        option.xmlpath = str(chosen.report / "junit.xml")
+        option.xmlpath = str(options(config).report / "junit.xml")
 
 
-def check_suite(config: pytest.Config, catalogue: Path) -> None:
-    from vault_harness.local.engine.process.spawn import die_with_parent
+def _prepare(config: pytest.Config, catalogue: Path) -> None:
+    """Check everything that may be wrong, begin the report, and choose how scenarios run.
 
-    if hasattr(config, "workerinput"):
-        # The parent has checked all of this. A worker must die with it.
-        die_with_parent()
+    Nothing is touched before all is checked. The report begins before a subject is measured: a kill
+    must not leave the last run's verdicts.
+    """
+    from vault_harness.judge.catalogue import load
+    from vault_harness.settings import Settings
+
+    option, chosen, settings = config.option, options(config), Settings.from_environment()
+    entries = load(catalogue)
+    asked = [e for e in entries.values() if not chosen.only or chosen.only & words_of(e)]
+    # With pytest's own option for a number of workers, pytest-xdist starts them.
+    ours = getattr(option, "numprocesses", None) is None and not option.collectonly
+    workers = 0
+    if ours and not option.usepdb and len(asked) > 1:
+        workers = min(chosen.workers or side_by_side(settings), len(asked))
+    forks = bool(workers) and _may_fork(settings)
+    _check_subject(chosen, forks=forks)
+    refuse_unknown(chosen.only, entries.values(), str(catalogue))
+    refuse_foreign(known(config), entries.values(), chosen.known_file)
+    config.stash[SUITE] = _engine(settings)
+    if option.collectonly:
         return
-    try:
-        chosen = options(config)
-        if SUITE not in config.stash:  # otherwise this was checked before the subject was measured
-            _refuse(config, chosen, catalogue)
-    except HarnessError as error:
-        raise pytest.UsageError(str(error)) from error
-    except KeyboardInterrupt:
-        pytest.exit(_INTERRUPTED, returncode=_ended(config))
-    if not config.option.collectonly:
-        try:
-            _begin(config, chosen)
-        except HarnessError as error:
-            raise pytest.UsageError(str(error)) from error
+    _begin(config, chosen)
+    if not ours:
+        return
+    if workers > 1 and not chosen.workers:
+        workers = _by_cost(config, chosen, settings, workers)
+    option.numprocesses = 0 if forks else workers
+    if forks:
+        config.stash[SLOTS] = workers
+        _begin_postgresql(config, asked)
 
 
 def _end_by_signals(config: pytest.Config) -> None:
@@ -161,26 +168,17 @@ def _ended(config: pytest.Config) -> Outcome:
     return interrupted(config.stash.get(ENDED_BY, signal.SIGINT))
 
 
-def _refuse(config: pytest.Config, chosen: Options, catalogue: Path) -> None:
-    """Check everything that may be wrong, without touching the last report."""
-    from vault_harness.judge.catalogue import load
+def _check_subject(chosen: Options, *, forks: bool) -> None:
     from vault_harness.judge.subjects import check_subject, parse_subject
-    from vault_harness.settings import Settings
 
     spec = parse_subject(chosen.subject)
     # The import of the reference client starts nothing, so it can be done before the first fork.
-    if config.stash.get(SLOTS, 0) and spec.text != "reference":
-        from vault_harness.judge.plugin.slots import check_apart as check
+    if forks and spec.text != "reference":
+        from vault_harness.judge.plugin.slots import check_apart
+
+        check_apart(spec)
     else:
-        check = check_subject
-    check(spec)
-    entries = load(catalogue)
-    refuse_unknown(chosen.only, entries.values(), str(catalogue))
-    refuse_foreign(known(config), entries.values(), chosen.known_file)
-    config.stash[SUITE] = _engine(Settings.from_environment())
-
-
-REPORT = pytest.StashKey[int]()
+        check_subject(spec)
 
 
 def _begin(config: pytest.Config, chosen: Options) -> None:
@@ -188,19 +186,17 @@ def _begin(config: pytest.Config, chosen: Options) -> None:
     from vault_harness.judge.report import Asked, begin, hold
 
     try:
-        if REPORT not in config.stash:
-            config.stash[REPORT] = held = hold(chosen.report)
-            config.add_cleanup(lambda: os.close(held))
+        held = hold(chosen.report)
+        config.add_cleanup(lambda: os.close(held))
         asked = Asked(shard=chosen.part)
         begin(chosen.report, subject=chosen.subject, run=chosen.run, planned={}, asked=asked)
     except OSError as error:
-        told = SettingsError(
+        raise SettingsError(
             f"the report cannot be written: {error.strerror or error}",
             looked_at=str(error.filename or chosen.report),
             remedy="make room there, or make it a folder that you may write to; "
             "or start the run in another folder",
-        )
-        raise pytest.UsageError(str(told)) from error
+        ) from error
 
 
 def _engine(settings: Settings) -> str:
@@ -224,63 +220,32 @@ def _engine(settings: Settings) -> str:
     return f"{name} engine ({why})"
 
 
-def _may_fork() -> bool:
+def _may_fork(settings: Settings) -> bool:
     """Return whether scenarios run in forks of this process, or else in workers of pytest-xdist.
 
     Outside Linux a fork cannot use everything that its parent loaded. The client of the docker
     engine does not support forks.
     """
     from vault_harness.local.engine.choice import choose
-    from vault_harness.settings import Settings
 
-    return sys.platform == "linux" and choose(Settings.from_environment())[0] == "process"
-
-
-def _workers(config: pytest.Config, chosen: Options, catalogue: Path) -> int:
-    """Return how many workers are useful; 0 for a single scenario.
-
-    A subject with its own process is started once to measure its cost, and one behind a server to
-    see whether the server holds several.
-    """
-    from vault_harness.judge.catalogue import load
-    from vault_harness.judge.subjects import parse_subject
-    from vault_harness.settings import Settings
-
-    settings = Settings.from_environment()
-    entries = _asked(chosen, load(catalogue).values())
-    if len(entries) <= 1:
-        return 0
-    workers = min(chosen.workers or side_by_side(settings), len(entries))
-    costly = parse_subject(chosen.subject).kind in ("command", "agent", "http")
-    if costly and not chosen.workers and workers > 1:
-        _refuse(config, chosen, catalogue)
-        _begin(config, chosen)  # a kill must not leave the last run's verdicts
-        workers = _by_cost(config, chosen, settings, workers)
-    return workers
+    return sys.platform == "linux" and choose(settings)[0] == "process"
 
 
-def _begin_postgresql(config: pytest.Config, chosen: Options, catalogue: Path) -> None:
+def _begin_postgresql(config: pytest.Config, asked: Iterable[Entry]) -> None:
     """Begin a PostgreSQL that all forks share, if a scenario with leases was chosen.
 
     Its data are made while pytest collects, in about a second. In each fork that would take several
     seconds.
     """
-    from vault_harness.judge.catalogue import load
     from vault_harness.local.engine.process.postgresql import SharedPostgresql
 
-    asked = _asked(chosen, load(catalogue).values())
-    leases = (e.logs_in and e.needs_postgresql for e in asked)
     shared = SharedPostgresql()
-    if any(leases) and not shared.lacking():
+    if any(e.logs_in and e.needs_postgresql for e in asked) and not shared.lacking():
         # On failure each fork begins its own server, and reports the error.
         with contextlib.suppress(HarnessError, OSError):
             shared.begin()
             config.stash[POSTGRESQL] = shared
             config.add_cleanup(shared.close)
-
-
-def _asked(chosen: Options, entries: Iterable[Entry]) -> list[Entry]:
-    return [entry for entry in entries if not chosen.only or chosen.only & words_of(entry)]
 
 
 def side_by_side(settings: Settings) -> int:
@@ -293,6 +258,11 @@ def side_by_side(settings: Settings) -> int:
 
 
 def _by_cost(config: pytest.Config, chosen: Options, settings: Settings, most: int) -> int:
+    """Return how many scenarios may run side by side.
+
+    A subject with its own process is started once to measure its cost, and one behind a server to
+    see whether the server holds several.
+    """
     from vault_harness.errors import named
     from vault_harness.judge.cost import measure
     from vault_harness.judge.environment import open_environment
@@ -300,10 +270,12 @@ def _by_cost(config: pytest.Config, chosen: Options, settings: Settings, most: i
     from vault_harness.judge.report import one_line
     from vault_harness.judge.subjects import parse_subject
 
+    spec = parse_subject(chosen.subject)
+    if spec.kind not in ("command", "agent", "http"):
+        return most
     told = LossyStream(sys.stdout)
     told.write(f"{_MEASURING}\n")
     told.flush()
-    spec = parse_subject(chosen.subject)
     with open_environment(settings, spec, seed=chosen.seed) as environment:
         cost = measure(environment)
     if isinstance(cost, str):
