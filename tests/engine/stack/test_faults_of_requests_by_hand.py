@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,11 @@ from vault_harness.local.engine.docker.cluster import DockerCluster
 from vault_harness.local.stack.env import service_environment
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.record import StackRecord, StackRecordFile
-from vault_harness.local.toxiproxy.client import Toxiproxy
-from vault_harness.local.toxiproxy.toxics import Latency
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.settings import Settings
 
 BLUEPRINT = Blueprint.default()
 pytestmark = pytest.mark.xdist_group("faults by hand")  # they share a stack
-
-LEDGER = "ecommerce/data/backend/ledger"
 
 
 def disturb(stack: LocalStack, order: Order) -> None:
@@ -96,40 +91,6 @@ def test_the_first_logins_fail(up: LocalStack) -> None:
     assert [proxy.upstream for proxy in up.status().proxies] == [up.endpoints().node.upstream]
     assert login(up) == 200
     assert up.heal() == []
-
-
-def test_one_answer_is_late(up: LocalStack) -> None:
-    disturb(up, Order(act="delay", targets=("read",), nth=2, by=1.0))
-    took = []
-    for _ in range(3):
-        began = time.monotonic()
-        assert ask(up, "GET", "ecommerce/data/backend/django").status_code == 200
-        took.append(time.monotonic() - began >= 1.0)
-    assert took == [False, True, False]
-
-
-def test_an_answer_is_lost(up: LocalStack) -> None:
-    disturb(up, Order(act="lose answer", targets=("write",)))
-    with pytest.raises(requests.ConnectionError):
-        ask(up, "POST", LEDGER, {"data": {"entry": "1"}})
-    written = ask(up, "GET", LEDGER, direct=True).json()["data"]
-    assert written["data"] == {"entry": "1"}
-
-
-@pytest.mark.slow  # each request takes 0.4 s
-def test_several_beside_a_toxic(up: LocalStack) -> None:
-    """Faults count separately, a fault replaces its like, and toxics act too."""
-    disturb(up, Order(act="fail", targets=("login",), first=1))
-    disturb(up, Order(act="fail", targets=("read",), path="*/data/backend/celery", status=500))
-    disturb(up, Order(act="fail", targets=("login",), first=1, status=429))
-    proxy = Toxiproxy(up.endpoints().toxiproxy).proxies()["vault"]
-    proxy.add(Latency(latency=400), name="by-hand")
-    began = time.monotonic()
-    read = [ask(up, "GET", f"ecommerce/data/backend/{n}").status_code for n in ("celery", "django")]
-    assert (login(up), read) == (429, [500, 200])
-    assert time.monotonic() - began >= 1.2
-    assert counts(up) == [(1, 1, False), (1, 1, True)]
-    assert len(up.heal()) >= 3
 
 
 def test_a_look_uses_nothing_up(up: LocalStack) -> None:

@@ -173,9 +173,8 @@ def test_seal_names_a_paused_node(stack: LocalStack, client: hvac.Client) -> Non
     standby = next(node.name for node in status.nodes if node.name != status.leader)
     paused = psutil.Process(int(StackRecord.load(stack.data_dir).services[standby]["pid"]))
     paused.suspend()
-    for _ in range(2):
-        with pytest.raises(StackError, match=f"{standby} did not answer, and may") as caught:
-            stack.seal()
+    with pytest.raises(StackError, match=f"{standby} did not answer, and may") as caught:
+        stack.seal()
     assert f"node.kill {standby}" in caught.value.remedy
     others = [role for name, role in roles(stack).items() if name != standby]
     assert others == ["sealed", "sealed"]

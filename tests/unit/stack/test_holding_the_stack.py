@@ -18,7 +18,6 @@ import pytest
 from vault_harness import waiting
 from vault_harness.errors import Busy, SettingsError
 from vault_harness.interrupts import uninterrupted
-from vault_harness.local.stack import lock as lock_module
 from vault_harness.local.stack.lock import exclusive, leave_if_empty
 from vault_harness.waiting import wait_until
 
@@ -88,7 +87,6 @@ def test_a_waiting_task_says_what_it_waits_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "PATIENT_SECONDS", 0.1)
-    monkeypatch.setattr(lock_module, "PATIENT_SECONDS", 0.1)
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )

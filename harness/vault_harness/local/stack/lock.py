@@ -12,11 +12,10 @@ from functools import partial
 from pathlib import Path
 
 import psutil
-from filelock import FileLock, Timeout
 
 from vault_harness import files
 from vault_harness.errors import Busy, SettingsError
-from vault_harness.waiting import PATIENT_SECONDS, Awaited
+from vault_harness.waiting import Awaited
 
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP})
 _POLL_SECONDS = 0.05
@@ -27,30 +26,38 @@ _HOLDER_NAME = "lock.holder"
 @contextlib.contextmanager
 def exclusive(data_dir: Path, *, timeout: float) -> Iterator[None]:
     """Hold the stack's lock, or wait up to `timeout` seconds. It ends with its process."""
+    path, deadline = data_dir / LOCK_NAME, time.monotonic() + timeout
+    awaited = Awaited("another task that holds the stack", timeout)
+    while (descriptor := _take(path)) is None:
+        if time.monotonic() >= deadline:
+            raise _busy(data_dir, timeout)
+        awaited.still(partial(_held_by, data_dir))
+        time.sleep(_POLL_SECONDS)  # between two tries, bounded by the deadline
     holder = data_dir / _HOLDER_NAME
     try:
-        with _locked(data_dir, timeout):
-            # Only for messages. A full or read-only disk must not prevent `down` and `seal`.
-            with contextlib.suppress(OSError):
-                holder.write_text(str(os.getpid()))
-            try:
-                yield
-            finally:
-                with contextlib.suppress(OSError):  # likewise
-                    holder.unlink(missing_ok=True)
-    except Timeout:
-        pid = files.tail(holder).strip()
-        stopped = _is_stopped(pid)
-        raise Busy(
-            "another task holds the stack"
-            + (f" (pid {pid})" if pid else "")
-            + (", which is itself stopped, perhaps by Ctrl-Z" if stopped else ""),
-            looked_at=f"{data_dir / LOCK_NAME}, for {timeout:.0f} s",
-            remedy=f"let it go on (fg where it was begun, or kill -CONT {pid}), or end it (kill "
-            f"{pid}, and then that); its lock ends with it"
-            if stopped
-            else "wait until it is done, or end it; its lock ends with it",
-        ) from None
+        # Only for messages. A full or read-only disk must not prevent `down` and `seal`.
+        with contextlib.suppress(OSError):
+            holder.write_text(str(os.getpid()))
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # likewise
+            holder.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _busy(data_dir: Path, timeout: float) -> Busy:
+    pid = files.tail(data_dir / _HOLDER_NAME).strip()
+    stopped = _is_stopped(pid)
+    return Busy(
+        "another task holds the stack"
+        + (f" (pid {pid})" if pid else "")
+        + (", which is itself stopped, perhaps by Ctrl-Z" if stopped else ""),
+        looked_at=f"{data_dir / LOCK_NAME}, for {timeout:.0f} s",
+        remedy=f"let it go on (fg where it was begun, or kill -CONT {pid}), or end it (kill "
+        f"{pid}, and then that); its lock ends with it"
+        if stopped
+        else "wait until it is done, or end it; its lock ends with it",
+    )
 
 
 def _held_by(data_dir: Path) -> str:
@@ -76,72 +83,36 @@ def leave_if_empty(data_dir: Path) -> None:
             data_dir.rmdir()
 
 
-@contextlib.contextmanager
-def _locked(data_dir: Path, timeout: float) -> Iterator[None]:
-    """Hold the lock that is in the folder now, not one of a deleted folder."""
-    path, deadline = data_dir / LOCK_NAME, time.monotonic() + timeout
-    awaited = Awaited("another task that holds the stack", timeout)
-    while True:
-        left = max(deadline - time.monotonic(), 0.0)
-        turn = min(left, PATIENT_SECONDS)
-        lock = FileLock(path, timeout=turn, mode=0o600, poll_interval=_POLL_SECONDS)
-        try:
-            files.private_directory(data_dir)
-            lock.acquire()
-        except Timeout:
-            if time.monotonic() >= deadline:
-                raise
-            awaited.still(partial(_held_by, data_dir))
-            continue
-        except (FileNotFoundError, FileExistsError):
-            # The folder was deleted; FileExistsError: it is being made.
-            if time.monotonic() < deadline:
-                continue
+def _take(path: Path) -> int | None:
+    """Return a descriptor that holds the lock, or None while another task has it.
+
+    It is the lock that is in the folder now, not one of a deleted folder.
+    """
+    try:
+        files.private_directory(path.parent)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except (FileNotFoundError, FileExistsError):
+        return None  # another task is deleting or making the folder
+    except OSError as error:
+        if error.errno != errno.EROFS or not path.exists():
             raise
-        except OSError as error:
-            if error.errno == errno.EROFS and path.exists():
-                held: contextlib.AbstractContextManager[None] = _held_for_reading(
-                    path, deadline, awaited
-                )
-                break
-            if error.errno not in _NO_LOCKS:
-                raise
-            raise SettingsError(
-                f"the file system of the data directory has no locks: {error.strerror}",
-                looked_at=f"{path}, which keeps two tasks from working on one stack at once",
-                remedy="let HARNESS_DATA_DIR name a folder on a disk of this machine, or switch on "
-                "locks where that file system is mounted",
-            ) from None
-        if path.exists():
-            held = _released(lock)
-            break
-        lock.release()
-    with held:
-        yield
-
-
-@contextlib.contextmanager
-def _released(lock: FileLock) -> Iterator[None]:
+        descriptor = os.open(path, os.O_RDONLY)
+    taken = False
     try:
-        yield
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        taken = os.path.samestat(os.fstat(descriptor), path.stat())
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        raise SettingsError(
+            f"the file system of the data directory has no locks: {error.strerror}",
+            looked_at=f"{path}, which keeps two tasks from working on one stack at once",
+            remedy="let HARNESS_DATA_DIR name a folder on a disk of this machine, or switch on "
+            "locks where that file system is mounted",
+        ) from None
     finally:
-        lock.release()
-
-
-@contextlib.contextmanager
-def _held_for_reading(path: Path, deadline: float, awaited: Awaited) -> Iterator[None]:
-    """Hold the lock on a read-only disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise Timeout(str(path)) from None
-                awaited.still(partial(_held_by, path.parent))
-            time.sleep(_POLL_SECONDS)  # between two tries, bounded by the deadline
-        yield
-    finally:
-        os.close(descriptor)
+        if not taken:
+            os.close(descriptor)
+    return descriptor if taken else None

@@ -67,6 +67,8 @@ class _Step:
 
 
 _LEFT = "differs from the blueprint, left alone"
+_UNREADABLE = frozenset({"password", "plugin_name", "allowed_roles"})
+"""Settings of a database that are written with the others, and not compared."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,23 @@ class _Plan:
     def _write(self, path: str, body: Mapping[str, object]) -> None:
         self._op.request("POST", path, **body)
 
+    def _settled(
+        self,
+        kind: PartKind,
+        name: str,
+        path: str,
+        body: Mapping[str, object],
+        current: Mapping[str, Any],
+    ) -> _Step:
+        """Create what is not there, leave what is right, and replace what differs."""
+        if not current:
+            return self._step(kind, name, "created", path, **body)
+        compared = {field: value for field, value in body.items() if field not in _UNREADABLE}
+        if all(_equal(current.get(field), value) for field, value in compared.items()):
+            return _Step(Change(kind, name, "unchanged"))
+        change, before = Change(kind, name, "changed"), _settings(current, compared)
+        return self._existing(change, path, body, before)
+
     def _existing(
         self, change: Change, path: str, body: Mapping[str, object], before: str
     ) -> _Step:
@@ -296,16 +315,9 @@ class _Plan:
         steps = [_Step(auth, None if enabled else lambda: self._write(f"sys/auth/{mount}", body))]
         present = self._listed(f"auth/{mount}/role") if enabled else set()
         for name, role in self._blueprint.approles.items():
-            path, wanted = f"auth/{mount}/role/{name}", role.payload()
-            if name not in present:
-                steps.append(self._step("approle", name, "created", path, **wanted))
-                continue
-            current = self._data(path)
-            if all(_equal(current.get(field), value) for field, value in wanted.items()):
-                steps.append(_Step(Change("approle", name, "unchanged")))
-                continue
-            change, before = Change("approle", name, "changed"), _settings(current, wanted)
-            steps.append(self._existing(change, path, wanted, before))
+            path = f"auth/{mount}/role/{name}"
+            current = self._data(path) if name in present else {}
+            steps.append(self._settled("approle", name, path, role.payload(), current))
         return steps
 
     def _secrets(self) -> list[_Step]:
@@ -395,31 +407,21 @@ class _Plan:
 
     def _connection(self, name: str, database: Database) -> _Step:
         path = f"{database.mount}/config/{name}"
-        details = {"connection_url": database.connection_url, "username": database.username}
         body = {
-            **details,
+            "connection_url": database.connection_url,
+            "username": database.username,
             "password": self._fresh(database.password, "databases", name, "password"),
             "plugin_name": "postgresql-database-plugin",
             "allowed_roles": "*",
         }
-        current = self._configured(path, database.mount).get("connection_details")
-        if current is None:
-            return self._step("database", name, "created", path, **body)
-        if all(current.get(field) == value for field, value in details.items()):
-            return _Step(Change("database", name, "unchanged"))
-        change, before = Change("database", name, "changed"), _settings(current, details)
-        return self._existing(change, path, body, before)
+        current = self._configured(path, database.mount).get("connection_details") or {}
+        return self._settled("database", name, path, body, current)
 
     def _static_role(self, connection: str, database: Database, name: str) -> _Step:
         path, role = f"{database.mount}/static-roles/{name}", database.static_roles[name]
         body = {"db_name": connection, **role.model_dump()}
         current = self._configured(path, database.mount)
-        if not current:
-            return self._step("static role", name, "created", path, **body)
-        if all(current.get(field) == value for field, value in body.items()):
-            return _Step(Change("static role", name, "unchanged"))
-        change, before = Change("static role", name, "changed"), _settings(current, body)
-        return self._existing(change, path, body, before)
+        return self._settled("static role", name, path, body, current)
 
     def _configured(self, path: str, mount: str) -> dict[str, Any]:
         folder, _, name = path.rpartition("/")
