@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vault_harness.judge.report.known import is_a_part, mark
+from vault_harness.judge.report.lines import Line, lines_in
 
 FIRST = ("fail", "error", "flaky", "not exercised", "pass (fixed)")
 """What a reader looks for. What fails no run comes after it, and then what was kept."""
@@ -32,10 +32,9 @@ def cell(text: object) -> str:
     )
 
 
-def verdict(one: Mapping[str, Any], *, part: bool) -> str:
-    """The verdict, with what it counts as where that is another thing: ``fail (known)``."""
-    marked = mark(one, part=part)
-    return f"{one['word']} ({marked})" if marked else str(one["word"])
+def verdict(line: Line) -> str:
+    """Return the verdict, and what it counts as if that differs: ``fail (known)``."""
+    return f"{line.word} ({line.mark})" if line.mark else line.word
 
 
 def standing(path: Path, journal: Mapping[str, Any]) -> list[str]:
@@ -63,12 +62,9 @@ def main(path: Path) -> None:
         "| id | verdict | seconds | promise |",
         "| --- | --- | ---: | --- |",
     ]
-    part = is_a_part(journal)
-    rows = [(verdict(one, part=part), one) for one in journal["scenarios"]]
-    rows.sort(key=lambda row: (_rank(row[0]), row[1]["id"]))
-    for word, one in rows:
-        promise = "\n".join(filter(None, (one["promise"], one.get("why"))))
-        cells = (cell(one["id"]), word, f"{one['seconds']:.1f}", cell(promise))
+    for line in sorted(lines_in(journal), key=lambda line: (_rank(verdict(line)), line.id)):
+        promise = "\n".join(filter(None, (line.promise, line.why)))
+        cells = (cell(line.id), verdict(line), f"{line.seconds:.1f}", cell(promise))
         lines.append(f"| {' | '.join(cells)} |")
     sys.stdout.write("\n".join(lines) + "\n")
 

@@ -201,4 +201,4 @@ def test_each_kind_of_comparison_is_among_the_thresholds(found: list[str]) -> No
 
 def test_bounds_that_hold_where_none_is_given_are_found() -> None:
     """An oracle's default is a threshold too."""
-    assert "oracles replaced_before_the_end.at_least = 1" in set(defaults(oracles))
+    assert "oracles logins_are_spread.share = 0.85" in set(defaults(oracles))

@@ -20,7 +20,6 @@ from vault_harness import waiting
 from vault_harness.cli import stack as stack_module
 from vault_harness.errors import Busy, KeyringMissing, NotUp, SettingsError, StackError
 from vault_harness.interrupts import Ended, until_ctrl_c
-from vault_harness.local.stack import lock as lock_module
 from vault_harness.local.stack.opening import Unsealed
 from vault_harness.local.stack.record import StackRecord
 from vault_harness.operator import audit
@@ -217,8 +216,7 @@ def test_a_task_that_waits_for_another(
 ) -> None:
     """A program may read stdout."""
     monkeypatch.setenv("HARNESS_LOCK_TIMEOUT", "1")
-    for module in (waiting, lock_module):
-        monkeypatch.setattr(module, "PATIENT_SECONDS", 0.1)
+    monkeypatch.setattr(waiting, "PATIENT_SECONDS", 0.1)
     data_dir = tmp_path / "vault-data"
     data_dir.mkdir(mode=0o700)
     with (data_dir / "lock").open("w") as file:

@@ -76,7 +76,7 @@ def window(since: float, until: float | None) -> str:
 def too_many(
     promise: str,
     count: int,
-    seen: Sequence[Exchange],
+    seen: Sequence[Exchange | Operation],
     text: str = "",
     *,
     rests_on: tuple[str, ...] | None = (),

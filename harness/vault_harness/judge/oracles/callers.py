@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 
-from vault_harness.judge.oracles.base import HANDOVER, Oracle, lacking, times
+from vault_harness.judge.oracles.base import HANDOVER, Oracle, lacking, times, too_many
 from vault_harness.judge.verdict import Finding
 from vault_harness.recorder.history import SLACK, History
 from vault_harness.recorder.observations import BESIDE, NOTHING, Operation
@@ -355,7 +355,7 @@ def failed_reads_at_most(
         bad = [call for call in calls if call.failed]
         if not calls:
             return lacking(promise, "read", since, until)
-        return _too_many(promise, count, bad, f"{len(bad)} of {len(calls)}")
+        return _failed(promise, count, bad, f"{len(bad)} of {len(calls)}")
 
     return oracle
 
@@ -383,17 +383,16 @@ def failed_reads_of_each_caller_at_most(
                 if call.failed and not (at_rest and _sends_nothing(history, call))
             ]
             name = f"{len(bad)} of {len(own)} by caller {caller}"
-            findings += _too_many(promise, count, bad, name)
+            findings += _failed(promise, count, bad, name)
         return findings
 
     return oracle
 
 
-def _too_many(promise: str, count: int, bad: list[Operation], which: str) -> list[Finding]:
-    if len(bad) <= count:
-        return []
-    seen = f"{which} did ({times(bad)}), the last: {bad[-1].told}"
-    return [Finding(promise, seen, bad[count].began)]
+def _failed(promise: str, count: int, bad: list[Operation], which: str) -> list[Finding]:
+    last = bad[-1].told if bad else ""
+    seen = f"{which} did ({times(bad)}), the last: {last}"
+    return too_many(promise, count, bad, seen, rests_on=None)
 
 
 def _sends_nothing(history: History, call: Operation) -> bool:
