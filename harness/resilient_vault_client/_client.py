@@ -39,6 +39,8 @@ from resilient_vault_client.events import EventHandler, FellBack, Notifier, Serv
 # Seconds. At interpreter exit nobody waits for an answer.
 _EXIT_TIMEOUT = 2.0
 
+_NO_VAULT = "USE_VAULT is false: there is no Vault to ask"
+
 
 class VaultClient:
     """Read secrets from Vault, and keep working while Vault has problems.
@@ -201,12 +203,9 @@ class VaultClient:
                 write again, or write with ``cas``.
             PermissionDenied: The policy says no.
         """
-        path = clean_path(path)
-        if not self._config.enabled:
-            raise ConfigurationError("USE_VAULT is false: there is no Vault to write to", path=path)
+        path = self._path_in_vault(path)
         _check_json(data, path)
-        seconds = seconds_of_a_call(timeout, self._config.timeout)
-        return self._session().write(path, data, Deadline(seconds), cas)
+        return self._session().write(path, data, self._deadline(timeout), cas)
 
     @boundary
     def lease(self, path: str, *, on_change: Listener | None = None) -> Lease:
@@ -222,9 +221,7 @@ class VaultClient:
             InvalidPath: The path cannot exist.
             ConfigurationError: ``USE_VAULT`` is false, and a lease has no stand-in.
         """
-        path = clean_path(path)
-        if not self._config.enabled:
-            raise ConfigurationError("USE_VAULT is false: there is no Vault to ask", path=path)
+        path = self._path_in_vault(path)
         if on_change is not None:
             self._listeners.setdefault(path, []).append(on_change)
         return Lease(path, lambda: self._session().leases, self._config.timeout)
@@ -250,10 +247,8 @@ class VaultClient:
             SecretNotFound: Nothing is mounted at that path.
             ConfigurationError: The path is not a static role's, or ``USE_VAULT`` is false.
         """
-        path = clean_path(path)
-        if not self._config.enabled:
-            raise ConfigurationError("USE_VAULT is false: there is no Vault to ask", path=path)
-        deadline = Deadline(seconds_of_a_call(timeout, self._config.timeout))
+        path = self._path_in_vault(path)
+        deadline = self._deadline(timeout)
         session = self._session()
         known = session.static.entries.get(path)
         if known is not None and known.data["password"] == failed:
@@ -294,9 +289,8 @@ class VaultClient:
             VaultUnavailable: If `sent` is true, the wrapped content is lost.
         """
         if not self._config.enabled:
-            raise ConfigurationError("USE_VAULT is false: there is no Vault to ask")
-        seconds = seconds_of_a_call(timeout, self._config.timeout)
-        answer = self._session().unwrap(wrapping_token, Deadline(seconds))
+            raise ConfigurationError(_NO_VAULT)
+        answer = self._session().unwrap(wrapping_token, self._deadline(timeout))
         return dict(answer.get("data") or answer.get("auth") or {})
 
     @boundary
@@ -306,8 +300,7 @@ class VaultClient:
             return Health(ok=True, enabled=False)
         if self._closed:
             return Health(ok=False, reasons=("the client is closed",))
-        seconds = seconds_of_a_call(timeout, self._config.timeout)
-        return examine(self._session(), Deadline(seconds))
+        return examine(self._session(), self._deadline(timeout))
 
     @boundary
     def close(self, timeout: float = 5.0) -> None:
@@ -329,6 +322,15 @@ class VaultClient:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _path_in_vault(self, path: str) -> str:
+        path = clean_path(path)
+        if not self._config.enabled:
+            raise ConfigurationError(_NO_VAULT, path=path)
+        return path
+
+    def _deadline(self, timeout: float | None) -> Deadline:
+        return Deadline(seconds_of_a_call(timeout, self._config.timeout))
 
     def _session(self) -> Session:
         pid = getpid()
@@ -409,7 +411,7 @@ class VaultClient:
         entry = session.memory.fresh(path)
         if entry is not None:
             return entry.secret(key, "cache")
-        deadline = Deadline(seconds_of_a_call(timeout, self._config.timeout))
+        deadline = self._deadline(timeout)
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._notifier.later())
             try:

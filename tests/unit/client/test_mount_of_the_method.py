@@ -2,63 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from resilient_vault_client import VaultClient
-from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._transport import Api
 
-ADDRESS = {"VAULT_ADDR": "http://127.0.0.1:1"}
+MADE = {"data": {"creation_path": "auth/approle/role/web/secret-id"}}
 
 
-class Vault:
-    """A Vault that grants every login and records the mounts."""
+@pytest.mark.parametrize(
+    ("given", "mount"),
+    [
+        ({"VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}, "team/approle"),
+        ({"VAULT_JWT_FILE": "file", "VAULT_JWT_ROLE": "r"}, "kubernetes"),
+        ({"VAULT_ROLE_ID": "r", "VAULT_WRAPPED_SECRET_ID_FILE": "file"}, "approle"),
+    ],
+)
+def test_the_slash_is_dropped(
+    given: dict[str, str], mount: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    mounts: list[str] = []
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.mounts: list[str] = []
-        monkeypatch.setattr(Api, "log_in", self.log_in)
-        monkeypatch.setattr(Api, "revoke", lambda *_: None)
-
-    def log_in(self, mount: str, credentials: Mapping[str, str], deadline: Deadline) -> Any:
-        del credentials, deadline
-        self.mounts.append(mount)
+    def log_in(_: Api, mount: str, *__: Any) -> Any:
+        mounts.append(mount)
         return {"auth": {"client_token": "t", "lease_duration": 600, "renewable": True}}
 
-
-def test_of_an_approle(monkeypatch: pytest.MonkeyPatch) -> None:
-    vault = Vault(monkeypatch)
-    given = {"VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s", "VAULT_AUTH_MOUNT": "team/approle/"}
-    with VaultClient(environ={**ADDRESS, **given}, renew=False) as client:
-        assert client.authenticate()
-    assert vault.mounts == ["team/approle"]
-
-
-def test_of_a_jwt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    vault = Vault(monkeypatch)
-    file = tmp_path / "jwt"
-    file.write_text("a.b.c")
-    given = {"VAULT_JWT_FILE": str(file), "VAULT_JWT_ROLE": "r", "VAULT_AUTH_MOUNT": "kubernetes/"}
-    with VaultClient(environ={**ADDRESS, **given}, renew=False) as client:
-        assert client.authenticate()
-    assert vault.mounts == ["kubernetes"]
-
-
-def test_of_a_wrapped_secret_id(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    vault = Vault(monkeypatch)
-    file = tmp_path / "wrapped"
-    file.write_text("s.wrapping")
-    made = {"data": {"creation_path": "auth/approle/role/web/secret-id"}}
-    monkeypatch.setattr(Api, "look_up_wrapping", lambda *_: made)
+    monkeypatch.setattr(Api, "log_in", log_in)
+    monkeypatch.setattr(Api, "revoke", lambda *_: None)
+    monkeypatch.setattr(Api, "look_up_wrapping", lambda *_: MADE)
     monkeypatch.setattr(Api, "unwrap", lambda *_: {"data": {"secret_id": "s"}})
-    given = {
-        "VAULT_ROLE_ID": "r",
-        "VAULT_WRAPPED_SECRET_ID_FILE": str(file),
-        "VAULT_AUTH_MOUNT": "approle/",
-    }
-    with VaultClient(environ={**ADDRESS, **given}, renew=False) as client:
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("a.b.c")
+    environ = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_AUTH_MOUNT": f"{mount}/", **given}
+
+    with VaultClient(environ=environ, renew=False) as client:
         assert client.authenticate()
-    assert vault.mounts == ["approle"]
+    assert mounts == [mount]
