@@ -119,7 +119,9 @@ class Token:
             self._in_use -= 1
 
     def spend(self) -> bool:
-        """Count one use; return False if none is left."""
+        """Count one use; return False if none is left, or if another call found the token dead."""
+        if self.lost is not None:
+            return False
         if self.uses_left is None:
             return True
         with self._lock:

@@ -473,10 +473,10 @@ def _not_sent() -> Iterator[None]:
 def _spend(token: Token, operation: Callable[[Token], T]) -> T:
     """Spend one use of the token; return it if Vault did not get it.
 
-    Raise `PermissionDenied`, without a request, if no use is left.
+    Raise `PermissionDenied`, without a request, if the token is dead or no use is left.
     """
     if not token.spend():
-        denial = PermissionDenied("the token's uses are used up", sent=False)
+        denial = PermissionDenied("the token is dead, or its uses are used up", sent=False)
         denial.doubtful = True
         raise denial
     try:

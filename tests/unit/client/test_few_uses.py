@@ -87,7 +87,7 @@ def test_an_outage_uses_nothing_up(session: Session, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("said", "over"),
     [
-        (PermissionDenied("the token's uses are used up", sent=False), False),
+        (PermissionDenied("the token is dead, or its uses are used up", sent=False), False),
         (
             ConfigurationError("the token has characters that no header can carry", sent=False),
             False,
@@ -135,6 +135,29 @@ def test_others_are_quicker_with_the_last_uses(
     monkeypatch.setattr(Token, "spend", spent_by_others)
     read(session)
     assert len(taken) == quicker
+
+
+def test_a_repeated_read_uses_the_newest_token(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another call found the first token dead while this read was failing."""
+    current = Token({"client_token": "t", "lease_duration": 600}, started=clock())
+    session.authenticator._current = current
+    monkeypatch.setattr(Backoff, "next", lambda *_, **__: 0.01)
+    auth = {"client_token": "newer", "lease_duration": 600}
+    monkeypatch.setattr(Api, "log_in", lambda *_, **__: {"auth": auth})
+    used: list[str] = []
+
+    def read_secret(_: Api, token: str, *__: object, **___: object) -> dict[str, Any]:
+        used.append(token)
+        if len(used) == 1:
+            current.lose("rejected")
+            raise ConnectionLost("reset")
+        return {"data": {"data": {"KEY": "v"}, "metadata": {"version": 1}}}
+
+    monkeypatch.setattr(Api, "read_secret", read_secret)
+    read(session)
+    assert used == ["t", "newer"]
 
 
 def test_a_token_that_no_header_carries_is_not_sent(session: Session) -> None:
