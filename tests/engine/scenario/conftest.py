@@ -30,6 +30,7 @@ LIFE = CATALOGUE["TOK-19"].ttl
 CLIENTS = '''
 """Clients under test: a correct one, and what can be wrong with it."""
 
+import functools
 import json
 import os
 import threading
@@ -90,17 +91,22 @@ class Garbled(Good):
         return super().read(path, key) + "x"
 
 
-class Moody(Blurred):
-    """Blurred in every second instance."""
+class Moody(Good):
+    """Blurred in every second instance that reads a deleted secret."""
 
-    def __init__(self, environ):
-        super().__init__(environ)
+    @functools.cached_property
+    def _blurred(self):
         with open(os.environ["SEEN"] + ".instances", "a+", encoding="utf-8") as file:
             file.write("x")
-            self._blurred = file.tell() % 2 == 0
+            return file.tell() % 2 == 0
 
     def read(self, path, key):
-        return super().read(path, key) if self._blurred else Good.read(self, path, key)
+        try:
+            return super().read(path, key)
+        except Exception as error:
+            if getattr(error, "outcome", "") == "deleted" and self._blurred:
+                error.outcome = "missing"
+            raise
 
 
 class Slow(Good):
