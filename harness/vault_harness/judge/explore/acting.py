@@ -45,6 +45,8 @@ class Player:
     def __init__(self, lab: Lab, schedule: Schedule) -> None:
         self.lab = lab
         self.faults: list[Fault] = []
+        # Held while Vault is sealed, since a sealed Vault cannot be changed.
+        self.vault = threading.Lock()
         self.acts = [Act(self, step, number) for number, step in enumerate(schedule.steps)]
         self.watch = Watch(
             lab.history,
@@ -85,7 +87,7 @@ class Player:
             finally:
                 self._stop.set()
                 thread.join(timeout=30)
-                for act in self.acts:
+                for act in sorted(self.acts, key=lambda one: one.step.kind.means != "own server"):
                     act.end()
         if self._errors:
             raise self._errors[0]
@@ -115,6 +117,7 @@ class Act(Interference):
         self._met: Any = None
         self._fault: Fault | None = None
         self._acting = threading.RLock()
+        self._changing = player.vault if step.kind.means == "server" else threading.Lock()
         made = _as_request(step, player.lab)
         super().__init__(f"step {number + 1}: {step.fault}", Choice(), **made)
 
@@ -138,25 +141,31 @@ class Act(Interference):
             return taken
 
     def tick(self) -> None:
-        with self._acting:
-            if self.fired is None or self.ended:
-                return
-            if self.step.lasts:
-                over = self._is_late()
-            else:
-                over = self._met is None or self._met.ended is not None
-            if over:
-                self.end()
+        if self._fault is None or self.ended or not self._changing.acquire(blocking=False):
+            return
+        try:
+            with self._acting:
+                if self.step.lasts:
+                    over = self._is_late()
+                else:
+                    over = self._met is None or self._met.ended is not None
+                if over:
+                    self._end()
+        finally:
+            self._changing.release()
 
     def end(self) -> None:
-        with self._acting:
-            if self.fired is None or self.ended:
-                return
-            try:
-                self._closing.close()
-            except Exception as error:  # noqa: BLE001 - raised in the scenario's thread
-                self._player.broke(error)
-            self.ended = True  # set last, since the scenario then asks when the fault ended
+        with self._changing, self._acting:
+            self._end()
+
+    def _end(self) -> None:
+        if self.fired is None or self.ended:
+            return
+        try:
+            self._closing.close()
+        except Exception as error:  # noqa: BLE001 - raised in the scenario's thread
+            self._player.broke(error)
+        self.ended = True  # set last, since the scenario then asks when the fault ended
 
     def _is_late(self) -> bool:
         return self._player.lab.history.now() >= (self.fired or 0.0) + self.step.lasts
@@ -167,21 +176,36 @@ class Act(Interference):
         if means == "request":
             self._met = self._player.watch.exchange
             self._note(self.name, Signature(interference=self.name))
-        elif means == "own server":
-            # Sealing takes a second, in which the recorder has to go on.
-            threading.Thread(target=self._enter, name="explore-seal", daemon=True).start()
-        else:
+        elif means == "server" and self._changing.acquire(blocking=False):
+            try:
+                self._enter()
+            finally:
+                self._changing.release()
+        elif means == "network":
             self._enter()
+        else:
+            # Sealing takes a second, in which the recorder has to go on.
+            threading.Thread(target=self._enter_alone, name="explore", daemon=True).start()
+
+    def _enter_alone(self) -> None:
+        with ExitStack() as held:
+            held.enter_context(self._player.vault)
+            with self._acting:
+                if self.ended:
+                    return
+                if self.step.kind.means == "own server":
+                    self._closing.enter_context(held.pop_all())
+                self._enter()
 
     def _enter(self) -> None:
-        with self._acting:
-            try:
-                self._fault = self._closing.enter_context(_as_state(self.step, self._player.lab))
-            except Exception as error:  # noqa: BLE001 - raised in the scenario's thread
-                self._player.broke(error)
-                return
-            self._player.faults.append(self._fault)
-            self.fired = max(self.fired or 0.0, self._fault.began)
+        try:
+            self._fault = self._closing.enter_context(_as_state(self.step, self._player.lab))
+        except Exception as error:  # noqa: BLE001 - raised in the scenario's thread
+            self._player.broke(error)
+            self._end()
+            return
+        self._player.faults.append(self._fault)
+        self.fired = max(self.fired or 0.0, self._fault.began)
 
     def _note(self, name: str, signature: Signature) -> None:
         history = self._player.lab.history

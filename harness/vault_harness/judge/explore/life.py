@@ -117,7 +117,7 @@ def live(environment: Environment, order: Order, shared: SharedVault | None) -> 
     findings = tuple(
         (_plain(one["promise"]), f"{one['seen']} (promised: {one['promise']})")
         for one in (*record["findings"], *record["leaks"])
-        if not _is_told(order.schedule, one["promise"])
+        if result.error is None and not _is_told(order.schedule, one["promise"])
     )
     unprompted = [one["finding"] for one in record["set_aside"] if one["why"] == BEFORE_ANY_FAULT]
     return Seen(

@@ -142,15 +142,23 @@ class VaultFaults:
 
     @contextmanager
     def policy(self, name: str, text: str) -> Iterator[Fault]:
-        """Change a policy, which live tokens have at once."""
+        """Change a policy, which live tokens have at once.
+
+        Of two faults with the same text, the first restores the policy.
+        """
         old = self._client().sys.read_policy(name)["data"]["rules"]
         self._client().sys.create_or_update_policy(name, text)
+
+        def restore() -> None:
+            if old != text:
+                self._client().sys.create_or_update_policy(name, old)
+
         with noted(
             self._log,
             "policy changed",
             Signature(statuses=frozenset({403})),
             {"policy": name},
-            undo=lambda: self._client().sys.create_or_update_policy(name, old),
+            undo=restore,
         ) as fault:
             yield fault
 
