@@ -276,9 +276,9 @@ class VaultClient:
             if fresh is not None and fresh.data["password"] != failed:
                 return credential(fresh, "cache")
             # A stand-in exists, so half of the time is enough to wait for Vault.
-            left = deadline.remaining()
-            patience = left / 2 if session.static.stand_in(path) is not None else left
-            return credential(session.fetch_static(path, deadline, patience=patience), "vault")
+            if session.static.stand_in(path) is not None:
+                deadline.patience = deadline.remaining() / 2
+            return credential(session.fetch_static(path, deadline), "vault")
 
     @boundary
     def unwrap(self, wrapping_token: str, *, timeout: float | None = None) -> dict[str, Any]:
@@ -389,12 +389,8 @@ class VaultClient:
         # A stand-in exists, so half of the time is enough to wait for Vault.
         rich = stand_in is not None or (version is None and self._has(variable))
         try:
-            entry = session.fetch(
-                path,
-                Deadline(seconds),
-                patience=seconds / 2 if rich else seconds,
-                version=version,
-            )
+            deadline = Deadline(seconds, patience=seconds / 2 if rich else seconds)
+            entry = session.fetch(path, deadline, version=version)
         except VaultError as failure:
             if not failure.stale_may_serve or version is not None:
                 raise

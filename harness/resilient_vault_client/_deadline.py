@@ -77,13 +77,22 @@ class Backoff:
         return self._random.uniform(low, high)
 
 
+# For work in the background: it never waits for the end of an outage.
+NO_PATIENCE = 0.0
+
+
 class Deadline:
-    """A point on the monotonic clock, which no change of the wall clock moves."""
+    """A point on the monotonic clock, which no change of the wall clock moves.
 
-    __slots__ = ("at",)
+    ``patience`` is how many seconds into an outage the call still waits for its end; by default its
+    own ``seconds``.
+    """
 
-    def __init__(self, seconds: float) -> None:
+    __slots__ = ("at", "patience")
+
+    def __init__(self, seconds: float, patience: float | None = None) -> None:
         self.at = time.monotonic() + seconds
+        self.patience = seconds if patience is None else patience
 
     def remaining(self) -> float:
         """Return the seconds left, at least 0."""
@@ -106,6 +115,9 @@ class Deadline:
     def sooner(self, seconds: float) -> Deadline:
         other = Deadline(seconds)
         return other if other.at < self.at else self
+
+    def without_patience(self) -> Deadline:
+        return Deadline(self.at - time.monotonic(), NO_PATIENCE)
 
     def goes_on(self) -> bool:
         """Return whether to wait for the answer to a sent request after the call's end."""
@@ -130,7 +142,7 @@ class Outliving(Deadline):
     def __init__(
         self, call: Deadline, seconds: float, let_go: Callable[[VaultError | None], None]
     ) -> None:
-        super().__init__(seconds)
+        super().__init__(seconds, call.patience)
         self._later = self.at
         self.at = call.at
         self._let_go = let_go

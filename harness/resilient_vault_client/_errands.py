@@ -208,14 +208,13 @@ class Errands:
         self._news: list[Event] = []
         self._closed = False
 
-    def run(self, begin: Callable[[], T | Errand[T]], deadline: Deadline, patience: float) -> T:
+    def run(self, begin: Callable[[], T | Errand[T]], deadline: Deadline) -> T:
         """Run an errand if one is needed, and return its result.
 
         Args:
             begin: Called while no other errand is under way; returns the result, or the errand that
                 gets it. It must be quick.
             deadline: A sent request goes on after it.
-            patience: The age of an outage up to which this call waits for another call's errand.
         """
         if self._in_the_middle_of_one():
             raise self._known_failure(0.0) or VaultTimeout(
@@ -224,7 +223,7 @@ class Errands:
         turn = _Turn[T]()
         with self._notifier.later():
             try:
-                step = self._await_turn(turn, begin, deadline, patience)
+                step = self._await_turn(turn, begin, deadline)
                 if isinstance(step, Errand):
                     errand: Errand[T] = step
                     return self._made(turn, errand, deadline)
@@ -266,7 +265,6 @@ class Errands:
         turn: _Turn[T],
         begin: Callable[[], T | Errand[T]],
         deadline: Deadline,
-        patience: float,
     ) -> T | Errand[T]:
         """Call ``begin`` when no errand is under way, unless waiting is hopeless."""
         while True:
@@ -275,7 +273,7 @@ class Errands:
                 if self._changed.wait_for(lambda: self._under_way is None, wait):
                     self._under_way = turn
                     return begin()
-            known = self._known_failure(patience)
+            known = self._known_failure(deadline.patience)
             if known is not None:
                 raise known
             if self._closed:

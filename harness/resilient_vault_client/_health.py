@@ -122,7 +122,7 @@ def _probe(session: Session, deadline: Deadline) -> VaultError | None:
         if path is None:
             session.prove(deadline)
         else:
-            session.fetch(path, deadline, patience=0.0, version=None)
+            session.fetch(path, deadline.without_patience(), version=None)
     except (PermissionDenied, SecretNotFound, SecretDeleted, SecretDestroyed):
         return None
     except VaultError as error:

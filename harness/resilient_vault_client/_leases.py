@@ -36,7 +36,7 @@ from resilient_vault_client._grant import (
     Token,
 )
 from resilient_vault_client._login import Authenticator
-from resilient_vault_client._retrier import NO_PATIENCE, Tools, never, unless_sent
+from resilient_vault_client._retrier import Tools, never, unless_sent
 from resilient_vault_client.events import (
     Leased,
     LeaseLost,
@@ -148,7 +148,6 @@ class WithToken(Protocol):
         *,
         scope: str,
         deadline: Deadline,
-        patience: float,
         repeat: Callable[[VaultUnavailable], bool],
     ) -> Grant:
         """Return the operation's result."""
@@ -192,7 +191,7 @@ class Leases(Background):
                 self._on_current_token(grant)
             if grant is None or not grant.usable:
                 old = grant
-                grant = self._replace(held, deadline, self._timeout, _why(old))
+                grant = self._replace(held, deadline, _why(old))
         self._tell(old, grant)
         self.wake()
         return grant.credential
@@ -248,7 +247,7 @@ class Leases(Background):
 
     def _keep(self, held: Held, deadline: Deadline | None = None) -> float:
         """Renew or replace the lease if due; return the seconds until it is."""
-        deadline = deadline or Deadline(self._timeout)
+        deadline = (deadline or Deadline(self._timeout)).without_patience()
         old: Grant | None = None
         try:
             with self._notifier.later(), held.alone(deadline):
@@ -258,7 +257,7 @@ class Leases(Background):
                 if reason is None and clock() >= held.due:
                     reason = self._renew(held, grant, deadline)
                 if reason is not None and clock() >= held.blocked_until:
-                    grant = self._replace(held, deadline, NO_PATIENCE, reason)
+                    grant = self._replace(held, deadline, reason)
             self._tell(old, grant)
         except ClientClosed:
             return float("inf")
@@ -288,7 +287,6 @@ class Leases(Background):
                 lambda: (clock(), self._ask_for_more(grant, deadline)),
                 scope=f"renew {held.path}",
                 deadline=deadline,
-                patience=NO_PATIENCE,
                 repeat=never,
             )
         except RequestRefused as refusal:
@@ -316,9 +314,7 @@ class Leases(Background):
         self, held: Held, grant: Grant, denial: PermissionDenied, deadline: Deadline
     ) -> str | None:
         """Handle a 403: the token is dead, or may not renew leases."""
-        new = self._authenticator.after_denial(
-            grant.token, denial, deadline, NO_PATIENCE, policy_login=False
-        )
+        new = self._authenticator.after_denial(grant.token, denial, deadline, policy_login=False)
         if new is not None:
             return None if grant.moves_to(new) else "token"
         self._live_out(held, grant, denial)
@@ -335,7 +331,7 @@ class Leases(Background):
             )
         )
 
-    def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
+    def _replace(self, held: Held, deadline: Deadline, reason: str) -> Grant:
         """Get a new credential; the old one lives on for a moment."""
         held.check()
         old = held.grant
@@ -351,7 +347,6 @@ class Leases(Background):
                 ask,
                 scope=f"lease {held.path}",
                 deadline=deadline,
-                patience=patience,
                 repeat=unless_sent,
             )
         except VaultError as error:

@@ -82,7 +82,7 @@ _TOO_LATE_SECONDS = 1.0
 class LoginMethod(Protocol):
     """A way to get a token."""
 
-    def log_in(self, deadline: Deadline, patience: float) -> Token:
+    def log_in(self, deadline: Deadline) -> Token:
         """Return a new token; only one thread at a time calls this.
 
         Raise `AuthenticationFailed` if Vault refuses, `VaultUnavailable` if it cannot be asked.
@@ -99,7 +99,6 @@ class _Refused:
 
     token: Token
     denial: PermissionDenied
-    patience: float
     policy_login: bool
     looked_up: bool
     stands: bool = False
@@ -145,7 +144,7 @@ class Authenticator:
     def failure(self) -> VaultError | None:
         return self._login_backoff.failure
 
-    def token(self, deadline: Deadline, patience: float) -> Token:
+    def token(self, deadline: Deadline) -> Token:
         """Return a token valid as far as the client knows; log in if necessary.
 
         Raise `AuthenticationFailed` if Vault refuses, `VaultUnavailable` if it cannot be asked.
@@ -158,24 +157,23 @@ class Authenticator:
             token = self._current
             if token is not None and token.usable:
                 return token
-            return self._to_log_in(patience, self._ended(token))
+            return self._to_log_in(self._ended(token))
 
-        return self._errands.run(begin, deadline, patience)
+        return self._errands.run(begin, deadline)
 
     def replace(self, token: Token, deadline: Deadline, *, reason: str) -> Token:
         """Log in, and revoke ``token`` if it still lives; it stays if the login fails."""
 
         def begin() -> Token | Errand[Token]:
-            return self._other_than(token) or self._to_log_in(0.0, reason)
+            return self._other_than(token) or self._to_log_in(reason)
 
-        return self._errands.run(begin, deadline, 0.0)
+        return self._errands.run(begin, deadline)
 
     def after_denial(
         self,
         token: Token,
         denial: PermissionDenied,
         deadline: Deadline,
-        patience: float,
         *,
         policy_login: bool,
         looked_up: bool = False,
@@ -190,9 +188,9 @@ class Authenticator:
                 role's policies are fixed at login, and may have grown.
             looked_up: Whether the refused request was the token's `lookup-self`.
         """
-        refused = _Refused(token, denial, patience, policy_login, looked_up)
+        refused = _Refused(token, denial, policy_login, looked_up)
         try:
-            return self._errands.run(lambda: self._after(refused), deadline, patience)
+            return self._errands.run(lambda: self._after(refused), deadline)
         except VaultUnavailable:
             if refused.stands:
                 return None
@@ -276,7 +274,6 @@ class Authenticator:
                 lambda: self._api.look_up(token.text, deadline),
                 scope="lookup-self",
                 deadline=deadline,
-                patience=refused.patience,
                 repeat=always,
             )
         except PermissionDenied as error:
@@ -288,7 +285,7 @@ class Authenticator:
 
     def _after_look_up(self, refused: _Refused) -> Errand[Token | None] | None:
         if refused.token.lost is not None:
-            return self._to_log_in(refused.patience, refused.token.lost)
+            return self._to_log_in(refused.token.lost)
         if not refused.policy_login or not self._may_log_in_for_policy(refused.token):
             return None
         return Errand(lambda deadline: self._log_in_for_policy(refused, deadline))
@@ -296,7 +293,7 @@ class Authenticator:
     def _log_in_for_policy(self, refused: _Refused, deadline: Deadline) -> Token | None:
         refused.stands = True
         with contextlib.suppress(AuthenticationFailed, PermissionDenied, VaultUnavailable):
-            return self._log_in(deadline, refused.patience, reason="policy")
+            return self._log_in(deadline, reason="policy")
         return None
 
     def _may_log_in_for_policy(self, token: Token) -> bool:
@@ -306,20 +303,20 @@ class Authenticator:
         self._policy_login_due = now + max(self._backoff.cap, _POLICY_LOGIN_EVERY)
         return True
 
-    def _to_log_in(self, patience: float, reason: str) -> Errand[Token]:
+    def _to_log_in(self, reason: str) -> Errand[Token]:
         """Return the errand for a login, or raise if it is too early."""
         self._check()
-        return Errand(lambda deadline: self._log_in(deadline, patience, reason=reason))
+        return Errand(lambda deadline: self._log_in(deadline, reason=reason))
 
     def _check(self) -> None:
         if self._closed:
             raise ClientClosed("the client is closed")
         self._login_backoff.check()
 
-    def _log_in(self, deadline: Deadline, patience: float, *, reason: str) -> Token:
+    def _log_in(self, deadline: Deadline, *, reason: str) -> Token:
         self._check()
         try:
-            token = self._method.log_in(deadline, patience)
+            token = self._method.log_in(deadline)
         except VaultError as failure:
             self._note(failure)
             raise

@@ -55,7 +55,7 @@ class TokenFile:
         self._file = file
         self._api, self._retrier = tools.api, tools.retrier
 
-    def log_in(self, deadline: Deadline, patience: float) -> Token:
+    def log_in(self, deadline: Deadline) -> Token:
         """Return the token in the file; raise `CredentialsRejected` if Vault does not know it."""
         text = read_word(self._file, most=MOST_BYTES_OF_A_TOKEN)
         if not text:
@@ -68,7 +68,6 @@ class TokenFile:
                 lambda: (clock(), self._api.look_up(text, deadline)),
                 scope="login",
                 deadline=deadline,
-                patience=patience,
                 repeat=always,
             )
         except PermissionDenied as error:
@@ -124,10 +123,10 @@ class WrappedSecretId:
         self._origin = re.compile(rf"(.*/)?auth/{re.escape(mount)}/role/[^/]+/(custom-)?secret-id")
         self._api, self._retrier = tools.api, tools.retrier
 
-    def load(self, deadline: Deadline, patience: float) -> str:
+    def load(self, deadline: Deadline) -> str:
         wrapping = read_word(self._file)
         if wrapping and wrapping != self._opened.wrapping:
-            self._opened.secret_id = self._open(wrapping, deadline, patience)
+            self._opened.secret_id = self._open(wrapping, deadline)
             self._opened.wrapping = wrapping
         if not self._opened.secret_id:
             raise CredentialsMissing(
@@ -137,7 +136,7 @@ class WrappedSecretId:
             )
         return self._opened.secret_id
 
-    def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
+    def _open(self, wrapping: str, deadline: Deadline) -> str:
         """Unwrap the token, or return "" if it is spent.
 
         If the answer is lost, so is the secret-id. Raise `CredentialsMissing` if the token does not
@@ -148,7 +147,6 @@ class WrappedSecretId:
                 lambda: _told(self._api.look_up_wrapping(wrapping, deadline), "creation_path"),
                 scope="unwrap",
                 deadline=deadline,
-                patience=patience,
                 repeat=always,
             )
             if not self._origin.fullmatch(made_by):
@@ -157,7 +155,6 @@ class WrappedSecretId:
                 lambda: _told(self._api.unwrap(wrapping, deadline), "secret_id"),
                 scope="unwrap",
                 deadline=deadline,
-                patience=patience,
                 repeat=unless_sent,
             )
         except (RequestRefused, PermissionDenied):
@@ -221,7 +218,7 @@ class JwtFile:
         self._pause: float | None = None
         self._until = 0.0
 
-    def log_in(self, deadline: Deadline, patience: float) -> Token:
+    def log_in(self, deadline: Deadline) -> Token:
         """Log in and return the new token.
 
         Raises:
@@ -242,7 +239,6 @@ class JwtFile:
                 lambda: (clock(), self._request(jwt, deadline)),
                 scope="login",
                 deadline=deadline,
-                patience=patience,
                 repeat=always,  # a JWT is not used up
             )
         except RequestRefused as error:
@@ -352,11 +348,9 @@ class AppRole:
         self._wrapped = None if file is None else WrappedSecretId(file, opened, self._mount, tools)
         self._denied: VaultError | None = None
 
-    def log_in(self, deadline: Deadline, patience: float) -> Token:
+    def log_in(self, deadline: Deadline) -> Token:
         wrapped = self._wrapped
-        credentials = self._source.load(
-            None if wrapped is None else lambda: wrapped.load(deadline, patience)
-        )
+        credentials = self._source.load(None if wrapped is None else lambda: wrapped.load(deadline))
         wait = self._failed.wait(credentials, deadline)
         if wait > 0:
             raise _withheld(wait)
@@ -367,7 +361,6 @@ class AppRole:
                     lambda: (clock(), self._request(credentials, deadline)),
                     scope="login",
                     deadline=deadline,
-                    patience=patience,
                     # A login uses up the secret-id even if its answer is lost.
                     repeat=unless_sent,
                 )

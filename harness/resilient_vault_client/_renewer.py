@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from resilient_vault_client._deadline import Deadline, clock
+from resilient_vault_client._deadline import NO_PATIENCE, Deadline, clock
 from resilient_vault_client._errands import Background
 from resilient_vault_client._errors import (
     ClientClosed,
@@ -15,7 +15,7 @@ from resilient_vault_client._errors import (
 )
 from resilient_vault_client._grant import EARLIEST, LAST_RESORT, LATEST, TOO_SHORT, Token
 from resilient_vault_client._login import Authenticator
-from resilient_vault_client._retrier import NO_PATIENCE, Tools, never
+from resilient_vault_client._retrier import Tools, never
 from resilient_vault_client.events import (
     RenewalFailed,
     Renewed,
@@ -97,7 +97,7 @@ class Renewer(Background):
 
     def _keep(self, token: Token) -> float | None:
         """Renew the token or log in; return the seconds until the next work."""
-        deadline = Deadline(self._timeout)
+        deadline = Deadline(self._timeout, NO_PATIENCE)
         try:
             if token.renewable and not token.capped:
                 self._renew(token, deadline)
@@ -123,7 +123,6 @@ class Renewer(Background):
                 lambda: (clock(), self._api.renew(token.text, deadline)),
                 scope="renew-self",
                 deadline=deadline,
-                patience=NO_PATIENCE,
                 repeat=never,
             )
         except (PermissionDenied, RequestRefused) as error:
@@ -146,9 +145,7 @@ class Renewer(Background):
     def _refused(self, token: Token, denial: VaultError, deadline: Deadline) -> None:
         """Handle a refusal: the token is dead, or is never renewed."""
         if isinstance(denial, PermissionDenied):
-            new = self._authenticator.after_denial(
-                token, denial, deadline, NO_PATIENCE, policy_login=False
-            )
+            new = self._authenticator.after_denial(token, denial, deadline, policy_login=False)
             if new is not None:
                 return
         token.renewable = False
@@ -181,7 +178,7 @@ class Renewer(Background):
         if token.uses_left is not None:
             return None
         try:
-            self._authenticator.token(Deadline(self._timeout), NO_PATIENCE)
+            self._authenticator.token(Deadline(self._timeout, NO_PATIENCE))
         except VaultError as error:
             wait = error.retry_in
             if wait is None:

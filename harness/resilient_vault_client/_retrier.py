@@ -70,11 +70,10 @@ class Circuit:
     def closed(self) -> bool:
         return self._closed
 
-    def admit(self, scope: str, deadline: Deadline, patience: float) -> Permit:
+    def admit(self, scope: str, deadline: Deadline) -> Permit:
         """Return a permit for one attempt, when that is due.
 
-        ``patience`` is how many seconds into an outage a caller still waits. Raise the outage's
-        `VaultUnavailable`, with the next attempt in `retry_in`.
+        Raise the outage's `VaultUnavailable`, with the next attempt in `retry_in`.
         """
         if not self._outages and not self._closed:
             return Permit(scope, time.monotonic())
@@ -91,7 +90,7 @@ class Circuit:
                     for outage in outages:
                         outage.prober = me
                     return Permit(scope, now, tuple(outages))
-                give_up = min(deadline.at, max(o.since for o in busy) + patience)
+                give_up = min(deadline.at, max(o.since for o in busy) + deadline.patience)
                 due = max(o.next_attempt if o.prober is None else now for o in busy)
                 # A signal handler has interrupted this thread's own attempt.
                 own = any(o.prober == me for o in busy)
@@ -209,9 +208,6 @@ def _known_outage(outage: Outage, now: float) -> VaultUnavailable:
 
 T = TypeVar("T")
 
-# For work in the background: it never waits for the end of an outage.
-NO_PATIENCE = 0.0
-
 
 def always(error: VaultUnavailable) -> bool:
     """For a request that may be made twice, such as a read."""
@@ -251,7 +247,6 @@ class Retrier:
         *,
         scope: str,
         deadline: Deadline,
-        patience: float,
         repeat: Callable[[VaultUnavailable], bool],
     ) -> T:
         """Return the result of ``operation``, after as many attempts as needed and time allows.
@@ -259,12 +254,11 @@ class Retrier:
         Args:
             operation: One attempt, which ends by the deadline and raises the client's own errors.
             scope: What is requested.
-            patience: How many seconds into an outage to wait for its end.
             repeat: Whether a further attempt is harmless after this error.
         """
         attempts = 0
         while True:
-            permit = self._circuit.admit(scope, deadline, patience)
+            permit = self._circuit.admit(scope, deadline)
             attempts += 1
             try:
                 return self._attempt(permit, operation, deadline)

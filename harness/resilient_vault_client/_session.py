@@ -135,41 +135,39 @@ class Session:
         return self._closed
 
     def log_in(self, deadline: Deadline) -> None:
-        self._token(deadline, self.config.timeout)
+        self._token(deadline)
 
     def prove(self, deadline: Deadline) -> None:
         """Check that the token lives, or get one."""
         before = self.authenticator.current
-        token = self._hold(deadline, self.config.timeout)
+        token = self._hold(deadline)
         if token is not before or token.uses_left is not None:
             # A login is proof, and asking would cost one of few uses.
             token.end()
             if token is not before:
                 self.last_success = clock()
             return
+        deadline = deadline.without_patience()
         try:
             self._use(
                 token,
                 lambda one: self._api.look_up(one.text, deadline),
                 scope="lookup-self",
                 deadline=deadline,
-                patience=0.0,
                 repeat=always,
             )
         except PermissionDenied as denial:
             self.authenticator.after_denial(
-                token, denial, deadline, 0.0, policy_login=False, looked_up=True
+                token, denial, deadline, policy_login=False, looked_up=True
             )
             self.last_success = clock()  # Vault knows the token, or gave another one
             self.renewer.wake()
 
-    def fetch(
-        self, path: str, deadline: Deadline, *, patience: float, version: int | None
-    ) -> Remembered:
+    def fetch(self, path: str, deadline: Deadline, *, version: int | None) -> Remembered:
         self._denials.check(path)
         started = clock()
         try:
-            answer = self._read(path, deadline, patience, version)
+            answer = self._read(path, deadline, version)
             _check_there(answer, path)
             return self._keep(path, answer, started, version)
         except VaultError as error:
@@ -184,13 +182,12 @@ class Session:
                 raise self._missing(path, error, version) from error
             raise
 
-    def _read(self, path: str, deadline: Deadline, patience: float, version: int | None) -> Answer:
+    def _read(self, path: str, deadline: Deadline, version: int | None) -> Answer:
         def run() -> Answer:
             return self._with_token(
                 lambda token: self._api.read_secret(token.text, path, deadline, version=version),
                 scope=f"read {path}",
                 deadline=deadline,
-                patience=patience,
                 repeat=always,
             )
 
@@ -219,7 +216,7 @@ class Session:
             self.memory.keep(entry)
         return entry
 
-    def fetch_static(self, path: str, deadline: Deadline, *, patience: float) -> Remembered:
+    def fetch_static(self, path: str, deadline: Deadline) -> Remembered:
         self._denials.check(path)
         started = clock()
         try:
@@ -227,7 +224,6 @@ class Session:
                 lambda token: self._api.lease(token.text, path, deadline),
                 scope=f"read {path}",
                 deadline=deadline,
-                patience=patience,
                 repeat=always,
             )
             entry = remembered(path, answer, started, self.config.cache_ttl)
@@ -249,7 +245,6 @@ class Session:
                 lambda token: self._api.write_secret(token.text, path, data, deadline, cas=cas),
                 scope=f"write {path}",
                 deadline=deadline,
-                patience=self.config.timeout,
                 repeat=never,
             )
         except VaultError as error:
@@ -270,17 +265,16 @@ class Session:
             lambda: self._api.unwrap(wrapping_token, deadline),
             scope="unwrap",
             deadline=deadline,
-            patience=self.config.timeout,
             repeat=never,
         )
 
-    def _token(self, deadline: Deadline, patience: float) -> Token:
+    def _token(self, deadline: Deadline) -> Token:
         if self.closed:
             raise ClientClosed("the client is closed")
         if self._renew:
             self.renewer.ensure_running()
         before = self.authenticator.current
-        token = self.authenticator.token(deadline, patience)
+        token = self.authenticator.token(deadline)
         if token is not before:
             self.renewer.wake()
         return token
@@ -291,7 +285,6 @@ class Session:
         *,
         scope: str,
         deadline: Deadline,
-        patience: float,
         repeat: Callable[[VaultUnavailable], bool],
     ) -> T:
         """Run an operation with the current token, and with another if that was dead.
@@ -307,9 +300,9 @@ class Session:
         others = _OTHER_TOKENS
         while True:
             try:
-                token = self._hold(deadline, patience)
+                token = self._hold(deadline)
                 try:
-                    return self._use(token, operation, scope, deadline, patience, repeat)
+                    return self._use(token, operation, scope, deadline, repeat)
                 except PermissionDenied as denial:
                     # Other threads may have used the token up; then Vault refused nothing.
                     asked = denial.status is not None
@@ -317,7 +310,7 @@ class Session:
                         raise
                     with _not_sent():
                         other = self.authenticator.after_denial(
-                            token, denial, deadline, patience, policy_login=refused is None
+                            token, denial, deadline, policy_login=refused is None
                         )
                     if other is None:
                         raise
@@ -337,7 +330,6 @@ class Session:
         operation: Callable[[Token], T],
         scope: str,
         deadline: Deadline,
-        patience: float,
         repeat: Callable[[VaultUnavailable], bool],
     ) -> T:
         try:
@@ -345,7 +337,6 @@ class Session:
                 lambda: _spend(token, operation),
                 scope=scope,
                 deadline=deadline,
-                patience=patience,
                 repeat=repeat,
             )
         finally:
@@ -354,11 +345,11 @@ class Session:
         self.last_success = clock()
         return result
 
-    def _hold(self, deadline: Deadline, patience: float) -> Token:
+    def _hold(self, deadline: Deadline) -> Token:
         """Return the current token, marked as in use so that no thread revokes it."""
         while True:
             with _not_sent():
-                token = self._token(deadline, patience)
+                token = self._token(deadline)
             token.begin()
             # It may have been replaced just now, and soon be revoked.
             if token is self.authenticator.current:

@@ -74,9 +74,9 @@ class ReplacesAJwtTokenAfterItsEnd(ReferenceSubject):
         assert isinstance(method, JwtFile)
         log_in = method.log_in
 
-        def past_its_end(deadline: Deadline, patience: float) -> HeldToken:
+        def past_its_end(deadline: Deadline) -> HeldToken:
             time.sleep(max(0.0, self._over - time.monotonic()))  # the caller has two seconds
-            token = log_in(deadline, patience)
+            token = log_in(deadline)
             self._over = token.expires_at + self.after
             return token
 

@@ -33,10 +33,10 @@ from tests.mutants.reference_clients import (
 class _LeasesTwo(Leases):
     times = 2
 
-    def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
+    def _replace(self, held: Held, deadline: Deadline, reason: str) -> Grant:
         for _ in range(self.times - 1 if self._is_for(reason) else 0):
-            super()._replace(held, deadline, patience, reason)
-        return super()._replace(held, deadline, patience, reason)
+            super()._replace(held, deadline, reason)
+        return super()._replace(held, deadline, reason)
 
     def _is_for(self, reason: str) -> bool:
         return reason != "start"
@@ -47,12 +47,12 @@ class _Silent(Leases):
 
     seconds = math.inf
 
-    def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
+    def _replace(self, held: Held, deadline: Deadline, reason: str) -> Grant:
         old = held.grant
         over = old is None or clock() >= old.expires_at + self.seconds
         if self._is_for(reason) and not over:
             raise VaultUnavailable("the lease has ended, and there is no other", sent=False)
-        return super()._replace(held, deadline, patience, reason)
+        return super()._replace(held, deadline, reason)
 
     def _is_for(self, reason: str) -> bool:
         return reason in ("token", "expired")
@@ -135,7 +135,7 @@ class LogsInForEachFailedLease(Leases):
             return super()._ask_for_more(grant, deadline)
         except VaultError:
             with contextlib.suppress(VaultError):
-                self._authenticator._method.log_in(Deadline(self._timeout), 0.0)
+                self._authenticator._method.log_in(Deadline(self._timeout, 0.0))
             raise
 
 
@@ -175,10 +175,10 @@ class ReplacesAtALostAnswer(RenewsAtShare):
             grant.renewable = False  # remembered while the circuit lets nothing through
             return "not_renewable"
 
-    def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
+    def _replace(self, held: Held, deadline: Deadline, reason: str) -> Grant:
         for _ in range(self.times - 1 if reason == "not_renewable" else 0):
-            super()._replace(held, deadline, patience, reason)
-        return super()._replace(held, deadline, patience, reason)
+            super()._replace(held, deadline, reason)
+        return super()._replace(held, deadline, reason)
 
 
 # LEASE-04
@@ -225,9 +225,9 @@ class RenewsLeasesWithoutAPause(RenewsAtShare):
             held.due = grant.granted_at + 0.85 * grant.life
         return held.due - clock()
 
-    def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
+    def _replace(self, held: Held, deadline: Deadline, reason: str) -> Grant:
         self._tried = 0
-        return super()._replace(held, deadline, patience, reason)
+        return super()._replace(held, deadline, reason)
 
 
 class LogsInForDeniedRenewals(Leases):
@@ -242,7 +242,7 @@ class LogsInForDeniedRenewals(Leases):
         if self._logged_in < self.most:
             self._logged_in += 1
             with contextlib.suppress(VaultError):
-                self._authenticator._method.log_in(Deadline(self._timeout), 0.0)
+                self._authenticator._method.log_in(Deadline(self._timeout, 0.0))
         if self._logged_in < self.most and grant.remaining > 0.15 * grant.life:
             held.due = clock() + 0.5
             return None
@@ -282,10 +282,10 @@ class StopsRenewingLeasesAfterASeal(Leases):
             held.due = wait = math.inf
         return wait
 
-    def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
+    def _replace(self, held: Held, deadline: Deadline, reason: str) -> Grant:
         if self._over:
             raise VaultUnavailable("nobody keeps the leases any more", sent=False)
-        return super()._replace(held, deadline, patience, reason)
+        return super()._replace(held, deadline, reason)
 
 
 class _MeetsEachPage(Leases):
@@ -417,9 +417,9 @@ class RenewsALeaseToTheVeryEnd(RenewsAtShare):
         self._capped += grant.life + 1.0 < grant.increment
         return reason
 
-    def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
+    def _replace(self, held: Held, deadline: Deadline, reason: str) -> Grant:
         self._capped = 0
-        return super()._replace(held, deadline, patience, reason)
+        return super()._replace(held, deadline, reason)
 
 
 class ReplacesACredentialAfterHalfItsLife(NeverRenewsALease, RenewsAtShare):
@@ -451,10 +451,10 @@ class LosesItsLeasesAfterALostAnswer(Leases):
             held.due = wait = math.inf
         return wait
 
-    def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
+    def _replace(self, held: Held, deadline: Deadline, reason: str) -> Grant:
         if self._lost:
             raise VaultUnavailable("nobody keeps the leases any more", sent=False)
-        return super()._replace(held, deadline, patience, reason)
+        return super()._replace(held, deadline, reason)
 
 
 class _Patient(Leases):

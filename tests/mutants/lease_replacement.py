@@ -70,12 +70,12 @@ class NeverLogsInAgainForALease(Leasing):
         session = self.client._session()
         careful, denied_at = session._with_token, math.inf
 
-        def careless(operation, *, deadline, patience, **rest):  # type: ignore[no-untyped-def]  # as `WithToken`
+        def careless(operation, *, deadline, **rest):  # type: ignore[no-untyped-def]  # as `WithToken`
             nonlocal denied_at
             if time.monotonic() >= denied_at + self.after:
-                return careful(operation, deadline=deadline, patience=patience, **rest)
+                return careful(operation, deadline=deadline, **rest)
             try:
-                return operation(session._token(deadline, patience))
+                return operation(session._token(deadline))
             except PermissionDenied as denial:
                 denied_at = min(denied_at, time.monotonic())
                 raise VaultUnavailable(str(denial), sent=False) from denial
@@ -90,7 +90,7 @@ class ReplacesACredentialForEachReport(Leases):
         held, deadline = self._by_path[path], Deadline(self._timeout)
         with held.alone(deadline):
             if self._heeds(held, username):
-                self._replace(held, deadline, self._timeout, "refused")
+                self._replace(held, deadline, "refused")
 
     def _heeds(self, held: Held, username: str) -> bool:
         """Return whether a report of that user counts."""
@@ -393,14 +393,14 @@ class PausesForTooLongAfterAFailingEngine(Leases):
     after: type[VaultError] = ServerFailed
     _until = 0.0
 
-    def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
+    def _replace(self, held: Held, deadline: Deadline, reason: str) -> Grant:
         left = self._until - time.monotonic()
         if left > 0 and held.error is not None:
             known = held.error.again()
             known.retry_in, known.echo = left, True
             raise known
         try:
-            return super()._replace(held, deadline, patience, reason)
+            return super()._replace(held, deadline, reason)
         except self.after as error:
             if not error.echo:  # Vault's own answer
                 self._until = time.monotonic() + self.seconds
@@ -483,11 +483,11 @@ class RenewsNoOtherLeaseWhileOneFails(Leases):
                 break
         return min(waits, default=None)
 
-    def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
+    def _replace(self, held: Held, deadline: Deadline, reason: str) -> Grant:
         others = (other for other in self._by_path.values() if other is not held)
         if reason == "expired" and any(other.pause is not None for other in others):
             raise VaultUnavailable("its turn has not come", sent=False)
-        return super()._replace(held, deadline, patience, reason)
+        return super()._replace(held, deadline, reason)
 
 
 class _Nothing(Grant):

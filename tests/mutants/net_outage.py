@@ -197,10 +197,10 @@ class TriesOnceForAWholeSecret(LazyClient):
 class RequestsACredentialAgainAfterALostAnswer(Leases):
     """Retries a request for a credential as if it were a read."""
 
-    def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
+    def _replace(self, held: Held, deadline: Deadline, reason: str) -> Grant:
         while True:
             try:
-                return super()._replace(held, deadline, patience, reason)
+                return super()._replace(held, deadline, reason)
             except VaultUnavailable as error:
                 if deadline.passed or not error.sent:
                     raise

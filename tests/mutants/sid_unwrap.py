@@ -32,8 +32,7 @@ from vault_harness.judge.subjects.reference import ReferenceSubject
 class _Opens(WrappedSecretId):
     """Opens what is in the file again and again."""
 
-    def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
-        del patience
+    def _open(self, wrapping: str, deadline: Deadline) -> str:
         for _ in range(3):
             with contextlib.suppress(VaultError):
                 answer = self._api.unwrap(wrapping, deadline)
@@ -63,9 +62,9 @@ class LogsInWithoutASecretId(OpensAnyWrappingToken):
         assert wrapped is not None
         load = wrapped.load
 
-        def whatever(deadline: Deadline, patience: float) -> str:
+        def whatever(deadline: Deadline) -> str:
             with contextlib.suppress(VaultError):
-                return load(deadline, patience)
+                return load(deadline)
             return ""
 
         wrapped.load = whatever  # type: ignore[method-assign]  # that is its fault
@@ -90,8 +89,7 @@ class _OpensTwice(WrappedSecretId):
 
     tries = 2
 
-    def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
-        del patience
+    def _open(self, wrapping: str, deadline: Deadline) -> str:
         away: VaultUnavailable | None = None
         for _ in range(self.tries):
             try:
@@ -127,8 +125,7 @@ class _PausesAfterALoss(WrappedSecretId):
     rests = 0.8
     _lost: tuple[str, float] = "", 0.0
 
-    def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
-        del patience
+    def _open(self, wrapping: str, deadline: Deadline) -> str:
         lost, at = self._lost
         if lost == wrapping and time.monotonic() < at + self.rests:
             raise VaultUnavailable("the answer to an unwrap was lost a moment ago")
@@ -147,9 +144,9 @@ class _NeverKnows(_PausesAfterALoss):
 
     _spent = ""
 
-    def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
+    def _open(self, wrapping: str, deadline: Deadline) -> str:
         if wrapping != self._spent:
-            if opened := super()._open(wrapping, deadline, patience):
+            if opened := super()._open(wrapping, deadline):
                 return opened
             self._spent = wrapping
         raise VaultUnavailable("nothing came out of the wrapping token")
@@ -162,9 +159,9 @@ class TreatsASpentWrappingTokenAsAnOutage(OpensAWrappingTokenTwice):
 class TreatsAnOutageAsASpentWrappingToken(WrappedSecretId):
     """Takes a failed try for a spent token."""
 
-    def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
+    def _open(self, wrapping: str, deadline: Deadline) -> str:
         try:
-            return super()._open(wrapping, deadline, patience)
+            return super()._open(wrapping, deadline)
         except VaultUnavailable:
             return ""
 
@@ -180,10 +177,10 @@ class _RefusedByAGateway(Api):
 
 
 class TreatsAGatewayPageAsASpentWrappingToken(WrappedSecretId):
-    def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
+    def _open(self, wrapping: str, deadline: Deadline) -> str:
         self._api = copy.copy(self._api)
         self._api.__class__ = _RefusedByAGateway
-        return super()._open(wrapping, deadline, patience)
+        return super()._open(wrapping, deadline)
 
 
 class PausesAfterALostUnwrap(OpensAWrappingTokenTwice):
@@ -207,9 +204,9 @@ class LooksAtItsWrappingTokenOnce(ReferenceSubject):
 class ChecksOnlyItsFirstWrappingToken(WrappedSecretId):
     """It opens any later one."""
 
-    def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
+    def _open(self, wrapping: str, deadline: Deadline) -> str:
         if not self._opened.secret_id:
-            return super()._open(wrapping, deadline, patience)
+            return super()._open(wrapping, deadline)
         try:
             answer = self._api.unwrap(wrapping, deadline)
         except (RequestRefused, PermissionDenied):
@@ -249,20 +246,20 @@ class KeepsAndUnwraps(UnwrapsBy):
 class UnwrapsTheSameTokenAtEachLogin(WrappedSecretId):
     """Unwraps the token in the file, also a spent one."""
 
-    def load(self, deadline: Deadline, patience: float) -> str:
+    def load(self, deadline: Deadline) -> str:
         self._opened.wrapping = ""
-        return super().load(deadline, patience)
+        return super().load(deadline)
 
 
 class TriesASpentWrappingTokenAtEachLogin(WrappedSecretId):
     """Tries to unwrap the same token before each login but the first."""
 
-    def load(self, deadline: Deadline, patience: float) -> str:
+    def load(self, deadline: Deadline) -> str:
         if self._opened.secret_id:
             with contextlib.suppress(VaultError):
                 answer = self._api.unwrap(self._opened.wrapping, deadline)
                 self._opened.secret_id = str(answer["data"]["secret_id"])
-        return super().load(deadline, patience)
+        return super().load(deadline)
 
 
 MUTANTS = by_name(

@@ -356,7 +356,7 @@ class AsksForItsCapabilitiesBeforeAWrite(Tweaked):
         may = session._api._transport.request(
             "POST",
             "sys/capabilities-self",
-            token=session.authenticator.token(deadline, 1.0).text,
+            token=session.authenticator.token(deadline).text,
             body={"paths": [where]},
             deadline=deadline,
         )

@@ -122,9 +122,7 @@ class _AsksByItself(GoesByTtl):
     def _look_on(self, path: str) -> None:
         while not self._end.wait(self.every):
             with contextlib.suppress(VaultError):
-                self.client._session().fetch_static(
-                    path, self._deadline(), patience=self.client.config.timeout
-                )
+                self.client._session().fetch_static(path, self._deadline())
 
     def _deadline(self) -> Deadline:
         return Deadline(self.client.config.timeout)

@@ -98,7 +98,7 @@ def test_the_walk_finds_what_frames_hold(hunt: Hunt) -> None:
     wanted = {hunt.environ["VAULT_SECRET_ID"], WRITTEN}
 
     def found() -> bool:
-        late = hunt.fail(lambda: session.fetch("a/b", Deadline(0.2), patience=0.2, version=None))
+        late = hunt.fail(lambda: session.fetch("a/b", Deadline(0.2), version=None))
         lost = hunt.fail(lambda: session.write("a/b", {"K": WRITTEN}, Deadline(0.2), cas=None))
         there = set(hunt.leaks(text for error in (late, lost) for text in exposed(error)))
         return wanted <= there and len(there) >= 4

@@ -84,7 +84,7 @@ class Calls(RuleBasedStateMachine):
     @precondition(lambda self: len(self.pending) < 8)
     @rule()
     def call(self) -> None:
-        made = self.pool.submit(self.errands.run, self.begin, Deadline(LONG), LONG)
+        made = self.pool.submit(self.errands.run, self.begin, Deadline(LONG))
         if self.closed:
             assert isinstance(made.exception(LONG), ClientClosed)
         elif self.token is not None:

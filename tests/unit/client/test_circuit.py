@@ -38,13 +38,12 @@ class Setup:
         return self.retrier.run(
             operation,  # type: ignore[arg-type]  # a function, as the tests give it
             scope=scope,
-            deadline=Deadline(seconds),
-            patience=patience,
+            deadline=Deadline(seconds, patience),
             repeat=always,
         )
 
     def fail(self, error: VaultUnavailable = SEALED, scope: str = "x") -> None:
-        self.circuit.failed(self.circuit.admit(scope, Deadline(1), 0), error.again())
+        self.circuit.failed(self.circuit.admit(scope, Deadline(1, 0)), error.again())
 
 
 def failing(times: int, error: VaultError = SEALED) -> object:
@@ -123,7 +122,7 @@ def test_one_probe_for_all() -> None:
 def test_failures_of_one_moment_count_once() -> None:
     """They lengthen the pause once."""
     setup = Setup(cap=60.0)
-    permits = [setup.circuit.admit("x", Deadline(1), 0) for _ in range(100)]
+    permits = [setup.circuit.admit("x", Deadline(1, 0)) for _ in range(100)]
     for permit in permits:
         setup.circuit.failed(permit, SEALED.again())
     outage = setup.circuit.outage
@@ -171,7 +170,7 @@ def test_retry_after_holds_everybody_back() -> None:
 def test_an_earlier_request_does_not_shorten_a_wait() -> None:
     """The wait is that of a Retry-After."""
     setup = Setup()
-    under_way = setup.circuit.admit("x", Deadline(1), 0)
+    under_way = setup.circuit.admit("x", Deadline(1, 0))
     setup.fail(VaultSealed("later", retry_in=0.5))
     started = time.monotonic()
     setup.circuit.succeeded(under_way)
@@ -247,7 +246,6 @@ def test_switched_off() -> None:
                 failing(9),  # type: ignore[arg-type]  # a function, as the tests give it
                 scope="x",
                 deadline=Deadline(5),
-                patience=5,
                 repeat=always,
             )
     assert events == []
@@ -263,18 +261,18 @@ def test_an_attempt_that_outlives_its_call(seconds: float, names: list[str]) -> 
     setup = Setup()
     told: list[VaultError | None] = []
     seen: list[str] = []
-    deadline = Outliving(Deadline(seconds), 5.0, told.append)
+    deadline = Outliving(Deadline(seconds, 9.0), 5.0, told.append)
 
     def ask() -> object:
         assert deadline.goes_on()
         assert deadline.remaining() > 1.0
-        setup.circuit.succeeded(setup.circuit.admit("read", Deadline(1.0), 1.0))
+        setup.circuit.succeeded(setup.circuit.admit("read", Deadline(1.0)))
         assert not deadline.goes_on()
         seen.extend([*(event.name for event in setup.events), "asked"])
         raise VaultTimeout("never")
 
     with pytest.raises(VaultTimeout, match="never"):
-        setup.retrier.run(ask, scope="login", deadline=deadline, patience=9.0, repeat=always)
+        setup.retrier.run(ask, scope="login", deadline=deadline, repeat=always)
     assert [str(error) for error in told] == ["Vault did not answer in time"]
     later = [event.name for event in setup.events][len(seen) - 1 :]
     assert [*seen, *later] == names

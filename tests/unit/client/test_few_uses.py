@@ -34,7 +34,7 @@ def session(session: Session) -> Session:
 
 
 def read(session: Session) -> None:
-    session.fetch("a/b", Deadline(5.0), patience=5.0, version=None)
+    session.fetch("a/b", Deadline(5.0), version=None)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_an_outage_uses_nothing_up(session: Session, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(Api, "read_secret", refuse)
     with pytest.raises(VaultUnreachable):
-        session.fetch("a/b", Deadline(0.5), patience=0.5, version=None)
+        session.fetch("a/b", Deadline(0.5), version=None)
     token = session.authenticator.current
     assert token is not None
     assert len(tries) > USES
@@ -100,18 +100,18 @@ def test_an_error_before_the_request_ends_no_outage(said: VaultError, over: bool
     """It says nothing about Vault."""
     backoff = Backoff(0.01)
     circuit = Circuit(backoff, Notifier(None))
-    circuit.failed(circuit.admit("x", Deadline(1.0), 0.0), VaultUnreachable("refused"))
+    circuit.failed(circuit.admit("x", Deadline(1.0, 0.0)), VaultUnreachable("refused"))
 
     def fail() -> None:
         raise said
 
     with pytest.raises(type(said)):
         Retrier(circuit, backoff, timeout=1.0).run(
-            fail, scope="x", deadline=Deadline(1.0), patience=1.0, repeat=always
+            fail, scope="x", deadline=Deadline(1.0), repeat=always
         )
     assert (circuit.outage is None) is over
     if not over:
-        circuit.admit("x", Deadline(1.0), 1.0)  # the next attempt may probe
+        circuit.admit("x", Deadline(1.0))  # the next attempt may probe
 
 
 @pytest.mark.parametrize("quicker", [1, 3, 9])

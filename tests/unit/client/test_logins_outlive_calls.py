@@ -207,7 +207,7 @@ def test_an_unsent_login_ends_with_its_call(vault: SlowVault) -> None:
     with VaultClient(environ=vault.environ, timeout=2 * LONG) as client:
         circuit = client._session().circuit
         limited = RateLimited("too many requests", retry_in=1.0)
-        circuit.failed(circuit.admit("other", Deadline(LONG), 0.0), limited)
+        circuit.failed(circuit.admit("other", Deadline(LONG, 0.0)), limited)
         fails(lambda: client.get_secret("a", "KEY", timeout=SHORT), RateLimited)
         idle(client)
         assert vault.asked == []
@@ -237,7 +237,7 @@ def test_an_outage_begins_with_the_call_that_is_over(vault: SlowVault) -> None:
             outage = client._session().circuit.outage
             assert outage is not None
             assert outage.prober is None
-            fails(lambda: client._session().authenticator.token(Deadline(LONG), 0.0))
+            fails(lambda: client._session().authenticator.token(Deadline(LONG, 0.0)))
         wait_until(lambda: len(heard.names) == 3, "the token", timeout=LONG)
         assert heard.names == ["outage_began", "recovered", "authenticated"]
         assert heard.threads[1:] == ["vault-login"] * 2

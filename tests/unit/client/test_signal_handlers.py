@@ -251,16 +251,16 @@ def test_in_the_midst_of_looking_a_name_up(monkeypatch: pytest.MonkeyPatch) -> N
 def test_in_the_midst_of_finding_out_whether_vault_is_back() -> None:
     """The handler does not wait for the probe that it has interrupted."""
     circuit = Circuit(Backoff(1.0), Notifier(None))
-    circuit.failed(circuit.admit("read a", Deadline(5.0), 5.0), VaultSealed("sealed"))
+    circuit.failed(circuit.admit("read a", Deadline(5.0)), VaultSealed("sealed"))
     outage = circuit.outage
     assert outage is not None
     outage.next_attempt = 0.0
-    probe = circuit.admit("read a", Deadline(5.0), 5.0)
+    probe = circuit.admit("read a", Deadline(5.0))
     assert probe.probes
-    with handling(lambda: circuit.admit("read b", Deadline(5.0), 5.0)) as handler:
+    with handling(lambda: circuit.admit("read b", Deadline(5.0))) as handler:
         signal.raise_signal(signal.SIGUSR1)
 
     assert [type(error) for error in handler.failed] == [VaultSealed]
     assert handler.took < AT_ONCE
     circuit.succeeded(probe)
-    assert circuit.admit("read b", Deadline(5.0), 5.0).probes == ()
+    assert circuit.admit("read b", Deadline(5.0)).probes == ()

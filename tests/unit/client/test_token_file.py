@@ -26,7 +26,7 @@ def session(tmp_path: Path) -> Iterator[Session]:
 def read(session: Session, monkeypatch: pytest.MonkeyPatch, **known: Any) -> Token:
     """Return the token after this answer of Vault."""
     monkeypatch.setattr(Api, "look_up", lambda *_: {"data": {"type": "service", **known}})
-    return session.authenticator.token(Deadline(5.0), 0.0)
+    return session.authenticator.token(Deadline(5.0, 0.0))
 
 
 def test_its_last_second(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
