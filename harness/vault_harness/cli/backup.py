@@ -198,9 +198,8 @@ def keys_here(stack: LocalStack) -> Keys:
 
 def _say_seal_key(stack: LocalStack, keys: Keys) -> None:
     """Report whether the backup holds the key that unseals this Vault."""
-    from vault_harness.local.engine.cloud_seal import CLOUD_SEALS
     from vault_harness.local.engine.provider import HOLDER_NAME
-    from vault_harness.local.engine.seal import seal_stanza
+    from vault_harness.local.engine.seal import CLOUD_SEALS, seal_stanza
 
     if keys.static_key:
         say("with the key of the static seal, without which the recovery keys open nothing")

@@ -376,7 +376,7 @@ def destroy(yes: bool = False, dry_run: bool = False) -> None:
 
 
 def _check_seal(stack: LocalStack, kind: SealKind | None) -> None:
-    from vault_harness.local.engine.cloud_seal import CLOUD_SEALS
+    from vault_harness.local.engine.seal import CLOUD_SEALS
 
     if kind is None:
         raise wrong(

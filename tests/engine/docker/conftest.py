@@ -11,9 +11,9 @@ from docker.errors import APIError
 from vault_harness.errors import ImageMissing, ProgramMissing
 from vault_harness.local.engine.docker.compose import LABEL_PROJECT, find_compose, project_name
 from vault_harness.local.engine.docker.engine import DockerEngine, inspect_docker
+from vault_harness.local.engine.docker.network import DockerToxiproxy
 from vault_harness.local.engine.docker.node import DockerNode
 from vault_harness.local.engine.docker.state import require_balancer
-from vault_harness.local.engine.docker.toxiproxy import DockerToxiproxy
 from vault_harness.local.engine.docker_client import connected
 from vault_harness.local.engine.shape import NodeSpec
 from vault_harness.local.stack.local import LocalStack

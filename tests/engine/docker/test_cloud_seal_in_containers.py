@@ -10,12 +10,11 @@ import pytest
 from vault_harness.errors import CapabilityMissing, EngineError, ServerDied
 from vault_harness.local.dialect import OPENBAO
 from vault_harness.local.engine.choice import open_engine
-from vault_harness.local.engine.cloud_seal import CLOUD_SEALS
 from vault_harness.local.engine.docker.engine import DockerEngine
 from vault_harness.local.engine.docker.state import require
 from vault_harness.local.engine.docker_client import connected
 from vault_harness.local.engine.provider import SealCheck
-from vault_harness.local.engine.seal import SealKind
+from vault_harness.local.engine.seal import CLOUD_SEALS, SealKind
 from vault_harness.local.engine.shape import NodeSpec
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.settings import Settings

@@ -9,8 +9,8 @@ import requests
 from tests.running import Handler, serving
 from vault_harness.errors import EngineError
 from vault_harness.local.engine.docker.engine import DockerEngine
+from vault_harness.local.engine.docker.network import POOL, DockerToxiproxy
 from vault_harness.local.engine.docker.node import DockerNode
-from vault_harness.local.engine.docker.toxiproxy import POOL, DockerToxiproxy
 from vault_harness.local.engine.docker_client import connected
 from vault_harness.local.engine.ports import answers
 from vault_harness.local.engine.shape import ToxiproxyProcess

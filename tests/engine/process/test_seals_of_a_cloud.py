@@ -8,9 +8,8 @@ import pytest
 
 from vault_harness.errors import CapabilityMissing, EngineError, StackError
 from vault_harness.local.dialect import OPENBAO
-from vault_harness.local.engine.cloud_seal import CLOUD_SEALS
 from vault_harness.local.engine.provider import SealCheck
-from vault_harness.local.engine.seal import SealKind
+from vault_harness.local.engine.seal import CLOUD_SEALS, SealKind
 from vault_harness.local.programs import find_vault
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.settings import Settings

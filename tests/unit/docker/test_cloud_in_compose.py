@@ -13,7 +13,6 @@ import pytest
 
 from vault_harness.errors import SettingsError
 from vault_harness.local.dialect import OPENBAO
-from vault_harness.local.engine.cloud_seal import cloud_stanza, with_cloud_seal
 from vault_harness.local.engine.docker.cloud import (
     Told,
     check_same_variables,
@@ -22,7 +21,7 @@ from vault_harness.local.engine.docker.cloud import (
 )
 from vault_harness.local.engine.docker.inside import configuration
 from vault_harness.local.engine.docker.layout import SEAL_FILE_NAME, Layout
-from vault_harness.local.engine.seal import SealKind
+from vault_harness.local.engine.seal import SealKind, cloud_stanza, with_cloud_seal
 from vault_harness.local.engine.shape import NodeSpec
 from vault_harness.settings import Settings
 

@@ -15,11 +15,10 @@ from docker.errors import APIError
 
 from vault_harness.errors import EngineError, SettingsError, StackError
 from vault_harness.local.dialect import OPENBAO
-from vault_harness.local.engine.cloud_seal import cloud_stanza
 from vault_harness.local.engine.docker.cluster import DockerCluster
 from vault_harness.local.engine.docker.layout import NODES_FILE_NAME, SEAL_FILE_NAME
 from vault_harness.local.engine.docker.stack import ENV_FILE_NAME
-from vault_harness.local.engine.seal import SealKind, stanza_path
+from vault_harness.local.engine.seal import SealKind, cloud_stanza, stanza_path
 from vault_harness.local.stack.record import StackRecordFile
 from vault_harness.settings import Settings
 

@@ -9,7 +9,6 @@ import pytest
 
 from vault_harness.errors import CapabilityMissing, EngineError
 from vault_harness.local.dialect import OPENBAO
-from vault_harness.local.engine.cloud_seal import with_cloud_seal
 from vault_harness.local.engine.docker import cluster
 from vault_harness.local.engine.docker import engine as engine_module
 from vault_harness.local.engine.docker.cluster import DockerCluster
@@ -31,6 +30,7 @@ from vault_harness.local.engine.seal import (
     seal_stanza,
     stanza_path,
     static_key_path,
+    with_cloud_seal,
 )
 from vault_harness.local.engine.shape import Engine, EngineName, NodeSpec
 from vault_harness.local.stack.choice import open_provider

@@ -6,7 +6,7 @@ import pytest
 
 from vault_harness.errors import StackError
 from vault_harness.local.dialect import OPENBAO, VAULT
-from vault_harness.local.engine.product import check_product
+from vault_harness.local.engine.configuration import check_product
 
 
 def with_data(directory: Path) -> Path:

@@ -14,8 +14,8 @@ from vault_harness.cli import operator as stack_module
 from vault_harness.cli import run
 from vault_harness.errors import CapabilityMissing
 from vault_harness.local.dialect import OPENBAO, VAULT
+from vault_harness.local.engine.configuration import check_seal_of_product
 from vault_harness.local.engine.docker import cluster
-from vault_harness.local.engine.product import check_seal_of_product
 from vault_harness.local.engine.seal import SealKind
 from vault_harness.local.engine.shape import Engine
 from vault_harness.local.stack.local import LocalStack

@@ -11,9 +11,9 @@ import pytest
 
 from vault_harness.errors import ProgramMissing, SettingsError
 from vault_harness.local.dialect import OPENBAO, VAULT
-from vault_harness.local.engine.cloud_seal import CLOUD_SEALS, cloud_stanza, with_cloud_seal
 from vault_harness.local.engine.configuration import Place, as_text, server_configuration
 from vault_harness.local.engine.process.spawn import child_environment
+from vault_harness.local.engine.seal import CLOUD_SEALS, cloud_stanza, with_cloud_seal
 from vault_harness.local.engine.shape import NodeSpec
 from vault_harness.settings import Settings
 

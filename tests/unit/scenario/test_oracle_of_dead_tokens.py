@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.judge.oracles.dead_tokens import PATIENCE
 from vault_harness.judge.oracles.standing import NEWS, no_request_with_a_dead_token
+from vault_harness.judge.oracles.tokens import PATIENCE
 from vault_harness.recorder.fault import Signature
 from vault_harness.recorder.history import SLACK
 from vault_harness.recorder.observations import Handshake

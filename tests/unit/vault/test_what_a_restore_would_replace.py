@@ -17,7 +17,7 @@ from vault_harness.operator.backup import (
     Contents,
     Keys,
     Opened,
-    acting,
+    progress,
     put_in,
     restore,
     restoring,
@@ -95,11 +95,11 @@ def test_a_token_that_is_replaced_stays_beside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It acts in the Vault of the old keyring and snapshot."""
-    monkeypatch.setattr(acting, "lives", lambda *_: False)
+    monkeypatch.setattr(progress, "lives", lambda *_: False)
     (tmp_path / "operator-token").write_text("of before")
     keys = Keys(Keyring(("a key",), 1, "root"), "of the backup")
 
-    kept = acting.put_keys(SimpleNamespace(), keys, tmp_path / "init.json")  # type: ignore[arg-type]
+    kept = progress.put_keys(SimpleNamespace(), keys, tmp_path / "init.json")  # type: ignore[arg-type]
 
     assert (tmp_path / "operator-token").read_text() == "of the backup"
     assert kept is not None
@@ -134,7 +134,7 @@ def test_nothing_is_kept_where_nothing_is_lost(tmp_path: Path, before: str) -> N
     """There was no token, or the backup's own."""
     if before:
         (tmp_path / "operator-token").write_text(before)
-    assert acting.put_operator_token("the same", tmp_path) is None
+    assert progress.put_operator_token("the same", tmp_path) is None
     assert [path.name for path in tmp_path.iterdir()] == ["operator-token"]
 
 

@@ -56,15 +56,6 @@ from vault_harness.judge.oracles.herd import (
     renewals_hold_up_nobody,
     still_waiting,
 )
-from vault_harness.judge.oracles.lives import (
-    last_grant,
-    no_refused_read,
-    renewals_at_most,
-    renewed_or_replaced,
-    renews_again,
-    renews_within,
-    replaced_before_the_end,
-)
 from vault_harness.judge.oracles.logins import (
     bad_logins_at_most,
     last_pause,
@@ -103,6 +94,15 @@ from vault_harness.judge.oracles.requests import (
     requests_at_most,
 )
 from vault_harness.judge.oracles.standing import asks_no_more_than_before
+from vault_harness.judge.oracles.tokens import (
+    last_grant,
+    no_refused_read,
+    renewals_at_most,
+    renewed_or_replaced,
+    renews_again,
+    renews_within,
+    replaced_before_the_end,
+)
 
 __all__ = [
     "READ_VERBS",

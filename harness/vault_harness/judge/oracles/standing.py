@@ -15,9 +15,9 @@ from math import inf
 
 from vault_harness.judge.oracles.base import HANDOVER, Oracle, bursts, counted, requests, times
 from vault_harness.judge.oracles.callers import READ_VERBS, READS, late_end
-from vault_harness.judge.oracles.dead_tokens import NEWS, no_request_with_a_dead_token
 from vault_harness.judge.oracles.profile import came_through, holders
 from vault_harness.judge.oracles.requests import A_SECRET, _unbidden, kept_unasked
+from vault_harness.judge.oracles.tokens import NEWS, no_request_with_a_dead_token
 from vault_harness.judge.verdict import Finding
 from vault_harness.recorder.fault import Fault
 from vault_harness.recorder.history import SLACK, History, between

@@ -29,9 +29,8 @@ from typing import Any, Literal, NoReturn
 
 from vault_harness import files
 from vault_harness.errors import HarnessError, OperatorError, StackError, named
-from vault_harness.local.engine.cloud_seal import CLOUD_SEALS
 from vault_harness.local.engine.provider import NODE_NAME, NODES_DIRECTORY, Endpoints, StackProvider
-from vault_harness.local.engine.seal import SealKind, seal_stanza
+from vault_harness.local.engine.seal import CLOUD_SEALS, SealKind, seal_stanza
 from vault_harness.local.stack import sealing
 from vault_harness.local.stack.data_dir import SEAL_MIGRATION_NAME
 from vault_harness.local.stack.members import health_of

@@ -7,9 +7,8 @@ import time
 from dataclasses import replace
 
 from vault_harness.errors import SettingsError, StackError, named, without_frames
-from vault_harness.local.engine.cloud_seal import CLOUD_SEALS
 from vault_harness.local.engine.provider import Endpoints, SealCheck, holds_data
-from vault_harness.local.engine.seal import SealKind
+from vault_harness.local.engine.seal import CLOUD_SEALS, SealKind
 from vault_harness.local.stack import client_path, data_dir, members, sealing
 from vault_harness.local.stack.here import Opener, StackHere
 from vault_harness.local.stack.opening import Unsealed

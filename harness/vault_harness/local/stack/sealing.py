@@ -19,8 +19,7 @@ from typing import Any, cast
 from vault_harness import files
 from vault_harness.addresses import base_url
 from vault_harness.errors import SettingsError, StackError, named
-from vault_harness.local.engine.cloud_seal import CLOUD_SEALS, cloud_stanza
-from vault_harness.local.engine.product import check_seal_of_product
+from vault_harness.local.engine.configuration import check_seal_of_product
 from vault_harness.local.engine.provider import (
     HOLDER_NAME,
     Endpoints,
@@ -30,8 +29,10 @@ from vault_harness.local.engine.provider import (
 )
 from vault_harness.local.engine.seal import (
     ACCESS_KEYS_NAME,
+    CLOUD_SEALS,
     SEAL_DIRECTORY,
     SealKind,
+    cloud_stanza,
     seal_stanza,
     stanza_path,
     static_key_path,

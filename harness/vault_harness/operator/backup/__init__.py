@@ -1,7 +1,6 @@
 """Encrypted backups of a Vault and of its keys."""
 
 from vault_harness.local.vault.keyring import unfinished_keyring
-from vault_harness.operator.backup.acting import TokensEnded
 from vault_harness.operator.backup.contents import Comparison, Contents, compare, take_contents
 from vault_harness.operator.backup.drills import Copy, DrillReport, drill
 from vault_harness.operator.backup.files import (
@@ -37,6 +36,7 @@ from vault_harness.operator.backup.make import (
     make_backup,
     write_backup,
 )
+from vault_harness.operator.backup.progress import TokensEnded
 from vault_harness.operator.backup.restoring import Restored, put_in, restore
 
 __all__ = [

@@ -24,8 +24,8 @@ from vault_harness.local.vault.admin import VaultAdmin, alive
 from vault_harness.local.vault.connection import SealStatus
 from vault_harness.local.vault.keyring import Keyring, keep_beside
 from vault_harness.local.vault.tokens import operator_token
-from vault_harness.operator.backup.acting import put_operator_token
 from vault_harness.operator.backup.files import Keys
+from vault_harness.operator.backup.progress import put_operator_token
 
 _UNSEAL_SECONDS = 30.0
 

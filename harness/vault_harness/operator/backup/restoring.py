@@ -48,7 +48,6 @@ from vault_harness.local.vault.tokens import (
     needing_root,
 )
 from vault_harness.local.written_ahead import Checkpoint
-from vault_harness.operator.backup.acting import acting_on, put_keys
 from vault_harness.operator.backup.contents import Comparison, Contents, compare
 from vault_harness.operator.backup.files import Keys, Opened, check_snapshot
 from vault_harness.operator.backup.make import take_snapshot
@@ -58,6 +57,7 @@ from vault_harness.operator.backup.progress import (
     RESTORE_SECONDS,
     SETTLE_SECONDS,
     Remake,
+    acting_on,
     await_on_all,
     await_taken,
     check_nodes,
@@ -66,6 +66,7 @@ from vault_harness.operator.backup.progress import (
     lives,
     must_start_again,
     parted,
+    put_keys,
     rebuild,
 )
 from vault_harness.waiting import Awaited

@@ -22,12 +22,13 @@ from vault_harness.errors import (
     without_frames,
 )
 from vault_harness.local.engine.choice import open_engine
-from vault_harness.local.engine.cloud_seal import CLOUD_SEALS, cloud_stanza
+from vault_harness.local.engine.configuration import check_seal_of_product
 from vault_harness.local.engine.folders import run_directory
-from vault_harness.local.engine.product import check_seal_of_product
 from vault_harness.local.engine.provider import StackProvider
 from vault_harness.local.engine.seal import (
+    CLOUD_SEALS,
     SealKind,
+    cloud_stanza,
     seal_stanza,
 )
 from vault_harness.local.engine.shape import Engine, Node, NodeSpec

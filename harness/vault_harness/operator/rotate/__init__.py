@@ -8,6 +8,7 @@ from vault_harness.operator.rotate.password_server import (
     ServerUnreachableError,
 )
 from vault_harness.operator.rotate.postgresql import PostgreSQL
+from vault_harness.operator.rotate.record import Target, find_targets, known_targets
 from vault_harness.operator.rotate.redis import Redis
 from vault_harness.operator.rotate.rotation import (
     POSTGRESQL_VARIABLE,
@@ -28,7 +29,6 @@ from vault_harness.operator.rotate.secret_id import (
     plan_secret_id,
     rotate_secret_id,
 )
-from vault_harness.operator.rotate.targets import Target, find_targets, known_targets
 
 __all__ = [
     "rotate_secret_id",

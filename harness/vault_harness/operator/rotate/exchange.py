@@ -18,8 +18,7 @@ from vault_harness.operator.rotate.password_server import (
     ServerRefusedError,
     ServerUnreachableError,
 )
-from vault_harness.operator.rotate.record import RotationRecord, load
-from vault_harness.operator.rotate.targets import Target
+from vault_harness.operator.rotate.record import RotationRecord, Target, load
 from vault_harness.waiting import rest
 
 _ATTEMPTS = 5

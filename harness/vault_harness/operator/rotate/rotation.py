@@ -39,9 +39,8 @@ from vault_harness.operator.rotate.exchange import (
 )
 from vault_harness.operator.rotate.password_server import PasswordServer, ServerUnreachableError
 from vault_harness.operator.rotate.postgresql import PostgreSQL
-from vault_harness.operator.rotate.record import load, record_file
+from vault_harness.operator.rotate.record import Target, load, record_file
 from vault_harness.operator.rotate.redis import Redis
-from vault_harness.operator.rotate.targets import Target
 from vault_harness.urls import ServerKind
 
 FindServer = Callable[[ServerKind], PasswordServer | None]

@@ -15,8 +15,7 @@ from typing import Any
 
 from vault_harness import files
 from vault_harness.errors import SettingsError, named
-from vault_harness.local.engine.cloud_seal import PLUGIN_VARIABLE
-from vault_harness.local.engine.seal import ACCESS_KEYS_NAME
+from vault_harness.local.engine.seal import ACCESS_KEYS_NAME, PLUGIN_VARIABLE
 from vault_harness.local.engine.shape import NodeSpec
 
 PLUGINS = "/vault/plugins"

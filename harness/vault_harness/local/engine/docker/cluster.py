@@ -14,6 +14,7 @@ from vault_harness import files
 from vault_harness.addresses import base_url
 from vault_harness.errors import CapabilityMissing, EngineError, HarnessError, named
 from vault_harness.local.dialect import Dialect
+from vault_harness.local.engine.configuration import check_product
 from vault_harness.local.engine.docker.compose import NETWORK
 from vault_harness.local.engine.docker.engine import DockerEngine
 from vault_harness.local.engine.docker.inside import API_PORT, CLUSTER_PORT, write_configuration
@@ -44,7 +45,6 @@ from vault_harness.local.engine.members import (
     node_directory,
 )
 from vault_harness.local.engine.ports import LOOPBACK, PortLease, listens, seal_status_url
-from vault_harness.local.engine.product import check_product
 from vault_harness.local.engine.provider import (
     BALANCER_NAME,
     HOLDER_NAME,
@@ -55,8 +55,7 @@ from vault_harness.local.engine.provider import (
     SealCheck,
     tls_files,
 )
-from vault_harness.local.engine.seal import SEAL_DIRECTORY, holder_out_of_reach
-from vault_harness.local.engine.seal_check import check_seal
+from vault_harness.local.engine.seal import SEAL_DIRECTORY, check_seal, holder_out_of_reach
 from vault_harness.local.engine.shape import Engine, NodeSpec
 
 _NOTE = "cut.json"

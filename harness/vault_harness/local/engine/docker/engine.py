@@ -14,7 +14,6 @@ from vault_harness import files
 from vault_harness.closable import Closable
 from vault_harness.errors import CapabilityMissing, ProgramMissing, named
 from vault_harness.local.dialect import Dialect
-from vault_harness.local.engine.cloud_seal import with_cloud_seal
 from vault_harness.local.engine.docker.cloud import told
 from vault_harness.local.engine.docker.compose import find_compose
 from vault_harness.local.engine.docker.container import Container, Order
@@ -27,7 +26,7 @@ from vault_harness.local.engine.docker.inside import (
     seal_of,
 )
 from vault_harness.local.engine.docker.labels import OwnerProcess, remove_run, sweep
-from vault_harness.local.engine.docker.network import PrivateNetwork
+from vault_harness.local.engine.docker.network import DockerToxiproxy, PrivateNetwork
 from vault_harness.local.engine.docker.node import DockerNode, Surroundings
 from vault_harness.local.engine.docker.reaper import Reaper, start_ryuk_if_present
 from vault_harness.local.engine.docker.state import (
@@ -36,8 +35,8 @@ from vault_harness.local.engine.docker.state import (
     inspect_docker,
     require,
 )
-from vault_harness.local.engine.docker.toxiproxy import DockerToxiproxy
 from vault_harness.local.engine.docker_client import connect
+from vault_harness.local.engine.seal import with_cloud_seal
 from vault_harness.local.engine.shape import (
     IN_CONTAINERS,
     IN_CONTAINERS_ELSEWHERE,

@@ -12,7 +12,7 @@ from vault_harness.addresses import base_url
 from vault_harness.certificates import OPERATOR
 from vault_harness.errors import CapabilityMissing, PortTaken
 from vault_harness.local.dialect import Dialect
-from vault_harness.local.engine.configuration import AUDIT_LOG_NAME
+from vault_harness.local.engine.configuration import AUDIT_LOG_NAME, check_storage
 from vault_harness.local.engine.docker.container import Container
 from vault_harness.local.engine.docker.inside import (
     API_PORT,
@@ -22,7 +22,6 @@ from vault_harness.local.engine.docker.inside import (
     write_configuration,
 )
 from vault_harness.local.engine.ports import LOOPBACK, PortLease, answers, seal_status_url
-from vault_harness.local.engine.product import check_storage
 from vault_harness.local.engine.shape import (
     IN_CONTAINERS,
     IN_CONTAINERS_ELSEWHERE,

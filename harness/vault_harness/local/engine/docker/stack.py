@@ -12,8 +12,7 @@ from vault_harness import files
 from vault_harness.certificates import OPERATOR, TlsFiles
 from vault_harness.errors import EngineUnavailable, HarnessError, StackError, named
 from vault_harness.local.dialect import OPENBAO, VAULT, Dialect
-from vault_harness.local.engine.cloud_seal import with_cloud_seal
-from vault_harness.local.engine.configuration import AUDIT_LOG_NAME, DATA_NAME
+from vault_harness.local.engine.configuration import AUDIT_LOG_NAME, DATA_NAME, check_product
 from vault_harness.local.engine.docker.balancer import write_balancer_configuration
 from vault_harness.local.engine.docker.cloud import check_same_variables, told, variables_before
 from vault_harness.local.engine.docker.compose import LABEL_PROJECT, Compose, env_file_text
@@ -59,7 +58,6 @@ from vault_harness.local.engine.members import (
     refuse_other_engines_cluster,
 )
 from vault_harness.local.engine.ports import answers, seal_status_url
-from vault_harness.local.engine.product import check_product
 from vault_harness.local.engine.provider import (
     BALANCER_NAME,
     HOLDER_NAME,
@@ -72,7 +70,7 @@ from vault_harness.local.engine.provider import (
     remove_directories,
     tls_files,
 )
-from vault_harness.local.engine.seal import SEAL_DIRECTORY, node_extra, seal_stanza
+from vault_harness.local.engine.seal import SEAL_DIRECTORY, node_extra, seal_stanza, with_cloud_seal
 from vault_harness.local.engine.shape import EngineName, NodeSpec
 from vault_harness.settings import Settings
 from vault_harness.waiting import wait_until

@@ -12,10 +12,10 @@ from vault_harness import files
 from vault_harness.addresses import base_url
 from vault_harness.closable import Closable
 from vault_harness.local.dialect import Dialect
-from vault_harness.local.engine.cloud_seal import with_cloud_seal
 from vault_harness.local.engine.ports import LOOPBACK, PortLease
 from vault_harness.local.engine.process.node import ProcessNode
 from vault_harness.local.engine.process.server import Server
+from vault_harness.local.engine.seal import with_cloud_seal
 from vault_harness.local.engine.shape import (
     ON_PROCESSES,
     Capability,

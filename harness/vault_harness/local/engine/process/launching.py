@@ -14,7 +14,7 @@ from vault_harness import files
 from vault_harness.certificates import OPERATOR
 from vault_harness.errors import CapabilityMissing, DeadlineExceeded, PortTaken, StackError, named
 from vault_harness.local.engine.balancing import Backends
-from vault_harness.local.engine.cloud_seal import with_cloud_seal
+from vault_harness.local.engine.configuration import check_product
 from vault_harness.local.engine.members import known_cluster
 from vault_harness.local.engine.ports import LOOPBACK, PortLease, listens, port_taken
 from vault_harness.local.engine.process.balancer import ProcessBalancer
@@ -32,7 +32,6 @@ from vault_harness.local.engine.process.places import (
 )
 from vault_harness.local.engine.process.server import Server
 from vault_harness.local.engine.process.spawn import DetachedProcess
-from vault_harness.local.engine.product import check_product
 from vault_harness.local.engine.provider import (
     BALANCER_NAME,
     HOLDER_NAME,
@@ -45,7 +44,7 @@ from vault_harness.local.engine.provider import (
     Memory,
     tls_files,
 )
-from vault_harness.local.engine.seal import node_extra
+from vault_harness.local.engine.seal import node_extra, with_cloud_seal
 from vault_harness.local.engine.shape import EngineName, NodeSpec
 from vault_harness.local.programs import find_balancer, find_toxiproxy, find_vault
 from vault_harness.settings import Settings

@@ -17,6 +17,7 @@ from vault_harness.local.engine.configuration import (
     DATA_NAME,
     Place,
     as_text,
+    check_storage,
     server_configuration,
 )
 from vault_harness.local.engine.ports import (
@@ -27,7 +28,6 @@ from vault_harness.local.engine.ports import (
     seal_status_url,
 )
 from vault_harness.local.engine.process.server import Server
-from vault_harness.local.engine.product import check_storage
 from vault_harness.local.engine.shape import ON_PROCESSES, Capability, NodeSpec, no_network
 from vault_harness.local.programs import Program
 

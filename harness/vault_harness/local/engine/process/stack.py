@@ -15,7 +15,6 @@ from vault_harness import files
 from vault_harness.addresses import base_url
 from vault_harness.errors import CapabilityMissing, EngineError, HarnessError, StackError, named
 from vault_harness.local.dialect import Dialect
-from vault_harness.local.engine.cloud_seal import with_cloud_seal
 from vault_harness.local.engine.configuration import AUDIT_LOG_NAME, DATA_NAME
 from vault_harness.local.engine.logs import follow as follow_file
 from vault_harness.local.engine.logs import lines
@@ -51,8 +50,7 @@ from vault_harness.local.engine.provider import (
     known_directories,
     remove_directories,
 )
-from vault_harness.local.engine.seal import holder_out_of_reach
-from vault_harness.local.engine.seal_check import check_seal
+from vault_harness.local.engine.seal import check_seal, holder_out_of_reach, with_cloud_seal
 from vault_harness.local.engine.shape import Engine, NodeSpec
 from vault_harness.local.programs import find_vault
 
