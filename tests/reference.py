@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import AliasChoices
 
+from tests.mutants.catalogue import CATALOGUE
 from vault_harness import files
 from vault_harness.cli.command import GROUPS, Command, example, usage
 from vault_harness.cli.program import _in_order, _meaning, _spelled
@@ -193,7 +194,8 @@ def _value(name: str) -> str:
 def _bound(one: dict[str, Any]) -> tuple[str, ...]:
     kept = "; ".join(_side(side["kept"], side["kept_by"]) for side in one["sides"])
     missed = "; ".join(_side(side["missed"], side["missed_by"]) for side in one["sides"])
-    return (one["what"], _spans(one["scenarios"]), kept, missed, one["why"])
+    asking = {CATALOGUE[side["missed_by"]].scenario for side in one["sides"]}
+    return (one["what"], _spans(sorted(asking)), kept, missed, one["why"])
 
 
 def _side(value: str, client: str) -> str:

@@ -1,6 +1,7 @@
 """Every number that decides a verdict, found in the code rather than listed.
 
-``thresholds.toml`` has a client that just keeps each and one that just misses it, or a reason.
+``scenarios/bounds.toml`` has a client that just keeps each and one that just misses it.
+``thresholds.toml`` has a reason for each number without such clients.
 """
 
 from __future__ import annotations
@@ -60,9 +61,12 @@ class Pair:
         return any(fnmatchcase(threshold, pattern) for pattern in self.of)
 
 
-def written(path: Path = DATA) -> list[Pair]:
-    entries = tomllib.loads(path.read_text(encoding="utf-8"))["threshold"]
-    return [Pair(**entry) for entry in entries]
+def written() -> list[Pair]:
+    bounds = tomllib.loads((SCENARIOS / "bounds.toml").read_text(encoding="utf-8"))["bound"]
+    sides = [side for bound in bounds for side in bound["sides"]]
+    pairs = [Pair(side["of"], side["kept_by"], side["missed_by"]) for side in sides]
+    reasons = tomllib.loads(DATA.read_text(encoding="utf-8"))["threshold"]
+    return pairs + [Pair(**reason) for reason in reasons]
 
 
 def all_thresholds(oracles: ModuleType) -> set[str]:
