@@ -192,6 +192,13 @@ def test_what_breaks_before_any_fault_is_no_finding(every: int, slow: str, found
     assert told is not bool(found)
 
 
+def test_what_breaks_in_each_calm_life_is_no_finding() -> None:
+    """A client that never logs in again breaks after each token's end, with and without faults."""
+    explorer = explored(Client(lambda steps, _: not steps or steps[0].fault == "429"), pairs=False)
+    assert explorer.broken == []
+    assert f"often broken before any fault: {PROMISE}" in claim(explorer.coverage)
+
+
 @pytest.mark.parametrize(("cpu", "told"), [(0.4, "26 clients side by side"), (0.1, "")])
 def test_clients_that_need_much_cpu_share_the_cores(cpu: float, told: str) -> None:
     client = Client(lambda _steps, _run: False)

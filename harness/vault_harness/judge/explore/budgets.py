@@ -92,6 +92,10 @@ def asked(lab: Lab, schedule: Schedule, faults: Sequence[Fault]) -> list[Oracle]
     if any(step.point.phase == "closing" for step in schedule.steps):
         found.append(oracles.ToTheEnd(_ends_in_time))
     if not begun:
+        # What breaks without faults is no finding.
+        since = lab.steady_since
+        found.append(oracles.no_failed_read(since=since, may_be_empty=True))
+        found.append(oracles.no_refused_read(since=since, may_be_empty=True))
         return found
     first = min(fault.began for fault in begun)
     planned = int(lab.history.now() // lab.entry.max_ttl)

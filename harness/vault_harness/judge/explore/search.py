@@ -233,10 +233,12 @@ class Explorer:
         self.coverage.unsettled = [
             f"{promise} at {kind}, {phase}" for promise, kind, phase in self._suspected
         ]
-        found = sorted({promise for promise, capped in self._unprompted})
+        found = {promise for promise, _ in self._unprompted}.union(
+            *(c.promises for c in self._calm)
+        )
         self.coverage.unprompted = [
             promise
-            for promise in found
+            for promise in sorted(found)
             if any(self._breaks_by_itself(promise, capped) for capped in (False, True))
         ]
 
@@ -453,7 +455,9 @@ class Explorer:
         return list(left.items())
 
     def _breaks_by_itself(self, promise: str, capped: bool) -> bool:
-        """Return whether the client often breaks a promise before any fault."""
+        """Return whether the client breaks a promise in each calm life, or often before a fault."""
+        if self._calm and all(promise in one.promises for one in self._calm):
+            return True
         return self._unprompted[promise, capped] > BY_ITSELF * self._lives[capped]
 
     def _is_explained(self, promise: str, schedules: Sequence[Schedule]) -> bool:
