@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import itertools
 import sys
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from vault_harness.errors import SettingsError, SubjectError
+from vault_harness.judge.explore import search
 from vault_harness.judge.explore.life import Order, Seen
 from vault_harness.judge.explore.passed import Passed
 from vault_harness.judge.explore.points import Point
@@ -282,10 +285,12 @@ def test_a_failed_renewal_leaves_time_for_another() -> None:
     assert lives == {READ: 8, RENEW: 16}
 
 
-def test_longer_schedules_fill_the_time_that_is_left() -> None:
+def test_longer_schedules_fill_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """It needs three faults, and shrinks to these three."""
+    ticks = itertools.count()  # each look at the clock takes 10 ms
+    monkeypatch.setattr(search, "time", SimpleNamespace(monotonic=lambda: next(ticks) / 100))
     client = Client(lambda steps, _: len(steps) > 2)
-    explorer = explored(client, minutes=0.02, only=frozenset({"500", "503", "lost"}))
+    explorer = explored(client, minutes=0.5, only=frozenset({"500", "503", "lost"}))
     assert explorer.coverage.longer_tried
     assert "longer schedules" in claim(explorer.coverage)
     found = explorer.broken[0]
