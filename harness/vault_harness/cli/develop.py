@@ -27,8 +27,8 @@ from vault_harness.errors import SettingsError
 def test(slow: bool = False, args: str = "") -> None:  # noqa: PT028 -- a task
     """Test the harness itself."""
     root = _checkout()
-    # Half of the time is waiting for servers.
-    workers = str(2 * min(os.cpu_count() or 1, 4))
+    # Most of the time is waiting for servers.
+    workers = str(3 * min(os.cpu_count() or 1, 4))
     options = ["-n", workers, "--dist", "loadgroup", *(["-m", ""] if slow else [])]
     os.environ.pop("HARNESS_RUNNER", None)  # the tests set their own
     # Not from the checkout: relative paths in the arguments are the caller's.

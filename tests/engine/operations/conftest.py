@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.engine.mounts import new_kv
 from vault_harness.local.stack.launching import Stack
 from vault_harness.local.vault.kv import Kv
 
@@ -31,9 +32,7 @@ RunKillable = Callable[..., Ended]
 
 @pytest.fixture
 def kv(shared: Stack) -> Kv:
-    mount = f"kv-{secrets.token_hex(4)}"
-    shared.operator.request("POST", f"sys/mounts/{mount}", type="kv", options={"version": "2"})
-    return Kv(shared.operator, mount)
+    return new_kv(shared.operator, f"kv-{secrets.token_hex(4)}")
 
 
 @pytest.fixture(scope="session")

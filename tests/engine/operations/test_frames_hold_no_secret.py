@@ -304,6 +304,7 @@ def case(stack: Stack, tmp_path: Path, backup: Backup) -> Case:
     return Case(stack.operator, stack.keyring, directory, backup, stack.blueprint, secrets=secrets)
 
 
+@pytest.mark.slow  # a Vault for each state
 @pytest.mark.parametrize("state", STATES)
 def test_no_frame_of_any_error_holds_a_secret(
     case: Case, monkeypatch: pytest.MonkeyPatch, state: str

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.engine.mounts import new_kv
 from vault_harness.errors import OperatorError, SettingsError, StackError
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.shape import Engine, NodeSpec
@@ -28,7 +29,6 @@ from vault_harness.operator.migrate import (
     read,
     undo,
 )
-from vault_harness.waiting import wait_until
 
 NASTY = """\
 # an application's settings
@@ -327,17 +327,6 @@ def test_undo_names_the_copy_that_it_needs(project: Project, killable: Callable[
     assert project.in_vault() == {}
 
 
-def _is_set_up(kv: Kv) -> bool:
-    """Return True if a new mount has versions. Before that it refuses every request."""
-    try:
-        kv.op.request("GET", "kv/config")
-    except OperatorError as error:
-        if "Upgrading from non-versioned" not in error.cause:
-            raise
-        return False
-    return True
-
-
 @pytest.mark.parametrize("configured", [0, 150_000])
 def test_a_value_that_is_too_large_is_refused_first(
     engine: Engine, tmp_path: Path, configured: int
@@ -350,9 +339,7 @@ def test_a_value_that_is_too_large_is_refused_first(
     op = VaultAdmin(node.address)
     keyring = op.init()
     op.unseal(keyring)
-    kv = Kv(op.with_token(keyring.root_token), "kv")
-    kv.op.request("POST", "sys/mounts/kv", type="kv", options={"version": "2"})
-    wait_until(lambda: _is_set_up(kv), "the new mount to be set up", timeout=10.0)
+    kv = new_kv(op.with_token(keyring.root_token), "kv")
     project = Project(tmp_path, kv)
     limit = configured or 2**20
     project.write(f"DEBUG=1\nSECRET_KEY={'x' * limit}\n")

@@ -100,6 +100,7 @@ def test_a_plugin_is_started_by_the_server(tmp_path: Path, settings: Settings) -
     assert started.exists()
 
 
+@pytest.mark.slow  # Vault tries for six seconds
 def test_a_key_that_is_out_of_reach_is_another_error(settings: Settings) -> None:
     stanza = {"address": "http://127.0.0.1:9", "token": "none", "key_name": "k", "mount_path": "t/"}
 

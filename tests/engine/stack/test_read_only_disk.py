@@ -29,6 +29,7 @@ def task(stack: LocalStack, *words: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_it_is_sealed_opened_healed_and_ended(stack: LocalStack) -> None:
     stack.up()
     stack.seed(Blueprint.default(), environ={})

@@ -36,6 +36,7 @@ def stack(small_disk: Path) -> Iterator[LocalStack]:
     made.destroy()
 
 
+@pytest.mark.slow
 def test_vault_is_not_ended(stack: LocalStack, small_disk: Path) -> None:
     left = 512 * 1024  # for what Vault writes meanwhile
     (small_disk / "fill").write_bytes(bytes(shutil.disk_usage(small_disk).free - left))
