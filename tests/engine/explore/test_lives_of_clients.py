@@ -16,11 +16,12 @@ from zlib import crc32
 import psutil
 import pytest
 
+from tests.mutants.catalogue import CATALOGUE
 from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import UnavailableError
 from vault_harness.judge.explore.life import Order, Seen
 from vault_harness.judge.explore.points import Point
-from vault_harness.judge.explore.schedule import Baseline, Schedule, Step, to_toml
+from vault_harness.judge.explore.schedule import FAULTS, Baseline, Schedule, Step, to_toml
 from vault_harness.judge.explore.shared import Servers
 from vault_harness.judge.explore.workers import Place, carry_out, opened, workers
 from vault_harness.settings import Settings
@@ -39,6 +40,7 @@ NEAR = Point("renew", "auth/token/renew-self", "near max TTL", "first")
 RENEW = Point("renew", "auth/token/renew-self", "renewal due", "first")
 REPLACED = "the token is renewed, or replaced, before its end"
 SURVIVES = "the token survives: no login"
+DENIES = Step(READ, "policy-narrowed", FAULTS["policy-narrowed"].lasts)
 BASELINE = Baseline(rate=8, own=1, keeps=True)
 
 
@@ -121,6 +123,21 @@ def test_a_token_that_is_given_up_is_found(client: str, step: Step, promise: str
     number = 20_000 + crc32(f"{client} {step}".encode()) % 10_000
     seen = carry_out(f"python:tests.mutants.{client}", Order(number, schedule))
     assert seen.promises == {promise}, seen
+
+
+@pytest.mark.parametrize(
+    ("client", "step", "promise"),
+    [
+        ("treats-a-gateway-page-as-a-missing-secret", Step(READ, "page-404"), "called missing"),
+        ("returns-an-old-value-when-denied", DENIES, "fails as denied"),
+        ("reports-silence-as-a-denial", Step(READ, "silent", 4.0), "reported as denied"),
+    ],
+)
+def test_what_callers_see_in_a_fault_is_judged(client: str, step: Step, promise: str) -> None:
+    schedule = Schedule((step,), baseline=BASELINE)
+    number = 30_000 + crc32(f"{client} {step}".encode()) % 9_000
+    seen = carry_out(CATALOGUE[client].subject, Order(number, schedule))
+    assert promise in " ".join(seen.promises), seen
 
 
 @pytest.mark.parametrize(

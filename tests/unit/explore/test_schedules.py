@@ -37,7 +37,7 @@ def steps(draw: st.DrawFn) -> Step:
     """Draw a step whose fault can act in that way."""
     fault = draw(st.sampled_from(sorted(FAULTS)))
     kind = FAULTS[fault]
-    lasts = draw(st.sampled_from([0.0] * kind.once + [1.5] * kind.lasting))
+    lasts = draw(st.sampled_from([0.0] * kind.once + [1.5] * bool(kind.lasts)))
     return Step(draw(POINTS), fault, lasts)
 
 
@@ -45,7 +45,7 @@ BASELINES = st.builds(Baseline, st.integers(0, 999), st.integers(0, 99), st.bool
 
 
 @given(
-    st.lists(steps(), min_size=1, max_size=4),
+    st.lists(steps(), max_size=4),
     st.text(max_size=40),
     st.text(max_size=40),
     st.sampled_from([0.0, 8.0, 12.0]),

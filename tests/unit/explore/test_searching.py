@@ -195,11 +195,36 @@ def test_what_breaks_before_any_fault_is_no_finding(every: int, slow: str, found
     assert told is not bool(found)
 
 
-def test_what_breaks_in_each_calm_life_is_no_finding() -> None:
-    """A client that never logs in again breaks after each token's end, with and without faults."""
-    explorer = explored(Client(lambda steps, _: not steps or steps[0].fault == "429"), pairs=False)
+def test_what_breaks_without_a_fault_is_one_finding(tmp_path: Path) -> None:
+    """It explains why the same promise breaks with faults, too."""
+    client = Client(lambda steps, _: not steps or steps[0].fault == "429")
+    explorer = explored(client, pairs=False)
+    (found,) = explorer.broken
+    assert found.schedule.steps == ()
+    assert found.also
+    assert prose(found).startswith("Your client breaks without any fault. Then: 14 logins.")
+    (path,) = write(tmp_path, [found], "my client")
+    assert path.name == "no-fault.toml"
+    assert load_schedule(path) == found.schedule
+
+
+def test_what_breaks_only_at_the_max_ttl_is_told_with_it() -> None:
+    client = Client(lambda *_: False)
+
+    def run(order: Order) -> Seen:
+        seen = client(order)
+        broke = order.schedule.max_ttl and not order.schedule.steps
+        return replace(seen, word="fail", findings=((PROMISE, "x"),)) if broke else seen
+
+    explorer = Explorer(run, Now(), Options(pairs=False), lambda _: None)
+    explorer.search()
+    (found,) = explorer.broken
+    assert (found.schedule.steps, found.schedule.max_ttl) == ((), 12)
+
+
+def test_what_breaks_without_a_fault_by_chance_is_no_finding() -> None:
+    explorer = explored(Client(lambda steps, run: not steps and run == 1), pairs=False)
     assert explorer.broken == []
-    assert f"often broken before any fault: {PROMISE}" in claim(explorer.coverage)
 
 
 @pytest.mark.parametrize(("cpu", "told"), [(0.4, "26 clients side by side"), (0.1, "")])

@@ -228,6 +228,7 @@ def _as_request(step: Step, lab: Lab) -> dict[str, Any]:
         "429-retry-after": Stub(status=429, body=QUOTA, headers={**JSON, "Retry-After": "1"}),
         "page-200": Stub(status=200, body=SIGN_IN, headers=HTML),
         "page-403": Stub(status=403, body=a_page(403), headers=HTML),
+        "page-404": Stub(status=404, body=a_page(404), headers=HTML),
         # The discard port, where nothing listens: a leader that has died.
         "redirect": Stub(status=307, headers={"Location": "http://127.0.0.1:9/v1/"}),
     }

@@ -14,7 +14,8 @@ from itertools import pairwise
 from vault_harness.judge import oracles
 from vault_harness.judge.explore.schedule import Baseline, Schedule, Step
 from vault_harness.judge.lab import Lab
-from vault_harness.judge.oracles import Oracle, came_through
+from vault_harness.judge.oracles import READ_VERBS, Oracle, came_through
+from vault_harness.judge.oracles.base import counted
 from vault_harness.judge.oracles.profile import (
     logs_in_for_each_call,
     looks_before_each_read,
@@ -23,8 +24,8 @@ from vault_harness.judge.oracles.profile import (
 from vault_harness.judge.running import PROBE
 from vault_harness.judge.verdict import Finding
 from vault_harness.recorder.fault import Fault
-from vault_harness.recorder.history import History
-from vault_harness.recorder.observations import Exchange
+from vault_harness.recorder.history import SLACK, History
+from vault_harness.recorder.observations import Exchange, Operation
 
 LOGINS = 2
 """Logins for each step: for a doubt about the token, and for a race."""
@@ -92,10 +93,10 @@ def asked(lab: Lab, schedule: Schedule, faults: Sequence[Fault]) -> list[Oracle]
     if any(step.point.phase == "closing" for step in schedule.steps):
         found.append(oracles.ToTheEnd(_ends_in_time))
     if not begun:
-        # What breaks without faults is no finding.
         since = lab.steady_since
-        found.append(oracles.no_failed_read(since=since, may_be_empty=True))
+        found.append(_no_failed_read(since))
         found.append(oracles.no_refused_read(since=since, may_be_empty=True))
+        found.append(_no_false_denial)
         return found
     first = min(fault.began for fault in begun)
     planned = int(lab.history.now() // lab.entry.max_ttl)
@@ -114,9 +115,14 @@ def asked(lab: Lab, schedule: Schedule, faults: Sequence[Fault]) -> list[Oracle]
             oracles.obeys_retry_after(since=first, until=until, kind=kind, may_be_empty=True)
             for kind in ("read", "login", "renew")
         ]
+    if not any(step.fault in _DENIES for step in schedule.steps):
+        found.append(_no_false_denial)
+    elif [step.fault for step in schedule.steps] == ["policy-narrowed"] and not lab.leaves("file"):
+        since = begun[0].began + lab.refresh + SLACK
+        found.append(_denied_gives_nothing(since, _over(begun[0]) - SLACK))
     ended = [fault for fault in begun if fault.ended is not None]
     if len(ended) == len(begun) and (calm := _calm_since(lab, ended)) is not None:
-        found.append(oracles.no_failed_read(since=calm, may_be_empty=True))
+        found.append(_no_failed_read(calm))
         if not any(step.fault in _DENIES for step in schedule.steps):
             found.append(oracles.no_refused_read(since=lab.steady_since, may_be_empty=True))
     return found
@@ -159,8 +165,8 @@ def _lives(history: History, deaf: Sequence[Fault] = ()) -> list[_Life]:
     return [_Life(_end(e), e.ttl or 0.0, e.came, heard(e), e.kind == "login") for e in grants]
 
 
-def _end(exchange: Exchange) -> float:
-    return exchange.began if exchange.ended is None else exchange.ended
+def _end(event: Exchange | Operation) -> float:
+    return event.began if event.ended is None else event.ended
 
 
 def _over(fault: Fault) -> float:
@@ -240,6 +246,37 @@ def _calm_since(lab: Lab, ended: Sequence[Fault]) -> float | None:
     """Return when all reads must be good; None if that time has not come."""
     calm = max(fault.end + lab.recovery_after(fault) for fault in ended) + lab.deadline
     return calm if calm < lab.history.now() else None
+
+
+def _no_failed_read(since: float) -> Oracle:
+    return oracles.no_failed_read(since=since, verbs=READ_VERBS, may_be_empty=True)
+
+
+def _no_false_denial(history: History) -> list[Finding]:
+    promise = "no read is reported as denied, since Vault denies none"
+    denied = history.calls(*READ_VERBS, where=lambda call: call.outcome == "denied")
+    if not denied:
+        return []
+    first = denied[0]
+    seen = f"{counted(len(denied), 'read')} ended as denied, the first a {first.verb}"
+    return [Finding(promise, seen, first.began, rests_on=(), until=first.ended)]
+
+
+def _denied_gives_nothing(since: float, until: float) -> Oracle:
+    promise = "a read fails as denied while a policy denies it"
+
+    def oracle(history: History) -> list[Finding]:
+        calls = history.calls(*READ_VERBS, since=since, where=lambda call: _end(call) < until)
+        given = [call for call in calls if call.outcome in ("ok", "stale")]
+        if not given:
+            return []
+        first = given[0]
+        seen = (
+            f"{counted(len(given), 'read')} of {len(calls)} gave a value, the first a {first.verb}"
+        )
+        return [Finding(promise, seen, first.began, rests_on=(), until=first.ended)]
+
+    return oracle
 
 
 def _ends_in_time(history: History) -> list[Finding]:

@@ -19,7 +19,7 @@ from vault_harness.judge.explore.schedule import Baseline, Schedule
 from vault_harness.judge.explore.shared import SharedVault, WarmLab
 from vault_harness.judge.lab import Lab
 from vault_harness.judge.run import run_scenario
-from vault_harness.judge.verdict import BEFORE_ANY_FAULT, NotExercised
+from vault_harness.judge.verdict import BEFORE_ANY_FAULT, Finding, NotExercised
 from vault_harness.recorder.fault import RequestKind
 
 LIVES = 1.5
@@ -42,6 +42,8 @@ PAST = 0.8
 
 NEVER_MISSING = "what is there is never called missing or deleted"
 """A fault itself breaks this if it answers 404 for a secret."""
+
+STARTS_AGAIN = "it starts again once the faults are over"
 
 _NUMBERS = re.compile(r"\d[\d.]*")
 
@@ -199,7 +201,12 @@ class _Life:
                 raise
             lab.until(lambda: player.over, within=10.0)
             lab.history.mark(f"started again: {error}")
-            lab.start()
+            since = lab.history.now()
+            try:
+                lab.start()
+            except NotExercised as again:
+                lab.note(Finding(STARTS_AGAIN, str(again), since, rests_on=()))
+                raise
 
     def _watch(self, lab: Lab, player: Player) -> None:
         history, began = lab.history, lab.history.now()

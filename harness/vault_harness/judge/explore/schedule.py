@@ -27,10 +27,13 @@ LARGEST = 4096
 """Bytes of a file, so that it can be mailed."""
 
 WHILE = 1.5
-"""Seconds of a fault that does not act only once."""
+"""Seconds of most faults that do not act only once."""
 
 LONG = 4.0
 """Seconds of a fault in which only a deadline ends a call."""
+
+LONGEST = 6.0
+"""Seconds in which a token may end without a login, and a cached value is read again."""
 
 Means = Literal["request", "network", "server", "own server"]
 """How a fault is made. Only ``own server`` needs a Vault that no other run uses."""
@@ -45,6 +48,8 @@ class Kind:
         cost: The shrinker prefers a low one.
         kinds: The requests at which it is tried; empty means all.
         phases: Also empty for all.
+        once: Whether it can act on one request.
+        lasts: Seconds if it acts for a while; 0 if it cannot.
     """
 
     words: str
@@ -53,7 +58,7 @@ class Kind:
     kinds: frozenset[str] = frozenset()
     phases: frozenset[str] = frozenset()
     once: bool = True
-    lasting: bool = True
+    lasts: float = WHILE
 
 
 _READS = frozenset({"read"})
@@ -76,33 +81,35 @@ FAULTS: dict[str, Kind] = {
     "goodbye": Kind("answered, and the answer closes the connection", "request", 11),
     "page-200": Kind("answered with a sign-in page and 200", "request", 12),
     "page-403": Kind("answered with a gateway's page and 403", "request", 13),
-    "redirect": Kind("redirected to a server that is not there", "request", 14),
-    "refused": Kind("the network is down", "network", 15, once=False),
-    "cut-off": Kind("every connection is cut off in its answer", "network", 16, once=False),
-    "dripping": Kind("every answer comes byte by byte", "network", 17, once=False),
+    "page-404": Kind("answered with a gateway's page and 404", "request", 14, kinds=_READS),
+    "redirect": Kind("redirected to a server that is not there", "request", 15),
+    "refused": Kind("the network is down", "network", 16, once=False),
+    "cut-off": Kind("every connection is cut off in its answer", "network", 17, once=False),
+    "dripping": Kind("every answer comes byte by byte", "network", 18, once=False, lasts=LONG),
     "token-revoked": Kind(
         "the token is revoked",
-        *("server", 18, _WITH_TOKEN, _ALIVE),
-        lasting=False,
+        *("server", 19, _WITH_TOKEN, _ALIVE),
+        lasts=0.0,
     ),
-    "role-locked": Kind("the role is locked", "server", 19, _MAY_LOG_IN, once=False),
+    "role-locked": Kind("the role is locked", "server", 20, _MAY_LOG_IN, once=False),
     "secret-id-gone": Kind(
         "the secret-id is destroyed, and not replaced",
-        *("server", 20, _MAY_LOG_IN),
+        *("server", 21, _MAY_LOG_IN),
         once=False,
+        lasts=LONGEST,
     ),
     "policy-narrowed": Kind(
-        "a policy allows nothing", "server", 21, _WITH_TOKEN, _ALIVE, once=False
+        "a policy allows nothing", "server", 22, _WITH_TOKEN, _ALIVE, once=False, lasts=LONGEST
     ),
     "secret-changed": Kind(
-        "the secret gets a new version", "server", 22, _READS, _ALIVE, lasting=False
+        "the secret gets a new version", "server", 23, _READS, _ALIVE, lasts=0.0
     ),
     "secret-deleted": Kind(
         "the secret stays deleted",
-        *("server", 23, _READS, _ALIVE),
+        *("server", 24, _READS, _ALIVE),
         once=False,
     ),
-    "sealed": Kind("Vault is sealed", "own server", 24, once=False),
+    "sealed": Kind("Vault is sealed", "own server", 25, once=False),
 }
 
 NOT_HERE = {"stepped-down": "needs three nodes, and exploring uses one"}
@@ -150,9 +157,8 @@ def possible(point: Point) -> list[Step]:
             continue
         if kind.means in _NOT_AT_THE_END and point.ordinal != "first":
             continue  # any request may be the first to meet a server's state
-        steps += [Step(point, name)] * kind.once + [
-            Step(point, name, LONG if name == "dripping" else WHILE)
-        ] * kind.lasting
+        steps += [Step(point, name)] * kind.once
+        steps += [Step(point, name, kind.lasts)] * bool(kind.lasts)
     return steps
 
 
@@ -181,7 +187,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Faults, each tied to a point.
+    """Faults, each tied to a point. Without steps it is a life without faults.
 
     Attributes:
         subject: The client that the schedule broke; empty if it was made by hand.
@@ -197,11 +203,12 @@ class Schedule:
     baseline: Baseline | None = field(default=None, compare=False)
 
     @property
-    def size(self) -> tuple[int, int, int]:
+    def size(self) -> tuple[int, int, int, bool]:
         return (
             len(self.steps),
             sum(bool(step.lasts) for step in self.steps),
             sum(step.kind.cost for step in self.steps),
+            bool(self.max_ttl),
         )
 
     @property
@@ -227,6 +234,8 @@ class Schedule:
         return sorted(found, key=lambda one: one.size)
 
     def __str__(self) -> str:
+        if not self.steps:
+            return "There is no fault."
         return " ".join(f"{n}. {step}." for n, step in enumerate(self.steps, start=1))
 
 
@@ -242,6 +251,7 @@ def to_toml(schedule: Schedule) -> str:
         f"promise = {_text(schedule.promise)}",
         f"ttl = {schedule.ttl:g}",
         *([f"max_ttl = {schedule.max_ttl:g}"] if schedule.max_ttl else []),
+        *([] if schedule.steps else ["step = []"]),
     ]
     if schedule.baseline is not None:
         lines += [
@@ -298,7 +308,7 @@ def parse_schedule(text: str, path: Path) -> Schedule:
     ttl = file.number(told, "ttl", default=8.0, least=8.0)
     max_ttl = file.number(told, "max_ttl", default=0.0, least=ttl) if "max_ttl" in told else 0.0
     given = told.get("step")
-    if not isinstance(given, list) or not given or not all(isinstance(s, dict) for s in given):
+    if not isinstance(given, list) or not all(isinstance(s, dict) for s in given):
         raise file.wrong("step", "there is no [[step]]")
     steps = tuple(_step(file, one, number) for number, one in enumerate(given, start=1))
     subject, promise = (str(told.get(name, "")) for name in ("subject", "promise"))
@@ -336,7 +346,7 @@ def _step(file: _File, told: Mapping[str, Any], number: int) -> Step:
         connection,
     )
     lasts = file.number(told, "lasts", default=0.0, least=0.0, step=number)
-    if (lasts and not FAULTS[fault].lasting) or (not lasts and not FAULTS[fault].once):
+    if (lasts and not FAULTS[fault].lasts) or (not lasts and not FAULTS[fault].once):
         how = "cannot last" if lasts else "needs lasts, in seconds"
         raise file.wrong("lasts", f"{fault} {how}", number)
     return Step(point, fault, lasts)

@@ -41,6 +41,9 @@ LONGER = (3, 4)
 BUSY = 0.8
 """The share of all cores that runs side by side may use."""
 
+CALM = 0.3
+"""The same for runs that confirm a finding."""
+
 OWN = 0.01
 """The cores that one run uses in the shared servers, which are not measured with it."""
 
@@ -64,7 +67,7 @@ class Options:
         minutes: For the whole search; None for no limit.
         at_once: Runs beside each other, at most.
         cores: Cores that all runs share; None if `at_once` holds however busy they are.
-        quiet: Runs beside each other when a finding is confirmed.
+        quiet: Runs beside each other when a finding is confirmed, at least.
     """
 
     seed: int = 0
@@ -108,8 +111,10 @@ def _alike(told: Schedule, other: Schedule) -> bool:
     """Return whether one cause most likely explains why both schedules break a promise.
 
     Both end with the same fault, or at the same kind of request in the same phase, or the second
-    one only adds steps.
+    one only adds steps. What a client breaks without faults, it breaks with them too.
     """
+    if not told.steps or not other.steps:
+        return not told.steps and bool(other.max_ttl) >= bool(told.max_ttl)
     last, its = told.steps[-1], other.steps[-1]
     return (
         last.fault == its.fault
@@ -119,6 +124,8 @@ def _alike(told: Schedule, other: Schedule) -> bool:
 
 
 def _group(schedule: Schedule, promise: str) -> tuple[str, str, str]:
+    if not schedule.steps:
+        return promise, "", "near max TTL" if schedule.max_ttl else ""
     point = schedule.steps[-1].point
     return promise, point.kind, point.phase
 
@@ -129,7 +136,7 @@ class Coverage:
 
     Attributes:
         cells: Single faults that the observed points allow.
-        unprompted: Promises that the client also broke before any fault.
+        unprompted: Promises that the client often broke before any fault, and no finding.
         failed: Runs that could not be judged, with the reasons.
     """
 
@@ -187,6 +194,7 @@ class Explorer:
         self._lives: Counter[bool] = Counter()
         self._unprompted: Counter[tuple[str, bool]] = Counter()
         self._at_once = options.at_once
+        self._quiet = options.quiet
 
     def search(self) -> None:
         cells = self._observe()
@@ -231,15 +239,14 @@ class Explorer:
     def _settle_coverage(self) -> None:
         self.coverage.seconds = time.monotonic() - self._began
         self.coverage.unsettled = [
-            f"{promise} at {kind}, {phase}" for promise, kind, phase in self._suspected
+            f"{promise} at {kind}, {phase}" if kind else f"{promise} without a fault"
+            for promise, kind, phase in self._suspected
         ]
-        found = {promise for promise, _ in self._unprompted}.union(
-            *(c.promises for c in self._calm)
-        )
+        told = {one.promise for one in self.broken if not one.schedule.steps}
         self.coverage.unprompted = [
             promise
-            for promise in sorted(found)
-            if any(self._breaks_by_itself(promise, capped) for capped in (False, True))
+            for promise in sorted({promise for promise, _ in self._unprompted} - told)
+            if any(self._often_breaks(promise, capped) for capped in (False, True))
         ]
 
     def _observe(self) -> list[Schedule]:
@@ -261,6 +268,7 @@ class Explorer:
                 known = self._baselines.get(schedule.max_ttl, seen.baseline)
                 self._baselines[schedule.max_ttl] = seen.baseline.joined(known)
             self._signatures.add(seen.signature)
+            self._suspect(schedule, seen)
             for point in seen.points:
                 points.setdefault(point, schedule)
         self._calm = [seen for schedule, seen in lives if schedule == calm]
@@ -278,7 +286,8 @@ class Explorer:
         if self._options.cores is None:
             return
         use = OWN + sum(one.cpu for one in lives) / max(1.0, sum(one.seconds for one in lives))
-        fit = max(self._options.quiet, int(BUSY * self._options.cores / use))
+        self._quiet = max(self._quiet, int(CALM * self._options.cores / use))
+        fit = max(self._quiet, int(BUSY * self._options.cores / use))
         if fit < self._at_once:
             self._at_once = fit
             self._tell(f"{fit} clients side by side, since each uses {use:.2f} of a core")
@@ -321,13 +330,16 @@ class Explorer:
         for done, (schedule, seen) in enumerate(runs, start=1):
             if self._passed is not None and seen.word == "pass" and schedule not in kept:
                 self._passed.note(schedule, seen)
-            for promise, text in dict(seen.findings).items():
-                group = _group(schedule, promise)
-                self._suspected.setdefault(group, []).append((schedule, text))
+            self._suspect(schedule, seen)
             if seen.word == "error":
                 self.coverage.failed.append(f"{schedule}: {seen.why[-300:]}")
             self._progress(done, len(schedules), what)
             yield schedule, seen
+
+    def _suspect(self, schedule: Schedule, seen: Seen) -> None:
+        for promise, text in dict(seen.findings).items():
+            group = _group(schedule, promise)
+            self._suspected.setdefault(group, []).append((schedule, text))
 
     def _recalled(self, schedule: Schedule) -> Seen | None:
         return None if self._passed is None else self._passed.get(schedule)
@@ -392,12 +404,14 @@ class Explorer:
     def _confirm_all(self) -> None:
         """Confirm the shortest schedule of each group, or else the next.
 
-        What the client often breaks before any fault in such a life is no finding.
+        What the client often breaks before any fault in such a life is no finding of a fault.
         """
         self._suspected = {
             group: suspects
             for group, suspects in self._suspected.items()
-            if not any(self._breaks_by_itself(group[0], bool(one.max_ttl)) for one, _ in suspects)
+            if not any(
+                one.steps and self._often_breaks(group[0], bool(one.max_ttl)) for one, _ in suspects
+            )
         }
         for _ in range(PASSES):
             chosen: dict[Schedule, list[Suspects]] = {}
@@ -454,10 +468,8 @@ class Explorer:
                     left[schedule] = kept
         return list(left.items())
 
-    def _breaks_by_itself(self, promise: str, capped: bool) -> bool:
-        """Return whether the client breaks a promise in each calm life, or often before a fault."""
-        if self._calm and all(promise in one.promises for one in self._calm):
-            return True
+    def _often_breaks(self, promise: str, capped: bool) -> bool:
+        """Return whether the client often breaks a promise before any fault."""
         return self._unprompted[promise, capped] > BY_ITSELF * self._lives[capped]
 
     def _is_explained(self, promise: str, schedules: Sequence[Schedule]) -> bool:
@@ -486,7 +498,7 @@ class Explorer:
         self, schedules: Iterable[Schedule], until: float | None = None
     ) -> Iterator[tuple[Schedule, Seen]]:
         """Run schedules, few at once, and keep the records of broken runs."""
-        for schedule, seen in self._each(schedules, self._options.quiet, until):
+        for schedule, seen in self._each(schedules, self._quiet, until):
             if seen.record is not None:
                 self._records[schedule] = seen.record
             yield schedule, seen

@@ -42,6 +42,8 @@ def prose(found: Broken) -> str:
     count = len(found.schedule.steps)
     steps = f"{count} step{'s' * (count != 1)}"
     text = f"Your client breaks in {steps}. {found.schedule} Then: {found.seen}."
+    if not count:
+        text = f"Your client breaks without any fault. Then: {found.seen}."
     lines = textwrap.wrap(text, WIDTH, max_lines=LINES - 1, placeholder=" ...")
     rates = [f"{found.repeats} of {TIMES} runs"]
     for number, without in enumerate(found.without, start=1):
@@ -85,7 +87,7 @@ def paths_of(folder: Path, found: Sequence[Broken]) -> list[Path]:
     for one in found:
         steps = one.schedule.steps
         words = "--".join(f"{each.point.kind}-{each.point.phase}-{each.fault}" for each in steps)
-        name = re.sub(r"[^a-z0-9-]+", "-", words.lower())[:100]
+        name = re.sub(r"[^a-z0-9-]+", "-", words.lower())[:100] or "no-fault"
         path = folder / FOLDER / f"{name}.toml"
         for number in itertools.count(2):
             if path not in paths:

@@ -172,6 +172,7 @@ def no_failed_read(
     since: float = 0.0,
     until: float | None = None,
     path: str | None = None,
+    verbs: tuple[str, ...] = READS,
     may_be_empty: bool = False,
     but: Callable[[Operation], bool] = lambda _: False,
 ) -> Oracle:
@@ -179,7 +180,7 @@ def no_failed_read(
     promise = "no read fails" if path is None else f"no read of {path} fails"
 
     def oracle(history: History) -> list[Finding]:
-        calls = _reads(history, since, until, path)
+        calls = _reads(history, since, until, path, verbs)
         bad = [call for call in calls if call.failed and not but(call)]
         if not calls and not may_be_empty:
             return lacking(promise, "read", since, until)
