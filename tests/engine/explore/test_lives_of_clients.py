@@ -41,7 +41,7 @@ RENEW = Point("renew", "auth/token/renew-self", "renewal due", "first")
 REPLACED = "the token is renewed, or replaced, before its end"
 SURVIVES = "the token survives: no login"
 DENIES = Step(READ, "policy-narrowed", FAULTS["policy-narrowed"].lasts)
-BASELINE = Baseline(rate=8, own=1, keeps=True)
+BASELINE = Baseline(rate=8, own=1, keeps=True, revokes=True)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -130,6 +130,7 @@ def test_a_token_that_is_given_up_is_found(client: str, step: Step, promise: str
     [
         ("treats-a-gateway-page-as-a-missing-secret", Step(READ, "page-404"), "called missing"),
         ("returns-an-old-value-when-denied", DENIES, "fails as denied"),
+        ("revokes-no-token-at-its-end-after-an-outage", Step(READ, "503", 4.0), "given back"),
         ("reports-silence-as-a-denial", Step(READ, "silent", 4.0), "reported as denied"),
     ],
 )

@@ -41,7 +41,9 @@ def steps(draw: st.DrawFn) -> Step:
     return Step(draw(POINTS), fault, lasts)
 
 
-BASELINES = st.builds(Baseline, st.integers(0, 999), st.integers(0, 99), st.booleans())
+BASELINES = st.builds(
+    Baseline, st.integers(0, 999), st.integers(0, 99), st.booleans(), st.booleans()
+)
 
 
 @given(
@@ -75,6 +77,7 @@ fault = "lost"
 
 
 BASELINE = "[baseline]\nrate = {}\nown = 1\nkeeps = {}\n\n"
+REVOKES = f"{BASELINE.format(8, 'true')[:-1]}revokes = {{}}\n\n"
 
 
 def test_a_hand_written_file_is_read() -> None:
@@ -100,9 +103,10 @@ def test_a_hand_written_file_is_read() -> None:
         ('"lost"', '"token-revoked"\nlasts = 1', 10, "cannot last"),
         ('"lost"', "lost", 9, ""),
         ("[[step]]", "[step]", 4, "no [[step]]"),
-        ("[[step]]", "[baseline]\nrate = 8\n\n[[step]]", 4, "[baseline] has rate, own and keeps"),
+        ("[[step]]", "[baseline]\nrate = 8\n\n[[step]]", 4, "[baseline] has rate, own, keeps"),
         ("[[step]]", f"{BASELINE.format('-1', 'true')}[[step]]", 5, "rate is not a number"),
         ("[[step]]", f"{BASELINE.format(8, 1)}[[step]]", 7, "keeps is not true or false"),
+        ("[[step]]", f"{REVOKES.format(1)}[[step]]", 8, "revokes is not true or false"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_line(old: str, new: str, line: int, said: str) -> None:

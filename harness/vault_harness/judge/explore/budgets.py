@@ -21,6 +21,7 @@ from vault_harness.judge.oracles.profile import (
     looks_before_each_read,
     without_logins_in_turn,
 )
+from vault_harness.judge.oracles.tokens import given_back
 from vault_harness.judge.running import PROBE
 from vault_harness.judge.verdict import Finding
 from vault_harness.recorder.fault import Fault
@@ -92,6 +93,8 @@ def asked(lab: Lab, schedule: Schedule, faults: Sequence[Fault]) -> list[Oracle]
         found.append(_requests_at_most(own, "login, renewal or look", _unasked))
     if any(step.point.phase == "closing" for step in schedule.steps):
         found.append(oracles.ToTheEnd(_ends_in_time))
+    elif baseline is not None and baseline.revokes:
+        found.append(oracles.ToTheEnd(_not_revoked))
     if not begun:
         since = lab.steady_since
         found.append(_no_failed_read(since))
@@ -284,6 +287,24 @@ def _ends_in_time(history: History) -> list[Finding]:
     promise = "a closed client ends cleanly within 5 s, whatever Vault does"
     hung = [call for call in history.calls("close") if call.outcome == "hung"]
     return [Finding(promise, "it did not", call.began, rests_on=()) for call in hung]
+
+
+def revokes(history: History) -> bool:
+    return bool(history.calls("close")) and not _not_revoked(history)
+
+
+def _not_revoked(history: History) -> list[Finding]:
+    """Check that a client revokes at its end the token that it used last."""
+    promise = "the last token is given back at the end"
+    closes = [call.began for call in history.calls("close")]
+    if not closes:
+        return []
+    used = [e.token for e in history.find("read", until=closes[-1]) if came_through(e) and e.token]
+    given = {e.token for e in history.find("revoke", since=closes[-1], where=given_back)}
+    if not used or used[-1] in given:
+        return []
+    seen = f"{used[-1]}, of its last read, was not revoked"
+    return [Finding(promise, seen, closes[-1], rests_on=())]
 
 
 def _any(_: Exchange) -> bool:

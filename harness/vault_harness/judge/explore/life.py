@@ -6,14 +6,14 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vault_harness.judge.catalogue import Entry
 from vault_harness.judge.environment import Environment
 from vault_harness.judge.explore.acting import Player
-from vault_harness.judge.explore.budgets import asked, measured
+from vault_harness.judge.explore.budgets import asked, measured, revokes
 from vault_harness.judge.explore.points import Point
 from vault_harness.judge.explore.schedule import Baseline, Schedule
 from vault_harness.judge.explore.shared import SharedVault, WarmLab
@@ -244,6 +244,8 @@ class _Life:
 
     def _note(self, lab: Lab, player: Player) -> None:
         self.begun = player.begun
+        if self.baseline is not None:
+            self.baseline = replace(self.baseline, revokes=revokes(lab.history))
         numbers = sorted(player.watch.points)
         self.points = [player.watch.points[number] for number in numbers]
         fired = max((act.fired for act in player.acts if act.fired is not None), default=0.0)

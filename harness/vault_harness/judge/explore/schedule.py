@@ -30,7 +30,7 @@ WHILE = 1.5
 """Seconds of most faults that do not act only once."""
 
 LONG = 4.0
-"""Seconds of a fault in which only a deadline ends a call."""
+"""Seconds of a fault in which calls reach their deadline, so that callers see it."""
 
 LONGEST = 6.0
 """Seconds in which a token may end without a login, and a cached value is read again."""
@@ -68,7 +68,7 @@ _ALIVE = frozenset({"steady", "renewal due", "near max TTL", "after a fault"})
 
 FAULTS: dict[str, Kind] = {
     "500": Kind("answered 500", "request", 0),
-    "503": Kind("answered 503", "request", 1),
+    "503": Kind("answered 503", "request", 1, lasts=LONG),
     "502": Kind("answered 502", "request", 2),
     "403": Kind("answered 403", "request", 3),
     "404": Kind("answered 404", "request", 4, kinds=_READS),
@@ -77,13 +77,13 @@ FAULTS: dict[str, Kind] = {
     "429-retry-after": Kind("answered 429 with Retry-After: 1", "request", 7),
     "lost": Kind("carried out, but its answer is lost", "request", 8),
     "late": Kind("answered half a deadline late", "request", 9),
-    "silent": Kind("carried out, but never answered", "request", 10),
+    "silent": Kind("carried out, but never answered", "request", 10, lasts=LONG),
     "goodbye": Kind("answered, and the answer closes the connection", "request", 11),
     "page-200": Kind("answered with a sign-in page and 200", "request", 12),
     "page-403": Kind("answered with a gateway's page and 403", "request", 13),
     "page-404": Kind("answered with a gateway's page and 404", "request", 14, kinds=_READS),
     "redirect": Kind("redirected to a server that is not there", "request", 15),
-    "refused": Kind("the network is down", "network", 16, once=False),
+    "refused": Kind("the network is down", "network", 16, once=False, lasts=LONG),
     "cut-off": Kind("every connection is cut off in its answer", "network", 17, once=False),
     "dripping": Kind("every answer comes byte by byte", "network", 18, once=False, lasts=LONG),
     "token-revoked": Kind(
@@ -174,15 +174,17 @@ class Baseline:
         rate: Requests in the busiest second.
         own: The same for requests without a caller.
         keeps: Whether each token was renewed or replaced before it ended.
+        revokes: Whether the last token was revoked at the end.
     """
 
     rate: int = 0
     own: int = 0
     keeps: bool = False
+    revokes: bool = False
 
     def joined(self, other: Baseline) -> Baseline:
         rate, own = max(self.rate, other.rate), max(self.own, other.own)
-        return Baseline(rate, own, self.keeps and other.keeps)
+        return Baseline(rate, own, self.keeps and other.keeps, self.revokes and other.revokes)
 
 
 @dataclass(frozen=True)
@@ -260,6 +262,7 @@ def to_toml(schedule: Schedule) -> str:
             f"rate = {schedule.baseline.rate}",
             f"own = {schedule.baseline.own}",
             f"keeps = {str(schedule.baseline.keeps).lower()}",
+            f"revokes = {str(schedule.baseline.revokes).lower()}",
         ]
     for step in schedule.steps:
         point = step.point
@@ -317,13 +320,15 @@ def parse_schedule(text: str, path: Path) -> Schedule:
 
 
 def _baseline(file: _File, told: Any) -> Baseline:
-    if not isinstance(told, dict) or set(told) != {"rate", "own", "keeps"}:
-        raise file.wrong("[baseline]", "[baseline] has rate, own and keeps, and nothing else")
+    # `revokes` is new, so older files do not have it.
+    if not isinstance(told, dict) or {*told, "revokes"} != {"rate", "own", "keeps", "revokes"}:
+        raise file.wrong("[baseline]", "[baseline] has rate, own, keeps and revokes, no more")
     for name in ("rate", "own"):
         if type(told[name]) is not int or told[name] < 0:
             raise file.wrong(name, f"{name} is not a number of requests")
-    if type(told["keeps"]) is not bool:
-        raise file.wrong("keeps", "keeps is not true or false")
+    for name in ("keeps", "revokes"):
+        if type(told.get(name, False)) is not bool:
+            raise file.wrong(name, f"{name} is not true or false")
     return Baseline(**told)
 
 

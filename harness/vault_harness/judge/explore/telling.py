@@ -156,7 +156,7 @@ def read_folder(folder: Path) -> tuple[Schedule, ...]:
 
 def scenario(schedule: Schedule, number: int = 1) -> str:
     one = schedule.baseline
-    baseline = f"Baseline(rate={one.rate}, own={one.own}, keeps={one.keeps})" if one else "None"
+    baseline = repr(one)
     return _SCENARIO.format(
         id=_id(number),
         promise=json.dumps(f"The client survives this: {schedule}", ensure_ascii=False),
