@@ -161,7 +161,7 @@ def test_two_processes_of_a_cluster_explore(
 
     monkeypatch.setenv("HARNESS_ENGINE", "process")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    with LocalCluster(n_workers=2, threads_per_worker=10, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=2, threads_per_worker=10, dashboard_address=":0") as cluster:
         words = ("--subject", DENIED, "--only", "policy-narrowed", "--singles")
         where = ("--cluster", cluster.scheduler_address, "--report", str(tmp_path))
         process = harness("explore", *words, *where)
@@ -185,7 +185,7 @@ def test_a_cluster_that_is_not_there_is_told() -> None:
 def test_a_cluster_without_workers_is_told() -> None:
     from distributed import LocalCluster  # changes how exceptions are copied
 
-    with LocalCluster(n_workers=0, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=0, dashboard_address=":0") as cluster:
         process = harness("explore", "--cluster", cluster.scheduler_address)
         text, _ = process.communicate(timeout=60)
     assert process.returncode == 4, text
