@@ -7,7 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 
 from tests.mutants.catalogue import CATALOGUE
 from tests.subjects.lazy_client import LazyClient, Token
-from tests.subjects.lazy_wire import UnavailableError
+from tests.subjects.lazy_wire import ClientError, UnavailableError
 from vault_harness.judge.explore.life import Order, Seen
 from vault_harness.judge.explore.points import Point
 from vault_harness.judge.explore.schedule import FAULTS, Baseline, Schedule, Step, to_toml
@@ -139,6 +140,29 @@ def test_what_callers_see_in_a_fault_is_judged(client: str, step: Step, promise:
     number = 30_000 + crc32(f"{client} {step}".encode()) % 9_000
     seen = carry_out(CATALOGUE[client].subject, Order(number, schedule))
     assert promise in " ".join(seen.promises), seen
+
+
+class StartsOnlyOnce(LazyClient):
+    """Gives up if its first login fails, and is then in its own way."""
+
+    _gave_up = False
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        try:
+            if StartsOnlyOnce._gave_up:
+                raise UnavailableError("another start left its lock")
+            self._valid_token(time.monotonic() + 1.0)
+        except ClientError:
+            StartsOnlyOnce._gave_up = True
+            self.close()
+            raise
+
+
+def test_a_client_that_does_not_start_again_is_found() -> None:
+    client = f"python:{__name__}:{StartsOnlyOnce.__name__}"
+    seen = carry_out(client, Order(61_000, Schedule((Step(LOGIN, "503", 4.0),))))
+    assert seen.promises == {"it starts again once the faults are over"}, seen
 
 
 @pytest.mark.parametrize(
